@@ -1,0 +1,56 @@
+# Everything that is done with this project starts here; README says what for.
+
+SHELL      := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+
+# Downloads live outside the tree and survive `git clean`.
+export SYNCPLANE_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/syncplane
+
+GOLANGCI    := go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+GOVULNCHECK := go run golang.org/x/vuln/cmd/govulncheck@v1.1.4
+
+# The Lambda runs on arm64; ARCH=amd64 builds for a host that cannot.
+ARCH       ?= arm64
+LAMBDA_ENV  = CGO_ENABLED=0 GOOS=linux
+BOOTSTRAP   = go build -trimpath -tags lambda.norpc -ldflags="-s -w"
+
+.PHONY: run test token invoke lint vuln verify bench build bin/syncplane build-ApiFunction
+
+## The two that are enough
+
+run: bin/syncplane ## the local server on http://127.0.0.1:8080; PORT=, DATA_DIR=, STORE=
+	@exec bin/syncplane serve
+
+test: ## every test, the race detector on
+	go test -race ./...
+
+## With the local server
+
+token: bin/syncplane ## a bearer token; WORKSPACE=, SCOPE=, TTL=
+	@bin/syncplane token
+
+invoke: bin/syncplane ## the Lambda on this machine; EVENT=events/create-sync.json
+	@bin/syncplane invoke $(EVENT)
+
+bin/syncplane:
+	@go build -trimpath -o $@ ./cmd/syncplane
+
+## For AWS
+
+build: ## bin/lambda/api/bootstrap, the function as Lambda runs it
+	$(LAMBDA_ENV) GOARCH=$(ARCH) $(BOOTSTRAP) -o bin/lambda/api/bootstrap ./functions/api
+
+build-ApiFunction: # called by `sam build`
+	$(LAMBDA_ENV) GOARCH=$(ARCH) $(BOOTSTRAP) -o $(ARTIFACTS_DIR)/bootstrap ./functions/api
+
+## Quality
+
+lint: ## golangci-lint and gofumpt
+	$(GOLANGCI) run
+
+vuln: ## govulncheck; needs its online database
+	$(GOVULNCHECK) ./...
+
+verify: ## template and API document, held against the real tools
+
+bench: ## speed and size, beside a bare handler and Node.js
