@@ -1,0 +1,171 @@
+package syncs
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"syncplane/pkg/fault"
+	"syncplane/pkg/schedule"
+)
+
+// The bounds of a sync. Those of numbers and text are the contract's.
+const (
+	MaxID       = 1<<53 - 1     // the largest integer that every JSON reader keeps exactly (RFC 7493)
+	MaxInterval = 366 * 24 * 60 // minutes; a leap year
+	MaxText     = 255           // characters (Unicode code points) of stream_name and cursor_field
+	MaxDepth    = 64            // levels of nesting in configuration, itself the first
+)
+
+// The enumerations of the public document: one value each today.
+const (
+	ScheduleAutomated = "automated"
+	ModeFullRefresh   = "full_refresh"
+	UnitMinutes       = "minutes"
+)
+
+// Draft is what a client asks for, before it is checked. A nil field was not
+// given.
+type Draft struct {
+	SourceID         *int64
+	DestinationID    *int64
+	ModelID          *int64
+	ScheduleType     *string
+	Configuration    *string // the text of a JSON object
+	StreamName       *string
+	SyncMode         *string
+	SyncInterval     *int64
+	SyncIntervalUnit *string
+	CronExpression   *string // never empty: "" means not given
+	CursorField      *string // never empty: "" means not given
+
+	// Mistyped names the fields that were given with a type that no Draft
+	// can hold, such as a string for source_id.
+	Mistyped []string
+}
+
+// Validate returns nil or a fault.Invalid with every violation, in the order
+// of the public document.
+func (d Draft) Validate() error {
+	var faults []fault.Field
+	reject := func(name, code, format string, args ...any) {
+		faults = append(faults, fault.Field{
+			Pointer: "/sync/" + name,
+			Code:    code,
+			Detail:  name + " " + fmt.Sprintf(format, args...),
+		})
+	}
+	// usable reports whether a field has a value worth a closer look.
+	usable := func(name, want string, given, required bool) bool {
+		switch {
+		case slices.Contains(d.Mistyped, name):
+			reject(name, "wrong_type", "must be %s", want)
+			return false
+		case !given && required:
+			reject(name, "required", "is required and must be %s", want)
+		}
+		return given
+	}
+	integer := func(name string, value *int64, most int64) {
+		want := fmt.Sprintf("an integer from 1 to %d", most)
+		if usable(name, want, value != nil, true) && (*value < 1 || *value > most) {
+			reject(name, "out_of_range", "must be %s", want)
+		}
+	}
+	constant := func(name string, value *string, only string) {
+		want := fmt.Sprintf("%q", only)
+		if usable(name, want, value != nil, true) && *value != only {
+			reject(name, "not_in_enum", "must be %s", want)
+		}
+	}
+
+	integer("source_id", d.SourceID, MaxID)
+	integer("destination_id", d.DestinationID, MaxID)
+	integer("model_id", d.ModelID, MaxID)
+	constant("schedule_type", d.ScheduleType, ScheduleAutomated)
+	if usable("configuration", "an object", d.Configuration != nil, true) && Depth(*d.Configuration) > MaxDepth {
+		reject("configuration", "too_deep", "must be nested at most %d levels deep", MaxDepth)
+	}
+	if usable("stream_name", fmt.Sprintf("a string of 1 to %d characters", MaxText), d.StreamName != nil, true) {
+		switch length := utf8.RuneCountInString(strings.TrimSpace(*d.StreamName)); {
+		case strings.ContainsFunc(*d.StreamName, unicode.IsControl):
+			reject("stream_name", "control_character", "must not contain control characters such as line breaks and tabs")
+		case length < 1:
+			reject("stream_name", "blank", "must have at least one character that is not a space")
+		case length > MaxText:
+			reject("stream_name", "too_long", "must have at most %d characters, got %d", MaxText, length)
+		}
+	}
+	constant("sync_mode", d.SyncMode, ModeFullRefresh)
+	integer("sync_interval", d.SyncInterval, MaxInterval)
+	constant("sync_interval_unit", d.SyncIntervalUnit, UnitMinutes)
+	if usable("cron_expression", "a string", d.CronExpression != nil, false) {
+		if _, err := schedule.Parse(*d.CronExpression); err != nil {
+			reject("cron_expression", "invalid_cron", "must be five cron fields that fire at some time, such as %q: %s", schedule.Example, err)
+		}
+	}
+	if usable("cursor_field", "a string", d.CursorField != nil, false) {
+		if length := utf8.RuneCountInString(*d.CursorField); length > MaxText {
+			reject("cursor_field", "too_long", "must have at most %d characters, got %d", MaxText, length)
+		}
+	}
+
+	if len(faults) > 0 {
+		return &fault.Error{Kind: fault.Invalid, Fields: faults}
+	}
+	return nil
+}
+
+// sync is the Sync that a valid d describes, at its beginning.
+func (d Draft) sync(workspace, id string, now time.Time) Sync {
+	text := func(s *string) string {
+		if s == nil {
+			return ""
+		}
+		return *s
+	}
+	now = now.UTC().Truncate(time.Millisecond)
+	return Sync{
+		Workspace:        workspace,
+		ID:               id,
+		SourceID:         *d.SourceID,
+		DestinationID:    *d.DestinationID,
+		ModelID:          *d.ModelID,
+		Configuration:    *d.Configuration,
+		ScheduleType:     *d.ScheduleType,
+		SyncMode:         *d.SyncMode,
+		SyncInterval:     *d.SyncInterval,
+		SyncIntervalUnit: *d.SyncIntervalUnit,
+		CronExpression:   text(d.CronExpression),
+		CursorField:      text(d.CursorField),
+		StreamName:       strings.TrimSpace(*d.StreamName),
+		Status:           Pending,
+		CreatedAt:        now,
+		UpdatedAt:        now,
+	}
+}
+
+// Depth counts the levels of nesting in text, which must be well-formed JSON:
+// a scalar has none, {} has one. It is here because the bound on it is a rule
+// of the domain, and counting brackets needs no JSON library.
+func Depth(text string) int {
+	depth, deepest, quoted := 0, 0, false
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case quoted && c == '\\':
+			i++ // what is escaped is not a closing quote
+		case c == '"':
+			quoted = !quoted
+		case quoted:
+		case c == '{' || c == '[':
+			depth++
+			deepest = max(deepest, depth)
+		case c == '}' || c == ']':
+			depth--
+		}
+	}
+	return deepest
+}

@@ -1,0 +1,146 @@
+package syncs_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"syncplane/pkg/fault"
+	"syncplane/pkg/syncs"
+)
+
+// good is a draft with every field, all valid.
+func good() syncs.Draft {
+	return syncs.Draft{
+		SourceID:         new(int64(1)),
+		DestinationID:    new(int64(2)),
+		ModelID:          new(int64(3)),
+		ScheduleType:     new("automated"),
+		Configuration:    new("{}"),
+		StreamName:       new("contacts"),
+		SyncMode:         new("full_refresh"),
+		SyncInterval:     new(int64(30)),
+		SyncIntervalUnit: new("minutes"),
+		CronExpression:   new("0 6 * * 1-5"),
+		CursorField:      new("updated_at"),
+	}
+}
+
+const (
+	wantID       = "an integer from 1 to 9007199254740991"
+	wantInterval = "an integer from 1 to 527040"
+)
+
+func TestValidate(t *testing.T) {
+	t.Parallel()
+	one := func(name, code, detail string) []fault.Field {
+		return []fault.Field{{Pointer: "/sync/" + name, Code: code, Detail: name + " " + detail}}
+	}
+	for name, test := range map[string]struct {
+		edit func(d *syncs.Draft)
+		want []fault.Field // nil if the draft is still good
+	}{
+		"good":                    {func(*syncs.Draft) {}, nil},
+		"no optional field":       {func(d *syncs.Draft) { d.CronExpression, d.CursorField = nil, nil }, nil},
+		"source 0":                {func(d *syncs.Draft) { d.SourceID = new(int64(0)) }, one("source_id", "out_of_range", "must be "+wantID)},
+		"source -1":               {func(d *syncs.Draft) { d.SourceID = new(int64(-1)) }, one("source_id", "out_of_range", "must be "+wantID)},
+		"source 2^53-1":           {func(d *syncs.Draft) { d.SourceID = new(int64(1<<53 - 1)) }, nil},
+		"source 2^53":             {func(d *syncs.Draft) { d.SourceID = new(int64(1 << 53)) }, one("source_id", "out_of_range", "must be "+wantID)},
+		"no source":               {func(d *syncs.Draft) { d.SourceID = nil }, one("source_id", "required", "is required and must be "+wantID)},
+		"source of another type":  {func(d *syncs.Draft) { d.SourceID, d.Mistyped = nil, []string{"source_id"} }, one("source_id", "wrong_type", "must be "+wantID)},
+		"destination 0":           {func(d *syncs.Draft) { d.DestinationID = new(int64(0)) }, one("destination_id", "out_of_range", "must be "+wantID)},
+		"model 2^53":              {func(d *syncs.Draft) { d.ModelID = new(int64(1 << 53)) }, one("model_id", "out_of_range", "must be "+wantID)},
+		"another schedule type":   {func(d *syncs.Draft) { d.ScheduleType = new("manual") }, one("schedule_type", "not_in_enum", `must be "automated"`)},
+		"another case":            {func(d *syncs.Draft) { d.ScheduleType = new("Automated") }, one("schedule_type", "not_in_enum", `must be "automated"`)},
+		"no schedule type":        {func(d *syncs.Draft) { d.ScheduleType = nil }, one("schedule_type", "required", `is required and must be "automated"`)},
+		"no configuration":        {func(d *syncs.Draft) { d.Configuration = nil }, one("configuration", "required", "is required and must be an object")},
+		"64 levels":               {func(d *syncs.Draft) { d.Configuration = new(nested(64)) }, nil},
+		"65 levels":               {func(d *syncs.Draft) { d.Configuration = new(nested(65)) }, one("configuration", "too_deep", "must be nested at most 64 levels deep")},
+		"no stream":               {func(d *syncs.Draft) { d.StreamName = nil }, one("stream_name", "required", "is required and must be a string of 1 to 255 characters")},
+		"empty stream":            {func(d *syncs.Draft) { d.StreamName = new("") }, one("stream_name", "blank", "must have at least one character that is not a space")},
+		"blank stream":            {func(d *syncs.Draft) { d.StreamName = new(" \u00a0\u3000") }, one("stream_name", "blank", "must have at least one character that is not a space")},
+		"stream of 255":           {func(d *syncs.Draft) { d.StreamName = new("  " + strings.Repeat("ü", 255) + " ") }, nil},
+		"stream of 256":           {func(d *syncs.Draft) { d.StreamName = new(strings.Repeat("ü", 256)) }, one("stream_name", "too_long", "must have at most 255 characters, got 256")},
+		"stream with a tab":       {func(d *syncs.Draft) { d.StreamName = new("a\tb") }, one("stream_name", "control_character", "must not contain control characters such as line breaks and tabs")},
+		"stream with a line end":  {func(d *syncs.Draft) { d.StreamName = new("a\n") }, one("stream_name", "control_character", "must not contain control characters such as line breaks and tabs")},
+		"stream with a C1":        {func(d *syncs.Draft) { d.StreamName = new("a\u0085b") }, one("stream_name", "control_character", "must not contain control characters such as line breaks and tabs")},
+		"another mode":            {func(d *syncs.Draft) { d.SyncMode = new("incremental") }, one("sync_mode", "not_in_enum", `must be "full_refresh"`)},
+		"interval 0":              {func(d *syncs.Draft) { d.SyncInterval = new(int64(0)) }, one("sync_interval", "out_of_range", "must be "+wantInterval)},
+		"interval 1":              {func(d *syncs.Draft) { d.SyncInterval = new(int64(1)) }, nil},
+		"interval of a leap year": {func(d *syncs.Draft) { d.SyncInterval = new(int64(527040)) }, nil},
+		"interval beyond":         {func(d *syncs.Draft) { d.SyncInterval = new(int64(527041)) }, one("sync_interval", "out_of_range", "must be "+wantInterval)},
+		"another unit":            {func(d *syncs.Draft) { d.SyncIntervalUnit = new("hours") }, one("sync_interval_unit", "not_in_enum", `must be "minutes"`)},
+		"cron of another type":    {func(d *syncs.Draft) { d.CronExpression, d.Mistyped = nil, []string{"cron_expression"} }, one("cron_expression", "wrong_type", "must be a string")},
+		"cursor of 255":           {func(d *syncs.Draft) { d.CursorField = new(strings.Repeat("ü", 255)) }, nil},
+		"cursor of 256":           {func(d *syncs.Draft) { d.CursorField = new(strings.Repeat("ü", 256)) }, one("cursor_field", "too_long", "must have at most 255 characters, got 256")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			draft := good()
+			test.edit(&draft)
+			if diff := cmp.Diff(test.want, fieldsOf(t, draft.Validate())); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+// TestValidateTellsAll holds that one answer names everything that is wrong,
+// in the order of the public document.
+func TestValidateTellsAll(t *testing.T) {
+	t.Parallel()
+	var got []string
+	for _, field := range fieldsOf(t, syncs.Draft{CronExpression: new("never"), CursorField: new(strings.Repeat("a", 256))}.Validate()) {
+		got = append(got, strings.TrimPrefix(field.Pointer, "/sync/")+" "+field.Code)
+	}
+	want := []string{
+		"source_id required", "destination_id required", "model_id required", "schedule_type required",
+		"configuration required", "stream_name required", "sync_mode required", "sync_interval required",
+		"sync_interval_unit required", "cron_expression invalid_cron", "cursor_field too_long",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestValidateExplainsCron(t *testing.T) {
+	t.Parallel()
+	for _, cron := range []string{"*/90 * * * *", "0 0 30 2 *", "0 6 * * 1-5 *", "L"} {
+		draft := good()
+		draft.CronExpression = &cron
+		fields := fieldsOf(t, draft.Validate())
+		if len(fields) != 1 || fields[0].Code != "invalid_cron" || !strings.Contains(fields[0].Detail, `such as "0 6 * * 1-5": `) {
+			t.Errorf("%s: got %+v", cron, fields)
+		}
+	}
+}
+
+func TestDepth(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]int{
+		`1`: 0, `"[{"`: 0, `{}`: 1, `[]`: 1, `{"a":[1,[2],3]}`: 3, `{"\"{[":{}}`: 2, `{"a":"\\"}`: 1, `[[],[[]],[]]`: 3,
+	} {
+		if got := syncs.Depth(text); got != want {
+			t.Errorf("Depth(%s) = %d, want %d", text, got, want)
+		}
+	}
+}
+
+func nested(levels int) string {
+	return strings.Repeat(`{"a":`, levels-1) + "{}" + strings.Repeat("}", levels-1)
+}
+
+// fieldsOf are the violations in err, which must be a fault.Invalid or nil.
+func fieldsOf(t *testing.T, err error) []fault.Field {
+	t.Helper()
+	if err == nil {
+		return nil
+	}
+	invalid, ok := errors.AsType[*fault.Error](err)
+	if !ok || invalid.Kind != fault.Invalid {
+		t.Fatalf("got %v, want a fault.Invalid", err)
+	}
+	return invalid.Fields
+}
