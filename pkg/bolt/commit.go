@@ -1,0 +1,99 @@
+package bolt
+
+import (
+	"context"
+
+	"go.etcd.io/bbolt"
+
+	"syncplane/pkg/fault"
+)
+
+// maxGroup is how many writes share one commit. A commit waits for the disk
+// once, whatever is in it.
+const maxGroup = 512
+
+// write is one change on its way to the disk. apply must return its error
+// before it changes anything, since the rest of its group is committed all the
+// same.
+type write struct {
+	apply  func(b *bbolt.Bucket) error
+	result chan error
+}
+
+// write has apply done in the next commit and returns when that is on the
+// disk. If ctx ends first, the change may still be made.
+func (st *Store) write(ctx context.Context, apply func(b *bbolt.Bucket) error) error {
+	w := write{apply: apply, result: make(chan error, 1)}
+	select {
+	case st.writes <- w:
+	case <-st.closed:
+		return &fault.Error{Kind: fault.Unavailable, Code: "store_unavailable", Message: "the server is stopping"}
+	case <-ctx.Done():
+		return gaveUp(ctx)
+	}
+	select {
+	case err := <-w.result:
+		return err
+	case <-ctx.Done():
+		return gaveUp(ctx)
+	}
+}
+
+func gaveUp(ctx context.Context) error {
+	return &fault.Error{
+		Kind: fault.Unavailable, Code: "store_unavailable",
+		Message: "the sync could not be stored in time; please try again", Err: context.Cause(ctx),
+	}
+}
+
+// commit is the only writer. While one group is on its way to the disk the
+// next gathers, so groups grow with the load and a lone write waits for
+// nobody: bbolt's own Batch waits for a timer instead.
+func (st *Store) commit() {
+	defer close(st.done)
+	group := make([]write, 0, maxGroup)
+	for {
+		select {
+		case w := <-st.writes:
+			group = append(group[:0], w)
+		case <-st.closed:
+			return
+		}
+		group = st.gather(group)
+		st.flush(group)
+	}
+}
+
+func (st *Store) gather(group []write) []write {
+	for len(group) < maxGroup {
+		select {
+		case w := <-st.writes:
+			group = append(group, w)
+		default:
+			return group
+		}
+	}
+	return group
+}
+
+// flush commits a group and tells each of its writers how it went.
+func (st *Store) flush(group []write) {
+	results := make([]error, len(group))
+	err := st.db.Update(func(tx *bbolt.Tx) error {
+		b := tx.Bucket([]byte(bucket))
+		for i, w := range group {
+			results[i] = w.apply(b)
+		}
+		return nil
+	})
+	for i, w := range group {
+		if err != nil {
+			w.result <- &fault.Error{
+				Kind: fault.Unavailable, Code: "store_unavailable",
+				Message: "the sync could not be written to the disk", Err: err,
+			}
+			continue
+		}
+		w.result <- results[i]
+	}
+}

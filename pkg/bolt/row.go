@@ -1,0 +1,72 @@
+package bolt
+
+import (
+	"time"
+
+	"syncplane/pkg/syncs"
+)
+
+// keyOf is the key of a sync: the two halves of its DynamoDB key, with a byte
+// between them that no workspace holds.
+func keyOf(workspace, id string) []byte {
+	return []byte(workspace + "\x00SYNC#" + id)
+}
+
+// row is a sync as it is stored, in JSON. Configuration is text inside it, so
+// that it comes back byte for byte.
+type row struct {
+	SourceID         int64     `json:"source_id"`
+	DestinationID    int64     `json:"destination_id"`
+	ModelID          int64     `json:"model_id"`
+	Configuration    string    `json:"configuration"`
+	ScheduleType     string    `json:"schedule_type"`
+	SyncMode         string    `json:"sync_mode"`
+	SyncInterval     int64     `json:"sync_interval"`
+	SyncIntervalUnit string    `json:"sync_interval_unit"`
+	CronExpression   string    `json:"cron_expression,omitempty"`
+	CursorField      string    `json:"cursor_field,omitempty"`
+	StreamName       string    `json:"stream_name"`
+	Status           string    `json:"status"`
+	CreatedAt        time.Time `json:"created_at"`
+	UpdatedAt        time.Time `json:"updated_at"`
+}
+
+func rowOf(s syncs.Sync) row {
+	return row{
+		SourceID:         s.SourceID,
+		DestinationID:    s.DestinationID,
+		ModelID:          s.ModelID,
+		Configuration:    s.Configuration,
+		ScheduleType:     s.ScheduleType,
+		SyncMode:         s.SyncMode,
+		SyncInterval:     s.SyncInterval,
+		SyncIntervalUnit: s.SyncIntervalUnit,
+		CronExpression:   s.CronExpression,
+		CursorField:      s.CursorField,
+		StreamName:       s.StreamName,
+		Status:           string(s.Status),
+		CreatedAt:        s.CreatedAt,
+		UpdatedAt:        s.UpdatedAt,
+	}
+}
+
+func (r row) sync(workspace, id string) syncs.Sync {
+	return syncs.Sync{
+		Workspace:        workspace,
+		ID:               id,
+		SourceID:         r.SourceID,
+		DestinationID:    r.DestinationID,
+		ModelID:          r.ModelID,
+		Configuration:    r.Configuration,
+		ScheduleType:     r.ScheduleType,
+		SyncMode:         r.SyncMode,
+		SyncInterval:     r.SyncInterval,
+		SyncIntervalUnit: r.SyncIntervalUnit,
+		CronExpression:   r.CronExpression,
+		CursorField:      r.CursorField,
+		StreamName:       r.StreamName,
+		Status:           syncs.Status(r.Status),
+		CreatedAt:        r.CreatedAt.UTC(),
+		UpdatedAt:        r.UpdatedAt.UTC(),
+	}
+}

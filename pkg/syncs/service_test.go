@@ -1,0 +1,106 @@
+package syncs_test
+
+import (
+	"errors"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"syncplane/pkg/access"
+	"syncplane/pkg/bolt"
+	"syncplane/pkg/fault"
+	"syncplane/pkg/syncs"
+)
+
+const id = "019ab0c4-0000-7000-8000-000000000000"
+
+func newService(t *testing.T) *syncs.Service {
+	t.Helper()
+	store, err := bolt.Open(filepath.Join(t.TempDir(), "syncs.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := store.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return &syncs.Service{
+		Store: store,
+		Now: func() time.Time {
+			return time.Date(2026, time.November, 23, 21, 6, 0, 123_999_999, time.FixedZone("CET", 3600))
+		},
+		NewID: func() (string, error) { return id, nil },
+	}
+}
+
+func writer() access.Caller {
+	return access.Caller{Workspace: "acme", Subject: "ci", Scopes: []string{"syncs:write"}}
+}
+
+func TestCreate(t *testing.T) {
+	t.Parallel()
+	service := newService(t)
+	draft := good()
+	draft.StreamName = new("  contacts\u00a0")
+	got, err := service.Create(t.Context(), writer(), draft)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := time.Date(2026, time.November, 23, 20, 6, 0, 123e6, time.UTC)
+	want := syncs.Sync{
+		Workspace: "acme", ID: id, SourceID: 1, DestinationID: 2, ModelID: 3, Configuration: "{}",
+		ScheduleType: "automated", SyncMode: "full_refresh", SyncInterval: 30, SyncIntervalUnit: "minutes",
+		CronExpression: "0 6 * * 1-5", CursorField: "updated_at", StreamName: "contacts",
+		Status: "pending", CreatedAt: at, UpdatedAt: at,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	stored, err := service.Store.Read(t.Context(), "acme", id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, stored); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestCreateStoresNothingItRefuses(t *testing.T) {
+	t.Parallel()
+	bad := good()
+	bad.SourceID = nil
+	for name, test := range map[string]struct {
+		who   access.Caller
+		draft syncs.Draft
+		want  fault.Kind
+	}{
+		"no scope":     {access.Caller{Workspace: "acme", Scopes: []string{"syncs:read"}}, good(), fault.Forbidden},
+		"no workspace": {access.Caller{Scopes: []string{"syncs:write"}}, good(), fault.Forbidden},
+		"scope first":  {access.Caller{Workspace: "acme"}, bad, fault.Forbidden},
+		"bad draft":    {writer(), bad, fault.Invalid},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			service := newService(t)
+			if _, err := service.Create(t.Context(), test.who, test.draft); fault.KindOf(err) != test.want {
+				t.Errorf("got %v, want kind %d", err, test.want)
+			}
+			if _, err := service.Store.Read(t.Context(), "acme", id); fault.KindOf(err) != fault.NotFound {
+				t.Errorf("something was stored: %v", err)
+			}
+		})
+	}
+}
+
+func TestCreateWithoutAnID(t *testing.T) {
+	t.Parallel()
+	service := newService(t)
+	broken := errors.New("no randomness")
+	service.NewID = func() (string, error) { return "", broken }
+	if _, err := service.Create(t.Context(), writer(), good()); !errors.Is(err, broken) || fault.KindOf(err) != fault.Internal {
+		t.Errorf("got %v", err)
+	}
+}
