@@ -1,0 +1,134 @@
+package dynamo
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+
+	"syncplane/pkg/syncs"
+)
+
+// The keys of the table. All that a workspace owns stands under its own
+// partition, so no request can form another workspace's key; and since an ID
+// is a UUIDv7, the syncs of a partition are sorted by creation.
+const (
+	partitionKey = "pk" // the workspace
+	sortKey      = "sk" // "SYNC#" and the ID
+	syncPrefix   = "SYNC#"
+)
+
+type row = map[string]types.AttributeValue
+
+// keyOf is the primary key of a sync.
+func keyOf(workspace, id string) row {
+	return row{partitionKey: text(workspace), sortKey: text(syncPrefix + id)}
+}
+
+// rowOf is s as it is stored. configuration is its JSON text, so that numbers
+// and the order of members survive. Optional fields that are not there have no
+// attribute.
+func rowOf(s syncs.Sync) row {
+	r := keyOf(s.Workspace, s.ID)
+	r["id"] = text(s.ID)
+	r["source_id"] = number(s.SourceID)
+	r["destination_id"] = number(s.DestinationID)
+	r["model_id"] = number(s.ModelID)
+	r["configuration"] = text(s.Configuration)
+	r["schedule_type"] = text(s.ScheduleType)
+	r["sync_mode"] = text(s.SyncMode)
+	r["sync_interval"] = number(s.SyncInterval)
+	r["sync_interval_unit"] = text(s.SyncIntervalUnit)
+	r["stream_name"] = text(s.StreamName)
+	r["status"] = text(string(s.Status))
+	r["created_at"] = text(s.CreatedAt.Format(time.RFC3339Nano))
+	r["updated_at"] = text(s.UpdatedAt.Format(time.RFC3339Nano))
+	if s.CronExpression != "" {
+		r["cron_expression"] = text(s.CronExpression)
+	}
+	if s.CursorField != "" {
+		r["cursor_field"] = text(s.CursorField)
+	}
+	return r
+}
+
+// syncOf is the reverse of rowOf. An attribute that is missing or of another
+// type is an error: somebody else has written into the table.
+func syncOf(r row) (syncs.Sync, error) {
+	read := reader{row: r}
+	s := syncs.Sync{
+		Workspace:        read.text(partitionKey),
+		ID:               read.text("id"),
+		SourceID:         read.number("source_id"),
+		DestinationID:    read.number("destination_id"),
+		ModelID:          read.number("model_id"),
+		Configuration:    read.text("configuration"),
+		ScheduleType:     read.text("schedule_type"),
+		SyncMode:         read.text("sync_mode"),
+		SyncInterval:     read.number("sync_interval"),
+		SyncIntervalUnit: read.text("sync_interval_unit"),
+		CronExpression:   read.optional("cron_expression"),
+		CursorField:      read.optional("cursor_field"),
+		StreamName:       read.text("stream_name"),
+		Status:           syncs.Status(read.text("status")),
+		CreatedAt:        read.time("created_at"),
+		UpdatedAt:        read.time("updated_at"),
+	}
+	return s, read.err
+}
+
+func text(s string) types.AttributeValue { return &types.AttributeValueMemberS{Value: s} }
+
+func number(n int64) types.AttributeValue {
+	return &types.AttributeValueMemberN{Value: strconv.FormatInt(n, 10)}
+}
+
+// reader reads attributes and keeps the first error.
+type reader struct {
+	row row
+	err error
+}
+
+func (r *reader) fault(name string) {
+	if r.err == nil {
+		r.err = fmt.Errorf("attribute %s of a sync is missing or of another type", name)
+	}
+}
+
+func (r *reader) text(name string) string {
+	value, ok := r.row[name].(*types.AttributeValueMemberS)
+	if !ok {
+		r.fault(name)
+		return ""
+	}
+	return value.Value
+}
+
+func (r *reader) optional(name string) string {
+	if _, given := r.row[name]; !given {
+		return ""
+	}
+	return r.text(name)
+}
+
+func (r *reader) number(name string) int64 {
+	value, ok := r.row[name].(*types.AttributeValueMemberN)
+	if !ok {
+		r.fault(name)
+		return 0
+	}
+	n, err := strconv.ParseInt(value.Value, 10, 64)
+	if err != nil {
+		r.fault(name)
+	}
+	return n
+}
+
+func (r *reader) time(name string) time.Time {
+	t, err := time.Parse(time.RFC3339Nano, r.text(name))
+	if err != nil {
+		r.fault(name)
+	}
+	return t.UTC()
+}

@@ -1,0 +1,289 @@
+package dynamo_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+	"github.com/aws/smithy-go/middleware"
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
+
+	"syncplane/pkg/boot"
+	"syncplane/pkg/dynamo"
+	"syncplane/pkg/dynamolocal/dynamotest"
+	"syncplane/pkg/fault"
+	"syncplane/pkg/syncs"
+	"syncplane/pkg/syncs/storetest"
+)
+
+// config reaches a DynamoDB Local, and a table of the test's own.
+func config(t *testing.T) boot.Config {
+	t.Helper()
+	return boot.Config{
+		Region: "us-east-1", AccessKeyID: "local", SecretAccessKey: "local",
+		DynamoDBEndpoint: dynamotest.ForTest(t),
+		TableName:        "test-" + uuid.NewString(),
+	}
+}
+
+// open returns a store with a new table.
+func open(t *testing.T, c boot.Config) *dynamo.Store {
+	t.Helper()
+	store := boot.DynamoDB(c)
+	if err := store.EnsureTable(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return store
+}
+
+func TestStore(t *testing.T) {
+	t.Parallel()
+	storetest.Run(t, func(t *testing.T) syncs.Store { return open(t, config(t)) })
+}
+
+func TestEnsureTableTwice(t *testing.T) {
+	t.Parallel()
+	store := open(t, config(t))
+	if err := store.EnsureTable(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+// wire sees what goes to DynamoDB, and may come between.
+type wire struct {
+	dynamodb.HTTPClient
+	calls atomic.Int32
+	after func(call int32, r *http.Request, response *http.Response) (*http.Response, error)
+}
+
+func (w *wire) Do(r *http.Request) (*http.Response, error) {
+	call := w.calls.Add(1)
+	response, err := w.HTTPClient.Do(r)
+	if err != nil || w.after == nil {
+		return response, err
+	}
+	return w.after(call, r, response)
+}
+
+// through has store talk over w.
+func through(store *dynamo.Store, w *wire) *dynamo.Store {
+	options := store.Client.Options()
+	w.HTTPClient = options.HTTPClient
+	options.HTTPClient = w
+	return &dynamo.Store{Client: dynamodb.New(options), Table: store.Table}
+}
+
+// TestCreateCostsOneWriteUnit holds that a create is one round trip, and one
+// write unit for an item of up to 1 KB.
+func TestCreateCostsOneWriteUnit(t *testing.T) {
+	t.Parallel()
+	store := open(t, config(t))
+	var spent float64
+	options := store.Client.Options()
+	options.APIOptions = append(options.APIOptions, func(stack *middleware.Stack) error {
+		return stack.Initialize.Add(middleware.InitializeMiddlewareFunc("meter", func(
+			ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler,
+		) (middleware.InitializeOutput, middleware.Metadata, error) {
+			in.Parameters.(*dynamodb.PutItemInput).ReturnConsumedCapacity = types.ReturnConsumedCapacityTotal
+			out, metadata, err := next.HandleInitialize(ctx, in)
+			if put, ok := out.Result.(*dynamodb.PutItemOutput); ok && put != nil {
+				spent += *put.ConsumedCapacity.CapacityUnits
+			}
+			return out, metadata, err
+		}), middleware.Before)
+	})
+	w := &wire{}
+	metered := through(&dynamo.Store{Client: dynamodb.New(options), Table: store.Table}, w)
+
+	small := storetest.Good(t)
+	small.Configuration = `{"a":"` + strings.Repeat("x", 400) + `"}`
+	if err := metered.Create(t.Context(), small); err != nil {
+		t.Fatal(err)
+	}
+	if calls := w.calls.Load(); calls != 1 || spent != 1 {
+		t.Errorf("a create took %d calls and %v write units, want 1 and 1", calls, spent)
+	}
+	large := storetest.Good(t)
+	large.Configuration = `{"a":"` + strings.Repeat("x", 1024) + `"}`
+	if err := metered.Create(t.Context(), large); err != nil {
+		t.Fatal(err)
+	}
+	if spent != 3 {
+		t.Errorf("both took %v write units, want 3: the meter does not move", spent)
+	}
+}
+
+// TestOneQueryListsAWorkspace holds what the keys are for.
+func TestOneQueryListsAWorkspace(t *testing.T) {
+	t.Parallel()
+	store := open(t, config(t))
+	var want []string
+	other := storetest.Good(t)
+	for range 5 {
+		s := storetest.Good(t)
+		s.Workspace = "acme"
+		for _, s := range []syncs.Sync{s, other} {
+			if err := store.Create(t.Context(), s); err != nil && fault.KindOf(err) != fault.Conflict {
+				t.Fatal(err)
+			}
+		}
+		want = append(want, "SYNC#"+s.ID)
+	}
+	slices.Reverse(want)
+	out, err := store.Client.Query(t.Context(), &dynamodb.QueryInput{
+		TableName: &store.Table, ConsistentRead: aws.Bool(true), ScanIndexForward: aws.Bool(false),
+		KeyConditionExpression:    aws.String("pk = :workspace AND begins_with(sk, :prefix)"),
+		ExpressionAttributeValues: map[string]types.AttributeValue{":workspace": &types.AttributeValueMemberS{Value: "acme"}, ":prefix": &types.AttributeValueMemberS{Value: "SYNC#"}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, item := range out.Items {
+		got = append(got, item["sk"].(*types.AttributeValueMemberS).Value)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// TestCreateWhoseAnswerIsLost holds that a write whose answer is lost is made
+// once and acknowledged: the SDK repeats the call, and finds its own item.
+func TestCreateWhoseAnswerIsLost(t *testing.T) {
+	t.Parallel()
+	w := &wire{after: func(call int32, _ *http.Request, response *http.Response) (*http.Response, error) {
+		if call > 1 {
+			return response, nil
+		}
+		return nil, errors.Join(io.ErrUnexpectedEOF, response.Body.Close())
+	}}
+	store := through(open(t, config(t)), w)
+	want := storetest.Good(t)
+	if err := store.Create(t.Context(), want); err != nil {
+		t.Fatal(err)
+	}
+	if calls := w.calls.Load(); calls != 2 {
+		t.Errorf("the write took %d calls, want 2", calls)
+	}
+	got, err := store.Read(t.Context(), want.Workspace, want.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// TestFaults holds how errors of AWS are told.
+func TestFaults(t *testing.T) {
+	t.Parallel()
+	answer := func(status int, kind string) func(int32, *http.Request, *http.Response) (*http.Response, error) {
+		return func(_ int32, r *http.Request, response *http.Response) (*http.Response, error) {
+			if err := response.Body.Close(); err != nil {
+				return nil, err
+			}
+			body := fmt.Sprintf(`{"__type":"com.amazonaws.dynamodb.v20120810#%s","message":"secret of AWS"}`, kind)
+			return &http.Response{
+				StatusCode: status, Header: http.Header{"Content-Type": {"application/x-amz-json-1.0"}},
+				Body: io.NopCloser(strings.NewReader(body)), ContentLength: int64(len(body)), Request: r,
+			}, nil
+		}
+	}
+	for name, test := range map[string]struct {
+		after func(int32, *http.Request, *http.Response) (*http.Response, error)
+		kind  fault.Kind
+		retry time.Duration
+	}{
+		"throttled":         {answer(400, "ThrottlingException"), fault.Unavailable, 2 * time.Second},
+		"over the capacity": {answer(400, "ProvisionedThroughputExceededException"), fault.Unavailable, 2 * time.Second},
+		"an outage":         {answer(500, "InternalServerError"), fault.Unavailable, 5 * time.Second},
+		"unavailable":       {answer(503, "ServiceUnavailable"), fault.Unavailable, 5 * time.Second},
+		"cut off": {func(_ int32, _ *http.Request, response *http.Response) (*http.Response, error) {
+			return nil, errors.Join(io.ErrUnexpectedEOF, response.Body.Close())
+		}, fault.Unavailable, 5 * time.Second},
+		"rubbish": {func(_ int32, r *http.Request, response *http.Response) (*http.Response, error) {
+			return &http.Response{StatusCode: 200, Header: response.Header, Body: io.NopCloser(bytes.NewReader([]byte("<html>"))), Request: r}, response.Body.Close()
+		}, fault.Unavailable, 5 * time.Second},
+		"not permitted":   {answer(400, "AccessDeniedException"), fault.Internal, 0},
+		"not valid":       {answer(400, "ValidationException"), fault.Internal, 0},
+		"no such table":   {answer(400, "ResourceNotFoundException"), fault.Internal, 0},
+		"an expired role": {answer(400, "ExpiredTokenException"), fault.Internal, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			store := through(open(t, config(t)), &wire{after: test.after})
+			_, err := store.Read(t.Context(), "acme", "id")
+			if fault.KindOf(err) != test.kind {
+				t.Fatalf("got %v, want kind %d", err, test.kind)
+			}
+			if told, ok := errors.AsType[*fault.Error](err); ok {
+				if told.RetryAfter != test.retry || strings.Contains(told.Message, "AWS") {
+					t.Errorf("got %+v, want to come back after %v", told, test.retry)
+				}
+			}
+		})
+	}
+}
+
+func TestUnreachable(t *testing.T) {
+	t.Parallel()
+	store := boot.DynamoDB(boot.Config{
+		Region: "us-east-1", AccessKeyID: "local", SecretAccessKey: "local", TableName: "syncs",
+		DynamoDBEndpoint: "http://127.0.0.1:1", // nobody listens on port 1
+	})
+	for name, err := range map[string]error{
+		"create": store.Create(t.Context(), storetest.Good(t)),
+		"warm":   store.Warm(t.Context()),
+		"table":  store.EnsureTable(t.Context()),
+	} {
+		if fault.KindOf(err) != fault.Unavailable {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+}
+
+func TestWarm(t *testing.T) {
+	t.Parallel()
+	c := config(t)
+	if err := open(t, c).Warm(t.Context()); err != nil {
+		t.Error(err)
+	}
+	c.TableName = "none"
+	if err := boot.DynamoDB(c).Warm(t.Context()); err == nil {
+		t.Error("a table that is not there was warmed")
+	}
+}
+
+// TestForeignRow holds that a row somebody else wrote is a defect told, and no
+// half-empty sync.
+func TestForeignRow(t *testing.T) {
+	t.Parallel()
+	store := open(t, config(t))
+	text := func(s string) types.AttributeValue { return &types.AttributeValueMemberS{Value: s} }
+	if _, err := store.Client.PutItem(t.Context(), &dynamodb.PutItemInput{
+		TableName: &store.Table,
+		Item:      map[string]types.AttributeValue{"pk": text("acme"), "sk": text("SYNC#x"), "source_id": text("1")},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := store.Read(t.Context(), "acme", "x"); err == nil || fault.KindOf(err) != fault.Internal {
+		t.Errorf("got %v", err)
+	}
+	foreign := storetest.Good(t)
+	foreign.Workspace, foreign.ID = "acme", "x"
+	if err := store.Create(t.Context(), foreign); fault.KindOf(err) != fault.Conflict {
+		t.Errorf("got %v", err)
+	}
+}
