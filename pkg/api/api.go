@@ -1,0 +1,98 @@
+// Package api is the HTTP face of the control plane: it turns a request into a
+// call of syncs.Service and the answer into JSON. It knows net/http and
+// nothing of Lambda or DynamoDB.
+package api
+
+import (
+	"context"
+	_ "embed"
+	"log/slog"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"syncplane/pkg/access"
+	"syncplane/pkg/syncs"
+)
+
+// RequestIDHeader carries the request's ID: whatever runs the API sets it on
+// the request, in place of anything that the client sent, and every response
+// has it.
+const RequestIDHeader = "X-Request-Id"
+
+// OpenAPI is the description of everything that this package serves, an
+// OpenAPI 3.1 document.
+//
+//go:embed openapi.json
+var OpenAPI []byte
+
+// Config is what the face stands on.
+type Config struct {
+	Syncs *syncs.Service
+
+	// Caller turns the Authorization header into who is calling. Its errors
+	// are fault.Unauthenticated, fault.Forbidden and fault.Unavailable.
+	Caller func(ctx context.Context, authorization string) (access.Caller, error)
+
+	Log *slog.Logger
+	Now func() time.Time
+
+	// Metrics adds CloudWatch's embedded metric format to each log line.
+	Metrics bool
+}
+
+// API is the HTTP face. It is an http.Handler.
+type API struct {
+	Config
+	routes []route
+	warm   atomic.Bool // a request has been served
+}
+
+// New returns the face of everything that is served.
+func New(config Config) *API {
+	a := &API{Config: config}
+	a.routes = []route{
+		{"/api/v1/syncs", map[string]operation{
+			http.MethodPost: {needs: access.WriteSyncs, reads: true, run: a.createSync},
+		}},
+		{"/api/v1/openapi.json", map[string]operation{
+			http.MethodGet: {run: a.openAPI},
+		}},
+	}
+	return a
+}
+
+// route is a path and what can be done there, by method.
+type route struct {
+	path       string // segments in braces match anything: /api/v1/syncs/{id}
+	operations map[string]operation
+}
+
+// operation is one thing that a client can do.
+type operation struct {
+	needs access.Action // "" means that anybody may
+	reads bool          // it takes a body
+	run   func(ctx context.Context, c call) (answer, error)
+}
+
+// call is a request as an operation sees it: permitted and read.
+type call struct {
+	who  access.Caller
+	body []byte
+}
+
+// answer is a response as an operation gives it.
+type answer struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
+// openAPI handles GET /api/v1/openapi.json.
+func (a *API) openAPI(context.Context, call) (answer, error) {
+	return answer{
+		status: http.StatusOK,
+		header: http.Header{"Content-Type": {"application/json"}},
+		body:   OpenAPI,
+	}, nil
+}

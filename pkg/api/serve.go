@@ -1,0 +1,216 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"mime"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"syncplane/pkg/access"
+	"syncplane/pkg/fault"
+)
+
+// maxBody is the largest request body read, in bytes. Our own choice: Lambda
+// takes 6 MB and a sync is a few hundred bytes.
+const maxBody = 256 << 10
+
+// ServeHTTP is the way of every request: route, authorize, permit, read, run,
+// respond, log. Nothing about the body is told to a caller who may not write.
+func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	began := a.Now()
+	record := record{path: "none", coldStart: !a.warm.Swap(true)}
+	out, err := a.answer(r, &record)
+	if err != nil {
+		out = problem(out.header, err, r.Header.Get(RequestIDHeader))
+	}
+	respond(w, r, out)
+	a.log(r, record, out.status, a.Now().Sub(began), err)
+}
+
+// Fail answers a request that never reached an operation, such as an event
+// that is no request or a handler that panicked.
+func (a *API) Fail(w http.ResponseWriter, r *http.Request, err error) {
+	out := problem(nil, err, r.Header.Get(RequestIDHeader))
+	respond(w, r, out)
+	a.log(r, record{path: "none", coldStart: !a.warm.Swap(true)}, out.status, 0, err)
+}
+
+func (a *API) answer(r *http.Request, record *record) (answer, error) {
+	ctx := r.Context()
+	route, ok := a.match(r.URL.EscapedPath())
+	if !ok {
+		return answer{}, &fault.Error{Kind: fault.NotFound, Code: "not_found", Message: "there is nothing at this path"}
+	}
+	record.path = route.path
+	op, ok := route.operations[r.Method]
+	if r.Method == http.MethodHead && !ok {
+		op, ok = route.operations[http.MethodGet]
+	}
+	if r.Method == http.MethodOptions {
+		return answer{status: http.StatusNoContent, header: http.Header{"Allow": {route.allow()}}}, nil
+	}
+	if !ok {
+		return answer{header: http.Header{"Allow": {route.allow()}}}, &fault.Error{
+			Kind: fault.MethodNotAllowed, Code: "method_not_allowed",
+			Message: fmt.Sprintf("%q is not possible here; what is: %s", shortened(r.Method), route.allow()),
+		}
+	}
+
+	var c call
+	if op.needs != "" {
+		who, err := a.Caller(ctx, r.Header.Get("Authorization"))
+		if err != nil {
+			return answer{}, err
+		}
+		record.caller = who
+		if err := access.Check(who, op.needs); err != nil {
+			return answer{}, err
+		}
+		c.who = who
+	}
+	if op.reads {
+		if err := checkMedia(r.Header); err != nil {
+			return answer{}, err
+		}
+		body, err := readBody(r)
+		if err != nil {
+			return answer{}, err
+		}
+		c.body = body
+	}
+	return op.run(ctx, c)
+}
+
+// match finds the route of an escaped path.
+func (a *API) match(path string) (route, bool) {
+	segments := strings.Split(path, "/")
+	for _, route := range a.routes {
+		pattern := strings.Split(route.path, "/")
+		if slices.EqualFunc(pattern, segments, func(want, got string) bool {
+			return want == got || strings.HasPrefix(want, "{") && got != ""
+		}) {
+			return route, true
+		}
+	}
+	return route{}, false
+}
+
+// allow is the value of the Allow header (RFC 9110, section 10.2.1).
+func (r route) allow() string {
+	methods := slices.Collect(maps.Keys(r.operations))
+	if slices.Contains(methods, http.MethodGet) {
+		methods = append(methods, http.MethodHead)
+	}
+	methods = append(methods, http.MethodOptions)
+	slices.Sort(methods)
+	return strings.Join(methods, ", ")
+}
+
+// checkMedia returns nil for JSON in UTF-8, not compressed.
+func checkMedia(header http.Header) error {
+	refuse := func(name, detail string) error {
+		return &fault.Error{Kind: fault.UnsupportedMedia, Fields: []fault.Field{{Header: name, Code: "unsupported_media_type", Detail: detail}}}
+	}
+	const want = "Content-Type must be application/json"
+	sent := header.Get("Content-Type")
+	if sent == "" {
+		return refuse("Content-Type", want+", and there is none")
+	}
+	media, parameters, err := mime.ParseMediaType(sent)
+	if err != nil || media != "application/json" {
+		return refuse("Content-Type", fmt.Sprintf("%s, got %q", want, shortened(sent)))
+	}
+	if charset := parameters["charset"]; charset != "" && !strings.EqualFold(charset, "utf-8") {
+		return refuse("Content-Type", fmt.Sprintf("%s in UTF-8, got charset %q", want, shortened(charset)))
+	}
+	if coding := header.Get("Content-Encoding"); coding != "" && !strings.EqualFold(coding, "identity") {
+		return refuse("Content-Encoding", fmt.Sprintf("the body must not be compressed, got %q", shortened(coding)))
+	}
+	return nil
+}
+
+func readBody(r *http.Request) ([]byte, error) {
+	tooLarge := &fault.Error{
+		Kind: fault.TooLarge, Code: "body_too_large",
+		Message: fmt.Sprintf("the body must have at most %d bytes", maxBody),
+	}
+	if r.ContentLength > maxBody {
+		return nil, tooLarge
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, maxBody))
+	if _, over := errors.AsType[*http.MaxBytesError](err); over {
+		return nil, tooLarge
+	}
+	if err != nil {
+		return nil, &fault.Error{Kind: fault.Malformed, Code: "body_unreadable", Message: "the body ended early", Err: err}
+	}
+	return body, nil
+}
+
+// respond writes out, and nothing of its body to a HEAD request.
+func respond(w http.ResponseWriter, r *http.Request, out answer) {
+	header := w.Header()
+	maps.Copy(header, out.header)
+	header.Set(RequestIDHeader, r.Header.Get(RequestIDHeader))
+	header.Set("Cache-Control", "no-store")
+	header.Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(out.status)
+	if r.Method != http.MethodHead {
+		_, _ = w.Write(out.body) // a client that has gone away needs no answer
+	}
+}
+
+// record is what the log says of a request beside its outcome.
+type record struct {
+	path      string // of the route, never the client's own
+	caller    access.Caller
+	coldStart bool
+}
+
+// log writes the one line of a request. It never holds a token, a header or a
+// body. The causes of 5xx answers are private and stand here alone.
+func (a *API) log(r *http.Request, record record, status int, took time.Duration, err error) {
+	ctx := r.Context()
+	level := slog.LevelInfo
+	milliseconds := float64(took.Microseconds()) / 1000
+	attrs := []slog.Attr{
+		slog.String("request_id", r.Header.Get(RequestIDHeader)),
+		slog.String("method", shortened(r.Method)),
+		slog.String("path", record.path),
+		slog.Int("status", status),
+		slog.Float64("duration_ms", milliseconds),
+		slog.Bool("cold_start", record.coldStart),
+	}
+	if record.caller.Workspace != "" {
+		attrs = append(attrs, slog.String("workspace", record.caller.Workspace))
+	}
+	if err != nil {
+		attrs = append(attrs, slog.String("code", codeOf(err)))
+		if status >= http.StatusInternalServerError {
+			level = slog.LevelError
+			attrs = append(attrs, slog.String("error", err.Error()))
+		}
+	}
+	if a.Metrics {
+		attrs = append(attrs, a.metrics(record, status, milliseconds)...)
+	}
+	a.Log.LogAttrs(context.WithoutCancel(ctx), level, "request", attrs...)
+}
+
+// maxEcho is how much of a client's header is repeated to it or logged, in
+// bytes.
+const maxEcho = 64
+
+func shortened(text string) string {
+	if len(text) > maxEcho {
+		text = strings.ToValidUTF8(text[:maxEcho], "") + "…"
+	}
+	return text
+}

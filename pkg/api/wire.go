@@ -1,0 +1,313 @@
+package api
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"syncplane/pkg/fault"
+	"syncplane/pkg/syncs"
+)
+
+// maxJSONDepth is how deep package jsontext reads, in levels.
+const maxJSONDepth = 10_000
+
+// createRequest is the body {"sync": {…}} as it was sent.
+type createRequest struct {
+	draft   syncs.Draft
+	unknown []string // JSON pointers of the members that mean nothing to us
+	sent    []member // the members of sync that do
+}
+
+// member is one member of a JSON object, its value as the client wrote it.
+type member struct {
+	name  string
+	value jsontext.Value
+}
+
+// readCreate reads a create request. It returns a fault.Malformed for what
+// is not one JSON object, and leaves every judgement about the fields to
+// Draft.Validate: a value that no Draft can hold becomes Draft.Mistyped. Only
+// where there is no sync object at all is there nothing to validate: that is a
+// fault.Invalid.
+func readCreate(body []byte) (createRequest, error) {
+	if !utf8.Valid(body) {
+		return createRequest{}, malformed("invalid_utf8", "the body must be UTF-8 throughout", "")
+	}
+	var in createRequest
+	dec := jsontext.NewDecoder(bytes.NewBuffer(body))
+	top := dec.PeekKind()
+	sync := jsontext.KindInvalid
+	err := readObject(dec, func(name string) error {
+		if name != "sync" {
+			in.unknown = append(in.unknown, string(jsontext.Pointer("").AppendToken(name)))
+			return dec.SkipValue()
+		}
+		if sync = dec.PeekKind(); sync != jsontext.KindBeginObject {
+			return dec.SkipValue()
+		}
+		return in.readSync(dec, body)
+	})
+	if err == nil {
+		err = readEnd(dec)
+	}
+	switch {
+	case err != nil:
+		return in, unreadable(err, body)
+	case top != jsontext.KindBeginObject:
+		return in, malformed("not_an_object", `the body must be an object such as {"sync": {…}}, got `+nameOf(top), "")
+	case sync == jsontext.KindInvalid:
+		return in, invalid("/sync", "required", "sync is required and must be an object with the fields of the sync")
+	case sync != jsontext.KindBeginObject:
+		return in, invalid("/sync", "wrong_type", "sync must be an object with the fields of the sync, got "+nameOf(sync))
+	}
+	return in, nil
+}
+
+// readSync reads the object under "sync".
+func (in *createRequest) readSync(dec *jsontext.Decoder, body []byte) error {
+	d := &in.draft
+	return readObject(dec, func(name string) error {
+		value, err := dec.ReadValue()
+		if err != nil {
+			return err
+		}
+		// What a decoder returns is valid only until it reads on, so the
+		// value is taken from the body.
+		end := int(dec.InputOffset())
+		value = body[end-len(value) : end]
+
+		fits := true
+		switch name {
+		case "source_id":
+			d.SourceID, fits = integer(value)
+		case "destination_id":
+			d.DestinationID, fits = integer(value)
+		case "model_id":
+			d.ModelID, fits = integer(value)
+		case "schedule_type":
+			d.ScheduleType, fits = text(value)
+		case "configuration":
+			if fits = value.Kind() == jsontext.KindBeginObject; fits {
+				d.Configuration = new(string(value))
+			}
+		case "stream_name":
+			d.StreamName, fits = text(value)
+		case "sync_mode":
+			d.SyncMode, fits = text(value)
+		case "sync_interval":
+			d.SyncInterval, fits = integer(value)
+		case "sync_interval_unit":
+			d.SyncIntervalUnit, fits = text(value)
+		case "cron_expression":
+			d.CronExpression, fits = optionalText(value)
+		case "cursor_field":
+			d.CursorField, fits = optionalText(value)
+		default:
+			in.unknown = append(in.unknown, string(jsontext.Pointer("/sync").AppendToken(name)))
+			return nil
+		}
+		if !fits {
+			d.Mistyped = append(d.Mistyped, name)
+		}
+		in.sent = append(in.sent, member{name, value})
+		return nil
+	})
+}
+
+// explain adds to the fields of a fault.Invalid, where it helps, what the
+// client sent. Only the wire knows its spelling.
+func (in createRequest) explain(err error) error {
+	broken, ok := errors.AsType[*fault.Error](err)
+	if !ok || broken.Kind != fault.Invalid {
+		return err
+	}
+	for i, field := range broken.Fields {
+		switch field.Code {
+		case "wrong_type", "out_of_range", "not_in_enum":
+			for _, m := range in.sent {
+				if field.Pointer == "/sync/"+m.name {
+					broken.Fields[i].Detail += ", got " + m.excerpt()
+				}
+			}
+		}
+	}
+	return err
+}
+
+// excerpt is the value as the client wrote it, shortened. Of an object, an
+// array and anything in place of a configuration it is the bare kind: that may
+// hold secrets.
+func (m member) excerpt() string {
+	switch kind := m.value.Kind(); {
+	case kind == jsontext.KindBeginObject, kind == jsontext.KindBeginArray, m.name == "configuration":
+		return nameOf(kind)
+	default:
+		return shortened(string(m.value))
+	}
+}
+
+// readObject reads an object and calls member after each name; member must
+// read the value. Anything else than an object it reads and passes over.
+func readObject(dec *jsontext.Decoder, member func(name string) error) error {
+	if dec.PeekKind() != jsontext.KindBeginObject {
+		return dec.SkipValue()
+	}
+	if _, err := dec.ReadToken(); err != nil {
+		return err
+	}
+	for dec.PeekKind() == jsontext.KindString {
+		name, err := dec.ReadToken()
+		if err != nil {
+			return err
+		}
+		if err := member(name.String()); err != nil {
+			return err
+		}
+	}
+	_, err := dec.ReadToken()
+	return err
+}
+
+// errTrailing is what readEnd finds where there should be nothing.
+var errTrailing = errors.New("there is more after the JSON value") //nolint:gochecknoglobals // a sentinel
+
+// readEnd makes sure that nothing follows.
+func readEnd(dec *jsontext.Decoder) error {
+	switch _, err := dec.ReadToken(); {
+	case errors.Is(err, io.EOF):
+		return nil
+	default:
+		return errTrailing
+	}
+}
+
+// unreadable says why body is not JSON as we read it.
+func unreadable(err error, body []byte) error {
+	syntax, ok := errors.AsType[*jsontext.SyntacticError](err)
+	switch {
+	case errors.Is(err, io.EOF):
+		return malformed("invalid_json", `the body is empty; it must be an object such as {"sync": {…}}`, "")
+	case errors.Is(err, errTrailing):
+		return malformed("trailing_data", "the body must be one JSON value with nothing after it", "")
+	case !ok:
+		return fmt.Errorf("read the body: %w", err)
+	case errors.Is(err, jsontext.ErrDuplicateName):
+		return malformed("duplicate_member", "the body has two members of the same name in one object, so its meaning is in doubt", string(syntax.JSONPointer))
+	case syncs.Depth(string(body)) > maxJSONDepth && strings.HasPrefix(string(syntax.JSONPointer), "/sync/configuration/"):
+		// Well-formed as far as anybody can tell, and against the rule.
+		return invalid("/sync/configuration", "too_deep", fmt.Sprintf("configuration must be nested at most %d levels deep", syncs.MaxDepth))
+	case syncs.Depth(string(body)) > maxJSONDepth:
+		return malformed("too_deep", fmt.Sprintf("the body must be nested at most %d levels deep", maxJSONDepth), "")
+	}
+	return malformed("invalid_json", fmt.Sprintf("the body is not JSON: %s at byte %d", syntax.Err, syntax.ByteOffset), "")
+}
+
+// maxPointer is the longest pointer put into an error, in bytes: it repeats
+// member names, which have no bound of their own.
+const maxPointer = 1024
+
+func malformed(code, message, pointer string) error {
+	if pointer == "" || len(pointer) > maxPointer {
+		return &fault.Error{Kind: fault.Malformed, Code: code, Message: message}
+	}
+	return &fault.Error{Kind: fault.Malformed, Fields: []fault.Field{{Pointer: pointer, Code: code, Detail: message}}}
+}
+
+func invalid(pointer, code, detail string) error {
+	return &fault.Error{Kind: fault.Invalid, Fields: []fault.Field{{Pointer: pointer, Code: code, Detail: detail}}}
+}
+
+// nameOf names a kind of JSON value in an error.
+func nameOf(kind jsontext.Kind) string {
+	switch kind {
+	case jsontext.KindBeginObject:
+		return "an object"
+	case jsontext.KindBeginArray:
+		return "an array"
+	case jsontext.KindString:
+		return "a string"
+	case jsontext.KindNumber:
+		return "a number"
+	case jsontext.KindTrue, jsontext.KindFalse:
+		return "a boolean"
+	case jsontext.KindNull:
+		return "null"
+	default:
+		return "no JSON value"
+	}
+}
+
+func text(value jsontext.Value) (*string, bool) {
+	if value.Kind() != jsontext.KindString {
+		return nil, false
+	}
+	unquoted, err := jsontext.AppendUnquote(nil, value)
+	return new(string(unquoted)), err == nil
+}
+
+// optionalText is text, but null and "" mean not given.
+func optionalText(value jsontext.Value) (*string, bool) {
+	if kind := value.Kind(); kind == jsontext.KindNull || string(value) == `""` {
+		return nil, true
+	}
+	return text(value)
+}
+
+// integer reads a number as JSON Schema does: 123.0 and 1.23e2 are integers,
+// 1.5 is not. It is exact, never by way of a float. A value beyond int64
+// becomes the nearest int64, which is beyond every bound there is.
+func integer(value jsontext.Value) (*int64, bool) {
+	if value.Kind() != jsontext.KindNumber {
+		return nil, false
+	}
+	number, negative := bytes.CutPrefix(value, []byte("-"))
+	exponent := 0
+	if i := bytes.IndexAny(number, "eE"); i >= 0 {
+		number, exponent = number[:i], exponentOf(number[i+1:])
+	}
+	whole, fraction, _ := bytes.Cut(number, []byte("."))
+
+	// The value is digits × 10^exponent, and digits ends in no zero.
+	digits := bytes.Join([][]byte{whole, fraction}, nil)
+	exponent -= len(fraction)
+	significant := bytes.TrimRight(digits, "0")
+	exponent += len(digits) - len(significant)
+	significant = bytes.TrimLeft(significant, "0")
+
+	switch {
+	case len(significant) == 0:
+		return new(int64(0)), true
+	case exponent < 0:
+		return nil, false
+	}
+	magnitude := int64(math.MaxInt64)
+	if len(significant)+exponent <= 18 { // 10^18 < 2^63, and every bound is lower
+		magnitude, _ = strconv.ParseInt(string(significant)+strings.Repeat("0", exponent), 10, 64)
+	}
+	if negative {
+		magnitude = -magnitude
+	}
+	return &magnitude, true
+}
+
+// exponentOf reads the digits after an e. A number beyond int becomes a
+// million, which no body has the digits to make up for.
+func exponentOf(digits []byte) int {
+	const limit = 1_000_000
+	exponent, err := strconv.Atoi(string(digits))
+	if err != nil && digits[0] == '-' {
+		return -limit
+	}
+	if err != nil {
+		return limit
+	}
+	return max(-limit, min(exponent, limit))
+}
