@@ -1,0 +1,16 @@
+// Command api is the Lambda behind every HTTP route.
+package main
+
+import (
+	"fmt"
+	"os"
+
+	"syncplane/pkg/boot"
+)
+
+func main() {
+	if err := boot.API(os.Getenv, os.Stdout); err != nil {
+		fmt.Fprintf(os.Stderr, "the function cannot start:\n%v\n", err)
+		os.Exit(1)
+	}
+}

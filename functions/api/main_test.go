@@ -1,0 +1,298 @@
+package main_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-lambda-go/events"
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
+
+	"syncplane/pkg/access"
+	"syncplane/pkg/api/apitest"
+	"syncplane/pkg/boot"
+	"syncplane/pkg/dynamolocal/dynamotest"
+	"syncplane/pkg/local"
+	"syncplane/pkg/runtimeapi"
+)
+
+var update = flag.Bool("update", false, "sign the events anew and rewrite the answers in testdata")
+
+const root = "../.."
+
+// start builds the function as `make build` does, for this machine, and runs
+// it under a Lambda Runtime API with DynamoDB Local behind it and the
+// environment of env.local.json.
+func start(t *testing.T, output *bytes.Buffer) *runtimeapi.Function {
+	t.Helper()
+	endpoint := dynamotest.ForTest(t)
+	bootstrap := filepath.Join(t.TempDir(), "bootstrap")
+	build := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-tags", "lambda.norpc", "-ldflags=-s -w", "-o", bootstrap, ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	table := "test-" + uuid.NewString()
+	config := boot.Config{Region: "us-east-1", AccessKeyID: "local", SecretAccessKey: "local", DynamoDBEndpoint: endpoint, TableName: table}
+	if err := boot.DynamoDB(config).EnsureTable(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	env := localEnv(t)
+	env["DYNAMODB_ENDPOINT"], env["TABLE_NAME"], env["AWS_REGION"] = endpoint, table, "us-east-1"
+	var lines []string
+	for name, value := range env {
+		lines = append(lines, name+"="+value)
+	}
+	function, err := runtimeapi.Start(t.Context(), runtimeapi.Options{Command: []string{bootstrap}, Env: lines, Output: output})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := function.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return function
+}
+
+// localEnv is what env.local.json gives the function under `sam local`.
+func localEnv(t *testing.T) map[string]string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(root, "env.local.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var env map[string]map[string]string
+	if err := json.Unmarshal(text, &env); err != nil {
+		t.Fatal(err)
+	}
+	return env["ApiFunction"]
+}
+
+// TestEvents has the real function answer every event in events/ and compares
+// the answer with testdata.
+func TestEvents(t *testing.T) {
+	files, err := filepath.Glob(filepath.Join(root, "events", "*.json"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no events: %v", err)
+	}
+	if *update {
+		sign(t, files)
+	}
+	var log bytes.Buffer
+	function := start(t, &log)
+	known := map[string]bool{}
+	for _, file := range files {
+		name := strings.TrimSuffix(filepath.Base(file), ".json")
+		known[name+".golden.json"] = true
+		t.Run(name, func(t *testing.T) {
+			payload, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			answer, err := function.Invoke(t.Context(), payload)
+			if err != nil {
+				t.Fatal(err)
+			}
+			check(t, payload, answer)
+			compare(t, filepath.Join("testdata", name+".golden.json"), answer)
+		})
+	}
+	answers, err := os.ReadDir("testdata")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, entry := range answers {
+		if !known[entry.Name()] {
+			t.Errorf("testdata/%s answers an event that is not there", entry.Name())
+		}
+	}
+}
+
+// sign puts tokens of the sample key into the events. They last for a century,
+// so that an event is as good as on its first day.
+func sign(t *testing.T, files []string) {
+	t.Helper()
+	key, err := local.SampleKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := local.KeySet(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	env := localEnv(t)
+	env["TOKEN_JWKS"] = string(keys)
+	write(t, filepath.Join(root, "env.local.json"), map[string]any{"ApiFunction": env})
+
+	issued := time.Date(2026, time.November, 23, 0, 0, 0, 0, time.UTC)
+	for _, file := range files {
+		scope := string(access.WriteSyncs)
+		if strings.Contains(file, "without-scope") {
+			scope = "profile"
+		}
+		token, err := key.Token(local.Claims{Workspace: "demo", Scopes: []string{scope}, Issued: issued, Expires: issued.AddDate(100, 0, 0)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text = regexp.MustCompile(`"Bearer [^"]*"`).ReplaceAll(text, []byte(`"Bearer `+token+`"`))
+		if err := os.WriteFile(file, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func write(t *testing.T, file string, value any) {
+	t.Helper()
+	var text bytes.Buffer
+	encoder := json.NewEncoder(&text)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", "  ")
+	if err := encoder.Encode(value); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, text.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// check holds an answer against the OpenAPI document.
+func check(t *testing.T, payload, answer []byte) {
+	t.Helper()
+	var event events.APIGatewayV2HTTPRequest
+	var response events.APIGatewayV2HTTPResponse
+	if err := json.Unmarshal(payload, &event); err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(answer, &response); err != nil {
+		t.Fatal(err)
+	}
+	path := strings.TrimPrefix(event.RawPath, "/"+event.RequestContext.Stage)
+	r := httptest.NewRequestWithContext(t.Context(), event.RequestContext.HTTP.Method, path, nil)
+	header := http.Header{}
+	for name, value := range response.Headers {
+		header.Set(name, value)
+	}
+	apitest.Check(t, r, response.StatusCode, header, []byte(response.Body))
+}
+
+// compare compares an answer with the file golden, whatever differs from run
+// to run left out.
+func compare(t *testing.T, golden string, answer []byte) {
+	t.Helper()
+	for pattern, name := range map[string]string{
+		`[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}`: "<uuid>",
+		`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z`:                        "<time>",
+	} {
+		answer = regexp.MustCompile(pattern).ReplaceAll(answer, []byte(name))
+	}
+	var got map[string]any
+	if err := json.Unmarshal(answer, &got); err != nil {
+		t.Fatal(err)
+	}
+	if *update {
+		write(t, golden, got)
+	}
+	text, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatalf("%v; go test ./functions/api -update writes it", err)
+	}
+	var want map[string]any
+	if err := json.Unmarshal(text, &want); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// TestNoEventMakesTheFunctionFail sends the real function what no gateway
+// would, and then a request, to see that it lives.
+func TestNoEventMakesTheFunctionFail(t *testing.T) {
+	var log bytes.Buffer
+	function := start(t, &log)
+	for _, payload := range []string{
+		`{}`, `null`, `[]`, `""`, `5`, `{"headers":{"a":1}}`, `{"Records":[{"eventSource":"aws:sqs"}]}`,
+		`{"httpMethod":"POST","path":"/api/v1/syncs","version":"1.0"}`,
+		`{"rawPath":"/%zz","requestContext":{"http":{"method":"POST"}}}`,
+		`{"body":"*","isBase64Encoded":true,"rawPath":"/api/v1/syncs","requestContext":{"http":{"method":"POST"}}}`,
+		`{"rawPath":"/api/v1/syncs","requestContext":{"http":{"method":"PO ST"}}}`,
+		strings.Repeat(`{"a":`, 9000) + "1" + strings.Repeat("}", 9000),
+	} {
+		answer, err := function.Invoke(t.Context(), []byte(payload))
+		if err != nil {
+			t.Fatalf("%.80s: %v", payload, err)
+		}
+		var response events.APIGatewayV2HTTPResponse
+		if err := json.Unmarshal(answer, &response); err != nil || response.StatusCode != http.StatusBadRequest || response.Headers["X-Request-Id"] == "" {
+			t.Errorf("%.80s: got %.300s", payload, answer)
+		}
+	}
+	good, err := os.ReadFile(filepath.Join(root, "events", "create-sync.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if answer, err := function.Invoke(t.Context(), good); err != nil || !bytes.Contains(answer, []byte(`"statusCode":200`)) {
+		t.Errorf("got %s, %v", answer, err)
+	}
+}
+
+// TestLogOfTheFunction holds that the log has one JSON line for a request, with
+// no token and nothing of the body.
+func TestLogOfTheFunction(t *testing.T) {
+	var log bytes.Buffer
+	function := start(t, &log)
+	good, err := os.ReadFile(filepath.Join(root, "events", "create-sync.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if _, err := function.Invoke(t.Context(), good); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := function.Close(); err != nil { // so that all of the log is there
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimSpace(log.String()), "\n")
+	if len(lines) != 2 {
+		t.Fatalf("got %d lines for 2 requests:\n%s", len(lines), &log)
+	}
+	for i, line := range lines {
+		var got map[string]any
+		if err := json.Unmarshal([]byte(line), &got); err != nil {
+			t.Fatalf("%v: %s", err, line)
+		}
+		for name, want := range map[string]any{
+			"message": "request", "level": "INFO", "status": 200.0, "workspace": "demo", "request_id": "JKJaXmPLvHcESHA=", "cold_start": i == 0,
+		} {
+			if got[name] != want {
+				t.Errorf("line %d: %s is %v, want %v", i, name, got[name], want)
+			}
+		}
+		for _, name := range []string{"timestamp", "duration_ms", "lambda_request_id", "_aws"} {
+			if got[name] == nil {
+				t.Errorf("line %d has no %s: %s", i, name, line)
+			}
+		}
+	}
+	for _, secret := range []string{"eyJ", "Email__c", "contacts"} {
+		if strings.Contains(log.String(), secret) {
+			t.Errorf("the log holds %q:\n%s", secret, &log)
+		}
+	}
+}

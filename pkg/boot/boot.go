@@ -1,0 +1,158 @@
+package boot
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-lambda-go/lambda"
+	"github.com/aws/aws-lambda-go/lambdacontext"
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/google/uuid"
+
+	"syncplane/pkg/access"
+	"syncplane/pkg/api"
+	"syncplane/pkg/bearer"
+	"syncplane/pkg/dynamo"
+	"syncplane/pkg/gateway"
+	"syncplane/pkg/syncs"
+)
+
+// The patience with DynamoDB. It answers in milliseconds; three attempts of
+// two seconds stay within the ten that the function has.
+const (
+	attemptTimeout = 2 * time.Second
+	maxAttempts    = 3
+)
+
+// maxConnections is how many idle connections to DynamoDB are kept. A Lambda
+// needs one; a local server in front of DynamoDB needs as many as it has
+// clients.
+const maxConnections = 64
+
+// warmTimeout bounds the slow things of the init phase, of which Lambda
+// forgives ten seconds.
+const warmTimeout = 3 * time.Second
+
+// API runs the function behind the HTTP routes. It returns only if it cannot
+// start, with the reason.
+func API(getenv func(string) string, output io.Writer) error {
+	config, err := Read(getenv)
+	if err != nil {
+		return err
+	}
+	log := Logger(output, config.LogLevel)
+	store := DynamoDB(config)
+	verifier := bearer.New(bearer.Config{
+		Issuer:         config.TokenIssuer,
+		Audience:       config.TokenAudience,
+		WorkspaceClaim: config.WorkspaceClaim,
+	}, keySource(config), time.Now) //nolint:forbidigo // the edge hands out the clock
+
+	// Init has the full CPU and is not billed to a request: what is slow the
+	// first time is done here. What fails now is tried again by a request.
+	ctx, cancel := context.WithTimeout(context.Background(), warmTimeout)
+	var warming sync.WaitGroup
+	for what, warm := range map[string]func(context.Context) error{"keys": verifier.Warm, "table": store.Warm} {
+		warming.Go(func() {
+			if err := warm(ctx); err != nil {
+				log.LogAttrs(ctx, slog.LevelWarn, "not warm", slog.String("what", what), slog.String("error", err.Error()))
+			}
+		})
+	}
+	warming.Wait()
+	cancel()
+
+	lambda.StartHandler(Handler(store, verifier.Caller, log, true))
+	return nil
+}
+
+// Handler is the function itself: store behind the service, the service behind
+// the HTTP face, the face behind the guarded adapter.
+func Handler(store syncs.Store, caller func(context.Context, string) (access.Caller, error), log *slog.Logger, metrics bool) *gateway.Handler {
+	face := api.New(api.Config{
+		Syncs: &syncs.Service{
+			Store: store,
+			Now:   time.Now, //nolint:forbidigo // the edge hands out the clock
+			NewID: newID,
+		},
+		Caller:  caller,
+		Log:     log,
+		Now:     time.Now, //nolint:forbidigo // as above
+		Metrics: metrics,
+	})
+	return gateway.New(gateway.Config{Next: face, Fail: face.Fail, RequestIDHeader: api.RequestIDHeader})
+}
+
+func newID() (string, error) {
+	id, err := uuid.NewV7()
+	return id.String(), err
+}
+
+// DynamoDB is the store in the cloud. The client is made without the SDK's
+// config package, which costs 2 MB and 6 ms of init for sources of settings
+// that a Lambda does not have.
+func DynamoDB(c Config) *dynamo.Store {
+	options := dynamodb.Options{
+		Region: c.Region,
+		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+			return aws.Credentials{AccessKeyID: c.AccessKeyID, SecretAccessKey: c.SecretAccessKey, SessionToken: c.SessionToken}, nil
+		}),
+		HTTPClient: awshttp.NewBuildableClient().WithTimeout(attemptTimeout).WithTransportOptions(func(t *http.Transport) {
+			t.MaxIdleConns, t.MaxIdleConnsPerHost = maxConnections, maxConnections
+		}),
+		Retryer: retry.NewStandard(func(o *retry.StandardOptions) { o.MaxAttempts = maxAttempts }),
+	}
+	if c.DynamoDBEndpoint != "" {
+		options.BaseEndpoint = &c.DynamoDBEndpoint
+	}
+	return &dynamo.Store{Client: dynamodb.New(options), Table: c.TableName}
+}
+
+// keySource is where the keys of the issuer come from.
+func keySource(c Config) bearer.KeySource {
+	client := &http.Client{}
+	switch {
+	case c.TokenJWKS != "":
+		return bearer.Static([]byte(c.TokenJWKS))
+	case c.TokenJWKSURL != "":
+		return bearer.URL(client, c.TokenJWKSURL)
+	default:
+		return bearer.Discover(client, c.TokenIssuer)
+	}
+}
+
+// Logger writes JSON lines with the names that Lambda's own have. An unknown
+// level is INFO.
+func Logger(output io.Writer, level string) *slog.Logger {
+	var least slog.Level
+	if least.UnmarshalText([]byte(level)) != nil {
+		least = slog.LevelInfo
+	}
+	return slog.New(lambdaLog{slog.NewJSONHandler(output, &slog.HandlerOptions{
+		Level:       least,
+		ReplaceAttr: lambdacontext.ReplaceAttr,
+	})})
+}
+
+// lambdaLog adds the ID that Lambda gave the invocation, by which its own log
+// lines go. It is not always the gateway's.
+type lambdaLog struct{ slog.Handler }
+
+// Handle adds the ID and passes r on.
+func (l lambdaLog) Handle(ctx context.Context, r slog.Record) error {
+	if lambda, ok := lambdacontext.FromContext(ctx); ok {
+		r.AddAttrs(slog.String("lambda_request_id", lambda.AwsRequestID))
+	}
+	if err := l.Handler.Handle(ctx, r); err != nil {
+		return fmt.Errorf("write the log: %w", err)
+	}
+	return nil
+}
