@@ -1,0 +1,74 @@
+// Command syncplane is for people: it serves the control plane on one machine,
+// makes bearer tokens for it and runs the Lambda without AWS.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+const usage = `Usage: syncplane COMMAND
+
+  serve          run the control plane on this machine
+                 PORT (8080), DATA_DIR (.syncs), STORE (bolt or dynamodb),
+                 with dynamodb: DYNAMODB_ENDPOINT, TABLE_NAME, AWS_REGION
+  token          print a bearer token for it
+                 DATA_DIR (.syncs), WORKSPACE (demo), SCOPE (syncs:write), TTL (1h)
+  invoke FILE    run the Lambda once with the event in FILE
+                 BOOTSTRAP (bin/host/api/bootstrap), DATA_DIR, DYNAMODB_ENDPOINT
+
+Settings are environment variables; defaults stand in brackets.
+`
+
+// machine is what a command sees of the machine that it runs on.
+type machine struct {
+	getenv func(string) string
+	stdout io.Writer
+	stderr io.Writer
+}
+
+// setting is the value of an environment variable, or what it is without one.
+func (m machine) setting(name, without string) string {
+	if value := m.getenv(name); value != "" {
+		return value
+	}
+	return without
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, os.Args[1:], machine{getenv: os.Getenv, stdout: os.Stdout, stderr: os.Stderr})
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "syncplane:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string, m machine) error {
+	if len(args) == 0 {
+		fmt.Fprint(m.stderr, usage)
+		return errors.New("name a command")
+	}
+	switch command, rest := args[0], args[1:]; command {
+	case "serve":
+		return serve(ctx, m)
+	case "token":
+		return token(m)
+	case "invoke":
+		if len(rest) != 1 {
+			return errors.New("name the one file that holds the event, such as events/create-sync.json")
+		}
+		return invoke(ctx, m, rest[0])
+	case "help", "-h", "--help":
+		fmt.Fprint(m.stdout, usage)
+		return nil
+	default:
+		return fmt.Errorf("there is no command %q; see syncplane help", command)
+	}
+}

@@ -1,0 +1,395 @@
+package main_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"syncplane/pkg/api/apitest"
+	"syncplane/pkg/bolt"
+	"syncplane/pkg/dynamolocal/dynamotest"
+)
+
+const goodBody = `{"sync":{"source_id":1,"destination_id":2,"model_id":3,"schedule_type":"automated","configuration":{},` +
+	`"stream_name":"contacts","sync_mode":"full_refresh","sync_interval":30,"sync_interval_unit":"minutes"}}`
+
+// build builds the command once for all tests.
+//
+//nolint:gochecknoglobals // that is what once is for
+var build = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "syncplane")
+	if err != nil {
+		return "", err
+	}
+	binary := filepath.Join(dir, "syncplane")
+	if out, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput(); err != nil { //nolint:noctx // no test's context outlives it
+		return "", fmt.Errorf("%w: %s", err, out)
+	}
+	return binary, nil
+})
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if binary, err := build(); err == nil {
+		_ = os.RemoveAll(filepath.Dir(binary))
+	}
+	os.Exit(code)
+}
+
+// command is the built command with an environment of its own.
+func command(t *testing.T, env []string, args ...string) *exec.Cmd {
+	t.Helper()
+	binary, err := build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), binary, args...)
+	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME")}, env...)
+	return cmd
+}
+
+// server is a running `syncplane serve`.
+type server struct {
+	cmd     *exec.Cmd
+	address string
+	curl    string // the line that it printed
+	log     *bytes.Buffer
+}
+
+func serve(t *testing.T, dataDir string, env ...string) *server {
+	t.Helper()
+	s := &server{log: &bytes.Buffer{}}
+	s.cmd = command(t, append(env, "PORT=0", "DATA_DIR="+dataDir), "serve")
+	s.cmd.Stderr = s.log
+	stdout, err := s.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.cmd.Process.Kill() })
+	lines := bufio.NewScanner(stdout)
+	for lines.Scan() && s.curl == "" {
+		if address, ok := strings.CutPrefix(lines.Text(), "Syncplane listens on "); ok {
+			s.address, _, _ = strings.Cut(address, " ")
+		}
+		if strings.HasPrefix(lines.Text(), "curl ") {
+			s.curl = lines.Text()
+		}
+	}
+	if s.address == "" || s.curl == "" {
+		t.Fatalf("no address or no curl line: %v: %s", s.cmd.Wait(), s.log)
+	}
+	return s
+}
+
+// stop ends the server as Ctrl-C does.
+func (s *server) stop(t *testing.T, signal os.Signal) {
+	t.Helper()
+	if err := s.cmd.Process.Signal(signal); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.cmd.Wait(); err != nil {
+		t.Errorf("%v after %v: %s", err, signal, s.log)
+	}
+}
+
+// token is what `syncplane token` prints.
+func token(t *testing.T, dataDir string, env ...string) string {
+	t.Helper()
+	out, err := command(t, append(env, "DATA_DIR="+dataDir), "token").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSuffix(string(out), "\n")
+}
+
+// create posts body and returns the answer.
+func (s *server) create(t *testing.T, token, body string) (status int, answer string) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.address+"/api/v1/syncs", strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", "application/json")
+	if token != "" {
+		r.Header.Set("Authorization", "Bearer "+token)
+	}
+	response, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close() //nolint:errcheck // it was read to its end
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	apitest.Check(t, r, response.StatusCode, response.Header, text)
+	return response.StatusCode, string(text)
+}
+
+func idOf(t *testing.T, answer string) string {
+	t.Helper()
+	var document struct {
+		ID string `json:"id"`
+	}
+	if err := json.Unmarshal([]byte(answer), &document); err != nil || document.ID == "" {
+		t.Fatalf("no resource: %v: %s", err, answer)
+	}
+	return document.ID
+}
+
+// TestServeAsAPersonWould pastes the printed line, restarts the server, and
+// finds both syncs in the file.
+func TestServeAsAPersonWould(t *testing.T) {
+	t.Parallel()
+	dataDir := filepath.Join(t.TempDir(), "data")
+	var ids []string
+	for _, signal := range []os.Signal{os.Interrupt, syscall.SIGTERM} {
+		s := serve(t, dataDir)
+		out, err := exec.CommandContext(t.Context(), "sh", "-c", s.curl).Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, idOf(t, string(out)))
+		s.stop(t, signal)
+	}
+	store, err := bolt.Open(filepath.Join(dataDir, "syncs.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close() //nolint:errcheck // only read from
+	for _, id := range ids {
+		if _, err := store.Read(t.Context(), "demo", id); err != nil {
+			t.Error(err)
+		}
+	}
+	if info, err := os.Stat(filepath.Join(dataDir, "signing-key.pem")); err != nil || info.Mode() != 0o600 {
+		t.Errorf("the signing key: %v, %v", info.Mode(), err)
+	}
+}
+
+func TestServeOnDynamoDB(t *testing.T) {
+	t.Parallel()
+	dataDir := t.TempDir()
+	s := serve(t, dataDir, "STORE=dynamodb", "DYNAMODB_ENDPOINT="+dynamotest.ForTest(t), "TABLE_NAME=serve-test")
+	if status, answer := s.create(t, token(t, dataDir), goodBody); status != http.StatusOK {
+		t.Errorf("got %d %s", status, answer)
+	}
+	s.stop(t, os.Interrupt)
+	if _, err := os.Stat(filepath.Join(dataDir, "syncs.db")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a file of the other engine: %v", err)
+	}
+}
+
+func TestTokens(t *testing.T) {
+	t.Parallel()
+	dataDir := t.TempDir()
+	s := serve(t, dataDir)
+	foreign := token(t, t.TempDir())
+	for name, test := range map[string]struct {
+		token  string
+		status int
+		want   string
+	}{
+		"as it comes":      {token(t, dataDir), 200, `"status":"pending"`},
+		"for a workspace":  {token(t, dataDir, "WORKSPACE=acme", "TTL=5m"), 200, `"status":"pending"`},
+		"several scopes":   {token(t, dataDir, "SCOPE=a syncs:write b"), 200, `"status":"pending"`},
+		"none":             {"", 401, `"token_missing"`},
+		"expired":          {token(t, dataDir, "TTL=-2m"), 401, `"invalid_token"`},
+		"of another key":   {foreign, 401, `"invalid_token"`},
+		"of another scope": {token(t, dataDir, "SCOPE=syncs:read"), 403, `"insufficient_scope"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if status, answer := s.create(t, test.token, goodBody); status != test.status || !strings.Contains(answer, test.want) {
+				t.Errorf("got %d %s", status, answer)
+			}
+		})
+	}
+	s.stop(t, os.Interrupt)
+	if strings.Contains(s.log.String(), "eyJ") {
+		t.Errorf("the log holds a token: %s", s.log)
+	}
+}
+
+// TestKillLosesNothing kills the server while many clients create, and finds
+// every sync that was acknowledged.
+func TestKillLosesNothing(t *testing.T) {
+	t.Parallel()
+	dataDir := t.TempDir()
+	bearer := token(t, dataDir)
+	var acknowledged []string
+	for range 3 {
+		s := serve(t, dataDir)
+		const clients, enough = 16, 300
+		var mu sync.Mutex
+		var all sync.WaitGroup
+		began := len(acknowledged)
+		for range clients {
+			all.Go(func() {
+				for {
+					id, err := tryCreate(t.Context(), s.address, bearer)
+					if err != nil {
+						return // the server is dead
+					}
+					mu.Lock()
+					acknowledged = append(acknowledged, id)
+					if len(acknowledged)-began == enough {
+						_ = s.cmd.Process.Kill()
+					}
+					mu.Unlock()
+				}
+			})
+		}
+		all.Wait()
+		_ = s.cmd.Wait() // killed, so never without an error
+		if got := len(acknowledged) - began; got < enough {
+			t.Fatalf("the server died after %d syncs: %s", got, s.log)
+		}
+	}
+	store, err := bolt.Open(filepath.Join(dataDir, "syncs.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close() //nolint:errcheck // only read from
+	for _, id := range acknowledged {
+		if _, err := store.Read(t.Context(), "demo", id); err != nil {
+			t.Errorf("acknowledged and lost: %v", err)
+		}
+	}
+}
+
+func tryCreate(ctx context.Context, address, token string) (id string, err error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, address+"/api/v1/syncs", strings.NewReader(goodBody))
+	if err != nil {
+		return "", err
+	}
+	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("Authorization", "Bearer "+token)
+	response, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return "", err
+	}
+	defer response.Body.Close() //nolint:errcheck // it is read to its end
+	var document struct {
+		ID string `json:"id"`
+	}
+	err = json.NewDecoder(response.Body).Decode(&document)
+	return document.ID, err
+}
+
+// TestOneClearSentence holds what a person is told who cannot start it.
+func TestOneClearSentence(t *testing.T) {
+	t.Parallel()
+	dataDir := t.TempDir()
+	s := serve(t, dataDir)
+	port := s.address[strings.LastIndex(s.address, ":")+1:]
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	bad := t.TempDir()
+	if err := os.WriteFile(filepath.Join(bad, "signing-key.pem"), []byte("rubbish"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, test := range map[string]struct {
+		env  []string
+		args []string
+		want string
+	}{
+		"a busy port":        {[]string{"PORT=" + port, "DATA_DIR=" + t.TempDir()}, []string{"serve"}, "port " + port + " is in use; set PORT to another one, such as PORT=8081"},
+		"busy data":          {[]string{"PORT=0", "DATA_DIR=" + dataDir}, []string{"serve"}, filepath.Join(dataDir, "syncs.db") + " is in use by another process"},
+		"a file as data dir": {[]string{"PORT=0", "DATA_DIR=" + file}, []string{"serve"}, "make the data directory: mkdir " + file + ": not a directory"},
+		"a port of no form":  {[]string{"PORT=http", "DATA_DIR=" + t.TempDir()}, []string{"serve"}, `PORT must be a number from 0 to 65535, got "http"`},
+		"another engine":     {[]string{"STORE=sqlite", "DATA_DIR=" + t.TempDir()}, []string{"serve"}, `STORE must be bolt or dynamodb, got "sqlite"`},
+		"a key of no form":   {[]string{"DATA_DIR=" + bad}, []string{"token"}, filepath.Join(bad, "signing-key.pem") + " is not a signing key of ours; remove it to have a new one made"},
+		"a TTL of no form":   {[]string{"TTL=1 hour", "DATA_DIR=" + t.TempDir()}, []string{"token"}, `TTL must be a duration such as 15m, 1h or -1h, got "1 hour"`},
+		"no event":           {nil, []string{"invoke"}, "name the one file that holds the event, such as events/create-sync.json"},
+		"another command":    {nil, []string{"start"}, `there is no command "start"; see syncplane help`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var stderr bytes.Buffer
+			cmd := command(t, test.env, test.args...)
+			cmd.Stderr = &stderr
+			err := cmd.Run()
+			if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.ExitCode() != 1 {
+				t.Errorf("got %v, want exit code 1", err)
+			}
+			if got := stderr.String(); got != "syncplane: "+test.want+"\n" {
+				t.Errorf("got %q, want %q", got, test.want)
+			}
+		})
+	}
+	s.stop(t, os.Interrupt)
+}
+
+func TestDocs(t *testing.T) {
+	t.Parallel()
+	s := serve(t, t.TempDir())
+	client := &http.Client{Timeout: 10 * time.Second}
+	for path, want := range map[string]string{
+		"/docs":                  "/docs/swagger-ui-bundle.js",
+		"/docs/":                 "/api/v1/openapi.json",
+		"/api/v1/openapi.json":   `"openapi": "3.1`,
+		"/.well-known/jwks.json": `"kty":"OKP"`,
+	} {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.address+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response, err := client.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(response.Body)
+		_ = response.Body.Close()
+		if err != nil || response.StatusCode != http.StatusOK || !strings.Contains(string(body), want) {
+			t.Errorf("%s: %v, %d, no %q in %.300s", path, err, response.StatusCode, want, body)
+		}
+	}
+	s.stop(t, os.Interrupt)
+}
+
+// TestInvoke runs the real Lambda as `make invoke` does.
+func TestInvoke(t *testing.T) {
+	t.Parallel()
+	endpoint := dynamotest.ForTest(t)
+	bootstrap := filepath.Join(t.TempDir(), "bootstrap")
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-tags", "lambda.norpc", "-o", bootstrap, "../../functions/api").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	dataDir := t.TempDir()
+	own := filepath.Join(t.TempDir(), "own.json")
+	text, err := os.ReadFile("../../events/create-sync-without-token.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	signed := strings.Replace(string(text), `"headers": {`, `"headers": {"authorization": "Bearer `+token(t, dataDir)+`",`, 1)
+	if err := os.WriteFile(own, []byte(signed), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for file, want := range map[string]string{
+		"../../events/create-sync.json":               `{"statusCode":200,`,
+		"../../events/create-sync-without-token.json": `{"statusCode":401,`,
+		own: `{"statusCode":200,`,
+	} {
+		out, err := command(t, []string{"DATA_DIR=" + dataDir, "BOOTSTRAP=" + bootstrap, "DYNAMODB_ENDPOINT=" + endpoint}, "invoke", file).Output()
+		if err != nil || !strings.HasPrefix(string(out), want) {
+			t.Errorf("%s: %v: %.300s", file, err, out)
+		}
+	}
+}

@@ -1,0 +1,33 @@
+package local
+
+import (
+	"net/http"
+
+	swagger "github.com/swaggest/swgui/v5emb"
+)
+
+// Routes is everything that the local server answers: what a browser and a
+// neighbour need beside the API, and the API itself for all the rest. The rest
+// goes past the mux, which would tidy up paths that API Gateway passes on.
+func Routes(gateway Gateway, keys []byte) http.Handler {
+	const docs = "/docs/"
+	page := swagger.New("Syncplane", "/api/v1/openapi.json", docs)
+	mux := http.NewServeMux()
+	mux.Handle("GET "+docs, page)
+	mux.HandleFunc("GET /docs", func(w http.ResponseWriter, r *http.Request) {
+		r.URL.Path = docs
+		page.ServeHTTP(w, r)
+	})
+	// For a function under `sam local`, which can fetch it from its host.
+	mux.HandleFunc("GET /.well-known/jwks.json", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/jwk-set+json")
+		_, _ = w.Write(keys)
+	})
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, pattern := mux.Handler(r); pattern != "" {
+			mux.ServeHTTP(w, r)
+			return
+		}
+		gateway.ServeHTTP(w, r)
+	})
+}
