@@ -5,6 +5,7 @@ package access
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"syncplane/pkg/fault"
 )
@@ -15,8 +16,26 @@ type Action string
 
 // The actions there are.
 const (
+	ReadSyncs  Action = "syncs:read"
 	WriteSyncs Action = "syncs:write"
 )
+
+// Actions is every Action.
+func Actions() []Action { return []Action{ReadSyncs, WriteSyncs} }
+
+// Known reports whether there is such an action.
+func Known(act Action) bool { return slices.Contains(Actions(), act) }
+
+// MaxWorkspace is the longest name of a workspace, in bytes. Our own choice; it
+// is half of a key of DynamoDB, which may have 2,048.
+const MaxWorkspace = 128
+
+// ValidWorkspace reports whether name can be that of a workspace: 1 to
+// MaxWorkspace visible ASCII characters, and no #, which has a meaning in keys.
+func ValidWorkspace(name string) bool {
+	odd := func(c rune) bool { return c <= ' ' || c > '~' || c == '#' }
+	return name != "" && len(name) <= MaxWorkspace && !strings.ContainsFunc(name, odd)
+}
 
 // Caller is who makes a request, as far as its token proves it.
 type Caller struct {

@@ -14,18 +14,20 @@ type Kind int
 // The kinds. Internal is the zero value on purpose: an error that nobody
 // classified is a defect of ours, never the caller's.
 const (
-	Internal         Kind = iota // a defect of ours
-	Malformed                    // the request cannot be read
-	Unauthenticated              // who the caller is cannot be established
-	Forbidden                    // the caller is known and may not do this
-	NotFound                     // there is no such thing, or none that the caller may see
-	MethodNotAllowed             // the thing exists and cannot be used this way
-	Conflict                     // the state of the thing forbids it
-	TooLarge                     // the request is over a size limit
-	UnsupportedMedia             // the request is in a format that is not read
-	Invalid                      // the request is readable and breaks a rule
-	Throttled                    // too many requests; later is fine
-	Unavailable                  // a dependency does not answer; later is fine
+	Internal           Kind = iota // a defect of ours
+	Malformed                      // the request cannot be read
+	Unauthenticated                // who the caller is cannot be established
+	Forbidden                      // the caller is known and may not do this
+	NotFound                       // there is no such thing, or none that the caller may see
+	MethodNotAllowed               // the thing exists and cannot be used this way
+	NotAcceptable                  // there is no form of the answer that the caller takes
+	Conflict                       // the state of the thing forbids it
+	PreconditionFailed             // the thing is not as the caller requires
+	TooLarge                       // the request is over a size limit
+	UnsupportedMedia               // the request is in a format that is not read
+	Invalid                        // the request is readable and breaks a rule
+	Throttled                      // too many requests; later is fine
+	Unavailable                    // a dependency does not answer; later is fine
 )
 
 // Kinds is every Kind, for tests that must range over all of them.
@@ -51,13 +53,14 @@ type Error struct {
 	Err error // the cause, private
 }
 
-// Field is one part of a request that breaks a rule. Exactly one of Pointer
-// and Header says where it stands.
+// Field is one part of a request that breaks a rule. Exactly one of Pointer,
+// Header and Parameter says where it stands.
 type Field struct {
-	Pointer string // JSON pointer (RFC 6901) into the body, such as "/sync/source_id"
-	Header  string // name of a request header
-	Code    string
-	Detail  string
+	Pointer   string // JSON pointer (RFC 6901) into the body, such as "/sync/source_id"
+	Header    string // name of a request header
+	Parameter string // name of a query parameter
+	Code      string
+	Detail    string
 }
 
 // Error joins both halves; it is meant for logs.
@@ -70,7 +73,7 @@ func (e *Error) Error() string {
 		if text != "" {
 			text += "; "
 		}
-		text += f.Pointer + f.Header + ": " + f.Detail
+		text += f.Pointer + f.Header + f.Parameter + ": " + f.Detail
 	}
 	if e.Err != nil {
 		text += ": " + e.Err.Error()

@@ -39,8 +39,8 @@ type Draft struct {
 	SyncMode         *string
 	SyncInterval     *int64
 	SyncIntervalUnit *string
-	CronExpression   *string // never empty: "" means not given
-	CursorField      *string // never empty: "" means not given
+	CronExpression   *string // "" is none, as is nil
+	CursorField      *string // "" is none, as is nil
 
 	// Mistyped names the fields that were given with a type that no Draft
 	// can hold, such as a string for source_id.
@@ -102,12 +102,12 @@ func (d Draft) Validate() error {
 	constant("sync_mode", d.SyncMode, ModeFullRefresh)
 	integer("sync_interval", d.SyncInterval, MaxInterval)
 	constant("sync_interval_unit", d.SyncIntervalUnit, UnitMinutes)
-	if usable("cron_expression", "a string", d.CronExpression != nil, false) {
+	if usable("cron_expression", "a string", textOf(d.CronExpression) != "", false) {
 		if _, err := schedule.Parse(*d.CronExpression); err != nil {
 			reject("cron_expression", "invalid_cron", "must be five cron fields that fire at some time, such as %q: %s", schedule.Example, err)
 		}
 	}
-	if usable("cursor_field", "a string", d.CursorField != nil, false) {
+	if usable("cursor_field", "a string", textOf(d.CursorField) != "", false) {
 		if length := utf8.RuneCountInString(*d.CursorField); length > MaxText {
 			reject("cursor_field", "too_long", "must have at most %d characters, got %d", MaxText, length)
 		}
@@ -121,32 +121,35 @@ func (d Draft) Validate() error {
 
 // sync is the Sync that a valid d describes, at its beginning.
 func (d Draft) sync(workspace, id string, now time.Time) Sync {
-	text := func(s *string) string {
-		if s == nil {
-			return ""
-		}
-		return *s
-	}
-	now = now.UTC().Truncate(time.Millisecond)
-	return Sync{
-		Workspace:        workspace,
-		ID:               id,
-		SourceID:         *d.SourceID,
-		DestinationID:    *d.DestinationID,
-		ModelID:          *d.ModelID,
-		Configuration:    *d.Configuration,
-		ScheduleType:     *d.ScheduleType,
-		SyncMode:         *d.SyncMode,
-		SyncInterval:     *d.SyncInterval,
-		SyncIntervalUnit: *d.SyncIntervalUnit,
-		CronExpression:   text(d.CronExpression),
-		CursorField:      text(d.CursorField),
-		StreamName:       strings.TrimSpace(*d.StreamName),
-		Status:           Pending,
-		CreatedAt:        now,
-		UpdatedAt:        now,
-	}
+	s := Sync{Workspace: workspace, ID: id, Version: 1, Status: Pending, CreatedAt: instant(now), UpdatedAt: instant(now)}
+	d.describe(&s)
+	return s
 }
+
+// describe puts what a valid d says into s.
+func (d Draft) describe(s *Sync) {
+	s.SourceID = *d.SourceID
+	s.DestinationID = *d.DestinationID
+	s.ModelID = *d.ModelID
+	s.Configuration = *d.Configuration
+	s.ScheduleType = *d.ScheduleType
+	s.SyncMode = *d.SyncMode
+	s.SyncInterval = *d.SyncInterval
+	s.SyncIntervalUnit = *d.SyncIntervalUnit
+	s.CronExpression = textOf(d.CronExpression)
+	s.CursorField = textOf(d.CursorField)
+	s.StreamName = strings.TrimSpace(*d.StreamName)
+}
+
+func textOf(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
+}
+
+// instant is t as a Sync keeps it.
+func instant(t time.Time) time.Time { return t.UTC().Truncate(time.Millisecond) }
 
 // Depth counts the levels of nesting in text, which must be well-formed JSON:
 // a scalar has none, {} has one. It is here because the bound on it is a rule

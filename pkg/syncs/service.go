@@ -6,32 +6,97 @@ import (
 	"time"
 
 	"syncplane/pkg/access"
+	"syncplane/pkg/fault"
 )
 
 // Store keeps syncs. Its promises are tests in package storetest, which runs
-// over every engine.
+// over every engine. Whatever a method acknowledges survives a crash.
 type Store interface {
 	// Create writes s if its workspace has no sync of that ID. It returns a
-	// fault.Conflict, and changes nothing, if it has. When it returns nil, s
-	// survives a crash.
+	// fault.Conflict, and changes nothing, if it has.
 	Create(ctx context.Context, s Sync) error
 
-	// Read returns the sync that Create wrote, equal in every field, or a
-	// fault.NotFound. It sees every write that returned before it began.
+	// CreateOnce writes s, as Create does, unless the workspace has used
+	// once.Key before: then it returns the sync that was created with the
+	// key, as it was then, and changes nothing. A key that was used with
+	// another fingerprint is a fault.Invalid. A key is free again when it
+	// expires. Of many calls at once with one key one writes.
+	CreateOnce(ctx context.Context, s Sync, once Once) (first Sync, err error)
+
+	// Read returns the sync as it was last written, equal in every field, or
+	// a fault.NotFound. It sees every write that returned before it began.
 	Read(ctx context.Context, workspace, id string) (Sync, error)
+
+	// List returns up to limit syncs of the workspace, newest first, that
+	// are older than the sync after; from the newest if after is "". more
+	// is true if there may be others. It may return fewer than limit, but
+	// not none, while there are more.
+	List(ctx context.Context, workspace, after string, limit int) (syncs []Sync, more bool, err error)
+
+	// Replace writes s over the sync whose version is one less. It returns
+	// a fault.Conflict if there is another version and a fault.NotFound if
+	// there is none, and then changes nothing.
+	Replace(ctx context.Context, s Sync) error
+
+	// Delete removes s if that is the version that is there. It returns a
+	// fault.Conflict if there is another version and a fault.NotFound if
+	// there is none, and then changes nothing.
+	Delete(ctx context.Context, s Sync) error
 }
 
+// Once makes a create safe to repeat.
+type Once struct {
+	Key         string    // 1 … 255 visible ASCII characters, the client's own
+	Fingerprint string    // the same for requests that are equal
+	Now         time.Time // when the request is made
+	Expires     time.Time // when the key may be used for something else
+}
+
+// KeyLife is how long an idempotency key is remembered.
+const KeyLife = 24 * time.Hour
+
+// maxTries is how often a change is tried that another one overtakes.
+const maxTries = 8
+
 // Service is what can be done with syncs, whoever asks and however: the HTTP
-// face and every other entry call it.
+// face and every other entry call it. All methods return a fault.Forbidden to
+// a caller who may not, and the faults of the store.
 type Service struct {
 	Store Store
 	Now   func() time.Time
 	NewID func() (string, error) // returns a UUIDv7
 }
 
-// Create makes the sync that d describes in the workspace of who. The errors
-// it returns are fault.Forbidden, fault.Invalid and those of Store.Create.
+// Create makes the sync that d describes in the workspace of who, or returns a
+// fault.Invalid.
 func (s *Service) Create(ctx context.Context, who access.Caller, d Draft) (Sync, error) {
+	sync, err := s.build(who, d)
+	if err != nil {
+		return Sync{}, err
+	}
+	if err := s.Store.Create(ctx, sync); err != nil {
+		return Sync{}, fmt.Errorf("create sync %s: %w", sync.ID, err)
+	}
+	return sync, nil
+}
+
+// CreateOnce is Create for a client that repeats itself: the second call with
+// the same key and fingerprint returns what the first one did, and replayed is
+// true. The same key with another fingerprint is a fault.Invalid.
+func (s *Service) CreateOnce(ctx context.Context, who access.Caller, d Draft, key, fingerprint string) (sync Sync, replayed bool, err error) {
+	sync, err = s.build(who, d)
+	if err != nil {
+		return Sync{}, false, err
+	}
+	now := s.Now()
+	first, err := s.Store.CreateOnce(ctx, sync, Once{Key: key, Fingerprint: fingerprint, Now: now, Expires: now.Add(KeyLife)})
+	if err != nil {
+		return Sync{}, false, fmt.Errorf("create sync %s once: %w", sync.ID, err)
+	}
+	return first, first.ID != sync.ID, nil
+}
+
+func (s *Service) build(who access.Caller, d Draft) (Sync, error) {
 	if err := access.Check(who, access.WriteSyncs); err != nil {
 		return Sync{}, err
 	}
@@ -42,9 +107,106 @@ func (s *Service) Create(ctx context.Context, who access.Caller, d Draft) (Sync,
 	if err != nil {
 		return Sync{}, fmt.Errorf("make an id: %w", err)
 	}
-	sync := d.sync(who.Workspace, id, s.Now())
-	if err := s.Store.Create(ctx, sync); err != nil {
-		return Sync{}, fmt.Errorf("create sync %s: %w", id, err)
+	return d.sync(who.Workspace, id, s.Now()), nil
+}
+
+// Read returns one sync. One of another workspace is as if it never was.
+func (s *Service) Read(ctx context.Context, who access.Caller, id string) (Sync, error) {
+	if err := access.Check(who, access.ReadSyncs); err != nil {
+		return Sync{}, err
 	}
-	return sync, nil
+	return s.read(ctx, who, id)
+}
+
+// read is Read without the question whether who may. What is no ID at all is
+// not worth asking a store, which may have bounds of its own.
+func (s *Service) read(ctx context.Context, who access.Caller, id string) (Sync, error) {
+	const form = "00000000-0000-0000-0000-000000000000"
+	if len(id) != len(form) {
+		return Sync{}, ErrNotFound()
+	}
+	for i, c := range []byte(id) {
+		if hex := c >= '0' && c <= '9' || c >= 'a' && c <= 'f'; hex != (form[i] == '0') || !hex && c != '-' {
+			return Sync{}, ErrNotFound()
+		}
+	}
+	return s.Store.Read(ctx, who.Workspace, id)
+}
+
+// Change puts the fields that patch names in place of those of a sync, and
+// validates the result as Create does. It returns a fault.PreconditionFailed
+// if only does not allow the version that is there.
+func (s *Service) Change(ctx context.Context, who access.Caller, id string, patch Draft, only Condition) (Sync, error) {
+	return s.replace(ctx, who, id, only, func(old Sync) (Sync, error) {
+		return old.changed(patch, s.Now())
+	})
+}
+
+// Enable resumes a sync, or pauses it. One that is so already stays as it is,
+// its version included.
+func (s *Service) Enable(ctx context.Context, who access.Caller, id string, enable bool, only Condition) (Sync, error) {
+	return s.replace(ctx, who, id, only, func(old Sync) (Sync, error) {
+		next := Disabled
+		if enable {
+			next = Pending
+		}
+		if enable == (old.Status != Disabled) {
+			return old, nil
+		}
+		if err := old.Status.To(next); err != nil {
+			return Sync{}, err
+		}
+		old.Status = next
+		return old.touched(s.Now()), nil
+	})
+}
+
+// replace reads, edits and writes a sync, anew where another change came
+// between, so that none is lost and none is torn.
+func (s *Service) replace(ctx context.Context, who access.Caller, id string, only Condition, edit func(old Sync) (Sync, error)) (Sync, error) {
+	var written Sync
+	err := s.retried(ctx, who, id, only, func(old Sync) error {
+		edited, err := edit(old)
+		if err != nil {
+			return err
+		}
+		written = edited
+		if edited.Version == old.Version {
+			return nil
+		}
+		return s.Store.Replace(ctx, edited)
+	})
+	return written, err
+}
+
+// Delete removes a sync. The second time it returns a fault.NotFound.
+func (s *Service) Delete(ctx context.Context, who access.Caller, id string, only Condition) error {
+	return s.retried(ctx, who, id, only, func(old Sync) error {
+		err := s.Store.Delete(ctx, old)
+		if fault.KindOf(err) == fault.NotFound {
+			return nil // it was there a moment ago; somebody else was faster
+		}
+		return err
+	})
+}
+
+// retried reads a sync and calls act with it, again where a change came
+// between, a bounded number of times.
+func (s *Service) retried(ctx context.Context, who access.Caller, id string, only Condition, act func(old Sync) error) error {
+	if err := access.Check(who, access.WriteSyncs); err != nil {
+		return err
+	}
+	for try := 1; ; try++ {
+		old, err := s.read(ctx, who, id)
+		if err != nil {
+			return err
+		}
+		if err := only.check(old.Version); err != nil {
+			return err
+		}
+		err = act(old)
+		if try == maxTries || fault.KindOf(err) != fault.Conflict {
+			return err
+		}
+	}
 }

@@ -51,7 +51,7 @@ func TestCreate(t *testing.T) {
 	}
 	at := time.Date(2026, time.November, 23, 20, 6, 0, 123e6, time.UTC)
 	want := syncs.Sync{
-		Workspace: "acme", ID: id, SourceID: 1, DestinationID: 2, ModelID: 3, Configuration: "{}",
+		Workspace: "acme", ID: id, Version: 1, SourceID: 1, DestinationID: 2, ModelID: 3, Configuration: "{}",
 		ScheduleType: "automated", SyncMode: "full_refresh", SyncInterval: 30, SyncIntervalUnit: "minutes",
 		CronExpression: "0 6 * * 1-5", CursorField: "updated_at", StreamName: "contacts",
 		Status: "pending", CreatedAt: at, UpdatedAt: at,

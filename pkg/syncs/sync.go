@@ -2,13 +2,20 @@
 // may be done with it. It knows no HTTP, no JSON library and no AWS.
 package syncs
 
-import "time"
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"syncplane/pkg/fault"
+)
 
 // Sync is a reverse-ETL job: copy the rows of a model from a source to a
 // destination on a schedule.
 type Sync struct {
 	Workspace string // who owns it; the first half of its key
 	ID        string // UUIDv7 (RFC 9562), so that IDs sort by creation
+	Version   int64  // 1 at creation, one more with every change
 
 	SourceID         int64 // 1 … MaxID, as are the next two
 	DestinationID    int64
@@ -32,5 +39,38 @@ type Status string
 
 // The statuses there are.
 const (
-	Pending Status = "pending" // accepted and waiting for its first run
+	Pending  Status = "pending"  // accepted, or resumed, and waiting for its next run
+	Healthy  Status = "healthy"  // its last run succeeded
+	Failed   Status = "failed"   // its last run failed
+	Disabled Status = "disabled" // paused; it does not run
 )
+
+// Statuses is every Status, in the order of a sync's life.
+func Statuses() []Status { return []Status{Pending, Healthy, Failed, Disabled} }
+
+// next is where each status leads.
+func (s Status) next() []Status {
+	switch s {
+	case Pending:
+		return []Status{Healthy, Failed, Disabled}
+	case Healthy:
+		return []Status{Failed, Disabled}
+	case Failed:
+		return []Status{Healthy, Disabled}
+	case Disabled:
+		return []Status{Pending}
+	}
+	return nil
+}
+
+// To returns nil if a sync of status s may become next, and a fault.Conflict
+// if not.
+func (s Status) To(next Status) error {
+	if slices.Contains(s.next(), next) {
+		return nil
+	}
+	return &fault.Error{
+		Kind: fault.Conflict, Code: "wrong_status",
+		Message: fmt.Sprintf("a sync that is %s cannot become %s", s, next),
+	}
+}

@@ -5,6 +5,7 @@ package storetest
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -24,6 +25,7 @@ func Good(tb testing.TB) syncs.Sync {
 	return syncs.Sync{
 		Workspace:        "acme-" + newID(tb),
 		ID:               newID(tb),
+		Version:          1,
 		SourceID:         1,
 		DestinationID:    2,
 		ModelID:          syncs.MaxID,
@@ -113,31 +115,258 @@ func Run(t *testing.T, open func(t *testing.T) syncs.Store) {
 	})
 
 	t.Run("of many that create the same id one succeeds", func(t *testing.T) {
-		const writers = 16
 		store, good := open(t), Good(t)
-		results := make([]error, writers)
+		won := race(t, 16, func(i int) error {
+			mine := good
+			mine.StreamName = fmt.Sprintf("stream %d", i)
+			return store.Create(context.WithoutCancel(t.Context()), mine)
+		})
+		if got := read(t, store, good).StreamName; got != fmt.Sprintf("stream %d", won) {
+			t.Errorf("stored is %q, acknowledged was %d", got, won)
+		}
+	})
+
+	t.Run("a list is newest first and the workspace's own", func(t *testing.T) {
+		store, first := open(t), Good(t)
+		want := []string{first.ID}
+		create(t, store, first)
+		for range 6 {
+			s := Good(t)
+			other := s
+			s.Workspace = first.Workspace
+			other.Workspace = first.Workspace + "2"
+			create(t, store, s)
+			create(t, store, other)
+			want = append(want, s.ID)
+		}
+		once(t, store, first.Workspace, "a key is no sync")
+		slices.Reverse(want)
+		for _, limit := range []int{1, 2, 3, 7, 8, 100} {
+			var got []string
+			after := ""
+			for more := true; more; {
+				var list []syncs.Sync
+				var err error
+				list, more, err = store.List(t.Context(), first.Workspace, after, limit)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if len(list) > limit || len(list) == 0 && more {
+					t.Fatalf("limit %d: got %d syncs, more %t", limit, len(list), more)
+				}
+				for _, s := range list {
+					if s.StreamName != "contacts" {
+						continue // that of the key
+					}
+					got = append(got, s.ID)
+				}
+				if len(list) > 0 {
+					after = list[len(list)-1].ID
+				}
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("limit %d: %s", limit, diff)
+			}
+		}
+	})
+
+	t.Run("a workspace with nothing in it has an empty list", func(t *testing.T) {
+		list, more, err := open(t).List(t.Context(), Good(t).Workspace, "", 10)
+		if len(list) != 0 || more || err != nil {
+			t.Errorf("got %v, %t, %v", list, more, err)
+		}
+	})
+
+	t.Run("a list goes on after a sync that is gone", func(t *testing.T) {
+		store, old := open(t), Good(t)
+		create(t, store, old)
+		gone := Good(t)
+		list, _, err := store.List(t.Context(), old.Workspace, gone.ID, 10)
+		if err != nil || len(list) != 1 || list[0].ID != old.ID {
+			t.Errorf("got %v, %v", list, err)
+		}
+	})
+
+	t.Run("large configurations are listed whole", func(t *testing.T) {
+		store, s := open(t), Good(t)
+		s.Configuration = `{"a":"` + strings.Repeat("x", 200<<10) + `"}`
+		want := 0
+		for ; want < 8; want++ {
+			s.ID = newID(t)
+			create(t, store, s)
+		}
+		got, after := 0, ""
+		for more := true; more; {
+			var list []syncs.Sync
+			var err error
+			if list, more, err = store.List(t.Context(), s.Workspace, after, 100); err != nil {
+				t.Fatal(err)
+			}
+			got += len(list)
+			after = list[len(list)-1].ID
+		}
+		if got != want {
+			t.Errorf("listed %d of %d", got, want)
+		}
+	})
+
+	t.Run("a sync is replaced by its next version and by no other", func(t *testing.T) {
+		store, s := open(t), Good(t)
+		create(t, store, s)
+		next := s
+		next.Version, next.StreamName, next.CronExpression, next.Status = 2, "companies", "", syncs.Disabled
+		skipped := s
+		skipped.Version = 3
+		wantKind(t, store.Replace(t.Context(), skipped), fault.Conflict)
+		stale := s
+		stale.StreamName = "stale"
+		wantKind(t, store.Replace(t.Context(), stale), fault.Conflict)
+		if err := store.Replace(t.Context(), next); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(next, read(t, store, s)); diff != "" {
+			t.Error(diff)
+		}
+		other := next
+		other.Version, other.ID = 2, newID(t)
+		wantKind(t, store.Replace(t.Context(), other), fault.NotFound)
+		if _, err := store.Read(t.Context(), s.Workspace, other.ID); fault.KindOf(err) != fault.NotFound {
+			t.Errorf("a sync that never was is there: %v", err)
+		}
+	})
+
+	t.Run("of many that replace one version one succeeds", func(t *testing.T) {
+		store, s := open(t), Good(t)
+		create(t, store, s)
+		won := race(t, 16, func(i int) error {
+			mine := s
+			mine.Version, mine.StreamName = 2, fmt.Sprintf("stream %d", i)
+			return store.Replace(context.WithoutCancel(t.Context()), mine)
+		})
+		if got := read(t, store, s).StreamName; got != fmt.Sprintf("stream %d", won) {
+			t.Errorf("stored is %q, acknowledged was %d", got, won)
+		}
+	})
+
+	t.Run("a sync is deleted in its version", func(t *testing.T) {
+		store, s := open(t), Good(t)
+		create(t, store, s)
+		stale := s
+		stale.Version = 2
+		wantKind(t, store.Delete(t.Context(), stale), fault.Conflict)
+		read(t, store, s)
+		if err := store.Delete(t.Context(), s); err != nil {
+			t.Fatal(err)
+		}
+		_, err := store.Read(t.Context(), s.Workspace, s.ID)
+		wantKind(t, err, fault.NotFound)
+		wantKind(t, store.Delete(t.Context(), s), fault.NotFound)
+	})
+
+	t.Run("a key creates once", func(t *testing.T) {
+		store, s := open(t), Good(t)
+		key := Key("k")
+		if first, err := store.CreateOnce(t.Context(), s, key); err != nil || !cmp.Equal(first, s) {
+			t.Fatalf("got %v, %v", first, err)
+		}
+		again := s
+		again.ID = newID(t)
+		for range 2 {
+			if first, err := store.CreateOnce(t.Context(), again, key); err != nil || !cmp.Equal(first, s) {
+				t.Fatalf("got %v, %v", first, err)
+			}
+		}
+		_, err := store.Read(t.Context(), s.Workspace, again.ID)
+		wantKind(t, err, fault.NotFound)
+
+		// Whatever becomes of the sync, the first answer stays.
+		changed := s
+		changed.Version, changed.StreamName = 2, "companies"
+		if err := store.Replace(t.Context(), changed); err != nil {
+			t.Fatal(err)
+		}
+		if first, err := store.CreateOnce(t.Context(), again, key); err != nil || !cmp.Equal(first, s) {
+			t.Errorf("got %v, %v", first, err)
+		}
+		if err := store.Delete(t.Context(), changed); err != nil {
+			t.Fatal(err)
+		}
+		if first, err := store.CreateOnce(t.Context(), again, key); err != nil || !cmp.Equal(first, s) {
+			t.Errorf("got %v, %v", first, err)
+		}
+	})
+
+	t.Run("a key stands for one request", func(t *testing.T) {
+		store, s := open(t), Good(t)
+		once(t, store, s.Workspace, "k")
+		other := Key("k")
+		other.Fingerprint = "another"
+		_, err := store.CreateOnce(t.Context(), s, other)
+		wantKind(t, err, fault.Invalid)
+		_, err = store.Read(t.Context(), s.Workspace, s.ID)
+		wantKind(t, err, fault.NotFound)
+	})
+
+	t.Run("a key is its workspace's own", func(t *testing.T) {
+		store, s := open(t), Good(t)
+		once(t, store, s.Workspace+"2", "k")
+		if first, err := store.CreateOnce(t.Context(), s, Key("k")); err != nil || first.ID != s.ID {
+			t.Errorf("got %v, %v", first, err)
+		}
+	})
+
+	t.Run("a key is free when it has expired", func(t *testing.T) {
+		store, s := open(t), Good(t)
+		first := once(t, store, s.Workspace, "k")
+		key := Key("k")
+		key.Now = key.Expires.Add(-time.Second)
+		if got, err := store.CreateOnce(t.Context(), s, key); err != nil || got.ID != first.ID {
+			t.Fatalf("a second before: got %v, %v", got, err)
+		}
+		key.Now, key.Expires, key.Fingerprint = key.Expires, key.Expires.Add(syncs.KeyLife), "another"
+		if got, err := store.CreateOnce(t.Context(), s, key); err != nil || got.ID != s.ID {
+			t.Fatalf("when it expires: got %v, %v", got, err)
+		}
+		read(t, store, first)
+	})
+
+	t.Run("a key whose sync cannot be created is not used up", func(t *testing.T) {
+		store, taken := open(t), Good(t)
+		create(t, store, taken)
+		_, err := store.CreateOnce(t.Context(), taken, Key("k"))
+		wantKind(t, err, fault.Conflict)
+		fresh := taken
+		fresh.ID = newID(t)
+		if got, err := store.CreateOnce(t.Context(), fresh, Key("k")); err != nil || got.ID != fresh.ID {
+			t.Errorf("got %v, %v", got, err)
+		}
+	})
+
+	t.Run("of many with one key one creates and all get its answer", func(t *testing.T) {
+		const callers = 16
+		store, s := open(t), Good(t)
+		results := make([]syncs.Sync, callers)
 		var all sync.WaitGroup
-		for i := range writers {
+		for i := range callers {
+			mine := s
+			mine.ID = newID(t)
 			all.Go(func() {
-				mine := good
-				mine.StreamName = fmt.Sprintf("stream %d", i)
-				results[i] = store.Create(context.WithoutCancel(t.Context()), mine)
+				got, err := store.CreateOnce(context.WithoutCancel(t.Context()), mine, Key("k"))
+				if err != nil {
+					t.Errorf("caller %d: %v", i, err)
+				}
+				results[i] = got
 			})
 		}
 		all.Wait()
-		winner := ""
-		for i, err := range results {
-			if err == nil {
-				if winner != "" {
-					t.Errorf("stream %d was created as well as %s", i, winner)
-				}
-				winner = fmt.Sprintf("stream %d", i)
-				continue
+		for _, got := range results {
+			if got.ID != results[0].ID {
+				t.Errorf("got %s and %s", got.ID, results[0].ID)
 			}
-			wantKind(t, err, fault.Conflict)
 		}
-		if got := read(t, store, good).StreamName; got != winner {
-			t.Errorf("stored is %q, acknowledged was %q", got, winner)
+		list, _, err := store.List(t.Context(), s.Workspace, "", callers)
+		if err != nil || len(list) != 1 {
+			t.Errorf("there are %d syncs, %v", len(list), err)
 		}
 	})
 
@@ -146,6 +375,48 @@ func Run(t *testing.T, open func(t *testing.T) syncs.Store) {
 		cancel()
 		wantKind(t, open(t).Create(ctx, Good(t)), fault.Unavailable)
 	})
+}
+
+// Key is an idempotency key with a fingerprint and a day to live.
+func Key(key string) syncs.Once {
+	now := time.Date(2026, time.November, 23, 20, 6, 0, 0, time.UTC)
+	return syncs.Once{Key: key, Fingerprint: "the request", Now: now, Expires: now.Add(syncs.KeyLife)}
+}
+
+// once creates a sync with a key.
+func once(t *testing.T, store syncs.Store, workspace, key string) syncs.Sync {
+	t.Helper()
+	s := Good(t)
+	s.Workspace, s.StreamName = workspace, "with a key"
+	first, err := store.CreateOnce(t.Context(), s, Key(key))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return first
+}
+
+// race has n callers act at once and returns the one that succeeded; all
+// others must have met a fault.Conflict.
+func race(t *testing.T, n int, act func(i int) error) int {
+	t.Helper()
+	results := make([]error, n)
+	var all sync.WaitGroup
+	for i := range n {
+		all.Go(func() { results[i] = act(i) })
+	}
+	all.Wait()
+	won := -1
+	for i, err := range results {
+		switch {
+		case err != nil:
+			wantKind(t, err, fault.Conflict)
+		case won >= 0:
+			t.Errorf("%d succeeded, and so did %d", i, won)
+		default:
+			won = i
+		}
+	}
+	return won
 }
 
 func create(t *testing.T, store syncs.Store, s syncs.Sync) {

@@ -1,0 +1,28 @@
+package syncs
+
+import "syncplane/pkg/fault"
+
+// The faults that a Store tells, the same in every engine.
+
+// ErrNotFound is that of a sync that is not there.
+func ErrNotFound() error {
+	return &fault.Error{Kind: fault.NotFound, Code: "not_found", Message: "there is no sync with this id"}
+}
+
+// ErrExists is that of an ID that is taken.
+func ErrExists() error {
+	return &fault.Error{Kind: fault.Conflict, Code: "already_exists", Message: "a sync with this id exists"}
+}
+
+// ErrOvertaken is that of a change to a version that is no longer there.
+func ErrOvertaken() error {
+	return &fault.Error{Kind: fault.Conflict, Code: "overtaken", Message: "other changes to this sync keep coming first; please try again"}
+}
+
+// ErrKeyReused is that of an idempotency key that stands for another request.
+func ErrKeyReused() error {
+	return &fault.Error{Kind: fault.Invalid, Fields: []fault.Field{{
+		Header: "Idempotency-Key", Code: "idempotency_key_reused",
+		Detail: "this Idempotency-Key was used for another request within the last 24 hours; use a new one for a new request",
+	}}}
+}
