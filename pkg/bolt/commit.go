@@ -16,13 +16,13 @@ const maxGroup = 512
 // before it changes anything, since the rest of its group is committed all the
 // same.
 type write struct {
-	apply  func(b *bbolt.Bucket) error
+	apply  func(tx *tx) error
 	result chan error
 }
 
 // write has apply done in the next commit and returns when that is on the
 // disk. If ctx ends first, the change may still be made.
-func (st *Store) write(ctx context.Context, apply func(b *bbolt.Bucket) error) error {
+func (st *Store) write(ctx context.Context, apply func(tx *tx) error) error {
 	w := write{apply: apply, result: make(chan error, 1)}
 	select {
 	case st.writes <- w:
@@ -79,10 +79,10 @@ func (st *Store) gather(group []write) []write {
 // flush commits a group and tells each of its writers how it went.
 func (st *Store) flush(group []write) {
 	results := make([]error, len(group))
-	err := st.db.Update(func(tx *bbolt.Tx) error {
-		b := tx.Bucket([]byte(bucket))
+	err := st.db.Update(func(raw *bbolt.Tx) error {
+		tx := open(raw)
 		for i, w := range group {
-			results[i] = w.apply(b)
+			results[i] = w.apply(tx)
 		}
 		return nil
 	})

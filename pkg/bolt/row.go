@@ -6,15 +6,23 @@ import (
 	"syncplane/pkg/syncs"
 )
 
-// keyOf is the key of a sync: the two halves of its DynamoDB key, with a byte
-// between them that no workspace holds.
-func keyOf(workspace, id string) []byte {
-	return []byte(workspace + "\x00SYNC#" + id)
-}
+// The keys are the two halves of their DynamoDB keys, with a byte between them
+// that no workspace holds.
+
+// prefixOf begins the keys of all syncs of a workspace.
+func prefixOf(workspace string) []byte { return []byte(workspace + "\x00SYNC#") }
+
+// keyOf is the key of a sync.
+func keyOf(workspace, id string) []byte { return append(prefixOf(workspace), id...) }
+
+// onceKeyOf is the key of an idempotency record.
+func onceKeyOf(workspace, key string) []byte { return []byte(workspace + "\x00ONCE#" + key) }
 
 // row is a sync as it is stored, in JSON. Configuration is text inside it, so
 // that it comes back byte for byte.
 type row struct {
+	ID               string    `json:"id"`
+	Version          int64     `json:"version"`
 	SourceID         int64     `json:"source_id"`
 	DestinationID    int64     `json:"destination_id"`
 	ModelID          int64     `json:"model_id"`
@@ -33,6 +41,8 @@ type row struct {
 
 func rowOf(s syncs.Sync) row {
 	return row{
+		ID:               s.ID,
+		Version:          s.Version,
 		SourceID:         s.SourceID,
 		DestinationID:    s.DestinationID,
 		ModelID:          s.ModelID,
@@ -50,10 +60,11 @@ func rowOf(s syncs.Sync) row {
 	}
 }
 
-func (r row) sync(workspace, id string) syncs.Sync {
+func (r row) sync(workspace string) syncs.Sync {
 	return syncs.Sync{
 		Workspace:        workspace,
-		ID:               id,
+		ID:               r.ID,
+		Version:          r.Version,
 		SourceID:         r.SourceID,
 		DestinationID:    r.DestinationID,
 		ModelID:          r.ModelID,
@@ -69,4 +80,12 @@ func (r row) sync(workspace, id string) syncs.Sync {
 		CreatedAt:        r.CreatedAt.UTC(),
 		UpdatedAt:        r.UpdatedAt.UTC(),
 	}
+}
+
+// onceRow is an idempotency record: the sync as it was created, so that a
+// replay answers the same whatever has become of it since.
+type onceRow struct {
+	Fingerprint string    `json:"fingerprint"`
+	Expires     time.Time `json:"expires"`
+	First       row       `json:"first"`
 }

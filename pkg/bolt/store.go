@@ -3,6 +3,7 @@
 package bolt
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -14,12 +15,15 @@ import (
 	"go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
 
-	"syncplane/pkg/fault"
 	"syncplane/pkg/syncs"
 )
 
-// bucket holds everything; keys are sorted in it as in the DynamoDB table.
-const bucket = "syncplane"
+// The buckets: one holds everything, its keys sorted as in the DynamoDB table;
+// the other says when what expires does.
+const (
+	allBucket    = "syncplane"
+	expiryBucket = "expiry"
+)
 
 // lockPatience is how long Open waits for another process that has the file.
 const lockPatience = time.Second
@@ -49,8 +53,12 @@ func Open(path string) (*Store, error) {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
 	err = db.Update(func(tx *bbolt.Tx) error {
-		_, err := tx.CreateBucketIfNotExists([]byte(bucket))
-		return err
+		for _, name := range []string{allBucket, expiryBucket} {
+			if _, err := tx.CreateBucketIfNotExists([]byte(name)); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("prepare %s: %w", path, err), db.Close())
@@ -69,31 +77,113 @@ func (st *Store) Close() error {
 
 // Create writes s and returns when it is on the disk.
 func (st *Store) Create(ctx context.Context, s syncs.Sync) error {
-	value, err := json.Marshal(rowOf(s))
+	value, err := encode(rowOf(s))
 	if err != nil {
-		return fmt.Errorf("encode the sync: %w", err)
+		return err
 	}
-	key := keyOf(s.Workspace, s.ID)
-	return st.write(ctx, func(b *bbolt.Bucket) error {
-		if b.Get(key) != nil {
-			return &fault.Error{Kind: fault.Conflict, Code: "already_exists", Message: "a sync with this id exists"}
+	return st.write(ctx, func(tx *tx) error { return tx.create(s, value) })
+}
+
+// CreateOnce writes s and its idempotency record in one commit.
+func (st *Store) CreateOnce(ctx context.Context, s syncs.Sync, once syncs.Once) (syncs.Sync, error) {
+	value, err := encode(rowOf(s))
+	if err != nil {
+		return syncs.Sync{}, err
+	}
+	record, err := encode(onceRow{Fingerprint: once.Fingerprint, Expires: once.Expires, First: rowOf(s)})
+	if err != nil {
+		return syncs.Sync{}, err
+	}
+	first := s
+	err = st.write(ctx, func(tx *tx) error {
+		key := onceKeyOf(s.Workspace, once.Key)
+		var known onceRow
+		switch found, err := tx.read(key, &known); {
+		case err != nil:
+			return err
+		case !found || !known.Expires.After(once.Now):
+		case known.Fingerprint != once.Fingerprint:
+			return syncs.ErrKeyReused()
+		default:
+			first = known.First.sync(s.Workspace)
+			return nil
 		}
-		return b.Put(key, value)
+		if err := tx.create(s, value); err != nil {
+			return err
+		}
+		return errors.Join(tx.put(key, record), tx.expire(key, once))
 	})
+	return first, err
 }
 
 // Read reads one sync.
 func (st *Store) Read(_ context.Context, workspace, id string) (syncs.Sync, error) {
 	var r row
-	err := st.db.View(func(tx *bbolt.Tx) error {
-		value := tx.Bucket([]byte(bucket)).Get(keyOf(workspace, id))
-		if value == nil {
-			return &fault.Error{Kind: fault.NotFound, Code: "not_found", Message: "there is no sync with this id"}
+	err := st.view(func(tx *tx) error {
+		switch found, err := tx.read(keyOf(workspace, id), &r); {
+		case err != nil:
+			return err
+		case !found:
+			return syncs.ErrNotFound()
 		}
-		return json.Unmarshal(value, &r)
+		return nil
 	})
+	return r.sync(workspace), err
+}
+
+// List reads backwards through the keys of the workspace.
+func (st *Store) List(_ context.Context, workspace, after string, limit int) (list []syncs.Sync, more bool, err error) {
+	prefix := prefixOf(workspace)
+	err = st.view(func(tx *tx) error {
+		cursor := tx.all.Cursor()
+		// Seek stops at the first key that is not less; the one before it is
+		// the newest that is older than after. "~" is beyond every ID.
+		end := keyOf(workspace, "~")
+		if after != "" {
+			end = keyOf(workspace, after)
+		}
+		key, value := cursor.Seek(end)
+		if key == nil {
+			key, value = cursor.Last()
+		} else {
+			key, value = cursor.Prev()
+		}
+		for ; bytes.HasPrefix(key, prefix); key, value = cursor.Prev() {
+			if len(list) == limit {
+				more = true
+				return nil
+			}
+			var r row
+			if err := json.Unmarshal(value, &r); err != nil {
+				return fmt.Errorf("decode a sync: %w", err)
+			}
+			list = append(list, r.sync(workspace))
+		}
+		return nil
+	})
+	return list, more, err
+}
+
+// Replace writes s if the version before it is there.
+func (st *Store) Replace(ctx context.Context, s syncs.Sync) error {
+	value, err := encode(rowOf(s))
 	if err != nil {
-		return syncs.Sync{}, fmt.Errorf("read sync %s: %w", id, err)
+		return err
 	}
-	return r.sync(workspace, id), nil
+	return st.write(ctx, func(tx *tx) error {
+		if err := tx.expect(s, s.Version-1); err != nil {
+			return err
+		}
+		return tx.put(keyOf(s.Workspace, s.ID), value)
+	})
+}
+
+// Delete removes s if it is there in its version.
+func (st *Store) Delete(ctx context.Context, s syncs.Sync) error {
+	return st.write(ctx, func(tx *tx) error {
+		if err := tx.expect(s, s.Version); err != nil {
+			return err
+		}
+		return tx.all.Delete(keyOf(s.Workspace, s.ID))
+	})
 }

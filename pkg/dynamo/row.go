@@ -14,9 +14,17 @@ import (
 // partition, so no request can form another workspace's key; and since an ID
 // is a UUIDv7, the syncs of a partition are sorted by creation.
 const (
-	partitionKey = "pk" // the workspace
-	sortKey      = "sk" // "SYNC#" and the ID
-	syncPrefix   = "SYNC#"
+	partitionKey = "pk"    // the workspace
+	sortKey      = "sk"    // one of the prefixes below, and a name
+	syncPrefix   = "SYNC#" // and the ID of a sync
+	oncePrefix   = "ONCE#" // and an idempotency key
+)
+
+// The attributes of an idempotency record, beside those of the sync that was
+// created.
+const (
+	fingerprintAttribute = "fingerprint"
+	expiresAttribute     = "expires_at" // seconds since 1970; DynamoDB removes the item some time after
 )
 
 type row = map[string]types.AttributeValue
@@ -32,6 +40,7 @@ func keyOf(workspace, id string) row {
 func rowOf(s syncs.Sync) row {
 	r := keyOf(s.Workspace, s.ID)
 	r["id"] = text(s.ID)
+	r["version"] = number(s.Version)
 	r["source_id"] = number(s.SourceID)
 	r["destination_id"] = number(s.DestinationID)
 	r["model_id"] = number(s.ModelID)
@@ -42,14 +51,24 @@ func rowOf(s syncs.Sync) row {
 	r["sync_interval_unit"] = text(s.SyncIntervalUnit)
 	r["stream_name"] = text(s.StreamName)
 	r["status"] = text(string(s.Status))
-	r["created_at"] = text(s.CreatedAt.Format(time.RFC3339Nano))
-	r["updated_at"] = text(s.UpdatedAt.Format(time.RFC3339Nano))
+	r["created_at"] = instant(s.CreatedAt)
+	r["updated_at"] = instant(s.UpdatedAt)
 	if s.CronExpression != "" {
 		r["cron_expression"] = text(s.CronExpression)
 	}
 	if s.CursorField != "" {
 		r["cursor_field"] = text(s.CursorField)
 	}
+	return r
+}
+
+// onceOf is the idempotency record of a create: the sync as it was created, so
+// that a replay answers the same whatever has become of it since.
+func onceOf(s syncs.Sync, once syncs.Once) row {
+	r := rowOf(s)
+	r[sortKey] = text(oncePrefix + once.Key)
+	r[fingerprintAttribute] = text(once.Fingerprint)
+	r[expiresAttribute] = number(once.Expires.Unix())
 	return r
 }
 
@@ -60,6 +79,7 @@ func syncOf(r row) (syncs.Sync, error) {
 	s := syncs.Sync{
 		Workspace:        read.text(partitionKey),
 		ID:               read.text("id"),
+		Version:          read.number("version"),
 		SourceID:         read.number("source_id"),
 		DestinationID:    read.number("destination_id"),
 		ModelID:          read.number("model_id"),
@@ -84,6 +104,8 @@ func number(n int64) types.AttributeValue {
 	return &types.AttributeValueMemberN{Value: strconv.FormatInt(n, 10)}
 }
 
+func instant(t time.Time) types.AttributeValue { return text(t.Format(time.RFC3339Nano)) }
+
 // reader reads attributes and keeps the first error.
 type reader struct {
 	row row
@@ -92,7 +114,7 @@ type reader struct {
 
 func (r *reader) fault(name string) {
 	if r.err == nil {
-		r.err = fmt.Errorf("attribute %s of a sync is missing or of another type", name)
+		r.err = fmt.Errorf("attribute %s of an item is missing or of another type", name)
 	}
 }
 
@@ -103,6 +125,24 @@ func (r *reader) text(name string) string {
 		return ""
 	}
 	return value.Value
+}
+
+func (r *reader) texts(name string) []string {
+	list, ok := r.row[name].(*types.AttributeValueMemberL)
+	if !ok {
+		r.fault(name)
+		return nil
+	}
+	all := make([]string, 0, len(list.Value))
+	for _, value := range list.Value {
+		s, ok := value.(*types.AttributeValueMemberS)
+		if !ok {
+			r.fault(name)
+			return nil
+		}
+		all = append(all, s.Value)
+	}
+	return all
 }
 
 func (r *reader) optional(name string) string {

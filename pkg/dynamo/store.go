@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -33,15 +34,111 @@ func (st *Store) Create(ctx context.Context, s syncs.Sync) error {
 		ConditionExpression:                 aws.String("attribute_not_exists(pk)"),
 		ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
 	})
-	if exists, ok := errors.AsType[*types.ConditionalCheckFailedException](err); ok {
+	if there, ok := errors.AsType[*types.ConditionalCheckFailedException](err); ok {
 		// The client repeats a call whose answer was lost. If what is there
 		// is what we meant to write, it was us.
-		if there, err := syncOf(exists.Item); err == nil && there == s {
+		if found, err := syncOf(there.Item); err == nil && found == s {
 			return nil
 		}
-		return &fault.Error{Kind: fault.Conflict, Code: "already_exists", Message: "a sync with this id exists", Err: err}
+		return syncs.ErrExists()
 	}
 	return translate("write the item", err)
+}
+
+// CreateOnce writes s and its idempotency record in one round trip: a
+// transaction, which costs twice the write units of both. The condition looks
+// at the time as well, because DynamoDB removes what has expired late.
+func (st *Store) CreateOnce(ctx context.Context, s syncs.Sync, once syncs.Once) (syncs.Sync, error) {
+	put := func(item row, condition string, values row) types.TransactWriteItem {
+		return types.TransactWriteItem{Put: &types.Put{
+			TableName: &st.Table, Item: item,
+			ConditionExpression:                 &condition,
+			ExpressionAttributeValues:           values,
+			ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
+		}}
+	}
+	items := []types.TransactWriteItem{
+		put(onceOf(s, once), "attribute_not_exists(pk) OR expires_at <= :now", row{":now": number(once.Now.Unix())}),
+		put(rowOf(s), "attribute_not_exists(pk)", nil),
+	}
+	for wait := firstWait; ; wait *= 2 {
+		_, err := st.Client.TransactWriteItems(ctx, &dynamodb.TransactWriteItemsInput{TransactItems: items})
+		cancelled, ok := errors.AsType[*types.TransactionCanceledException](err)
+		if !ok {
+			return s, translate("write the items", err)
+		}
+		switch first, second := reason(cancelled, 0), reason(cancelled, 1); {
+		case first.code == conditionFailed:
+			return replay(first.item, once)
+		case second.code == conditionFailed:
+			return syncs.Sync{}, syncs.ErrExists()
+		case first.code != transactionConflict && second.code != transactionConflict:
+			return syncs.Sync{}, translate("write the items", err)
+		}
+		// Another request with this key is being decided at this moment.
+		if !pause(ctx, wait) {
+			return syncs.Sync{}, &fault.Error{
+				Kind: fault.Conflict, Code: "idempotency_key_in_use",
+				Message:    "another request with this Idempotency-Key is under way; please try again",
+				RetryAfter: retryConflict, Err: err,
+			}
+		}
+	}
+}
+
+// The reasons why DynamoDB cancels a transaction that we tell apart.
+const (
+	conditionFailed     = "ConditionalCheckFailed"
+	transactionConflict = "TransactionConflict"
+)
+
+type cancellation struct {
+	code string
+	item row
+}
+
+// reason is why item i of a transaction stood in its way, if it did.
+func reason(cancelled *types.TransactionCanceledException, i int) cancellation {
+	if i >= len(cancelled.CancellationReasons) {
+		return cancellation{}
+	}
+	r := cancelled.CancellationReasons[i]
+	return cancellation{code: aws.ToString(r.Code), item: r.Item}
+}
+
+// replay is the answer to a request whose key was used before.
+func replay(record row, once syncs.Once) (syncs.Sync, error) {
+	read := reader{row: record}
+	if fingerprint := read.text(fingerprintAttribute); read.err != nil {
+		return syncs.Sync{}, read.err
+	} else if fingerprint != once.Fingerprint {
+		return syncs.Sync{}, syncs.ErrKeyReused()
+	}
+	return syncOf(record)
+}
+
+// firstWait is the first pause between two tries of a transaction; each is
+// twice as long as the one before.
+const firstWait = 10 * time.Millisecond
+
+// reserve is the time that must be left for one more try and the answer.
+const reserve = time.Second
+
+// pause waits for up to wait, at random so that rivals part. It returns false
+// if ctx leaves no time for another try.
+func pause(ctx context.Context, wait time.Duration) bool {
+	wait = wait/2 + rand.N(wait/2) //nolint:gosec // jitter, not a secret
+	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < wait+reserve {
+		return false
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // Read reads one sync, strongly consistent.
@@ -55,9 +152,80 @@ func (st *Store) Read(ctx context.Context, workspace, id string) (syncs.Sync, er
 		return syncs.Sync{}, translate("read the item", err)
 	}
 	if len(out.Item) == 0 {
-		return syncs.Sync{}, &fault.Error{Kind: fault.NotFound, Code: "not_found", Message: "there is no sync with this id"}
+		return syncs.Sync{}, syncs.ErrNotFound()
 	}
 	return syncOf(out.Item)
+}
+
+// List reads backwards through the workspace's partition, strongly consistent:
+// a read unit for each 4 KB that it returns, whatever else the table holds.
+// DynamoDB ends an answer at 1 MB.
+func (st *Store) List(ctx context.Context, workspace, after string, limit int) ([]syncs.Sync, bool, error) {
+	in := &dynamodb.QueryInput{
+		TableName:              &st.Table,
+		ConsistentRead:         aws.Bool(true),
+		ScanIndexForward:       aws.Bool(false),
+		Limit:                  aws.Int32(int32(limit)), //nolint:gosec // at most 1,000
+		KeyConditionExpression: aws.String("pk = :workspace AND begins_with(sk, :prefix)"),
+		ExpressionAttributeValues: row{
+			":workspace": text(workspace),
+			":prefix":    text(syncPrefix),
+		},
+	}
+	if after != "" {
+		in.ExclusiveStartKey = keyOf(workspace, after)
+	}
+	out, err := st.Client.Query(ctx, in)
+	if err != nil {
+		return nil, false, translate("list the items", err)
+	}
+	list := make([]syncs.Sync, 0, len(out.Items))
+	for _, item := range out.Items {
+		s, err := syncOf(item)
+		if err != nil {
+			return nil, false, err
+		}
+		list = append(list, s)
+	}
+	return list, len(out.LastEvaluatedKey) > 0, nil
+}
+
+// Replace writes s if the version before it is there.
+func (st *Store) Replace(ctx context.Context, s syncs.Sync) error {
+	_, err := st.Client.PutItem(ctx, &dynamodb.PutItemInput{
+		TableName: &st.Table, Item: rowOf(s),
+		ConditionExpression:                 aws.String("version = :before"),
+		ExpressionAttributeValues:           row{":before": number(s.Version - 1)},
+		ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
+	})
+	if there, ok := errors.AsType[*types.ConditionalCheckFailedException](err); ok {
+		if len(there.Item) == 0 {
+			return syncs.ErrNotFound()
+		}
+		// As with Create: an answer that was lost is no failure.
+		if found, err := syncOf(there.Item); err == nil && found == s {
+			return nil
+		}
+		return syncs.ErrOvertaken()
+	}
+	return translate("replace the item", err)
+}
+
+// Delete removes s if it is there in its version.
+func (st *Store) Delete(ctx context.Context, s syncs.Sync) error {
+	_, err := st.Client.DeleteItem(ctx, &dynamodb.DeleteItemInput{
+		TableName: &st.Table, Key: keyOf(s.Workspace, s.ID),
+		ConditionExpression:                 aws.String("version = :version"),
+		ExpressionAttributeValues:           row{":version": number(s.Version)},
+		ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
+	})
+	if there, ok := errors.AsType[*types.ConditionalCheckFailedException](err); ok {
+		if len(there.Item) == 0 {
+			return syncs.ErrNotFound()
+		}
+		return syncs.ErrOvertaken()
+	}
+	return translate("delete the item", err)
 }
 
 // Warm opens the connection, so that the first request need not: it reads one
@@ -102,6 +270,9 @@ func (st *Store) EnsureTable(ctx context.Context) error {
 // retryThrottled is when a client comes back after throttling: DynamoDB adapts
 // to a hot partition within seconds.
 const retryThrottled = 2 * time.Second
+
+// retryConflict is when a client comes back whose twin was under way.
+const retryConflict = time.Second
 
 // retryUnavailable is when a client comes back after an outage.
 const retryUnavailable = 5 * time.Second

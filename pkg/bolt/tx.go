@@ -1,0 +1,111 @@
+package bolt
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"go.etcd.io/bbolt"
+
+	"syncplane/pkg/syncs"
+)
+
+// tx is a transaction with its buckets open.
+type tx struct {
+	all    *bbolt.Bucket
+	expiry *bbolt.Bucket
+}
+
+func open(raw *bbolt.Tx) *tx {
+	return &tx{all: raw.Bucket([]byte(allBucket)), expiry: raw.Bucket([]byte(expiryBucket))}
+}
+
+func (st *Store) view(read func(tx *tx) error) error {
+	return st.db.View(func(raw *bbolt.Tx) error { return read(open(raw)) })
+}
+
+// read decodes what is at key into value, and reports whether there is
+// anything.
+func (t *tx) read(key []byte, value any) (bool, error) {
+	text := t.all.Get(key)
+	if text == nil {
+		return false, nil
+	}
+	if err := json.Unmarshal(text, value); err != nil {
+		return false, fmt.Errorf("decode what is at %q: %w", key, err)
+	}
+	return true, nil
+}
+
+func (t *tx) put(key, value []byte) error { return t.all.Put(key, value) }
+
+// create puts a sync where none is.
+func (t *tx) create(s syncs.Sync, value []byte) error {
+	key := keyOf(s.Workspace, s.ID)
+	if t.all.Get(key) != nil {
+		return syncs.ErrExists()
+	}
+	return t.put(key, value)
+}
+
+// expect returns nil if s is there in this version.
+func (t *tx) expect(s syncs.Sync, version int64) error {
+	var r row
+	switch found, err := t.read(keyOf(s.Workspace, s.ID), &r); {
+	case err != nil:
+		return err
+	case !found:
+		return syncs.ErrNotFound()
+	case r.Version != version:
+		return syncs.ErrOvertaken()
+	}
+	return nil
+}
+
+// maxSwept is how many expired records each new one takes with it: more than
+// one, so that they never pile up.
+const maxSwept = 4
+
+// expire has the record at key removed some time after it expires: whenever
+// a record is added, the oldest that have expired go.
+func (t *tx) expire(key []byte, once syncs.Once) error {
+	cursor := t.expiry.Cursor()
+	limit := expiryKey(once.Now.Unix(), nil)
+	for range maxSwept {
+		due, _ := cursor.First()
+		if due == nil || bytes.Compare(due, limit) >= 0 {
+			break
+		}
+		// The record may have been renewed since, under the same key.
+		stale := due[len(limit):]
+		var known onceRow
+		found, err := t.read(stale, &known)
+		if err != nil {
+			return err
+		}
+		if found && !known.Expires.After(once.Now) {
+			if err := t.all.Delete(stale); err != nil {
+				return err
+			}
+		}
+		if err := cursor.Delete(); err != nil {
+			return err
+		}
+	}
+	return t.expiry.Put(expiryKey(once.Expires.Unix(), key), nil)
+}
+
+// expiryKey sorts by time, in seconds since 1970.
+func expiryKey(at int64, key []byte) []byte {
+	return append(binary.BigEndian.AppendUint64(nil, uint64(at)), key...) //nolint:gosec // after 1970
+}
+
+func encode(value any) ([]byte, error) {
+	text, err := json.Marshal(value)
+	if err != nil {
+		return nil, errors.Join(errors.New("encode a record"), err)
+	}
+	return text, nil
+}
