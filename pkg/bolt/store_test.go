@@ -11,8 +11,12 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"syncplane/pkg/apikey"
+	"syncplane/pkg/apikey/keytest"
 	"syncplane/pkg/bolt"
 	"syncplane/pkg/fault"
+	"syncplane/pkg/quota"
+	"syncplane/pkg/quota/quotatest"
 	"syncplane/pkg/syncs"
 	"syncplane/pkg/syncs/storetest"
 )
@@ -121,4 +125,18 @@ func TestWriteAfterClose(t *testing.T) {
 	if err := store.Create(t.Context(), storetest.Good(t)); fault.KindOf(err) != fault.Unavailable {
 		t.Errorf("got %v", err)
 	}
+}
+
+func TestKeys(t *testing.T) {
+	t.Parallel()
+	keytest.Run(t, func(t *testing.T) apikey.Store { return bolt.Keys{Path: filepath.Join(t.TempDir(), "keys.db")} })
+}
+
+func TestQuota(t *testing.T) {
+	t.Parallel()
+	quotatest.Run(t, func(t *testing.T) quota.Store {
+		store := open(t, filepath.Join(t.TempDir(), "syncs.db"))
+		t.Cleanup(func() { closeStore(t, store) })
+		return store
+	})
 }

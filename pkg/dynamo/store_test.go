@@ -20,10 +20,14 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
 
+	"syncplane/pkg/apikey"
+	"syncplane/pkg/apikey/keytest"
 	"syncplane/pkg/boot"
 	"syncplane/pkg/dynamo"
 	"syncplane/pkg/dynamolocal/dynamotest"
 	"syncplane/pkg/fault"
+	"syncplane/pkg/quota"
+	"syncplane/pkg/quota/quotatest"
 	"syncplane/pkg/syncs"
 	"syncplane/pkg/syncs/storetest"
 )
@@ -286,4 +290,14 @@ func TestForeignRow(t *testing.T) {
 	if err := store.Create(t.Context(), foreign); fault.KindOf(err) != fault.Conflict {
 		t.Errorf("got %v", err)
 	}
+}
+
+func TestKeys(t *testing.T) {
+	t.Parallel()
+	keytest.Run(t, func(t *testing.T) apikey.Store { return open(t, config(t)) })
+}
+
+func TestQuota(t *testing.T) {
+	t.Parallel()
+	quotatest.Run(t, func(t *testing.T) quota.Store { return open(t, config(t)) })
 }

@@ -1,0 +1,36 @@
+package bolt
+
+import (
+	"context"
+	"time"
+
+	"syncplane/pkg/quota"
+)
+
+// quotaKeyOf is the key of a workspace's bucket.
+func quotaKeyOf(workspace string) []byte { return []byte(workspace + "\x00QUOTA#create") }
+
+// Take takes a token.
+func (st *Store) Take(ctx context.Context, workspace string, p quota.Policy, now time.Time) (full time.Time, ok bool, err error) {
+	key := quotaKeyOf(workspace)
+	err = st.write(ctx, func(tx *tx) error {
+		if _, err := tx.read(key, &full); err != nil {
+			return err
+		}
+		next := full
+		if now.After(full) {
+			next = now
+		}
+		next = next.Add(p.Cost())
+		if ok = !next.After(now.Add(p.Window)); !ok {
+			return nil
+		}
+		full = next
+		value, err := encode(full)
+		if err != nil {
+			return err
+		}
+		return tx.put(key, value)
+	})
+	return full, ok, err
+}
