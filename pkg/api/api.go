@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"syncplane/pkg/access"
+	"syncplane/pkg/quota"
 	"syncplane/pkg/syncs"
 )
 
@@ -34,6 +35,10 @@ type Config struct {
 	// are fault.Unauthenticated, fault.Forbidden and fault.Unavailable.
 	Caller func(ctx context.Context, authorization string) (access.Caller, error)
 
+	// CreateLimit holds workspaces to so many creates in a time; nil holds
+	// them to nothing and costs nothing.
+	CreateLimit *quota.Limit
+
 	Log *slog.Logger
 	Now func() time.Time
 
@@ -51,9 +56,21 @@ type API struct {
 // New returns the face of everything that is served.
 func New(config Config) *API {
 	a := &API{Config: config}
+	const one = syncsPath + "/{id}"
+	change := operation{needs: access.WriteSyncs, reads: true, run: a.changeSync}
 	a.routes = []route{
-		{"/api/v1/syncs", map[string]operation{
+		{syncsPath, map[string]operation{
+			http.MethodGet:  {needs: access.ReadSyncs, run: a.listSyncs},
 			http.MethodPost: {needs: access.WriteSyncs, reads: true, run: a.createSync},
+		}},
+		{one, map[string]operation{
+			http.MethodGet:    {needs: access.ReadSyncs, run: a.readSync},
+			http.MethodPatch:  change,
+			http.MethodPut:    change,
+			http.MethodDelete: {needs: access.WriteSyncs, run: a.deleteSync},
+		}},
+		{one + "/enable", map[string]operation{
+			http.MethodPatch: {needs: access.WriteSyncs, reads: true, run: a.enableSync},
 		}},
 		{"/api/v1/openapi.json", map[string]operation{
 			http.MethodGet: {run: a.openAPI},
@@ -77,8 +94,12 @@ type operation struct {
 
 // call is a request as an operation sees it: permitted and read.
 type call struct {
-	who  access.Caller
-	body []byte
+	who    access.Caller
+	id     string // what stands in the path for {id}
+	query  string
+	header http.Header
+	media  media // the form that the answer takes
+	body   []byte
 }
 
 // answer is a response as an operation gives it.

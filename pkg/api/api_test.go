@@ -144,7 +144,9 @@ func TestCreateAnswersWithTheResource(t *testing.T) {
 	}
 	wantHeader := http.Header{
 		"Content-Type":           {"application/json"},
+		"Etag":                   {`"1"`},
 		"Location":               {"/api/v1/syncs/" + syncID},
+		"Vary":                   {"Accept"},
 		"X-Request-Id":           {requestID},
 		"Cache-Control":          {"no-store"},
 		"X-Content-Type-Options": {"nosniff"},
@@ -359,8 +361,8 @@ func TestOrder(t *testing.T) {
 	}{
 		"another path":      {func(r *http.Request) { r.URL.Path = "/api/v1/sync"; r.Method = "PUT" }, 404, []string{"not_found"}, nil},
 		"a slash too many":  {func(r *http.Request) { r.URL.Path = "/api/v1/syncs/" }, 404, []string{"not_found"}, nil},
-		"another method":    {func(r *http.Request) { r.Method = "PUT"; r.Header.Del("Authorization") }, 405, []string{"method_not_allowed"}, http.Header{"Allow": {"OPTIONS, POST"}}},
-		"HEAD of a create":  {func(r *http.Request) { r.Method = "HEAD" }, 405, nil, http.Header{"Allow": {"OPTIONS, POST"}}},
+		"another method":    {func(r *http.Request) { r.Method = "PUT"; r.Header.Del("Authorization") }, 405, []string{"method_not_allowed"}, http.Header{"Allow": {"GET, HEAD, OPTIONS, POST"}}},
+		"HEAD of a change":  {func(r *http.Request) { r.Method = "HEAD"; r.URL.Path = "/api/v1/syncs/x/enable" }, 405, nil, http.Header{"Allow": {"OPTIONS, PATCH"}}},
 		"no token":          {func(r *http.Request) { r.Header.Del("Authorization"); r.Header.Del("Content-Type") }, 401, []string{"token_missing"}, http.Header{"Www-Authenticate": {`Bearer realm="syncs"`}}},
 		"an expired token":  {authorization("Bearer expired"), 401, []string{"invalid_token"}, http.Header{"Www-Authenticate": {`Bearer realm="syncs", error="invalid_token", error_description="the token expired"`}}},
 		"no issuer":         {authorization("Bearer unreachable"), 503, []string{"issuer_unavailable"}, http.Header{"Retry-After": {"2"}}},
@@ -437,7 +439,9 @@ func TestMethods(t *testing.T) {
 		status       int
 		allow, body  string
 	}{
-		{"OPTIONS", "/api/v1/syncs", 204, "OPTIONS, POST", ""},
+		{"OPTIONS", "/api/v1/syncs", 204, "GET, HEAD, OPTIONS, POST", ""},
+		{"OPTIONS", "/api/v1/syncs/x", 204, "DELETE, GET, HEAD, OPTIONS, PATCH, PUT", ""},
+		{"OPTIONS", "/api/v1/syncs/x/enable", 204, "OPTIONS, PATCH", ""},
 		{"OPTIONS", "/api/v1/openapi.json", 204, "GET, HEAD, OPTIONS", ""},
 		{"GET", "/api/v1/openapi.json", 200, "", string(api.OpenAPI)},
 		{"HEAD", "/api/v1/openapi.json", 200, "", ""},

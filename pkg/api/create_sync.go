@@ -3,61 +3,76 @@ package api
 import (
 	"context"
 	"fmt"
+	"maps"
+	"math"
 	"net/http"
 	"strings"
 	"time"
 
-	"github.com/go-json-experiment/json/jsontext"
-
+	"syncplane/pkg/fault"
 	"syncplane/pkg/syncs"
 )
 
-// timeLayout is RFC 3339 in UTC with milliseconds.
-const timeLayout = "2006-01-02T15:04:05.000Z07:00"
-
 // createSync handles POST /api/v1/syncs.
 func (a *API) createSync(ctx context.Context, c call) (answer, error) {
-	in, err := readCreate(c.body)
-	out := answer{status: http.StatusOK, header: http.Header{}}
-	warn(out.header, in.unknown)
+	key, once, err := idempotencyKey(c.header)
 	if err != nil {
-		return out, err
+		return answer{}, err
 	}
-	sync, err := a.Syncs.Create(ctx, c.who, in.draft)
+	in, err := readRequest(c.body)
+	refused := in.warned(answer{header: http.Header{}})
 	if err != nil {
-		return out, in.explain(err)
+		return refused, err
 	}
-	out.header.Set("Content-Type", "application/json")
-	out.header.Set("Location", "/api/v1/syncs/"+sync.ID)
-	out.body = appendSync(make([]byte, 0, 768+len(sync.Configuration)), sync)
+	limits, err := a.limit(ctx, c.who.Workspace)
+	maps.Copy(refused.header, limits)
+	if err != nil {
+		return refused, err
+	}
+	var sync syncs.Sync
+	var replayed bool
+	if once {
+		var print string
+		if print, err = fingerprint(c.body); err != nil {
+			return refused, err
+		}
+		sync, replayed, err = a.Syncs.CreateOnce(ctx, c.who, in.draft, key, print)
+	} else {
+		sync, err = a.Syncs.Create(ctx, c.who, in.draft)
+	}
+	if err != nil {
+		return refused, in.explain(err)
+	}
+	status := http.StatusOK // as the public document has it
+	if c.media == mediaJSONAPI {
+		status = http.StatusCreated // as JSON:API wants it
+	}
+	out := in.warned(c.resource(status, sync))
+	maps.Copy(out.header, limits)
+	out.header.Set("Location", pathOf(sync))
+	if replayed {
+		out.header.Set("Idempotent-Replayed", "true")
+	}
 	return out, nil
 }
 
-// appendSync appends s as the public document shows it, the attributes in its
-// order. The text is written by hand because configuration must come out as it
-// went in, byte for byte.
-func appendSync(b []byte, s syncs.Sync) []byte {
-	b = fmt.Appendf(b, `{"id":%s,"type":"syncs","attributes":{"source_id":%d,"destination_id":%d,"model_id":%d,"configuration":%s`,
-		quote(s.ID), s.SourceID, s.DestinationID, s.ModelID, s.Configuration)
-	b = fmt.Appendf(b, `,"schedule_type":%s,"sync_mode":%s,"sync_interval":%d,"sync_interval_unit":%s`,
-		quote(s.ScheduleType), quote(s.SyncMode), s.SyncInterval, quote(s.SyncIntervalUnit))
-	if s.CronExpression != "" {
-		b = fmt.Appendf(b, `,"cron_expression":%s`, quote(s.CronExpression))
+// limit takes one create off what the workspace has left, and says so in the
+// headers of draft-ietf-httpapi-ratelimit-headers-10. Without a limit there is
+// nothing to say.
+func (a *API) limit(ctx context.Context, workspace string) (http.Header, error) {
+	if a.CreateLimit == nil {
+		return nil, nil
 	}
-	if s.CursorField != "" {
-		b = fmt.Appendf(b, `,"cursor_field":%s`, quote(s.CursorField))
+	left, err := a.CreateLimit.Take(ctx, workspace)
+	if err != nil && fault.KindOf(err) != fault.Throttled {
+		return nil, err
 	}
-	return fmt.Appendf(b, `,"stream_name":%s,"status":%s,"created_at":%s,"updated_at":%s}}`,
-		quote(s.StreamName), quote(string(s.Status)), quote(stamp(s.CreatedAt)), quote(stamp(s.UpdatedAt)))
-}
-
-func stamp(t time.Time) string { return t.UTC().Format(timeLayout) }
-
-// quote is s as a JSON string. Invalid UTF-8, which nothing here lets in,
-// would come out as replacement characters.
-func quote(s string) []byte {
-	quoted, _ := jsontext.AppendQuote(nil, s)
-	return quoted
+	seconds := func(d time.Duration) int64 { return int64(math.Ceil(d.Seconds())) }
+	policy := a.CreateLimit.Policy
+	return http.Header{
+		"Ratelimit-Policy": {fmt.Sprintf(`"create";q=%d;w=%d`, policy.Quota, seconds(policy.Window))},
+		"Ratelimit":        {fmt.Sprintf(`"create";r=%d;t=%d`, left.Remaining, seconds(left.Full))},
+	}, err
 }
 
 // maxWarnings is how many unknown members are named in an answer.
@@ -67,12 +82,16 @@ const maxWarnings = 10
 // of a response must fit 10,240 bytes at API Gateway.
 const maxWarned = 128
 
-// warn names the members that were ignored, so that a misspelt optional field
-// does not vanish silently. The form is RFC 7234's, section 5.5.
-func warn(header http.Header, unknown []string) {
-	for _, pointer := range unknown[:min(len(unknown), maxWarnings)] {
-		header.Add("Warning", `299 - "unknown field `+quotable(pointer)+`"`)
+// warning is an answer with nothing but the warnings.
+func (in request) warning() answer { return in.warned(answer{header: http.Header{}}) }
+
+// warned names in out the members that were ignored, so that a misspelt
+// optional field does not vanish silently. The form is RFC 7234's, section 5.5.
+func (in request) warned(out answer) answer {
+	for _, pointer := range in.unknown[:min(len(in.unknown), maxWarnings)] {
+		out.header.Add("Warning", `299 - "unknown field `+quotable(pointer)+`"`)
 	}
+	return out
 }
 
 // quotable makes text fit for a quoted-string in a header: what is not visible

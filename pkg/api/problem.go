@@ -25,8 +25,12 @@ func StatusOf(kind fault.Kind) (status int, title string) {
 		return http.StatusNotFound, "Not found"
 	case fault.MethodNotAllowed:
 		return http.StatusMethodNotAllowed, "Method not allowed"
+	case fault.NotAcceptable:
+		return http.StatusNotAcceptable, "Not acceptable"
 	case fault.Conflict:
 		return http.StatusConflict, "Conflict"
+	case fault.PreconditionFailed:
+		return http.StatusPreconditionFailed, "Precondition failed"
 	case fault.TooLarge:
 		return http.StatusRequestEntityTooLarge, "Request too large"
 	case fault.UnsupportedMedia:
@@ -69,26 +73,27 @@ func codeOf(err error) string {
 
 // problem is the answer to a request that came to nothing: a document of
 // JSON:API error objects, on top of the headers that are settled already.
-func problem(header http.Header, err error, requestID string) answer {
+func problem(header http.Header, err error, r *http.Request) answer {
 	shown := publicOf(err)
 	status, title := StatusOf(shown.Kind)
 	if header == nil {
 		header = http.Header{}
 	}
-	header.Set("Content-Type", "application/json")
+	form, _ := accepted(r.Header) // who takes neither form gets the usual one
+	header.Set("Content-Type", string(form))
 	switch shown.Kind {
 	case fault.Unauthenticated, fault.Forbidden:
 		if challenge := challengeOf(shown); challenge != "" {
 			header.Set("WWW-Authenticate", challenge)
 		}
-	case fault.Throttled, fault.Unavailable:
+	case fault.Throttled, fault.Unavailable, fault.Conflict:
 		after := shown.RetryAfter
 		if after <= 0 {
 			after = defaultRetry
 		}
 		header.Set("Retry-After", strconv.Itoa(int(math.Ceil(after.Seconds()))))
-	case fault.Internal, fault.Malformed, fault.NotFound, fault.MethodNotAllowed,
-		fault.Conflict, fault.TooLarge, fault.UnsupportedMedia, fault.Invalid:
+	case fault.Internal, fault.Malformed, fault.NotFound, fault.MethodNotAllowed, fault.NotAcceptable,
+		fault.PreconditionFailed, fault.TooLarge, fault.UnsupportedMedia, fault.Invalid:
 	}
 
 	fields := shown.Fields
@@ -106,8 +111,10 @@ func problem(header http.Header, err error, requestID string) answer {
 			b = fmt.Appendf(b, `,"source":{"pointer":%s}`, quote(f.Pointer))
 		case f.Header != "":
 			b = fmt.Appendf(b, `,"source":{"header":%s}`, quote(f.Header))
+		case f.Parameter != "":
+			b = fmt.Appendf(b, `,"source":{"parameter":%s}`, quote(f.Parameter))
 		}
-		b = fmt.Appendf(b, `,"id":%s}`, quote(requestID))
+		b = fmt.Appendf(b, `,"id":%s}`, quote(r.Header.Get(RequestIDHeader)))
 	}
 	return answer{status: status, header: header, body: append(b, "]}"...)}
 }

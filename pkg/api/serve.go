@@ -9,6 +9,7 @@ import (
 	"maps"
 	"mime"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -28,7 +29,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	record := record{path: "none", coldStart: !a.warm.Swap(true)}
 	out, err := a.answer(r, &record)
 	if err != nil {
-		out = problem(out.header, err, r.Header.Get(RequestIDHeader))
+		out = problem(out.header, err, r)
 	}
 	respond(w, r, out)
 	a.log(r, record, out.status, a.Now().Sub(began), err)
@@ -37,14 +38,14 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // Fail answers a request that never reached an operation, such as an event
 // that is no request or a handler that panicked.
 func (a *API) Fail(w http.ResponseWriter, r *http.Request, err error) {
-	out := problem(nil, err, r.Header.Get(RequestIDHeader))
+	out := problem(nil, err, r)
 	respond(w, r, out)
 	a.log(r, record{path: "none", coldStart: !a.warm.Swap(true)}, out.status, 0, err)
 }
 
 func (a *API) answer(r *http.Request, record *record) (answer, error) {
 	ctx := r.Context()
-	route, ok := a.match(r.URL.EscapedPath())
+	route, id, ok := a.match(r.URL.EscapedPath())
 	if !ok {
 		return answer{}, &fault.Error{Kind: fault.NotFound, Code: "not_found", Message: "there is nothing at this path"}
 	}
@@ -63,7 +64,7 @@ func (a *API) answer(r *http.Request, record *record) (answer, error) {
 		}
 	}
 
-	var c call
+	c := call{id: id, query: r.URL.RawQuery, header: r.Header}
 	if op.needs != "" {
 		who, err := a.Caller(ctx, r.Header.Get("Authorization"))
 		if err != nil {
@@ -75,31 +76,38 @@ func (a *API) answer(r *http.Request, record *record) (answer, error) {
 		}
 		c.who = who
 	}
+	var err error
+	if c.media, err = accepted(r.Header); err != nil {
+		return answer{}, err
+	}
 	if op.reads {
 		if err := checkMedia(r.Header); err != nil {
 			return answer{}, err
 		}
-		body, err := readBody(r)
-		if err != nil {
+		if c.body, err = readBody(r); err != nil {
 			return answer{}, err
 		}
-		c.body = body
 	}
 	return op.run(ctx, c)
 }
 
-// match finds the route of an escaped path.
-func (a *API) match(path string) (route, bool) {
+// match finds the route of an escaped path, and what stands there for {id}.
+func (a *API) match(path string) (found route, id string, ok bool) {
 	segments := strings.Split(path, "/")
 	for _, route := range a.routes {
-		pattern := strings.Split(route.path, "/")
-		if slices.EqualFunc(pattern, segments, func(want, got string) bool {
-			return want == got || strings.HasPrefix(want, "{") && got != ""
+		id = ""
+		if slices.EqualFunc(strings.Split(route.path, "/"), segments, func(want, got string) bool {
+			if want == "{id}" {
+				id = got
+				return got != ""
+			}
+			return want == got
 		}) {
-			return route, true
+			id, err := url.PathUnescape(id)
+			return route, id, err == nil
 		}
 	}
-	return route{}, false
+	return route{}, "", false
 }
 
 // allow is the value of the Allow header (RFC 9110, section 10.2.1).
@@ -160,6 +168,7 @@ func respond(w http.ResponseWriter, r *http.Request, out answer) {
 	maps.Copy(header, out.header)
 	header.Set(RequestIDHeader, r.Header.Get(RequestIDHeader))
 	header.Set("Cache-Control", "no-store")
+	header.Set("Vary", "Accept")
 	header.Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(out.status)
 	if r.Method != http.MethodHead {

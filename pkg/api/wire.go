@@ -19,9 +19,10 @@ import (
 // maxJSONDepth is how deep package jsontext reads, in levels.
 const maxJSONDepth = 10_000
 
-// createRequest is the body {"sync": {…}} as it was sent.
-type createRequest struct {
+// request is the body {"sync": {…}} as it was sent.
+type request struct {
 	draft   syncs.Draft
+	enable  bool     // of {"enable": …}
 	unknown []string // JSON pointers of the members that mean nothing to us
 	sent    []member // the members of sync that do
 }
@@ -32,47 +33,76 @@ type member struct {
 	value jsontext.Value
 }
 
-// readCreate reads a create request. It returns a fault.Malformed for what
+// readRequest reads the body of a create or a change. It returns a fault.Malformed for what
 // is not one JSON object, and leaves every judgement about the fields to
 // Draft.Validate: a value that no Draft can hold becomes Draft.Mistyped. Only
 // where there is no sync object at all is there nothing to validate: that is a
 // fault.Invalid.
-func readCreate(body []byte) (createRequest, error) {
-	if !utf8.Valid(body) {
-		return createRequest{}, malformed("invalid_utf8", "the body must be UTF-8 throughout", "")
+func readRequest(body []byte) (request, error) {
+	var in request
+	const want = "an object with the fields of the sync"
+	kind, err := in.read(body, "sync", `{"sync": {…}}`, func(dec *jsontext.Decoder) error {
+		return in.readSync(dec, body)
+	})
+	switch {
+	case err != nil:
+		return in, err
+	case kind == jsontext.KindInvalid:
+		return in, invalid("/sync", "required", "sync is required and must be "+want)
+	case kind != jsontext.KindBeginObject:
+		return in, invalid("/sync", "wrong_type", "sync must be "+want+", got "+nameOf(kind))
 	}
-	var in createRequest
+	return in, nil
+}
+
+// readEnable reads {"enable": true} or false, and no other spelling of it.
+func readEnable(body []byte) (request, error) {
+	var in request
+	kind, err := in.read(body, "enable", `{"enable": true}`, (*jsontext.Decoder).SkipValue)
+	switch {
+	case err != nil:
+		return in, err
+	case kind == jsontext.KindInvalid:
+		return in, invalid("/enable", "required", "enable is required and must be true or false")
+	case kind != jsontext.KindTrue && kind != jsontext.KindFalse:
+		return in, invalid("/enable", "wrong_type", "enable must be true or false, got "+nameOf(kind))
+	}
+	in.enable = kind == jsontext.KindTrue
+	return in, nil
+}
+
+// read reads a body that is one object, and calls value for the member name.
+// It returns the kind of that member's value, KindInvalid if there is none,
+// and a fault.Malformed for what is not one JSON object like example.
+func (in *request) read(body []byte, name, example string, value func(dec *jsontext.Decoder) error) (jsontext.Kind, error) {
+	found := jsontext.KindInvalid
+	if !utf8.Valid(body) {
+		return found, malformed("invalid_utf8", "the body must be UTF-8 throughout", "")
+	}
 	dec := jsontext.NewDecoder(bytes.NewBuffer(body))
 	top := dec.PeekKind()
-	sync := jsontext.KindInvalid
-	err := readObject(dec, func(name string) error {
-		if name != "sync" {
-			in.unknown = append(in.unknown, string(jsontext.Pointer("").AppendToken(name)))
+	err := readObject(dec, func(member string) error {
+		if member != name {
+			in.unknown = append(in.unknown, string(jsontext.Pointer("").AppendToken(member)))
 			return dec.SkipValue()
 		}
-		if sync = dec.PeekKind(); sync != jsontext.KindBeginObject {
-			return dec.SkipValue()
-		}
-		return in.readSync(dec, body)
+		found = dec.PeekKind()
+		return value(dec)
 	})
 	if err == nil {
 		err = readEnd(dec)
 	}
 	switch {
 	case err != nil:
-		return in, unreadable(err, body)
+		return found, unreadable(err, body, example)
 	case top != jsontext.KindBeginObject:
-		return in, malformed("not_an_object", `the body must be an object such as {"sync": {…}}, got `+nameOf(top), "")
-	case sync == jsontext.KindInvalid:
-		return in, invalid("/sync", "required", "sync is required and must be an object with the fields of the sync")
-	case sync != jsontext.KindBeginObject:
-		return in, invalid("/sync", "wrong_type", "sync must be an object with the fields of the sync, got "+nameOf(sync))
+		return found, malformed("not_an_object", "the body must be an object such as "+example+", got "+nameOf(top), "")
 	}
-	return in, nil
+	return found, nil
 }
 
 // readSync reads the object under "sync".
-func (in *createRequest) readSync(dec *jsontext.Decoder, body []byte) error {
+func (in *request) readSync(dec *jsontext.Decoder, body []byte) error {
 	d := &in.draft
 	return readObject(dec, func(name string) error {
 		value, err := dec.ReadValue()
@@ -124,7 +154,7 @@ func (in *createRequest) readSync(dec *jsontext.Decoder, body []byte) error {
 
 // explain adds to the fields of a fault.Invalid, where it helps, what the
 // client sent. Only the wire knows its spelling.
-func (in createRequest) explain(err error) error {
+func (in request) explain(err error) error {
 	broken, ok := errors.AsType[*fault.Error](err)
 	if !ok || broken.Kind != fault.Invalid {
 		return err
@@ -190,11 +220,11 @@ func readEnd(dec *jsontext.Decoder) error {
 }
 
 // unreadable says why body is not JSON as we read it.
-func unreadable(err error, body []byte) error {
+func unreadable(err error, body []byte, example string) error {
 	syntax, ok := errors.AsType[*jsontext.SyntacticError](err)
 	switch {
 	case errors.Is(err, io.EOF):
-		return malformed("invalid_json", `the body is empty; it must be an object such as {"sync": {…}}`, "")
+		return malformed("invalid_json", "the body is empty; it must be an object such as "+example, "")
 	case errors.Is(err, errTrailing):
 		return malformed("trailing_data", "the body must be one JSON value with nothing after it", "")
 	case !ok:
@@ -253,10 +283,10 @@ func text(value jsontext.Value) (*string, bool) {
 	return new(string(unquoted)), err == nil
 }
 
-// optionalText is text, but null and "" mean not given.
+// optionalText is text, but null means "".
 func optionalText(value jsontext.Value) (*string, bool) {
-	if kind := value.Kind(); kind == jsontext.KindNull || string(value) == `""` {
-		return nil, true
+	if value.Kind() == jsontext.KindNull {
+		return new(""), true
 	}
 	return text(value)
 }
@@ -268,40 +298,49 @@ func integer(value jsontext.Value) (*int64, bool) {
 	if value.Kind() != jsontext.KindNumber {
 		return nil, false
 	}
-	number, negative := bytes.CutPrefix(value, []byte("-"))
-	exponent := 0
-	if i := bytes.IndexAny(number, "eE"); i >= 0 {
-		number, exponent = number[:i], exponentOf(number[i+1:])
-	}
-	whole, fraction, _ := bytes.Cut(number, []byte("."))
-
-	// The value is digits × 10^exponent, and digits ends in no zero.
-	digits := bytes.Join([][]byte{whole, fraction}, nil)
-	exponent -= len(fraction)
-	significant := bytes.TrimRight(digits, "0")
-	exponent += len(digits) - len(significant)
-	significant = bytes.TrimLeft(significant, "0")
-
-	switch {
-	case len(significant) == 0:
-		return new(int64(0)), true
-	case exponent < 0:
+	n := parseDecimal(value)
+	if n.exponent < 0 {
 		return nil, false
 	}
 	magnitude := int64(math.MaxInt64)
-	if len(significant)+exponent <= 18 { // 10^18 < 2^63, and every bound is lower
-		magnitude, _ = strconv.ParseInt(string(significant)+strings.Repeat("0", exponent), 10, 64)
+	if len(n.digits)+n.exponent <= 18 { // 10^18 < 2^63, and every bound is lower
+		magnitude, _ = strconv.ParseInt("0"+n.digits+strings.Repeat("0", n.exponent), 10, 64)
 	}
-	if negative {
+	if n.negative {
 		magnitude = -magnitude
 	}
 	return &magnitude, true
 }
 
-// exponentOf reads the digits after an e. A number beyond int becomes a
-// million, which no body has the digits to make up for.
+// decimal is a number as digits × 10^exponent, the digits without zeros at
+// either end: there is one decimal for each value. That of 0 is the zero value.
+type decimal struct {
+	negative bool
+	digits   string
+	exponent int
+}
+
+// parseDecimal reads a well-formed JSON number.
+func parseDecimal(number []byte) decimal {
+	number, negative := bytes.CutPrefix(number, []byte("-"))
+	exponent := 0
+	if i := bytes.IndexAny(number, "eE"); i >= 0 {
+		number, exponent = number[:i], exponentOf(number[i+1:])
+	}
+	whole, fraction, _ := bytes.Cut(number, []byte("."))
+	digits := string(whole) + string(fraction)
+	significant := strings.TrimRight(digits, "0")
+	exponent += len(digits) - len(significant) - len(fraction)
+	if significant = strings.TrimLeft(significant, "0"); significant == "" {
+		return decimal{}
+	}
+	return decimal{negative, significant, exponent}
+}
+
+// exponentOf reads the digits after an e. What is beyond a quadrillion is cut
+// to that: no body has the digits to make up for it.
 func exponentOf(digits []byte) int {
-	const limit = 1_000_000
+	const limit = 1_000_000_000_000_000
 	exponent, err := strconv.Atoi(string(digits))
 	if err != nil && digits[0] == '-' {
 		return -limit

@@ -1,0 +1,53 @@
+package api
+
+import (
+	"context"
+	"net/http"
+)
+
+// changeSync handles PATCH and PUT /api/v1/syncs/{id}. Both change the fields
+// that are named and no other, as clients of the public API expect.
+func (a *API) changeSync(ctx context.Context, c call) (answer, error) {
+	only, err := condition(c.header)
+	if err != nil {
+		return answer{}, err
+	}
+	in, err := readRequest(c.body)
+	if err != nil {
+		return in.warning(), err
+	}
+	sync, err := a.Syncs.Change(ctx, c.who, c.id, in.draft, only)
+	if err != nil {
+		return in.warning(), in.explain(err)
+	}
+	return in.warned(c.resource(http.StatusOK, sync)), nil
+}
+
+// enableSync handles PATCH /api/v1/syncs/{id}/enable.
+func (a *API) enableSync(ctx context.Context, c call) (answer, error) {
+	only, err := condition(c.header)
+	if err != nil {
+		return answer{}, err
+	}
+	in, err := readEnable(c.body)
+	if err != nil {
+		return in.warning(), err
+	}
+	sync, err := a.Syncs.Enable(ctx, c.who, c.id, in.enable, only)
+	if err != nil {
+		return in.warning(), err
+	}
+	return in.warned(c.resource(http.StatusOK, sync)), nil
+}
+
+// deleteSync handles DELETE /api/v1/syncs/{id}.
+func (a *API) deleteSync(ctx context.Context, c call) (answer, error) {
+	only, err := condition(c.header)
+	if err != nil {
+		return answer{}, err
+	}
+	if err := a.Syncs.Delete(ctx, c.who, c.id, only); err != nil {
+		return answer{}, err
+	}
+	return answer{status: http.StatusNoContent, header: http.Header{}}, nil
+}

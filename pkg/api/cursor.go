@@ -1,0 +1,39 @@
+package api
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+
+	"github.com/google/uuid"
+)
+
+// cursorSum is the length of the checksum in a cursor, in bytes.
+const cursorSum = 8
+
+// cursorOf is the opaque name of a place in the list of a workspace: after the
+// sync id. It holds no secret and needs none: whoever makes one up reads a list
+// that is their own. The checksum tells one that was cut, edited or taken from
+// another workspace.
+func cursorOf(workspace, id string) string {
+	parsed, err := uuid.Parse(id)
+	if err != nil {
+		return "" // no ID of ours; the list ends here
+	}
+	return base64.RawURLEncoding.EncodeToString(append(parsed[:], sumOf(workspace, parsed)...))
+}
+
+// readCursor is the reverse of cursorOf.
+func readCursor(workspace, cursor string) (id string, ok bool) {
+	raw, err := base64.RawURLEncoding.Strict().DecodeString(cursor)
+	if err != nil || len(raw) != len(uuid.UUID{})+cursorSum {
+		return "", false
+	}
+	parsed := uuid.UUID(raw[:len(uuid.UUID{})])
+	return parsed.String(), subtle.ConstantTimeCompare(raw[len(parsed):], sumOf(workspace, parsed)) == 1
+}
+
+func sumOf(workspace string, id uuid.UUID) []byte {
+	sum := sha256.Sum256([]byte("syncplane cursor 1\x00" + workspace + "\x00" + id.String()))
+	return sum[:cursorSum]
+}

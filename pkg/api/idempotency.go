@@ -1,0 +1,55 @@
+package api
+
+import (
+	"net/http"
+	"strings"
+
+	"syncplane/pkg/fault"
+)
+
+// maxKey is the longest idempotency key, in characters. Our own choice, and
+// Stripe's.
+const maxKey = 255
+
+// idempotencyKey reads Idempotency-Key: a structured-field string (RFC 8941,
+// section 3.3.3) or the bare key, 1 to 255 visible ASCII characters. given is
+// false if there is no such header.
+func idempotencyKey(header http.Header) (key string, given bool, err error) {
+	values, given := header["Idempotency-Key"]
+	if !given {
+		return "", false, nil
+	}
+	text := strings.Trim(strings.Join(values, ", "), " \t")
+	key, ok := text, true
+	if strings.HasPrefix(text, `"`) {
+		key, ok = unquoted(text)
+	}
+	invisible := func(c rune) bool { return c <= ' ' || c > '~' }
+	if !ok || key == "" || len(key) > maxKey || strings.ContainsFunc(key, invisible) {
+		return "", true, &fault.Error{Kind: fault.Malformed, Fields: []fault.Field{{
+			Header: "Idempotency-Key", Code: "invalid_header",
+			Detail: `Idempotency-Key must be 1 to 255 visible ASCII characters, bare or as a quoted string such as "8e03978e-40d5-43e8-bc93-6894a57f9324"`,
+		}}}
+	}
+	return key, true, nil
+}
+
+// unquoted reads a structured-field string.
+func unquoted(text string) (string, bool) {
+	var b strings.Builder
+	for i := 1; i < len(text); i++ {
+		switch c := text[i]; c {
+		case '"':
+			return b.String(), i == len(text)-1
+		case '\\':
+			i++
+			if i == len(text) || text[i] != '"' && text[i] != '\\' {
+				return "", false
+			}
+			b.WriteByte(text[i])
+		default:
+			b.WriteByte(c)
+		}
+	}
+	return "", false
+}

@@ -1,0 +1,65 @@
+package api_test
+
+import (
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"syncplane/pkg/api"
+	"syncplane/pkg/api/lifetest"
+	"syncplane/pkg/bolt"
+	"syncplane/pkg/boot"
+	"syncplane/pkg/dynamolocal/dynamotest"
+	"syncplane/pkg/syncs"
+)
+
+func TestLifeOnBolt(t *testing.T) {
+	t.Parallel()
+	store, err := bolt.Open(filepath.Join(t.TempDir(), "syncs.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := store.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	lifetest.Run(t, serverOver(store))
+}
+
+func TestLifeOnDynamoDB(t *testing.T) {
+	t.Parallel()
+	store := boot.DynamoDB(boot.Config{
+		Region: "us-east-1", AccessKeyID: "local", SecretAccessKey: "local",
+		DynamoDBEndpoint: dynamotest.ForTest(t), TableName: "test-" + uuid.NewString(),
+	})
+	if err := store.EnsureTable(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	lifetest.Run(t, serverOver(store))
+}
+
+// serverOver is the API over a store, in this process.
+func serverOver(store syncs.Store) lifetest.Server {
+	face := api.New(api.Config{
+		Syncs:  &syncs.Service{Store: store, Now: time.Now, NewID: func() (string, error) { id, err := uuid.NewV7(); return id.String(), err }},
+		Caller: caller, Log: slog.New(slog.DiscardHandler), Now: time.Now,
+	})
+	return lifetest.Server{
+		Do: func(r *http.Request) (*http.Response, error) {
+			r.Header.Set(api.RequestIDHeader, uuid.NewString())
+			w := httptest.NewRecorder()
+			face.ServeHTTP(w, r)
+			return w.Result(), nil
+		},
+		Token: func(_ testing.TB, workspace string, scopes ...string) string {
+			return workspace + " " + strings.Join(scopes, " ")
+		},
+	}
+}

@@ -1,0 +1,728 @@
+// Package lifetest is the whole life of a sync over HTTP, as tests: create,
+// read, list, change, pause, delete, and a create repeated. It runs over every
+// engine and through the real function.
+package lifetest
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
+
+	"syncplane/pkg/api/apitest"
+)
+
+// Server is what the suite talks to.
+type Server struct {
+	// Do answers a request. It may be called by many at once.
+	Do func(r *http.Request) (*http.Response, error)
+
+	// Token is the bearer token of somebody in workspace with these scopes.
+	Token func(tb testing.TB, workspace string, scopes ...string) string
+}
+
+const body = `{"sync":{"source_id":1,"destination_id":2,"model_id":3,"schedule_type":"automated","configuration":{"n":1.0},` +
+	`"stream_name":"contacts","sync_mode":"full_refresh","sync_interval":30,"sync_interval_unit":"minutes",` +
+	`"cron_expression":"0 6 * * 1-5","cursor_field":"updated_at"}}`
+
+const path = "/api/v1/syncs"
+
+// client is somebody in a workspace of their own.
+type client struct {
+	t         *testing.T
+	server    Server
+	workspace string
+	token     string
+}
+
+// result is an answer, read.
+type result struct {
+	status int
+	header http.Header
+	body   string
+}
+
+func (s Server) client(t *testing.T) client {
+	t.Helper()
+	workspace := "w-" + uuid.NewString()
+	return client{t, s, workspace, s.Token(t, workspace, "syncs:read", "syncs:write")}
+}
+
+// try sends a request; header is pairs of names and values.
+func (c client) try(method, target, body string, header ...string) (result, error) {
+	r := httptest.NewRequestWithContext(context.WithoutCancel(c.t.Context()), method, target, strings.NewReader(body))
+	r.Header.Set("Authorization", "Bearer "+c.token)
+	if body != "" {
+		r.Header.Set("Content-Type", "application/json")
+	}
+	for i := 0; i < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
+	response, err := c.server.Do(r)
+	if err != nil {
+		return result{}, err
+	}
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		return result{}, err
+	}
+	apitest.Check(c.t, r, response.StatusCode, response.Header, text)
+	return result{response.StatusCode, response.Header, string(text)}, nil
+}
+
+func (c client) do(method, target, body string, header ...string) result {
+	c.t.Helper()
+	got, err := c.try(method, target, body, header...)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return got
+}
+
+// want sends a request and fails the test unless the status is this.
+func (c client) want(status int, method, target, body string, header ...string) result {
+	c.t.Helper()
+	got := c.do(method, target, body, header...)
+	if got.status != status {
+		c.t.Fatalf("%s %s %.200s: got %d %.500s, want %d", method, target, body, got.status, got.body, status)
+	}
+	return got
+}
+
+// create makes a sync and returns its path.
+func (c client) create() (location string, created result) {
+	c.t.Helper()
+	created = c.want(200, "POST", path, body)
+	return created.header.Get("Location"), created
+}
+
+// attributes are those of the resource in an answer.
+func (r result) attributes(t *testing.T) map[string]any {
+	t.Helper()
+	var document struct {
+		Attributes map[string]any `json:"attributes"`
+	}
+	if err := json.Unmarshal([]byte(r.body), &document); err != nil || document.Attributes == nil {
+		t.Fatalf("no resource: %v: %s", err, r.body)
+	}
+	return document.Attributes
+}
+
+// codes are the errors in an answer, each with its source.
+func (r result) codes(t *testing.T) []string {
+	t.Helper()
+	var document struct {
+		Errors []struct {
+			Code   string            `json:"code"`
+			Source map[string]string `json:"source"`
+		} `json:"errors"`
+	}
+	if err := json.Unmarshal([]byte(r.body), &document); err != nil {
+		t.Fatalf("%v: %s", err, r.body)
+	}
+	var codes []string
+	for _, e := range document.Errors {
+		codes = append(codes, strings.TrimSpace(e.Code+" "+e.Source["pointer"]+e.Source["header"]+e.Source["parameter"]))
+	}
+	return codes
+}
+
+func (c client) wantCodes(got result, want ...string) {
+	c.t.Helper()
+	if diff := cmp.Diff(want, got.codes(c.t)); diff != "" {
+		c.t.Errorf("%s: %s", diff, got.body)
+	}
+}
+
+// Run runs the suite.
+func Run(t *testing.T, server Server) {
+	t.Helper()
+	for name, test := range map[string]func(t *testing.T, c client){
+		"read":                  read,
+		"a foreign sync":        foreign,
+		"scopes":                scopes,
+		"list":                  list,
+		"list filters":          listFilters,
+		"list refuses":          listRefuses,
+		"change":                change,
+		"change refuses":        changeRefuses,
+		"change conditionally":  changeConditionally,
+		"changes at once":       changesAtOnce,
+		"pause and resume":      pause,
+		"delete":                remove,
+		"repeat a create":       repeat,
+		"repeat it at once":     repeatAtOnce,
+		"keys that are none":    badKeys,
+		"JSON:API":              jsonAPI,
+		"the form of an answer": forms,
+	} {
+		t.Run(name, func(t *testing.T) { test(t, server.client(t)) })
+	}
+}
+
+func read(t *testing.T, c client) {
+	location, created := c.create()
+	got := c.want(200, "GET", location, "")
+	if got.body != created.body {
+		t.Errorf("read %s, created %s", got.body, created.body)
+	}
+	etag := got.header.Get("Etag")
+	if etag == "" || etag != created.header.Get("Etag") {
+		t.Errorf("the ETag is %q, was %q", etag, created.header.Get("Etag"))
+	}
+	for _, tags := range []string{etag, "W/" + etag, `"x", ` + etag, "*"} {
+		if got := c.want(304, "GET", location, "", "If-None-Match", tags); got.body != "" || got.header.Get("Etag") != etag {
+			t.Errorf("%s: got %q, %v", tags, got.body, got.header)
+		}
+	}
+	c.want(200, "GET", location, "", "If-None-Match", `"x"`)
+	if got := c.want(200, "HEAD", location, ""); got.body != "" || got.header.Get("Etag") != etag {
+		t.Errorf("got %q, %v", got.body, got.header)
+	}
+}
+
+func foreign(t *testing.T, c client) {
+	location, _ := c.create()
+	other := c.server.client(t)
+	never := path + "/" + uuid.NewString()
+	for _, request := range []struct{ method, suffix, body string }{
+		{"GET", "", ""},
+		{"PATCH", "", `{"sync":{"source_id":5}}`},
+		{"PUT", "", `{"sync":{"source_id":5}}`},
+		{"PATCH", "/enable", `{"enable":false}`},
+		{"DELETE", "", ""},
+	} {
+		var bodies []string
+		for _, target := range []string{location, never, path + "/x", path + "/" + strings.ToUpper(strings.TrimPrefix(location, path+"/")), path + "/%00", path + "/" + strings.Repeat("a", 3000)} {
+			got := other.want(404, request.method, target+request.suffix, request.body)
+			id := got.header.Get("X-Request-Id")
+			bodies = append(bodies, strings.ReplaceAll(got.body, id, "<id>"))
+		}
+		if same := slices.Compact(bodies); len(same) != 1 {
+			t.Errorf("%s %s tells them apart: %v", request.method, request.suffix, same)
+		}
+	}
+	if got := other.want(200, "GET", path, ""); !strings.Contains(got.body, `"data":[]`) {
+		t.Errorf("another workspace lists %s", got.body)
+	}
+	c.want(200, "GET", location, "")
+}
+
+func scopes(t *testing.T, c client) {
+	location, _ := c.create()
+	reader, writer, neither := c, c, c
+	reader.token = c.server.Token(t, c.workspace, "syncs:read")
+	writer.token = c.server.Token(t, c.workspace, "syncs:write")
+	neither.token = c.server.Token(t, c.workspace, "profile")
+	for _, request := range []struct{ method, target, body, scope string }{
+		{"GET", path, "", "syncs:read"},
+		{"GET", location, "", "syncs:read"},
+		{"HEAD", location, "", "syncs:read"},
+		{"PATCH", location, `{"sync":{"source_id":5}}`, "syncs:write"},
+		{"PUT", location, `{"sync":{"source_id":5}}`, "syncs:write"},
+		{"PATCH", location + "/enable", `{"enable":false}`, "syncs:write"},
+		{"POST", path, body, "syncs:write"},
+		{"DELETE", location, "", "syncs:write"},
+	} {
+		may, mayNot := reader, writer
+		if request.scope == "syncs:write" {
+			may, mayNot = writer, reader
+		}
+		neither.want(403, request.method, request.target, request.body)
+		got := mayNot.want(403, request.method, request.target, request.body)
+		if challenge := got.header.Get("Www-Authenticate"); !strings.Contains(challenge, `scope="`+request.scope+`"`) {
+			t.Errorf("%s %s: the challenge is %s", request.method, request.target, challenge)
+		}
+		if got := may.do(request.method, request.target, request.body); got.status >= 300 {
+			t.Errorf("%s %s: got %d %s", request.method, request.target, got.status, got.body)
+		}
+	}
+}
+
+// page is a list as it is answered.
+type page struct {
+	Data []struct {
+		ID         string         `json:"id"`
+		Attributes map[string]any `json:"attributes"`
+	} `json:"data"`
+	Links struct {
+		Self string  `json:"self"`
+		Next *string `json:"next"`
+	} `json:"links"`
+	Meta struct {
+		Page struct {
+			Size int `json:"size"`
+		} `json:"page"`
+	} `json:"meta"`
+}
+
+func (c client) page(target string) page {
+	c.t.Helper()
+	var p page
+	got := c.want(200, "GET", target, "")
+	if err := json.Unmarshal([]byte(got.body), &p); err != nil {
+		c.t.Fatalf("%v: %s", err, got.body)
+	}
+	return p
+}
+
+// ids follows the next links from target and returns all that is listed.
+func (c client) ids(target string) (ids []string, pages int) {
+	c.t.Helper()
+	for pages < 100 {
+		p := c.page(target)
+		pages++
+		for _, s := range p.Data {
+			ids = append(ids, s.ID)
+		}
+		if p.Links.Next == nil {
+			break
+		}
+		target = *p.Links.Next
+	}
+	return ids, pages
+}
+
+func list(t *testing.T, c client) {
+	var want []string
+	for range 25 {
+		location, _ := c.create()
+		want = append(want, strings.TrimPrefix(location, path+"/"))
+	}
+	slices.Reverse(want)
+	for query, pages := range map[string]int{"": 2, "?page[size]=25": 1, "?page%5Bsize%5D=24": 2, "?page[size]=5": 5, "?page[size]=100": 1} {
+		got, n := c.ids(path + query)
+		if diff := cmp.Diff(want, got); diff != "" || n != pages {
+			t.Errorf("%s: %d pages, want %d: %s", query, n, pages, diff)
+		}
+	}
+	first := c.page(path)
+	if first.Meta.Page.Size != 20 || len(first.Data) != 20 || first.Links.Next == nil {
+		t.Errorf("the first page is %+v", first)
+	}
+	if again := c.page(first.Links.Self); again.Data[0].ID != want[0] {
+		t.Errorf("self leads to %v", again.Data[0].ID)
+	}
+	second := c.page(*first.Links.Next)
+	if again := c.page(second.Links.Self); again.Data[0].ID != second.Data[0].ID {
+		t.Error("self of the second page leads elsewhere")
+	}
+}
+
+func listFilters(t *testing.T, c client) {
+	var all []string
+	for i := range 6 {
+		edited := strings.Replace(body, `"source_id":1`, fmt.Sprintf(`"source_id":%d`, i%2+1), 1)
+		edited = strings.Replace(edited, `"model_id":3`, fmt.Sprintf(`"model_id":%d`, i%3+1), 1)
+		got := c.want(200, "POST", path, edited)
+		all = append(all, strings.TrimPrefix(got.header.Get("Location"), path+"/"))
+	}
+	c.want(200, "PATCH", path+"/"+all[5]+"/enable", `{"enable":false}`)
+	for query, want := range map[string][]int{
+		"filter[source_id]=1":                       {4, 2, 0},
+		"filter[source_id]=2&filter[model_id]=1":    {3},
+		"filter[status]=disabled":                   {5},
+		"filter[status]=pending&filter[model_id]=3": {2},
+		"filter[destination_id]=2":                  {5, 4, 3, 2, 1, 0},
+		"filter[destination_id]=9":                  {},
+		"filter[source_id]=1&page[size]=1":          {4, 2, 0},
+	} {
+		got, _ := c.ids(path + "?" + query)
+		var wanted []string
+		for _, i := range want {
+			wanted = append(wanted, all[i])
+		}
+		if diff := cmp.Diff(wanted, got); diff != "" {
+			t.Errorf("%s: %s", query, diff)
+		}
+	}
+}
+
+func listRefuses(t *testing.T, c client) {
+	c.create()
+	c.create()
+	next := *c.page(path + "?page[size]=1").Links.Next
+	cursor := next[strings.Index(next, "after%5D=")+len("after%5D="):]
+	cursor, _, _ = strings.Cut(cursor, "&")
+	edited := []byte(cursor)
+	edited[3] ^= 1
+	for query, want := range map[string][]string{
+		"page[size]=0":                        {"invalid_parameter page[size]"},
+		"page[size]=101":                      {"invalid_parameter page[size]"},
+		"page[size]=":                         {"invalid_parameter page[size]"},
+		"page[size]=1.0":                      {"invalid_parameter page[size]"},
+		"page[size]=%2B1":                     {"invalid_parameter page[size]"},
+		"page[size]=99999999999999999999":     {"invalid_parameter page[size]"},
+		"page[size]=1&page[size]=2":           {"invalid_parameter page[size]"},
+		"page[after]=":                        {"invalid_cursor page[after]"},
+		"page[after]=x":                       {"invalid_cursor page[after]"},
+		"page[after]=" + string(edited):       {"invalid_cursor page[after]"},
+		"page[after]=" + cursor + "A":         {"invalid_cursor page[after]"},
+		"filter[status]=paused":               {"invalid_parameter filter[status]"},
+		"filter[source_id]=0":                 {"invalid_parameter filter[source_id]"},
+		"filter[name]=x&page[size]=0&limit=5": {"unknown_parameter filter[name]", "unknown_parameter limit", "invalid_parameter page[size]"},
+		"a=%zz":                               {"invalid_query"},
+		"a=1;b=2":                             {"invalid_query"},
+	} {
+		got := c.want(400, "GET", path+"?"+query, "")
+		c.wantCodes(got, want...)
+	}
+	other := c.server.client(t)
+	other.create()
+	other.wantCodes(other.want(400, "GET", next, ""), "invalid_cursor page[after]")
+	c.want(200, "GET", next, "")
+}
+
+func change(t *testing.T, c client) {
+	location, created := c.create()
+	before := created.attributes(t)
+	version := created.header.Get("Etag")
+	for _, step := range []struct {
+		method, patch string
+		want          map[string]any // nil removes
+	}{
+		{"PATCH", `{"sync":{"source_id":7}}`, map[string]any{"source_id": 7.0}},
+		{"PUT", `{"sync":{"stream_name":" companies "}}`, map[string]any{"stream_name": "companies"}},
+		{"PATCH", `{"sync":{"configuration":{"a":1}}}`, map[string]any{"configuration": map[string]any{"a": 1.0}}},
+		{"PATCH", `{"sync":{"sync_interval":45,"destination_id":8,"model_id":9}}`, map[string]any{"sync_interval": 45.0, "destination_id": 8.0, "model_id": 9.0}},
+		{"PATCH", `{"sync":{"cron_expression":""}}`, map[string]any{"cron_expression": nil}},
+		{"PATCH", `{"sync":{"cron_expression":"5 4 * * *"}}`, map[string]any{"cron_expression": "5 4 * * *"}},
+		{"PATCH", `{"sync":{"cron_expression":null}}`, map[string]any{"cron_expression": nil}},
+		{"PATCH", `{"sync":{"schedule_type":"automated","sync_mode":"full_refresh","sync_interval_unit":"minutes"}}`, nil},
+	} {
+		got := c.want(200, step.method, location, step.patch)
+		want := before
+		for name, value := range step.want {
+			if want[name] = value; value == nil {
+				delete(want, name)
+			}
+		}
+		after := got.attributes(t)
+		want["updated_at"] = after["updated_at"]
+		if diff := cmp.Diff(want, after); diff != "" {
+			t.Errorf("%s: %s", step.patch, diff)
+		}
+		if got.header.Get("Etag") == version {
+			t.Errorf("%s: the ETag is still %s", step.patch, version)
+		}
+		version = got.header.Get("Etag")
+		if stored := c.want(200, "GET", location, ""); stored.body != got.body || stored.header.Get("Etag") != version {
+			t.Errorf("%s: answered %s, stored %s", step.patch, got.body, stored.body)
+		}
+		before = after
+	}
+	if got := c.want(200, "PATCH", location, `{"sync":{"configuration":{"b":1.0, "a":1e400}}}`); !strings.Contains(got.body, `"configuration":{"b":1.0, "a":1e400},`) {
+		t.Errorf("the configuration came back as %s", got.body)
+	}
+	got := c.want(200, "PATCH", location, `{"sync":{"source_id":8,"status":"healthy","id":"x","created_at":"2020-01-01T00:00:00Z"}}`)
+	if warned := strings.Join(got.header.Values("Warning"), ","); strings.Count(warned, "unknown field") != 3 {
+		t.Errorf("the warnings are %s", warned)
+	}
+	if !strings.Contains(got.body, `"status":"pending"`) || !strings.Contains(got.body, `"source_id":8`) {
+		t.Errorf("a client has set the status: %s", got.body)
+	}
+}
+
+func changeRefuses(t *testing.T, c client) {
+	location, created := c.create()
+	for patch, want := range map[string][]string{
+		`{"sync":{}}`:                   {"empty_change /sync"},
+		`{"sync":{"status":"healthy"}}`: {"empty_change /sync"},
+		`{}`:                            {"required /sync"},
+		`{"sync":[]}`:                   {"wrong_type /sync"},
+		`{"sync":{"source_id":0,"model_id":null}}`:                        {"out_of_range /sync/source_id", "wrong_type /sync/model_id"},
+		`{"sync":{"cursor_field":"id"}}`:                                  {"immutable /sync/cursor_field"},
+		`{"sync":{"cursor_field":null}}`:                                  {"immutable /sync/cursor_field"},
+		`{"sync":{"cursor_field":5}}`:                                     {"immutable /sync/cursor_field"},
+		`{"sync":{"stream_name":"","sync_mode":1}}`:                       {"blank /sync/stream_name", "wrong_type /sync/sync_mode"},
+		`{"sync":{"cron_expression":"*/90 * * * *","cursor_field":"id"}}`: {"invalid_cron /sync/cron_expression", "immutable /sync/cursor_field"},
+	} {
+		c.wantCodes(c.want(422, "PATCH", location, patch), want...)
+		c.wantCodes(c.want(422, "PUT", location, patch), want...)
+	}
+	c.wantCodes(c.want(400, "PATCH", location, `{"sync":`), "invalid_json")
+	c.wantCodes(c.want(415, "PATCH", location, `{}`, "Content-Type", "application/merge-patch+json"), "unsupported_media_type Content-Type")
+	if got := c.want(200, "GET", location, ""); got.body != created.body {
+		t.Errorf("it is now %s", got.body)
+	}
+}
+
+func changeConditionally(t *testing.T, c client) {
+	location, created := c.create()
+	first := created.header.Get("Etag")
+	const patch = `{"sync":{"source_id":7}}`
+	second := c.want(200, "PATCH", location, patch, "If-Match", first).header.Get("Etag")
+	for _, header := range []string{first, "W/" + second, `"x"`, `"999999999999999999999"`} {
+		c.wantCodes(c.want(412, "PATCH", location, patch, "If-Match", header), "version_mismatch")
+		c.wantCodes(c.want(412, "PATCH", location+"/enable", `{"enable":false}`, "If-Match", header), "version_mismatch")
+		c.wantCodes(c.want(412, "DELETE", location, "", "If-Match", header), "version_mismatch")
+	}
+	for _, header := range []string{"", "3", `"3`, `"3" "4"`} {
+		c.wantCodes(c.want(400, "PATCH", location, patch, "If-Match", header), "invalid_header If-Match")
+	}
+	c.want(200, "PATCH", location, patch, "If-Match", first+", "+second)
+	c.want(200, "PATCH", location, patch, "If-Match", "*")
+	c.wantCodes(c.want(404, "PATCH", path+"/"+uuid.NewString(), patch, "If-Match", "*"), "not_found")
+	last := c.want(200, "GET", location, "").header.Get("Etag")
+	c.want(204, "DELETE", location, "", "If-Match", last)
+}
+
+// changesAtOnce has many change different fields: with no If-Match the last
+// writer wins, but every change is made, and none is torn.
+func changesAtOnce(t *testing.T, c client) {
+	location, created := c.create()
+	patches := []string{`{"sync":{"source_id":11}}`, `{"sync":{"destination_id":12}}`, `{"sync":{"model_id":13}}`, `{"sync":{"sync_interval":14}}`}
+	var all sync.WaitGroup
+	for _, patch := range patches {
+		all.Go(func() {
+			for range 20 { // a 409 asks to try again
+				got, err := c.try("PATCH", location, patch)
+				if err != nil || got.status != 409 {
+					if err != nil || got.status != 200 {
+						t.Errorf("%s: %v, %d %s", patch, err, got.status, got.body)
+					}
+					return
+				}
+			}
+			t.Errorf("%s: never its turn", patch)
+		})
+	}
+	all.Wait()
+	got := c.want(200, "GET", location, "")
+	want := created.attributes(t)
+	want["source_id"], want["destination_id"], want["model_id"], want["sync_interval"] = 11.0, 12.0, 13.0, 14.0
+	want["updated_at"] = got.attributes(t)["updated_at"]
+	if diff := cmp.Diff(want, got.attributes(t)); diff != "" {
+		t.Error(diff)
+	}
+	if got.header.Get("Etag") != `"5"` {
+		t.Errorf("four changes made version %s", got.header.Get("Etag"))
+	}
+}
+
+func pause(t *testing.T, c client) {
+	location, created := c.create()
+	for _, step := range []struct {
+		body, status string
+		changes      bool
+	}{
+		{`{"enable":true}`, "pending", false},
+		{`{"enable":false}`, "disabled", true},
+		{`{"enable":false}`, "disabled", false},
+		{`{"enable":true}`, "pending", true},
+	} {
+		got := c.want(200, "PATCH", location+"/enable", step.body)
+		if got.attributes(t)["status"] != step.status || step.changes == (got.header.Get("Etag") == created.header.Get("Etag")) {
+			t.Errorf("%s: got %s, version %s after %s", step.body, got.body, got.header.Get("Etag"), created.header.Get("Etag"))
+		}
+		if stored := c.want(200, "GET", location, ""); stored.body != got.body {
+			t.Errorf("%s: answered %s, stored %s", step.body, got.body, stored.body)
+		}
+		created = got
+	}
+	for body, want := range map[string]string{
+		`{"enable":"false"}`: "wrong_type /enable", `{"enable":0}`: "wrong_type /enable", `{"enable":null}`: "wrong_type /enable",
+		`{"enable":[]}`: "wrong_type /enable", `{}`: "required /enable", `{"Enable":true}`: "required /enable",
+	} {
+		c.wantCodes(c.want(422, "PATCH", location+"/enable", body), want)
+	}
+	c.wantCodes(c.want(400, "PATCH", location+"/enable", `{"enable":true,"enable":false}`), "duplicate_member /enable")
+	c.want(200, "PATCH", location+"/enable", `{"enable":false}`)
+	if got := c.want(200, "PATCH", location, `{"sync":{"source_id":4}}`); got.attributes(t)["status"] != "disabled" {
+		t.Errorf("a change has resumed it: %s", got.body)
+	}
+}
+
+func remove(t *testing.T, c client) {
+	location, _ := c.create()
+	other, _ := c.create()
+	if got := c.want(204, "DELETE", location, ""); got.body != "" {
+		t.Errorf("got %s", got.body)
+	}
+	c.wantCodes(c.want(404, "DELETE", location, ""), "not_found")
+	c.wantCodes(c.want(404, "GET", location, ""), "not_found")
+	c.wantCodes(c.want(404, "PATCH", location, `{"sync":{"source_id":4}}`), "not_found")
+	if ids, _ := c.ids(path); len(ids) != 1 || !strings.HasSuffix(other, ids[0]) {
+		t.Errorf("what is left is %v", ids)
+	}
+}
+
+func repeat(t *testing.T, c client) {
+	const key = `"8e03978e-40d5-43e8-bc93-6894a57f9324"`
+	first := c.want(200, "POST", path, body, "Idempotency-Key", key)
+	if first.header.Get("Idempotent-Replayed") != "" {
+		t.Error("the first answer is said to be a replay")
+	}
+	same := `{ "sync": {"cursor_field":"updated_at","cron_expression":"0 6 * * 1-5","sync_interval_unit":"minutes",` +
+		`"sync_interval":3e1,"sync_mode":"full_refresh","stream_name":"\u0063ontacts","configuration":{"n":1},` +
+		`"schedule_type":"automated","model_id":3.0,"destination_id":2,"source_id":1}}`
+	for _, request := range []struct{ body, key string }{{body, key}, {same, key}, {body, strings.Trim(key, `"`)}} {
+		got := c.want(200, "POST", path, request.body, "Idempotency-Key", request.key)
+		if got.body != first.body || got.header.Get("Idempotent-Replayed") != "true" || got.header.Get("Location") != first.header.Get("Location") {
+			t.Errorf("got %s %v, first was %s", got.body, got.header, first.body)
+		}
+	}
+	for _, other := range []string{
+		strings.Replace(body, `"source_id":1`, `"source_id":2`, 1),
+		strings.Replace(body, `{"n":1.0}`, `{"n":1.0000000000000000000000001}`, 1),
+		strings.Replace(body, `{"n":1.0}`, `{"n":"1.0"}`, 1),
+	} {
+		c.wantCodes(c.want(422, "POST", path, other, "Idempotency-Key", key), "idempotency_key_reused Idempotency-Key")
+	}
+	if ids, _ := c.ids(path); len(ids) != 1 {
+		t.Errorf("there are %d syncs", len(ids))
+	}
+
+	// A request that was refused has used up nothing.
+	c.want(422, "POST", path, `{"sync":{}}`, "Idempotency-Key", "k2")
+	c.want(200, "POST", path, body, "Idempotency-Key", "k2")
+
+	// The first answer stays what it was.
+	location := first.header.Get("Location")
+	c.want(200, "PATCH", location, `{"sync":{"source_id":9}}`)
+	c.want(204, "DELETE", location, "")
+	if got := c.want(200, "POST", path, body, "Idempotency-Key", key); got.body != first.body {
+		t.Errorf("got %s, first was %s", got.body, first.body)
+	}
+
+	// Another workspace has keys of its own.
+	other := c.server.client(t)
+	if got := other.want(200, "POST", path, body, "Idempotency-Key", key); got.header.Get("Idempotent-Replayed") != "" {
+		t.Error("a key of another workspace was found")
+	}
+}
+
+func repeatAtOnce(t *testing.T, c client) {
+	const callers = 12
+	results := make([]result, callers)
+	var all sync.WaitGroup
+	for i := range callers {
+		all.Go(func() {
+			got, err := c.try("POST", path, body, "Idempotency-Key", "at-once")
+			if err != nil || got.status != 200 {
+				t.Errorf("%v, %d %s", err, got.status, got.body)
+			}
+			results[i] = got
+		})
+	}
+	all.Wait()
+	replayed := 0
+	for _, got := range results {
+		if got.body != results[0].body {
+			t.Errorf("got %s and %s", got.body, results[0].body)
+		}
+		if got.header.Get("Idempotent-Replayed") == "true" {
+			replayed++
+		}
+	}
+	if ids, _ := c.ids(path); len(ids) != 1 || replayed != callers-1 {
+		t.Errorf("there are %d syncs, %d of %d answers were replays", len(ids), replayed, callers)
+	}
+}
+
+func badKeys(t *testing.T, c client) {
+	for _, key := range []string{"", " ", `""`, `"a`, `a b`, "ä", `"a"b`, `"a\b"`, `"a b"`, strings.Repeat("k", 256), `"` + strings.Repeat("k", 256) + `"`} {
+		c.wantCodes(c.want(400, "POST", path, body, "Idempotency-Key", key), "invalid_header Idempotency-Key")
+	}
+	for _, key := range []string{"k", "!~", strings.Repeat("k", 255), `"` + strings.Repeat("q", 255) + `"`, `"a\"\\"`} {
+		c.want(200, "POST", path, body, "Idempotency-Key", key)
+	}
+}
+
+func jsonAPI(t *testing.T, c client) {
+	const form = "application/vnd.api+json"
+	type resource struct {
+		ID, Type   string
+		Attributes map[string]any
+		Links      struct{ Self string }
+	}
+	type document struct {
+		JSONAPI struct{ Version string }
+		Data    resource
+	}
+	decode := func(got result, into any) {
+		t.Helper()
+		if got.header.Get("Content-Type") != form || got.header.Get("Vary") != "Accept" {
+			t.Errorf("got %v", got.header)
+		}
+		if err := json.Unmarshal([]byte(got.body), into); err != nil {
+			t.Fatalf("%v: %s", err, got.body)
+		}
+	}
+	var created document
+	answer := c.want(201, "POST", path, body, "Accept", form)
+	decode(answer, &created)
+	location := answer.header.Get("Location")
+	if created.JSONAPI.Version != "1.1" || created.Data.Type != "syncs" || created.Data.Links.Self != location || path+"/"+created.Data.ID != location {
+		t.Errorf("got %s", answer.body)
+	}
+	plain := c.want(200, "GET", location, "")
+	if diff := cmp.Diff(plain.attributes(t), created.Data.Attributes); diff != "" {
+		t.Error(diff)
+	}
+	read := c.want(200, "GET", location, "", "Accept", form)
+	if read.body != answer.body || read.header.Get("Etag") == plain.header.Get("Etag") {
+		t.Errorf("got %s %v; two forms share a strong ETag", read.body, read.header)
+	}
+	c.want(304, "GET", location, "", "Accept", form, "If-None-Match", read.header.Get("Etag"))
+	c.want(200, "GET", location, "", "If-None-Match", read.header.Get("Etag"))
+	var changed document
+	decode(c.want(200, "PATCH", location, `{"sync":{"source_id":9}}`, "Accept", form, "If-Match", read.header.Get("Etag")), &changed)
+	if changed.Data.Attributes["source_id"] != 9.0 {
+		t.Errorf("got %+v", changed)
+	}
+	var listed struct {
+		JSONAPI struct{ Version string }
+		Data    []resource
+		Links   struct{ Self string }
+	}
+	decode(c.want(200, "GET", path, "", "Accept", form), &listed)
+	if listed.JSONAPI.Version != "1.1" || len(listed.Data) != 1 || listed.Data[0].Links.Self != location || listed.Links.Self == "" {
+		t.Errorf("got %+v", listed)
+	}
+	var broken map[string]any
+	decode(c.want(422, "POST", path, `{}`, "Accept", form), &broken)
+	c.want(204, "DELETE", location, "", "Accept", form)
+}
+
+func forms(t *testing.T, c client) {
+	location, _ := c.create()
+	const plain, api = "application/json", "application/vnd.api+json"
+	for accept, want := range map[string]string{
+		"":                                    plain,
+		"*/*":                                 plain,
+		"application/*":                       plain,
+		plain:                                 plain,
+		"text/html, */*;q=0.1":                plain,
+		api:                                   api,
+		"Application/VND.api+JSON":            api,
+		api + ", " + plain:                    plain,
+		api + ";q=0.9, " + plain + ";q=0.8":   api,
+		plain + ";q=0, " + api:                api,
+		api + `;profile="https://a.example"`:  api,
+		api + ", */*":                         api,
+		api + `;ext="https://a.example", */*`: plain,
+		"*/*, " + plain + ";q=0":              api,
+	} {
+		got := c.want(200, "GET", location, "", "Accept", accept)
+		if form := got.header.Get("Content-Type"); form != want || got.header.Get("Vary") != "Accept" {
+			t.Errorf("%s: got %s, want %s", accept, form, want)
+		}
+	}
+	for _, accept := range []string{"text/html", plain + ";q=0", api + `;ext="https://a.example"`, "*/*;q=0", "application/xml;q=0.5"} {
+		got := c.want(406, "GET", location, "", "Accept", accept)
+		c.wantCodes(got, "not_acceptable Accept")
+		if got.header.Get("Content-Type") != plain {
+			t.Errorf("%s: got %v", accept, got.header)
+		}
+	}
+}

@@ -1,0 +1,134 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"syncplane/pkg/fault"
+	"syncplane/pkg/syncs"
+)
+
+// The query parameters of a list.
+const (
+	parameterSize  = "page[size]"
+	parameterAfter = "page[after]"
+)
+
+// listSyncs handles GET /api/v1/syncs.
+func (a *API) listSyncs(ctx context.Context, c call) (answer, error) {
+	query, err := readQuery(c.who.Workspace, c.query)
+	if err != nil {
+		return answer{}, err
+	}
+	page, err := a.Syncs.List(ctx, c.who, query)
+	if err != nil {
+		return answer{}, err
+	}
+	b := []byte(`{`)
+	if c.media == mediaJSONAPI {
+		b = append(b, `"jsonapi":{"version":"1.1"},`...)
+	}
+	b = append(b, `"data":[`...)
+	for i, sync := range page.Syncs {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = appendSync(b, sync, c.media)
+	}
+	next := []byte("null")
+	if page.Next != "" {
+		next = quote(linkTo(query, cursorOf(c.who.Workspace, page.Next)))
+	}
+	self := quote(linkTo(query, cursorOf(c.who.Workspace, query.After)))
+	b = fmt.Appendf(b, `],"links":{"self":%s,"next":%s},"meta":{"page":{"size":%d}}}`, self, next, query.Size)
+	return answer{status: http.StatusOK, header: http.Header{"Content-Type": {string(c.media)}}, body: b}, nil
+}
+
+// readQuery reads the parameters of a list. Every one that is unknown, given
+// twice or out of bounds is told.
+func readQuery(workspace, raw string) (syncs.Query, error) {
+	query := syncs.Query{Size: syncs.DefaultPage}
+	var faults []fault.Field
+	reject := func(name, code, format string, args ...any) {
+		faults = append(faults, fault.Field{Parameter: name, Code: code, Detail: fmt.Sprintf(format, args...)})
+	}
+	values, err := url.ParseQuery(raw)
+	if err != nil {
+		return query, &fault.Error{Kind: fault.Malformed, Code: "invalid_query", Message: "the query must be percent-encoded as RFC 3986 says, such as page%5Bsize%5D=20"}
+	}
+	number := func(name, text string, most int64) int64 {
+		n, err := strconv.ParseInt(text, 10, 64)
+		if err != nil || n < 1 || n > most || text[0] == '+' {
+			reject(name, "invalid_parameter", "%s must be an integer from 1 to %d, got %q", name, most, shortened(text))
+		}
+		return n
+	}
+	names := make([]string, 0, len(values))
+	for name := range values {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		text := values[name][0]
+		if len(values[name]) > 1 {
+			reject(name, "invalid_parameter", "%s must be given once", shortened(name))
+			continue
+		}
+		switch name {
+		case parameterSize:
+			query.Size = int(number(name, text, syncs.MaxPage))
+		case parameterAfter:
+			id, ok := readCursor(workspace, text)
+			if !ok {
+				reject(name, "invalid_cursor", "%s must be taken from the next link of a page of this workspace", name)
+			}
+			query.After = id
+		case "filter[status]":
+			query.Status = syncs.Status(text)
+			if !slices.Contains(syncs.Statuses(), query.Status) {
+				reject(name, "invalid_parameter", "%s must be one of %v, got %q", name, syncs.Statuses(), shortened(text))
+			}
+		case "filter[source_id]":
+			query.SourceID = number(name, text, syncs.MaxID)
+		case "filter[destination_id]":
+			query.DestinationID = number(name, text, syncs.MaxID)
+		case "filter[model_id]":
+			query.ModelID = number(name, text, syncs.MaxID)
+		default:
+			reject(shortened(name), "unknown_parameter", "there is no query parameter %q here", shortened(name))
+		}
+	}
+	if len(faults) > 0 {
+		return query, &fault.Error{Kind: fault.Malformed, Fields: faults}
+	}
+	return query, nil
+}
+
+// linkTo is the address of a page of the list that query asks for.
+func linkTo(query syncs.Query, after string) string {
+	var parts []string
+	add := func(name, value string) {
+		parts = append(parts, url.QueryEscape(name)+"="+url.QueryEscape(value))
+	}
+	if query.Status != "" {
+		add("filter[status]", string(query.Status))
+	}
+	for _, filter := range []struct {
+		name  string
+		value int64
+	}{{"filter[source_id]", query.SourceID}, {"filter[destination_id]", query.DestinationID}, {"filter[model_id]", query.ModelID}} {
+		if filter.value != 0 {
+			add(filter.name, strconv.FormatInt(filter.value, 10))
+		}
+	}
+	if after != "" {
+		add(parameterAfter, after)
+	}
+	add(parameterSize, strconv.Itoa(query.Size))
+	return syncsPath + "?" + strings.Join(parts, "&")
+}
