@@ -12,20 +12,6 @@ import (
 	"syncplane/pkg/runtimeapi"
 )
 
-// dynamoConfig is what reaches the DynamoDB that the environment names. Its
-// credentials are those of the environment, or any where the endpoint is a
-// local one that asks for none.
-func dynamoConfig(m machine) boot.Config {
-	return boot.Config{
-		Region:           m.setting("AWS_REGION", "us-east-1"),
-		TableName:        m.setting("TABLE_NAME", "syncplane"),
-		DynamoDBEndpoint: m.getenv("DYNAMODB_ENDPOINT"),
-		AccessKeyID:      m.setting("AWS_ACCESS_KEY_ID", "local"),
-		SecretAccessKey:  m.setting("AWS_SECRET_ACCESS_KEY", "local"),
-		SessionToken:     m.getenv("AWS_SESSION_TOKEN"),
-	}
-}
-
 // invoke runs the built Lambda once: `sam local invoke` without Docker. Behind
 // it stands the DynamoDB of DYNAMODB_ENDPOINT, or a DynamoDB Local that lives
 // as long as the command.

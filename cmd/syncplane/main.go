@@ -16,11 +16,18 @@ const usage = `Usage: syncplane COMMAND
 
   serve          run the control plane on this machine
                  PORT (8080), DATA_DIR (.syncs), STORE (bolt or dynamodb),
-                 with dynamodb: DYNAMODB_ENDPOINT, TABLE_NAME, AWS_REGION
+                 with dynamodb: DYNAMODB_ENDPOINT, TABLE_NAME, AWS_REGION;
+                 CREATE_LIMIT (none), such as 100/1m for each workspace
   token          print a bearer token for it
-                 DATA_DIR (.syncs), WORKSPACE (demo), SCOPE (syncs:write), TTL (1h)
+                 DATA_DIR (.syncs), WORKSPACE (demo), TTL (1h),
+                 SCOPE (syncs:read syncs:write)
   invoke FILE    run the Lambda once with the event in FILE
                  BOOTSTRAP (bin/host/api/bootstrap), DATA_DIR, DYNAMODB_ENDPOINT
+  keys create --workspace W [--name N] [--scopes syncs:read,syncs:write] [--expires 720h]
+  keys list   --workspace W
+  keys revoke --workspace W ID
+                 the API keys of a workspace, in DATA_DIR, or with
+                 STORE=dynamodb in TABLE_NAME, as the AWS profile says
 
 Settings are environment variables; defaults stand in brackets.
 `
@@ -65,6 +72,8 @@ func run(ctx context.Context, args []string, m machine) error {
 			return errors.New("name the one file that holds the event, such as events/create-sync.json")
 		}
 		return invoke(ctx, m, rest[0])
+	case "keys":
+		return keys(ctx, m, rest)
 	case "help", "-h", "--help":
 		fmt.Fprint(m.stdout, usage)
 		return nil

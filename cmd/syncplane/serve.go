@@ -6,16 +6,15 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"path/filepath"
 	"strconv"
 	"syscall"
 	"time"
 
+	"syncplane/pkg/apikey"
 	"syncplane/pkg/bearer"
-	"syncplane/pkg/bolt"
 	"syncplane/pkg/boot"
 	"syncplane/pkg/local"
-	"syncplane/pkg/syncs"
+	"syncplane/pkg/quota"
 )
 
 // stopTimeout is how long requests under way may take after a signal.
@@ -39,7 +38,11 @@ func serve(ctx context.Context, m machine) error {
 	if err != nil {
 		return err
 	}
-	store, place, closeStore, err := openStore(ctx, m, dataDir)
+	limit, err := createLimit(m)
+	if err != nil {
+		return err
+	}
+	e, err := openEngine(ctx, m, dataDir)
 	if err != nil {
 		return err
 	}
@@ -50,49 +53,46 @@ func serve(ctx context.Context, m machine) error {
 		err = fmt.Errorf("port %s is in use; set PORT to another one, such as PORT=8081", port)
 	}
 	if err != nil {
-		return errors.Join(err, closeStore())
+		return errors.Join(err, e.close())
 	}
 
 	verifier := bearer.New(bearer.Config{Issuer: local.Issuer, Audience: local.Audience}, bearer.Static(keys), time.Now)
-	function := boot.Handler(store, verifier.Caller, boot.Logger(m.stderr, m.getenv("LOG_LEVEL")), false)
+	function := boot.Handler(boot.Parts{
+		Store:       e.syncs,
+		Quotas:      e.quotas,
+		CreateLimit: limit,
+		Caller:      bearer.Either(verifier.Caller, apikey.NewVerifier(e.keys, time.Now).Caller),
+		Log:         boot.Logger(m.stderr, m.getenv("LOG_LEVEL")),
+	})
 	server := &http.Server{
 		Handler:           local.Routes(local.Gateway{Function: function, Now: time.Now}, keys),
 		ReadHeaderTimeout: readHeaderTimeout,
 	}
-	if err := greet(m, "http://"+listener.Addr().String(), place); err != nil {
-		return errors.Join(err, listener.Close(), closeStore())
+	if err := greet(m, "http://"+listener.Addr().String(), e.place); err != nil {
+		return errors.Join(err, listener.Close(), e.close())
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(listener) }()
 	select {
 	case err := <-ended:
-		return errors.Join(err, closeStore())
+		return errors.Join(err, e.close())
 	case <-ctx.Done():
 	}
 	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 	defer cancel()
-	return errors.Join(server.Shutdown(stopping), closeStore())
+	return errors.Join(server.Shutdown(stopping), e.close())
 }
 
-// openStore opens the engine that STORE names, and says where it keeps things.
-func openStore(ctx context.Context, m machine, dataDir string) (store syncs.Store, place string, closeStore func() error, err error) {
-	switch engine := m.setting("STORE", "bolt"); engine {
-	case "bolt":
-		path := filepath.Join(dataDir, "syncs.db")
-		st, err := bolt.Open(path)
-		if err != nil {
-			return nil, "", nil, err
-		}
-		return st, path, st.Close, nil
-	case "dynamodb":
-		st := boot.DynamoDB(dynamoConfig(m))
-		if err := st.EnsureTable(ctx); err != nil {
-			return nil, "", nil, err
-		}
-		return st, "the DynamoDB table " + st.Table, func() error { return nil }, nil
-	default:
-		return nil, "", nil, fmt.Errorf("STORE must be bolt or dynamodb, got %q", engine)
+func createLimit(m machine) (quota.Policy, error) {
+	text := m.getenv("CREATE_LIMIT")
+	if text == "" {
+		return quota.Policy{}, nil
 	}
+	policy, err := quota.ParsePolicy(text)
+	if err != nil {
+		return policy, fmt.Errorf("CREATE_LIMIT %w", err)
+	}
+	return policy, nil
 }
 
 // greet prints the address and a line that creates a sync when pasted.

@@ -13,7 +13,7 @@ import (
 const (
 	defaultDataDir   = ".syncs"
 	defaultWorkspace = "demo"
-	defaultScope     = string(access.WriteSyncs)
+	defaultScope     = string(access.ReadSyncs) + " " + string(access.WriteSyncs)
 	defaultTTL       = "1h"
 )
 

@@ -19,9 +19,11 @@ import (
 
 	"syncplane/pkg/access"
 	"syncplane/pkg/api"
+	"syncplane/pkg/apikey"
 	"syncplane/pkg/bearer"
 	"syncplane/pkg/dynamo"
 	"syncplane/pkg/gateway"
+	"syncplane/pkg/quota"
 	"syncplane/pkg/syncs"
 )
 
@@ -70,24 +72,45 @@ func API(getenv func(string) string, output io.Writer) error {
 	warming.Wait()
 	cancel()
 
-	lambda.StartHandler(Handler(store, verifier.Caller, log, true))
+	lambda.StartHandler(Handler(Parts{
+		Store:       store,
+		Quotas:      store,
+		CreateLimit: config.CreateLimit,
+		Caller:      bearer.Either(verifier.Caller, apikey.NewVerifier(store, time.Now).Caller), //nolint:forbidigo // as above
+		Log:         log,
+		Metrics:     true,
+	}))
 	return nil
 }
 
-// Handler is the function itself: store behind the service, the service behind
-// the HTTP face, the face behind the guarded adapter.
-func Handler(store syncs.Store, caller func(context.Context, string) (access.Caller, error), log *slog.Logger, metrics bool) *gateway.Handler {
-	face := api.New(api.Config{
+// Parts is what differs between the Lambda and one machine.
+type Parts struct {
+	Store       syncs.Store
+	Quotas      quota.Store
+	CreateLimit quota.Policy // zero is no limit
+	Caller      func(ctx context.Context, authorization string) (access.Caller, error)
+	Log         *slog.Logger
+	Metrics     bool
+}
+
+// Handler is the function itself: the store behind the service, the service
+// behind the HTTP face, the face behind the guarded adapter.
+func Handler(p Parts) *gateway.Handler {
+	config := api.Config{
 		Syncs: &syncs.Service{
-			Store: store,
+			Store: p.Store,
 			Now:   time.Now, //nolint:forbidigo // the edge hands out the clock
 			NewID: newID,
 		},
-		Caller:  caller,
-		Log:     log,
+		Caller:  p.Caller,
+		Log:     p.Log,
 		Now:     time.Now, //nolint:forbidigo // as above
-		Metrics: metrics,
-	})
+		Metrics: p.Metrics,
+	}
+	if p.CreateLimit != (quota.Policy{}) {
+		config.CreateLimit = &quota.Limit{Policy: p.CreateLimit, Store: p.Quotas, Now: time.Now} //nolint:forbidigo // as above
+	}
+	face := api.New(config)
 	return gateway.New(gateway.Config{Next: face, Fail: face.Fail, RequestIDHeader: api.RequestIDHeader})
 }
 
@@ -100,11 +123,16 @@ func newID() (string, error) {
 // config package, which costs 2 MB and 6 ms of init for sources of settings
 // that a Lambda does not have.
 func DynamoDB(c Config) *dynamo.Store {
+	return DynamoDBAs(c, aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+		return aws.Credentials{AccessKeyID: c.AccessKeyID, SecretAccessKey: c.SecretAccessKey, SessionToken: c.SessionToken}, nil
+	}))
+}
+
+// DynamoDBAs is DynamoDB with credentials from elsewhere.
+func DynamoDBAs(c Config, credentials aws.CredentialsProvider) *dynamo.Store {
 	options := dynamodb.Options{
-		Region: c.Region,
-		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
-			return aws.Credentials{AccessKeyID: c.AccessKeyID, SecretAccessKey: c.SecretAccessKey, SessionToken: c.SessionToken}, nil
-		}),
+		Region:      c.Region,
+		Credentials: credentials,
 		HTTPClient: awshttp.NewBuildableClient().WithTimeout(attemptTimeout).WithTransportOptions(func(t *http.Transport) {
 			t.MaxIdleConns, t.MaxIdleConnsPerHost = maxConnections, maxConnections
 		}),

@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
+
+	"syncplane/pkg/quota"
 )
 
 // Config is everything that can be set from outside. template.yaml and README
@@ -27,6 +29,8 @@ type Config struct {
 	AccessKeyID     string // AWS_ACCESS_KEY_ID, as are the next two; Lambda sets them
 	SecretAccessKey string // AWS_SECRET_ACCESS_KEY
 	SessionToken    string // AWS_SESSION_TOKEN
+
+	CreateLimit quota.Policy // CREATE_LIMIT, such as 100/1m; zero is no limit
 
 	LogLevel string // AWS_LAMBDA_LOG_LEVEL
 }
@@ -76,6 +80,12 @@ func Read(getenv func(string) string) (Config, error) {
 	}
 	if c.TokenJWKS == "" && c.TokenJWKSURL == "" {
 		address("TOKEN_ISSUER") // its keys are found at this address
+	}
+	if text := getenv("CREATE_LIMIT"); text != "" {
+		var err error
+		if c.CreateLimit, err = quota.ParsePolicy(text); err != nil {
+			faults = append(faults, fmt.Errorf("CREATE_LIMIT %w", err))
+		}
 	}
 	if c.AccessKeyID == "" || c.SecretAccessKey == "" {
 		if c.DynamoDBEndpoint == "" {

@@ -1,0 +1,105 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/config"
+
+	"syncplane/pkg/apikey"
+	"syncplane/pkg/bolt"
+	"syncplane/pkg/boot"
+	"syncplane/pkg/dynamo"
+	"syncplane/pkg/quota"
+	"syncplane/pkg/syncs"
+)
+
+// engine is where a command keeps things.
+type engine struct {
+	syncs  syncs.Store
+	quotas quota.Store
+	keys   apikey.Store
+	place  string // for people
+	close  func() error
+}
+
+// openEngine opens the engine that STORE names.
+func openEngine(ctx context.Context, m machine, dataDir string) (engine, error) {
+	dynamodb, err := usesDynamoDB(m)
+	if err != nil {
+		return engine{}, err
+	}
+	if !dynamodb {
+		path := filepath.Join(dataDir, "syncs.db")
+		store, err := bolt.Open(path)
+		if err != nil {
+			return engine{}, err
+		}
+		return engine{store, store, localKeys(dataDir), path, store.Close}, nil
+	}
+	store, err := openDynamoDB(ctx, m)
+	if err != nil {
+		return engine{}, err
+	}
+	if err := store.EnsureTable(ctx); err != nil {
+		return engine{}, err
+	}
+	return engine{store, store, store, "the DynamoDB table " + store.Table, func() error { return nil }}, nil
+}
+
+// openKeys opens no more than the keys of the engine that STORE names.
+func openKeys(ctx context.Context, m machine) (apikey.Store, error) {
+	dynamodb, err := usesDynamoDB(m)
+	if err != nil {
+		return nil, err
+	}
+	if !dynamodb {
+		return localKeys(m.setting("DATA_DIR", defaultDataDir)), nil
+	}
+	return openDynamoDB(ctx, m)
+}
+
+func usesDynamoDB(m machine) (bool, error) {
+	switch name := m.setting("STORE", "bolt"); name {
+	case "bolt":
+		return false, nil
+	case "dynamodb":
+		return true, nil
+	default:
+		return false, fmt.Errorf("STORE must be bolt or dynamodb, got %q", name)
+	}
+}
+
+func localKeys(dataDir string) bolt.Keys { return bolt.Keys{Path: filepath.Join(dataDir, "keys.db")} }
+
+// openDynamoDB is the table that the environment names, with the credentials
+// of the AWS profile. DynamoDB Local takes any, so with an endpoint none are
+// needed.
+func openDynamoDB(ctx context.Context, m machine) (*dynamo.Store, error) {
+	target := dynamoConfig(m)
+	if target.DynamoDBEndpoint != "" {
+		return boot.DynamoDB(target), nil
+	}
+	profile, err := config.LoadDefaultConfig(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read the AWS profile: %w", err)
+	}
+	if profile.Region != "" {
+		target.Region = profile.Region
+	}
+	return boot.DynamoDBAs(target, aws.NewCredentialsCache(profile.Credentials)), nil
+}
+
+// dynamoConfig is what reaches the DynamoDB that the environment names.
+func dynamoConfig(m machine) boot.Config {
+	return boot.Config{
+		Region:           m.setting("AWS_REGION", "us-east-1"),
+		TableName:        m.setting("TABLE_NAME", "syncplane"),
+		DynamoDBEndpoint: m.getenv("DYNAMODB_ENDPOINT"),
+		AccessKeyID:      m.setting("AWS_ACCESS_KEY_ID", "local"),
+		SecretAccessKey:  m.setting("AWS_SECRET_ACCESS_KEY", "local"),
+		SessionToken:     m.getenv("AWS_SESSION_TOKEN"),
+	}
+}
