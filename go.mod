@@ -32,4 +32,5 @@ require (
 	github.com/aws/smithy-go v1.28.9 // indirect
 	github.com/vearutop/statigz v1.4.0 // indirect
 	golang.org/x/sys v0.45.0 // indirect
+	pgregory.net/rapid v1.3.0 // indirect
 )

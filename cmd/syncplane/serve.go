@@ -56,12 +56,12 @@ func serve(ctx context.Context, m machine) error {
 		return errors.Join(err, e.close())
 	}
 
-	verifier := bearer.New(bearer.Config{Issuer: local.Issuer, Audience: local.Audience}, bearer.Static(keys), time.Now)
+	verifier := bearer.New(bearer.Config{Issuer: local.Issuer, Audience: local.Audience, WorkspaceClaim: local.WorkspaceClaim}, bearer.Static(keys), time.Now)
 	function := boot.Handler(boot.Parts{
 		Store:       e.syncs,
 		Quotas:      e.quotas,
 		CreateLimit: limit,
-		Caller:      bearer.Either(verifier.Caller, apikey.NewVerifier(e.keys, time.Now).Caller),
+		Caller:      bearer.Either(verifier.Caller, apikey.Prefix, apikey.NewVerifier(e.keys, time.Now).Caller),
 		Log:         boot.Logger(m.stderr, m.getenv("LOG_LEVEL")),
 	})
 	server := &http.Server{

@@ -76,7 +76,7 @@ func API(getenv func(string) string, output io.Writer) error {
 		Store:       store,
 		Quotas:      store,
 		CreateLimit: config.CreateLimit,
-		Caller:      bearer.Either(verifier.Caller, apikey.NewVerifier(store, time.Now).Caller), //nolint:forbidigo // as above
+		Caller:      bearer.Either(verifier.Caller, apikey.Prefix, apikey.NewVerifier(store, time.Now).Caller), //nolint:forbidigo // as above
 		Log:         log,
 		Metrics:     true,
 	}))
@@ -146,14 +146,13 @@ func DynamoDBAs(c Config, credentials aws.CredentialsProvider) *dynamo.Store {
 
 // keySource is where the keys of the issuer come from.
 func keySource(c Config) bearer.KeySource {
-	client := &http.Client{}
 	switch {
 	case c.TokenJWKS != "":
 		return bearer.Static([]byte(c.TokenJWKS))
 	case c.TokenJWKSURL != "":
-		return bearer.URL(client, c.TokenJWKSURL)
+		return bearer.URL(c.TokenJWKSURL)
 	default:
-		return bearer.Discover(client, c.TokenIssuer)
+		return bearer.Discover(c.TokenIssuer)
 	}
 }
 

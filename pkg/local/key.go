@@ -25,8 +25,9 @@ import (
 
 // What local tokens say of themselves.
 const (
-	Issuer   = "syncplane-local"
-	Audience = "syncplane"
+	Issuer         = "syncplane-local"
+	Audience       = "syncplane"
+	WorkspaceClaim = "workspace_id"
 )
 
 // Key signs tokens for the local server.
@@ -150,7 +151,7 @@ func (k Key) Token(c Claims) (string, error) {
 		"iss":          Issuer,
 		"aud":          Audience,
 		"sub":          "developer",
-		"workspace_id": c.Workspace,
+		WorkspaceClaim: c.Workspace,
 		"scope":        strings.Join(c.Scopes, " "),
 		"iat":          c.Issued.Unix(),
 		"exp":          c.Expires.Unix(),

@@ -1,0 +1,182 @@
+// Package bearer turns "Authorization: Bearer …" into an access.Caller: it
+// verifies JWTs against the keys of their issuer. It knows RFC 6750, JWT and
+// JWKS, and neither routes nor Lambda.
+package bearer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+	"github.com/go-jose/go-jose/v4/jwt"
+
+	"syncplane/pkg/access"
+	"syncplane/pkg/fault"
+)
+
+// maxToken is the longest token read, in bytes. API Gateway's bound on all
+// headers is 10,240.
+const maxToken = 8 << 10
+
+// leeway is how far the issuer's clock may be ahead of ours when it says that
+// a token is valid from now on. There is none at the end of a token's life:
+// how long it may be used is the issuer's word, and clients renew in time.
+const leeway = 60 * time.Second
+
+// algorithms are those accepted: asymmetric ones that every issuer has. Never
+// none, and never HS*, which a public key would satisfy as the secret.
+func algorithms() []jose.SignatureAlgorithm {
+	return []jose.SignatureAlgorithm{jose.RS256, jose.PS256, jose.ES256, jose.EdDSA}
+}
+
+// Config is what a token must say of itself.
+type Config struct {
+	Issuer         string // iss, to the letter
+	Audience       string // one of aud
+	WorkspaceClaim string // the claim that names the workspace; its own name, dots and all
+}
+
+// Verifier verifies JWTs.
+type Verifier struct {
+	config Config
+	keys   *keyring
+	now    func() time.Time
+}
+
+// New returns a Verifier that takes the issuer's keys from source.
+func New(config Config, source KeySource, now func() time.Time) *Verifier {
+	return &Verifier{config: config, keys: newKeyring(source, now), now: now}
+}
+
+// Warm fetches the keys, so that the first request need not.
+func (v *Verifier) Warm(ctx context.Context) error { return v.keys.warm(ctx) }
+
+// Caller is a function that tells who sends an Authorization header. It
+// returns a fault.Unauthenticated for a token that proves nothing, and a
+// fault.Unavailable where that cannot be decided now.
+type Caller func(ctx context.Context, authorization string) (access.Caller, error)
+
+// Either has tokens that begin with prefix told by special, which is given the
+// bare token, and all others by usual.
+func Either(usual Caller, prefix string, special func(ctx context.Context, token string) (access.Caller, error)) Caller {
+	return func(ctx context.Context, authorization string) (access.Caller, error) {
+		if token, err := tokenOf(authorization); err == nil && strings.HasPrefix(token, prefix) {
+			return special(ctx, token)
+		}
+		return usual(ctx, authorization)
+	}
+}
+
+// tokenOf is the token in an Authorization header. A header without one is
+// told apart from a token that is no good: RFC 6750 answers it differently.
+func tokenOf(authorization string) (string, error) {
+	scheme, token, _ := strings.Cut(strings.TrimSpace(authorization), " ")
+	token = strings.TrimSpace(token)
+	switch {
+	case !strings.EqualFold(scheme, "Bearer") || token == "":
+		return "", &fault.Error{
+			Kind: fault.Unauthenticated, Code: "token_missing",
+			Message: "a bearer token is required, in the header Authorization: Bearer <token>",
+		}
+	case len(token) > maxToken:
+		return "", invalid("the token has more than %d bytes", maxToken)
+	}
+	return token, nil
+}
+
+// claims are those that a token must or may have; the workspace is read by the
+// name that Config gives it.
+type claims struct {
+	Issuer    string           `json:"iss"`
+	Subject   string           `json:"sub"`
+	Audience  jwt.Audience     `json:"aud"`
+	Expiry    *jwt.NumericDate `json:"exp"`
+	NotBefore *jwt.NumericDate `json:"nbf"`
+	IssuedAt  *jwt.NumericDate `json:"iat"`
+	Scope     string           `json:"scope"` // RFC 9068: separated by spaces
+	Scp       scopeList        `json:"scp"`   // as some issuers have it
+}
+
+// Caller returns who sent the header. Nothing that the token says is believed
+// before its signature has been verified.
+func (v *Verifier) Caller(ctx context.Context, authorization string) (access.Caller, error) {
+	text, err := tokenOf(authorization)
+	if err != nil {
+		return access.Caller{}, err
+	}
+	token, err := jwt.ParseSigned(text, algorithms())
+	if _, other := errors.AsType[*jose.ErrUnexpectedSignatureAlgorithm](err); other {
+		return access.Caller{}, invalid("the token must be signed with one of %v", algorithms())
+	}
+	if err != nil {
+		return access.Caller{}, invalid("the token is not a signed JWT")
+	}
+	header := token.Headers[0]
+	candidates, err := v.keys.find(ctx, header.KeyID, header.Algorithm)
+	if err != nil {
+		return access.Caller{}, err
+	}
+	var said claims
+	var all map[string]any
+	if !slices.ContainsFunc(candidates, func(k key) bool { return token.Claims(k.public, &said, &all) == nil }) {
+		return access.Caller{}, invalid("the token's signature does not match, or its claims are malformed")
+	}
+	if err := v.check(said); err != nil {
+		return access.Caller{}, err
+	}
+	workspace, err := v.workspace(all)
+	return access.Caller{
+		Workspace: workspace,
+		Subject:   said.Subject,
+		Scopes:    append(strings.Fields(said.Scope), said.Scp...),
+	}, err
+}
+
+// check holds what a genuine token says against what it must say.
+func (v *Verifier) check(said claims) error {
+	now := v.now()
+	switch {
+	case said.Issuer != v.config.Issuer:
+		return invalid("the token's issuer must be %s", v.config.Issuer)
+	case !said.Audience.Contains(v.config.Audience):
+		return invalid("the token's audience must be %s", v.config.Audience)
+	case said.Expiry == nil:
+		return invalid("the token has no exp claim, so it would never expire")
+	case !now.Before(said.Expiry.Time()):
+		return invalid("the token expired at %s", stamp(said.Expiry))
+	case said.NotBefore != nil && now.Add(leeway).Before(said.NotBefore.Time()):
+		return invalid("the token is not valid before %s", stamp(said.NotBefore))
+	case said.IssuedAt != nil && now.Add(leeway).Before(said.IssuedAt.Time()):
+		return invalid("the token was issued in the future, at %s", stamp(said.IssuedAt))
+	}
+	return nil
+}
+
+func stamp(date *jwt.NumericDate) string { return date.Time().UTC().Format(time.RFC3339) }
+
+// workspace reads the claim that names the workspace; "" if there is none,
+// which package access then refuses.
+func (v *Verifier) workspace(all map[string]any) (string, error) {
+	claim, given := all[v.config.WorkspaceClaim]
+	name, ok := claim.(string)
+	switch {
+	case !given:
+		return "", nil
+	case !ok || !access.ValidWorkspace(name):
+		return "", &fault.Error{
+			Kind: fault.Forbidden, Code: "workspace_missing",
+			Message: fmt.Sprintf("the token's claim %s must be a string of 1 to %d visible ASCII characters other than #", v.config.WorkspaceClaim, access.MaxWorkspace),
+		}
+	}
+	return name, nil
+}
+
+// invalid is the fault of a token that is no good. The reason goes to the
+// client, and never holds a part of the token.
+func invalid(format string, args ...any) error {
+	return &fault.Error{Kind: fault.Unauthenticated, Code: "invalid_token", Message: fmt.Sprintf(format, args...)}
+}

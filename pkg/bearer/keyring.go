@@ -1,0 +1,203 @@
+package bearer
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rsa"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+
+	"syncplane/pkg/fault"
+)
+
+// When keys are fetched.
+const (
+	maxAge       = time.Hour       // a key that the issuer took back is gone after this
+	staleAge     = 24 * time.Hour  // but an issuer that is down for a day stops nobody
+	refetchAfter = time.Minute     // an unknown key ID makes us look again, this often at most
+	retryAfter   = time.Second     // without any key we try again, this often at most
+	comeBack     = 5 * time.Second // what a client is told
+	minRSA       = 2048            // bits; RFC 7518, section 3.3
+)
+
+// key is a public key that can verify tokens.
+type key struct {
+	id        string
+	algorithm string // the only one it may be used with, "" if the issuer does not say
+	public    any
+}
+
+// keyring holds the keys of an issuer. It has no goroutine of its own, which a
+// Lambda would freeze: whoever needs keys fetches them.
+type keyring struct {
+	source KeySource
+	now    func() time.Time
+
+	turn    chan struct{} // holds one token: who has it may touch what follows
+	keys    []key
+	fetched time.Time // when keys came
+	tried   time.Time // when they were last asked for
+	failure error     // what came of that
+}
+
+func newKeyring(source KeySource, now func() time.Time) *keyring {
+	return &keyring{source: source, now: now, turn: make(chan struct{}, 1)}
+}
+
+func (r *keyring) warm(ctx context.Context) error {
+	if err := r.lock(ctx); err != nil {
+		return err
+	}
+	defer r.unlock()
+	r.fetch(ctx)
+	return r.failure
+}
+
+func (r *keyring) lock(ctx context.Context) error {
+	select {
+	case r.turn <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return unavailable(context.Cause(ctx))
+	}
+}
+
+func (r *keyring) unlock() { <-r.turn }
+
+// find returns the keys that may have signed a token. Where there is none it
+// looks again, and where it cannot look it says so: a key that we cannot see is
+// no proof against a token.
+func (r *keyring) find(ctx context.Context, id, algorithm string) ([]key, error) {
+	if err := r.lock(ctx); err != nil {
+		return nil, err
+	}
+	defer r.unlock()
+	now := r.now()
+	candidates := r.candidates(id)
+	wait := refetchAfter
+	if len(r.keys) == 0 {
+		wait = retryAfter
+	}
+	if (len(candidates) == 0 || now.Sub(r.fetched) >= maxAge) && (r.tried.IsZero() || now.Sub(r.tried) >= wait) {
+		r.fetch(ctx)
+		candidates = r.candidates(id)
+	}
+	if now.Sub(r.fetched) >= staleAge {
+		candidates = nil
+	}
+	if len(candidates) == 0 && r.failure != nil {
+		return nil, unavailable(r.failure)
+	}
+	var fitting []key
+	for _, k := range candidates {
+		if k.fits(algorithm) {
+			fitting = append(fitting, k)
+		}
+	}
+	if len(fitting) == 0 {
+		return nil, invalid("the token's signing key is not one of its issuer's")
+	}
+	return fitting, nil
+}
+
+// candidates are the keys of an ID. A token may leave the ID out where the
+// issuer has but one key (OpenID Connect Core 1.0, section 10.1).
+func (r *keyring) candidates(id string) []key {
+	if id == "" {
+		if len(r.keys) == 1 {
+			return r.keys
+		}
+		return nil
+	}
+	var found []key
+	for _, k := range r.keys {
+		if k.id == id {
+			found = append(found, k)
+		}
+	}
+	return found
+}
+
+// fetch asks the source. A caller who gives up does not spoil the answer for
+// those who wait. Keys that are there stay if nothing better comes.
+func (r *keyring) fetch(ctx context.Context) {
+	r.tried = r.now()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), fetchTimeout)
+	defer cancel()
+	text, err := r.source(ctx)
+	if err == nil {
+		var keys []key
+		if keys, err = parseKeys(text); err == nil {
+			r.keys, r.fetched = keys, r.tried
+		}
+	}
+	r.failure = err
+}
+
+// parseKeys reads a key set. Keys that we have no use for are passed over, as
+// RFC 7517, section 5, has it; a set without any other is an error.
+func parseKeys(text []byte) ([]key, error) {
+	var set struct {
+		Keys []json.RawMessage `json:"keys"`
+	}
+	if err := json.Unmarshal(text, &set); err != nil {
+		return nil, fmt.Errorf("read the issuer's key set: %w", err)
+	}
+	var keys []key
+	for _, raw := range set.Keys {
+		var k jose.JSONWebKey
+		if k.UnmarshalJSON(raw) != nil || k.Use != "" && k.Use != "sig" {
+			continue
+		}
+		public := k.Public()
+		if usable(public.Key) {
+			keys = append(keys, key{k.KeyID, k.Algorithm, public.Key})
+		}
+	}
+	if len(keys) == 0 {
+		return nil, errors.New("the issuer's key set has no key that can verify a token")
+	}
+	return keys, nil
+}
+
+func usable(public any) bool {
+	switch k := public.(type) {
+	case *rsa.PublicKey:
+		return k.N.BitLen() >= minRSA
+	case *ecdsa.PublicKey:
+		return k.Curve == elliptic.P256()
+	case ed25519.PublicKey:
+		return true
+	}
+	return false
+}
+
+// fits reports whether k may verify a token of this algorithm.
+func (k key) fits(algorithm string) bool {
+	if k.algorithm != "" && k.algorithm != algorithm {
+		return false
+	}
+	switch k.public.(type) {
+	case *rsa.PublicKey:
+		return algorithm == string(jose.RS256) || algorithm == string(jose.PS256)
+	case *ecdsa.PublicKey:
+		return algorithm == string(jose.ES256)
+	case ed25519.PublicKey:
+		return algorithm == string(jose.EdDSA)
+	}
+	return false
+}
+
+func unavailable(err error) error {
+	return &fault.Error{
+		Kind: fault.Unavailable, Code: "issuer_unavailable",
+		Message:    "the token cannot be verified just now, as its issuer does not answer; please try again",
+		RetryAfter: comeBack, Err: err,
+	}
+}

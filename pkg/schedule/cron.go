@@ -1,0 +1,164 @@
+// Package schedule owns when a sync runs. It is pure: standard library only,
+// and the clock comes from the caller.
+package schedule
+
+import (
+	"errors"
+	"fmt"
+	"math/bits"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Example is a valid expression, for error messages.
+const Example = "0 6 * * 1-5"
+
+// Cron is a parsed cron expression: a bit for each value of each field that
+// matches. The zero Cron matches nothing; only Parse makes a useful one.
+//
+// A day matches as POSIX has it: where both day fields are restricted either is
+// enough. A field is restricted unless it is * or */1.
+type Cron struct {
+	minutes, hours, days, months, weekdays uint64
+	eitherDay                              bool // both day fields are restricted: one match is enough
+}
+
+// field is one of the five. The bounds are POSIX's (crontab, XCU); that
+// Sunday is 7 as well as 0 is every cron's.
+type field struct {
+	name     string
+	min, max int
+	values   int // how many different ones there are
+	names    []string
+}
+
+func fields() [5]field {
+	return [5]field{
+		{"minute", 0, 59, 60, nil},
+		{"hour", 0, 23, 24, nil},
+		{"day-of-month", 1, 31, 31, nil},
+		{"month", 1, 12, 12, []string{"JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"}},
+		{"day-of-week", 0, 7, 7, []string{"SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"}},
+	}
+}
+
+// Parse reads five POSIX fields: minute, hour, day of month, month, day of
+// week, in UTC. The error says what is wrong and is fit for a client. An
+// expression that never fires is refused.
+func Parse(text string) (Cron, error) {
+	parts := strings.FieldsFunc(text, func(c rune) bool { return c == ' ' || c == '\t' })
+	if len(parts) != 5 {
+		return Cron{}, fmt.Errorf("expected the fields minute, hour, day-of-month, month and day-of-week, got %d of them", len(parts))
+	}
+	var sets [5]uint64
+	for i, f := range fields() {
+		set, err := f.parse(parts[i])
+		if err != nil {
+			return Cron{}, err
+		}
+		sets[i] = set
+	}
+	open := func(part string) bool { return part == "*" || part == "*/1" }
+	c := Cron{sets[0], sets[1], sets[2], sets[3], sets[4], !open(parts[2]) && !open(parts[4])}
+	if c.weekdays&(1<<7) != 0 {
+		c.weekdays = c.weekdays&^(1<<7) | 1
+	}
+	if !c.fires() {
+		return Cron{}, errors.New("it never fires, as no month that it names has such a day")
+	}
+	return c, nil
+}
+
+// fires reports whether any date matches. Where weekdays count at all, one
+// comes every week; otherwise some month must be long enough.
+func (c Cron) fires() bool {
+	if c.eitherDay {
+		return true
+	}
+	for month := 1; month <= 12; month++ {
+		if c.months&(1<<month) != 0 && bits.TrailingZeros64(c.days) <= longest(month) {
+			return true
+		}
+	}
+	return false
+}
+
+// longest is how many days a month has at most: 29 in February.
+func longest(month int) int {
+	return time.Date(2024, time.Month(month)+1, 0, 0, 0, 0, 0, time.UTC).Day()
+}
+
+// parse reads a list of *, values, ranges and steps into a set of bits.
+func (f field) parse(text string) (uint64, error) {
+	var set uint64
+	for item := range strings.SplitSeq(text, ",") {
+		span, stepText, stepped := strings.Cut(item, "/")
+		low, high := f.min, f.max
+		if span != "*" {
+			from, to, ranged := strings.Cut(span, "-")
+			var err error
+			if low, err = f.value(from); err != nil {
+				return 0, err
+			}
+			high = low
+			if ranged {
+				if high, err = f.value(to); err != nil {
+					return 0, err
+				}
+				if high < low && f.max == 7 && strings.EqualFold(to, "SUN") {
+					high = 7 // as in FRI-SUN
+				}
+			} else if stepped {
+				return 0, fmt.Errorf("%s %q has a step on a single value; write %d-%d/%s", f.name, cut(item), low, f.max, cut(stepText))
+			}
+			if low > high {
+				return 0, fmt.Errorf("%s %q is a range that runs backwards; list two ranges instead", f.name, cut(item))
+			}
+		}
+		step := 1
+		if stepped {
+			var err error
+			if step, err = number(stepText); err != nil || step < 1 {
+				return 0, fmt.Errorf("%s %q has a step that is not a number from 1 to %d", f.name, cut(item), f.values)
+			}
+			if step > f.values {
+				return 0, fmt.Errorf("%s %q has a step longer than the field's %d values, so it would not fire every %d; use sync_interval for that", f.name, cut(item), f.values, step)
+			}
+		}
+		for v := low; v <= high; v += step {
+			set |= 1 << v
+		}
+	}
+	return set, nil
+}
+
+// value reads a number or a name.
+func (f field) value(text string) (int, error) {
+	for i, name := range f.names {
+		if strings.EqualFold(text, name) {
+			return f.min + i, nil
+		}
+	}
+	v, err := number(text)
+	if err != nil || v < f.min || v > f.max {
+		return 0, fmt.Errorf("%s must be %d-%d, got %q", f.name, f.min, f.max, cut(text))
+	}
+	return v, nil
+}
+
+// number reads digits; no sign, no space, as Atoi would allow.
+func number(text string) (int, error) {
+	if text == "" || strings.Trim(text, "0123456789") != "" {
+		return 0, strconv.ErrSyntax
+	}
+	return strconv.Atoi(text)
+}
+
+// cut shortens what is repeated to the client.
+func cut(text string) string {
+	if len(text) > 40 {
+		return strings.ToValidUTF8(text[:40], "") + "…"
+	}
+	return text
+}

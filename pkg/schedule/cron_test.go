@@ -1,0 +1,152 @@
+package schedule_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"syncplane/pkg/schedule"
+)
+
+// TestParse holds that expressions which mean the same parse to the same.
+func TestParse(t *testing.T) {
+	t.Parallel()
+	for text, same := range map[string]string{
+		schedule.Example:         "0 6 * * MON-FRI",
+		"* * * * *":              "*/1 0-23 1-31/1 1-12 */1",
+		"  0\t6  * * * ":         "0 6 * * *",
+		"0 0 1 jan *":            "0 0 1 1 *",
+		"0 0 1 JAN,Feb-apr,12 *": "0 0 1 1-4,12 *",
+		"0 0 * * 7":              "0 0 * * 0",
+		"0 0 * * SUN":            "0 0 * * 0",
+		"0 0 * * FRI-SUN":        "0 0 * * 0,5,6",
+		"0 0 * * SUN-TUE":        "0 0 * * 0-2",
+		"0 0 * * SUN-SUN":        "0 0 * * 0",
+		"0 0 * * 5-7":            "0 0 * * 0,5,6",
+		"*/20 * * * *":           "0,20,40 * * * *",
+		"10-40/15 * * * *":       "10,25,40 * * * *",
+		"*/60 */24 * */12 *":     "0 0 * 1 *",
+		"0 0 */31 * *":           "0 0 1 * *",
+		"0 0 * * */7":            "0 0 * * 0",
+		"59 23 31 12 6":          "59 23 31 12 SAT",
+		"00 006 * * *":           "0 6 * * *",
+		"0 0 29 2 *":             "0 0 29 feb *",
+		"0 0 31 2,4,5 *":         "0 0 31 5,4,2 *",
+		"0 0 30 2 MON":           "0 0 30 2 1", // either day: Mondays in February
+		"1,1,1 * * * *":          "1 * * * *",
+	} {
+		got, err := schedule.Parse(text)
+		want, err2 := schedule.Parse(same)
+		if err != nil || err2 != nil || got != want {
+			t.Errorf("%q: %+v, %v; %q: %+v, %v", text, got, err, same, want, err2)
+		}
+	}
+}
+
+// TestParseTellsApart holds that expressions which differ parse to something
+// else.
+func TestParseTellsApart(t *testing.T) {
+	t.Parallel()
+	for text, other := range map[string]string{
+		"0 0 1 * *": "0 0 1 * 1",
+		"0 0 * * 1": "0 0 1-31 * 1", // written out it is restricted, so either day is enough
+		"0 0 2 * *": "0 0 */2 * *",
+		"0 * * * *": "* 0 * * *",
+	} {
+		got, err := schedule.Parse(text)
+		differs, err2 := schedule.Parse(other)
+		if err != nil || err2 != nil || got == differs {
+			t.Errorf("%q: %+v, %v; %q: %+v, %v", text, got, err, other, differs, err2)
+		}
+	}
+}
+
+func TestParseRefuses(t *testing.T) {
+	t.Parallel()
+	const fields = "expected the fields minute, hour, day-of-month, month and day-of-week, got "
+	for text, want := range map[string]string{
+		"":                                   fields + "0 of them",
+		"@daily":                             fields + "1 of them",
+		"0 6 * *":                            fields + "4 of them",
+		"0 0 6 * * *":                        fields + "6 of them",
+		"CRON_TZ=UTC 0 6 * * *":              fields + "6 of them",
+		"60 * * * *":                         `minute must be 0-59, got "60"`,
+		"-1 * * * *":                         `minute must be 0-59, got ""`,
+		"+5 * * * *":                         `minute must be 0-59, got "+5"`,
+		"\u0665 * * * *":                     "minute must be 0-59, got \"\u0665\"",
+		"0 24 * * *":                         `hour must be 0-23, got "24"`,
+		"0 0 0 * *":                          `day-of-month must be 1-31, got "0"`,
+		"0 0 32 * *":                         `day-of-month must be 1-31, got "32"`,
+		"0 0 L * *":                          `day-of-month must be 1-31, got "L"`,
+		"0 0 15W * *":                        `day-of-month must be 1-31, got "15W"`,
+		"0 0 ? * *":                          `day-of-month must be 1-31, got "?"`,
+		"0 0 1 0 *":                          `month must be 1-12, got "0"`,
+		"0 0 1 13 *":                         `month must be 1-12, got "13"`,
+		"0 0 1 MON *":                        `month must be 1-12, got "MON"`,
+		"0 0 1 january *":                    `month must be 1-12, got "january"`,
+		"0 0 * * 8":                          `day-of-week must be 0-7, got "8"`,
+		"0 0 * * mon#1":                      `day-of-week must be 0-7, got "mon#1"`,
+		"0,, * * * *":                        `minute must be 0-59, got ""`,
+		"1--2 * * * *":                       `minute must be 0-59, got "-2"`,
+		"0\n 6 * * *":                        `minute must be 0-59, got "0\n"`,
+		"99999999999999999999 * * * *":       `minute must be 0-59, got "99999999999999999999"`,
+		"30-10 * * * *":                      `minute "30-10" is a range that runs backwards; list two ranges instead`,
+		"0 0 * * FRI-MON":                    `day-of-week "FRI-MON" is a range that runs backwards; list two ranges instead`,
+		"5/15 * * * *":                       `minute "5/15" has a step on a single value; write 5-59/15`,
+		"*/0 * * * *":                        `minute "*/0" has a step that is not a number from 1 to 60`,
+		"*/ * * * *":                         `minute "*/" has a step that is not a number from 1 to 60`,
+		"*/5/5 * * * *":                      `minute "*/5/5" has a step that is not a number from 1 to 60`,
+		"*/61 * * * *":                       `minute "*/61" has a step longer than the field's 60 values, so it would not fire every 61; use sync_interval for that`,
+		"*/90 * * * *":                       `minute "*/90" has a step longer than the field's 60 values, so it would not fire every 90; use sync_interval for that`,
+		"0 */25 * * *":                       `hour "*/25" has a step longer than the field's 24 values, so it would not fire every 25; use sync_interval for that`,
+		"0 0 */32 * *":                       `day-of-month "*/32" has a step longer than the field's 31 values, so it would not fire every 32; use sync_interval for that`,
+		"0 0 * */13 *":                       `month "*/13" has a step longer than the field's 12 values, so it would not fire every 13; use sync_interval for that`,
+		"0 0 * * */8":                        `day-of-week "*/8" has a step longer than the field's 7 values, so it would not fire every 8; use sync_interval for that`,
+		"0 0 30 2 *":                         "it never fires, as no month that it names has such a day",
+		"0 0 31 2,4,6,9,11 *":                "it never fires, as no month that it names has such a day",
+		strings.Repeat("1", 50) + " * * * *": `minute must be 0-59, got "` + strings.Repeat("1", 40) + `…"`,
+	} {
+		if _, err := schedule.Parse(text); err == nil || err.Error() != want {
+			t.Errorf("%q: got %v, want %s", text, err, want)
+		}
+	}
+}
+
+// TestParseTakesWhatIsWritten draws fields from the grammar and holds that each
+// is taken, and that a list means what its values mean one by one.
+func TestParseTakesWhatIsWritten(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		bounds := [][2]int{{0, 59}, {0, 23}, {1, 31}, {1, 12}, {0, 6}}
+		var written, listed []string
+		for _, b := range bounds {
+			low := rapid.IntRange(b[0], b[1]).Draw(t, "low")
+			high := rapid.IntRange(low, b[1]).Draw(t, "high")
+			step := rapid.IntRange(1, b[1]-b[0]+1).Draw(t, "step")
+			written = append(written, fmt.Sprintf("%d-%d/%d", low, high, step))
+			var values []string
+			for v := low; v <= high; v += step {
+				values = append(values, fmt.Sprint(v))
+			}
+			listed = append(listed, strings.Join(values, ","))
+		}
+		got, err := schedule.Parse(strings.Join(written, " "))
+		want, err2 := schedule.Parse(strings.Join(listed, " "))
+		if err != nil || err2 != nil || got != want {
+			t.Fatalf("%v: %+v, %v; %v: %+v, %v", written, got, err, listed, want, err2)
+		}
+	})
+}
+
+func FuzzParse(f *testing.F) {
+	for _, text := range []string{schedule.Example, "*/90 * * * *", "0 0 30 2 *", "@daily", "0 0 * * FRI-SUN", "5/15 * * * *"} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		if _, err := schedule.Parse(text); err != nil && len(err.Error()) > 400 {
+			t.Errorf("an error of %d bytes: %v", len(err.Error()), err)
+		}
+	})
+}
