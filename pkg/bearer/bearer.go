@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
-	"github.com/go-jose/go-jose/v4/jwt"
 
 	"syncplane/pkg/access"
 	"syncplane/pkg/fault"
@@ -88,19 +87,6 @@ func tokenOf(authorization string) (string, error) {
 	return token, nil
 }
 
-// claims are those that a token must or may have; the workspace is read by the
-// name that Config gives it.
-type claims struct {
-	Issuer    string           `json:"iss"`
-	Subject   string           `json:"sub"`
-	Audience  jwt.Audience     `json:"aud"`
-	Expiry    *jwt.NumericDate `json:"exp"`
-	NotBefore *jwt.NumericDate `json:"nbf"`
-	IssuedAt  *jwt.NumericDate `json:"iat"`
-	Scope     string           `json:"scope"` // RFC 9068: separated by spaces
-	Scp       scopeList        `json:"scp"`   // as some issuers have it
-}
-
 // Caller returns who sent the header. Nothing that the token says is believed
 // before its signature has been verified.
 func (v *Verifier) Caller(ctx context.Context, authorization string) (access.Caller, error) {
@@ -108,72 +94,65 @@ func (v *Verifier) Caller(ctx context.Context, authorization string) (access.Cal
 	if err != nil {
 		return access.Caller{}, err
 	}
-	token, err := jwt.ParseSigned(text, algorithms())
+	token, err := jose.ParseSignedCompact(text, algorithms())
 	if _, other := errors.AsType[*jose.ErrUnexpectedSignatureAlgorithm](err); other {
 		return access.Caller{}, invalid("the token must be signed with one of %v", algorithms())
 	}
 	if err != nil {
 		return access.Caller{}, invalid("the token is not a signed JWT")
 	}
-	header := token.Headers[0]
+	header := token.Signatures[0].Header
 	candidates, err := v.keys.find(ctx, header.KeyID, header.Algorithm)
 	if err != nil {
 		return access.Caller{}, err
 	}
-	var said claims
-	var all map[string]any
-	if !slices.ContainsFunc(candidates, func(k key) bool { return token.Claims(k.public, &said, &all) == nil }) {
-		return access.Caller{}, invalid("the token's signature does not match, or its claims are malformed")
+	for _, k := range candidates {
+		payload, err := token.Verify(k.public)
+		if err != nil {
+			continue
+		}
+		said, ok := readClaims(payload, v.config.WorkspaceClaim)
+		if !ok {
+			return access.Caller{}, invalid("the token's claims are malformed")
+		}
+		return v.caller(said)
 	}
-	if err := v.check(said); err != nil {
-		return access.Caller{}, err
-	}
-	workspace, err := v.workspace(all)
-	return access.Caller{
-		Workspace: workspace,
-		Subject:   said.Subject,
-		Scopes:    append(strings.Fields(said.Scope), said.Scp...),
-	}, err
+	return access.Caller{}, invalid("the token's signature does not match")
 }
 
-// check holds what a genuine token says against what it must say.
-func (v *Verifier) check(said claims) error {
+// caller holds what a genuine token says against what it must say.
+func (v *Verifier) caller(said claims) (access.Caller, error) {
 	now := v.now()
-	switch {
-	case said.Issuer != v.config.Issuer:
-		return invalid("the token's issuer must be %s", v.config.Issuer)
-	case !said.Audience.Contains(v.config.Audience):
-		return invalid("the token's audience must be %s", v.config.Audience)
-	case said.Expiry == nil:
-		return invalid("the token has no exp claim, so it would never expire")
-	case !now.Before(said.Expiry.Time()):
-		return invalid("the token expired at %s", stamp(said.Expiry))
-	case said.NotBefore != nil && now.Add(leeway).Before(said.NotBefore.Time()):
-		return invalid("the token is not valid before %s", stamp(said.NotBefore))
-	case said.IssuedAt != nil && now.Add(leeway).Before(said.IssuedAt.Time()):
-		return invalid("the token was issued in the future, at %s", stamp(said.IssuedAt))
+	refuse := func(format string, args ...any) (access.Caller, error) {
+		return access.Caller{}, invalid(format, args...)
 	}
-	return nil
-}
-
-func stamp(date *jwt.NumericDate) string { return date.Time().UTC().Format(time.RFC3339) }
-
-// workspace reads the claim that names the workspace; "" if there is none,
-// which package access then refuses.
-func (v *Verifier) workspace(all map[string]any) (string, error) {
-	claim, given := all[v.config.WorkspaceClaim]
-	name, ok := claim.(string)
 	switch {
-	case !given:
-		return "", nil
-	case !ok || !access.ValidWorkspace(name):
-		return "", &fault.Error{
+	case said.issuer != v.config.Issuer:
+		return refuse("the token's issuer must be %s", v.config.Issuer)
+	case !slices.Contains(said.audience, v.config.Audience):
+		return refuse("the token's audience must be %s", v.config.Audience)
+	case said.expiry.IsZero():
+		return refuse("the token has no exp claim, so it would never expire")
+	case !now.Before(said.expiry):
+		return refuse("the token expired at %s", stamp(said.expiry))
+	case now.Add(leeway).Before(said.notBefore):
+		return refuse("the token is not valid before %s", stamp(said.notBefore))
+	case now.Add(leeway).Before(said.issuedAt):
+		return refuse("the token was issued in the future, at %s", stamp(said.issuedAt))
+	case said.workspace != nil && !access.ValidWorkspace(*said.workspace):
+		return access.Caller{}, &fault.Error{
 			Kind: fault.Forbidden, Code: "workspace_missing",
 			Message: fmt.Sprintf("the token's claim %s must be a string of 1 to %d visible ASCII characters other than #", v.config.WorkspaceClaim, access.MaxWorkspace),
 		}
 	}
-	return name, nil
+	who := access.Caller{Subject: said.subject, Scopes: said.scopes}
+	if said.workspace != nil { // without one, package access lets nobody do anything
+		who.Workspace = *said.workspace
+	}
+	return who, nil
 }
+
+func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
 // invalid is the fault of a token that is no good. The reason goes to the
 // client, and never holds a part of the token.
