@@ -8,6 +8,7 @@ import (
 	_ "embed"
 	"log/slog"
 	"net/http"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -107,6 +108,16 @@ type answer struct {
 	status int
 	header http.Header
 	body   []byte
+}
+
+// Paths are those that are served, sorted.
+func (a *API) Paths() []string {
+	paths := make([]string, 0, len(a.routes))
+	for _, route := range a.routes {
+		paths = append(paths, route.path)
+	}
+	slices.Sort(paths)
+	return paths
 }
 
 // openAPI handles GET /api/v1/openapi.json.

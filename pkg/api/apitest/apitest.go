@@ -1,0 +1,218 @@
+// Package apitest holds responses against the OpenAPI document that the API
+// serves. Every test that gets a response calls Check, so that the document
+// cannot say one thing and the code do another.
+package apitest
+
+import (
+	"bytes"
+	"fmt"
+	"mime"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"syncplane/pkg/api"
+)
+
+// location is the name under which the document is compiled.
+const location = "openapi.json"
+
+// document is the OpenAPI document, read once.
+type document struct {
+	root     map[string]any
+	compiler *jsonschema.Compiler
+
+	mu      sync.Mutex
+	schemas map[string]*jsonschema.Schema // by JSON pointer
+}
+
+//nolint:gochecknoglobals // reading it takes longer than most tests
+var load = sync.OnceValues(func() (*document, error) {
+	parsed, err := jsonschema.UnmarshalJSON(bytes.NewReader(api.OpenAPI))
+	if err != nil {
+		return nil, fmt.Errorf("read the OpenAPI document: %w", err)
+	}
+	root, ok := parsed.(map[string]any)
+	if !ok {
+		return nil, fmt.Errorf("the OpenAPI document is a %T", parsed)
+	}
+	compiler := jsonschema.NewCompiler()
+	compiler.DefaultDraft(jsonschema.Draft2020)
+	compiler.AssertFormat()
+	if err := compiler.AddResource(location, parsed); err != nil {
+		return nil, fmt.Errorf("add the OpenAPI document: %w", err)
+	}
+	return &document{root: root, compiler: compiler, schemas: map[string]*jsonschema.Schema{}}, nil
+})
+
+// Check fails the test unless the document allows this response to r.
+func Check(tb testing.TB, r *http.Request, status int, header http.Header, body []byte) {
+	tb.Helper()
+	if err := Validate(r, status, header, body); err != nil {
+		tb.Errorf("%s %s answers %d, which the OpenAPI document does not allow: %v\n%.500s", r.Method, r.URL, status, err, body)
+	}
+}
+
+// Validate returns why the document does not allow this response to r, nil if
+// it does.
+func Validate(r *http.Request, status int, header http.Header, body []byte) error {
+	d, err := load()
+	if err != nil {
+		return err
+	}
+	response, err := d.response(r, status)
+	if err != nil {
+		return err
+	}
+	if err := d.checkHeaders(response, header); err != nil {
+		return err
+	}
+	content, _ := at(response.node, "content").(map[string]any)
+	if r.Method == http.MethodHead || len(content) == 0 {
+		if len(body) > 0 {
+			return fmt.Errorf("a body where none is documented")
+		}
+		return nil
+	}
+	media, _, err := mime.ParseMediaType(header.Get("Content-Type"))
+	if err != nil || content[media] == nil {
+		return fmt.Errorf("the content type %q is not documented", header.Get("Content-Type"))
+	}
+	value, err := jsonschema.UnmarshalJSON(bytes.NewReader(body))
+	if err != nil {
+		return fmt.Errorf("the body is not JSON: %w", err)
+	}
+	return d.validate(response.pointer+"/content/"+escape(media)+"/schema", value)
+}
+
+// node is a part of the document and where it stands.
+type node struct {
+	node    map[string]any
+	pointer string
+}
+
+// at is the member of n at names, one inside the other; nil if there is none.
+func at(n any, names ...string) any {
+	for _, name := range names {
+		members, _ := n.(map[string]any)
+		n = members[name]
+	}
+	return n
+}
+
+func escape(name string) string {
+	return strings.NewReplacer("~", "~0", "/", "~1").Replace(name)
+}
+
+// resolve follows a $ref within the document.
+func (d *document) resolve(n any, pointer string) (node, error) {
+	for {
+		members, ok := n.(map[string]any)
+		if !ok {
+			return node{}, fmt.Errorf("there is nothing at %s", pointer)
+		}
+		target, ok := members["$ref"].(string)
+		if !ok {
+			return node{members, pointer}, nil
+		}
+		pointer = strings.TrimPrefix(target, "#")
+		n = at(d.root, strings.Split(strings.TrimPrefix(pointer, "/"), "/")...)
+	}
+}
+
+// response is what the document says of a status in answer to r.
+func (d *document) response(r *http.Request, status int) (node, error) {
+	path, item := d.path(r.URL.EscapedPath())
+	method := strings.ToLower(r.Method)
+	if method == "head" {
+		method = "get"
+	}
+	operation := at(item, method)
+	switch {
+	case r.Method == http.MethodOptions && item != nil && status == http.StatusNoContent:
+		return node{map[string]any{}, ""}, nil // as RFC 9110 has it, for every path
+	case item == nil || operation == nil:
+		// Outside the document there are but these.
+		if !slices.Contains([]int{400, 404, 405, 413, 500}, status) {
+			return node{}, fmt.Errorf("there is no such operation")
+		}
+		return d.resolve(at(d.root, "components", "responses", strconv.Itoa(status)), "/components/responses/"+strconv.Itoa(status))
+	}
+	documented := at(operation, "responses", strconv.Itoa(status))
+	if documented == nil {
+		return node{}, fmt.Errorf("the status is not documented for %s %s", r.Method, path)
+	}
+	return d.resolve(documented, "/paths/"+escape(path)+"/"+method+"/responses/"+strconv.Itoa(status))
+}
+
+// path finds the path item for an address.
+func (d *document) path(address string) (template string, item any) {
+	segments := strings.Split(address, "/")
+	paths, _ := d.root["paths"].(map[string]any)
+	for template, item := range paths {
+		if slices.EqualFunc(strings.Split(template, "/"), segments, func(want, got string) bool {
+			return want == got || strings.HasPrefix(want, "{") && got != ""
+		}) {
+			return template, item
+		}
+	}
+	return "", nil
+}
+
+// checkHeaders wants every required header, and no other than those documented
+// beside Content-Type and what the wire itself adds.
+func (d *document) checkHeaders(response node, header http.Header) error {
+	documented, _ := response.node["headers"].(map[string]any)
+	if documented == nil && response.pointer == "" {
+		return nil
+	}
+	known := []string{"Content-Type", "Content-Length", "Date"}
+	for name, described := range documented {
+		known = append(known, http.CanonicalHeaderKey(name))
+		h, err := d.resolve(described, response.pointer+"/headers/"+escape(name))
+		if err != nil {
+			return err
+		}
+		values := header.Values(name)
+		if len(values) == 0 {
+			if h.node["required"] == true {
+				return fmt.Errorf("the header %s is missing", name)
+			}
+			continue
+		}
+		var value any = strings.Join(values, ", ")
+		if number, err := strconv.ParseInt(values[0], 10, 64); err == nil && at(h.node, "schema", "type") == "integer" {
+			value = number
+		}
+		if err := d.validate(h.pointer+"/schema", value); err != nil {
+			return fmt.Errorf("the header %s: %w", name, err)
+		}
+	}
+	for name := range header {
+		if !slices.Contains(known, name) {
+			return fmt.Errorf("the header %s is not documented", name)
+		}
+	}
+	return nil
+}
+
+// validate holds a value against the schema at a pointer.
+func (d *document) validate(pointer string, value any) error {
+	d.mu.Lock()
+	schema, ok := d.schemas[pointer]
+	if !ok {
+		var err error
+		if schema, err = d.compiler.Compile(location + "#" + strings.ReplaceAll(pointer, "%", "%25")); err != nil {
+			d.mu.Unlock()
+			return fmt.Errorf("compile %s: %w", pointer, err)
+		}
+		d.schemas[pointer] = schema
+	}
+	d.mu.Unlock()
+	return schema.Validate(value)
+}
