@@ -29,7 +29,10 @@ test: ## every test, the race detector on
 token: bin/syncplane ## a bearer token; WORKSPACE=, SCOPE=, TTL=
 	@bin/syncplane token
 
+EVENT ?= events/create-sync.json
+
 invoke: bin/syncplane ## the Lambda on this machine; EVENT=events/create-sync.json
+	@$(LAMBDA_ENV) $(BOOTSTRAP) -o bin/host/api/bootstrap ./functions/api
 	@bin/syncplane invoke $(EVENT)
 
 bin/syncplane:
@@ -40,8 +43,12 @@ bin/syncplane:
 build: ## bin/lambda/api/bootstrap, the function as Lambda runs it
 	$(LAMBDA_ENV) GOARCH=$(ARCH) $(BOOTSTRAP) -o bin/lambda/api/bootstrap ./functions/api
 
+# `sam build` tells a Makefile nothing of the architecture, but notes it down
+# first. It does not where it is to build a single function: then say ARCH.
+SAM_ARCH    = $(shell sed -n 's/^architecture = "\(.*\)"/\1/p' $(ARTIFACTS_DIR)/../../build.toml 2>/dev/null | sort -u)
+
 build-ApiFunction: # called by `sam build`
-	$(LAMBDA_ENV) GOARCH=$(ARCH) $(BOOTSTRAP) -o $(ARTIFACTS_DIR)/bootstrap ./functions/api
+	$(LAMBDA_ENV) GOARCH=$(or $(SAM_ARCH:x86_64=amd64),$(ARCH)) $(BOOTSTRAP) -o $(ARTIFACTS_DIR)/bootstrap ./functions/api
 
 ## Quality
 
@@ -51,6 +58,7 @@ lint: ## golangci-lint and gofumpt
 vuln: ## govulncheck; needs its online database
 	$(GOVULNCHECK) ./...
 
-verify: ## template and API document, held against the real tools
+verify: bin/syncplane ## template and API document, held against the real tools; SEED=
+	@verify/run
 
 bench: ## speed and size, beside a bare handler and Node.js

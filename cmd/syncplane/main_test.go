@@ -27,15 +27,13 @@ const goodBody = `{"sync":{"source_id":1,"destination_id":2,"model_id":3,"schedu
 	`"stream_name":"contacts","sync_mode":"full_refresh","sync_interval":30,"sync_interval_unit":"minutes"}}`
 
 // build builds the command once for all tests.
-//
-//nolint:gochecknoglobals // that is what once is for
 var build = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "syncplane")
 	if err != nil {
 		return "", err
 	}
 	binary := filepath.Join(dir, "syncplane")
-	if out, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput(); err != nil { //nolint:noctx // no test's context outlives it
+	if out, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
 		return "", fmt.Errorf("%w: %s", err, out)
 	}
 	return binary, nil

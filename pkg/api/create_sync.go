@@ -61,7 +61,7 @@ func (a *API) createSync(ctx context.Context, c call) (answer, error) {
 // nothing to say.
 func (a *API) limit(ctx context.Context, workspace string) (http.Header, error) {
 	if a.CreateLimit == nil {
-		return nil, nil
+		return http.Header{}, nil
 	}
 	left, err := a.CreateLimit.Take(ctx, workspace)
 	if err != nil && fault.KindOf(err) != fault.Throttled {

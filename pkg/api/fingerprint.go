@@ -48,9 +48,10 @@ func appendCanonical(b []byte, dec *jsontext.Decoder) ([]byte, error) {
 		return fmt.Appendf(b, "%t %s %d", n.negative, n.digits, n.exponent), nil
 	case jsontext.KindString:
 		return jsontext.AppendQuote(b, token.String())
-	default:
-		return append(b, token.String()...), nil
+	case jsontext.KindNull, jsontext.KindTrue, jsontext.KindFalse,
+		jsontext.KindInvalid, jsontext.KindEndObject, jsontext.KindEndArray:
 	}
+	return append(b, token.String()...), nil
 }
 
 // appendCanonicalObject appends the members of the object that dec is in.

@@ -35,10 +35,10 @@ func (a *API) metrics(record record, status int, milliseconds float64) []slog.At
 		coldStarts = 1
 	}
 	return []slog.Attr{
-		slog.Int(class, 1),                    //nolint:sloglint // CloudWatch's metrics are in CamelCase
+		slog.Int(class, 1),
 		slog.Float64("Latency", milliseconds), //nolint:sloglint // as above
 		slog.Int("ColdStarts", coldStarts),    //nolint:sloglint // as above
-		slog.Any("_aws", metadata{
+		slog.Any("_aws", metadata{ //nolint:sloglint // CloudWatch's own name
 			Timestamp: a.Now().UnixMilli(),
 			CloudWatchMetrics: []directive{{
 				Namespace:  Namespace,

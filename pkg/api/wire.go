@@ -114,7 +114,7 @@ func (in *request) readSync(dec *jsontext.Decoder, body []byte) error {
 		end := int(dec.InputOffset())
 		value = body[end-len(value) : end]
 
-		fits := true
+		var fits bool
 		switch name {
 		case "source_id":
 			d.SourceID, fits = integer(value)
@@ -207,7 +207,7 @@ func readObject(dec *jsontext.Decoder, member func(name string) error) error {
 }
 
 // errTrailing is what readEnd finds where there should be nothing.
-var errTrailing = errors.New("there is more after the JSON value") //nolint:gochecknoglobals // a sentinel
+var errTrailing = errors.New("there is more after the JSON value")
 
 // readEnd makes sure that nothing follows.
 func readEnd(dec *jsontext.Decoder) error {
@@ -270,9 +270,9 @@ func nameOf(kind jsontext.Kind) string {
 		return "a boolean"
 	case jsontext.KindNull:
 		return "null"
-	default:
-		return "no JSON value"
+	case jsontext.KindInvalid, jsontext.KindEndObject, jsontext.KindEndArray:
 	}
+	return "no JSON value"
 }
 
 func text(value jsontext.Value) (*string, bool) {

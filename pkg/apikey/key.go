@@ -6,6 +6,7 @@ package apikey
 import (
 	"crypto/sha256"
 	"crypto/subtle"
+	"encoding/binary"
 	"fmt"
 	"hash/crc32"
 	"io"
@@ -106,5 +107,5 @@ func base62(raw []byte, length int) string {
 // like one, and protects nothing.
 func checksum(body string) string {
 	sum := crc32.ChecksumIEEE([]byte(body))
-	return base62([]byte{byte(sum >> 24), byte(sum >> 16), byte(sum >> 8), byte(sum)}, checksumLength)
+	return base62(binary.BigEndian.AppendUint32(nil, sum), checksumLength)
 }

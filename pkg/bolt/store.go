@@ -142,7 +142,8 @@ func (st *Store) List(_ context.Context, workspace, after string, limit int) (li
 		if after != "" {
 			end = keyOf(workspace, after)
 		}
-		key, value := cursor.Seek(end)
+		var value []byte
+		key, _ := cursor.Seek(end)
 		if key == nil {
 			key, value = cursor.Last()
 		} else {

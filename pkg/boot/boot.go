@@ -72,7 +72,7 @@ func API(getenv func(string) string, output io.Writer) error {
 	warming.Wait()
 	cancel()
 
-	lambda.StartHandler(Handler(Parts{
+	lambda.Start(Handler(Parts{
 		Store:       store,
 		Quotas:      store,
 		CreateLimit: config.CreateLimit,

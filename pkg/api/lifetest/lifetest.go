@@ -64,8 +64,8 @@ func (c client) try(method, target, body string, header ...string) (result, erro
 	if body != "" {
 		r.Header.Set("Content-Type", "application/json")
 	}
-	for i := 0; i < len(header); i += 2 {
-		r.Header.Set(header[i], header[i+1])
+	for pair := range slices.Chunk(header, 2) {
+		r.Header.Set(pair[0], pair[1])
 	}
 	response, err := c.server.Do(r)
 	if err != nil {
