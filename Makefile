@@ -61,4 +61,5 @@ vuln: ## govulncheck; needs its online database
 verify: bin/syncplane ## template and API document, held against the real tools; SEED=
 	@verify/run
 
-bench: ## speed and size, beside a bare handler and Node.js
+bench: bin/syncplane ## speed and size, beside a bare handler and Node.js
+	@go run ./bench

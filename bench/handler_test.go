@@ -1,0 +1,72 @@
+package main_test
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"encoding/json"
+	"io"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-lambda-go/events"
+	"github.com/go-jose/go-jose/v4"
+	"github.com/go-jose/go-jose/v4/jwt"
+
+	"syncplane/pkg/bearer"
+	"syncplane/pkg/boot"
+	"syncplane/pkg/syncs"
+)
+
+// discard is the store left out.
+type discard struct{ syncs.Store }
+
+func (discard) Create(context.Context, syncs.Sync) error { return nil }
+
+// BenchmarkCreate is the whole way of a create but for the store: event, JWT in
+// ES256, validation, answer, log and metrics.
+func BenchmarkCreate(b *testing.B) {
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		b.Fatal(err)
+	}
+	keys, err := json.Marshal(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: private.Public(), KeyID: "k"}}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: private}, (&jose.SignerOptions{}).WithHeader("kid", "k"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	token, err := jwt.Signed(signer).Claims(map[string]any{
+		"iss": "i", "aud": "a", "workspace_id": "w", "scope": "syncs:write", "exp": time.Now().Add(time.Hour).Unix(),
+	}).Serialize()
+	if err != nil {
+		b.Fatal(err)
+	}
+	text, err := os.ReadFile("../events/create-sync.json")
+	if err != nil {
+		b.Fatal(err)
+	}
+	var event events.APIGatewayV2HTTPRequest
+	if err := json.Unmarshal(text, &event); err != nil {
+		b.Fatal(err)
+	}
+	event.Headers["authorization"] = "Bearer " + token
+	payload, err := json.Marshal(event)
+	if err != nil {
+		b.Fatal(err)
+	}
+	verifier := bearer.New(bearer.Config{Issuer: "i", Audience: "a", WorkspaceClaim: "workspace_id"}, bearer.Static(keys), time.Now)
+	handler := boot.Handler(boot.Parts{Store: discard{}, Caller: verifier.Caller, Log: boot.Logger(io.Discard, ""), Metrics: true})
+	b.ReportAllocs()
+	for b.Loop() {
+		answer, err := handler.Invoke(b.Context(), payload)
+		if err != nil || !strings.HasPrefix(string(answer[:20]), `{"statusCode":200`) {
+			b.Fatalf("%v: %s", err, answer)
+		}
+	}
+}

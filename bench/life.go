@@ -1,0 +1,145 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+	"github.com/google/uuid"
+
+	"syncplane/pkg/dynamo"
+	"syncplane/pkg/runtimeapi"
+	"syncplane/pkg/syncs"
+)
+
+// lifeCalls is how often each operation beside create is measured.
+const lifeCalls = 300
+
+type caller func(f *runtimeapi.Function, method, path, body string, header ...string) ([]byte, error)
+
+// operation is one of the API, and how long its calls took.
+type operation struct {
+	name string
+	took []time.Duration
+}
+
+// measureLife measures what can be done with a sync, through the function.
+func measureLife(f *runtimeapi.Function, call caller) ([]*operation, error) {
+	create, once, get, list := &operation{name: "create"}, &operation{name: "create with a key"}, &operation{name: "get"}, &operation{name: "list of 20"}
+	patch, remove := &operation{name: "patch"}, &operation{name: "delete"}
+	const path = "/api/v1/syncs"
+	for range lifeCalls {
+		body, err := call(f, "POST", path, createBody)
+		if err != nil {
+			return nil, err
+		}
+		create.took = append(create.took, f.Duration())
+		var made struct {
+			ID string `json:"id"`
+		}
+		if err := json.Unmarshal(body, &made); err != nil {
+			return nil, err
+		}
+		one := path + "/" + made.ID
+		for _, step := range []struct {
+			op                 *operation
+			method, path, body string
+			header             []string
+		}{
+			{once, "POST", path, createBody, []string{"idempotency-key", uuid.NewString()}},
+			{get, "GET", one, "", nil},
+			{list, "GET", path, "", nil},
+			{patch, "PATCH", one, `{"sync":{"source_id":7}}`, nil},
+			{remove, "DELETE", one, "", nil},
+		} {
+			if _, err := call(f, step.method, step.path, step.body, step.header...); err != nil {
+				return nil, err
+			}
+			step.op.took = append(step.op.took, f.Duration())
+		}
+	}
+	return []*operation{create, once, get, list, patch, remove}, nil
+}
+
+// listing is what a page costs in a workspace of some size.
+type listing struct {
+	syncs int
+	units float64 // read units of one page of 20
+	took  time.Duration
+}
+
+// measureList reads a page of 20 in workspaces of different sizes.
+func measureList(ctx context.Context, store *dynamo.Store) ([]listing, error) {
+	var all []listing
+	for _, size := range []int{10, 100_000} {
+		workspace := fmt.Sprint("list-", size)
+		fmt.Fprintf(os.Stderr, "a workspace of %d syncs\n", size)
+		if err := fill(ctx, store, workspace, size); err != nil {
+			return nil, err
+		}
+		var took []time.Duration
+		for range 50 {
+			began := time.Now()
+			if _, _, err := store.List(ctx, workspace, "", syncs.DefaultPage+1); err != nil {
+				return nil, err
+			}
+			took = append(took, time.Since(began))
+		}
+		limit, backwards := int32(syncs.DefaultPage+1), false
+		condition, consistent := "pk = :workspace AND begins_with(sk, :prefix)", true
+		out, err := store.Client.Query(ctx, &dynamodb.QueryInput{
+			TableName: &store.Table, Limit: &limit, ScanIndexForward: &backwards, ConsistentRead: &consistent, KeyConditionExpression: &condition,
+			ExpressionAttributeValues: map[string]types.AttributeValue{":workspace": &types.AttributeValueMemberS{Value: workspace}, ":prefix": &types.AttributeValueMemberS{Value: "SYNC#"}},
+			ReturnConsumedCapacity:    types.ReturnConsumedCapacityTotal,
+		})
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, listing{size, *out.ConsumedCapacity.CapacityUnits, median(took)})
+	}
+	return all, nil
+}
+
+// fill puts syncs into a workspace, 25 at a time.
+func fill(ctx context.Context, store *dynamo.Store, workspace string, count int) error {
+	template := syncs.Sync{
+		Workspace: workspace, ID: "00000000-0000-7000-8000-000000000000", Version: 1, SourceID: 1, DestinationID: 2, ModelID: 3, Configuration: `{}`,
+		ScheduleType: "automated", SyncMode: "full_refresh", SyncInterval: 30, SyncIntervalUnit: "minutes", StreamName: "contacts", Status: syncs.Pending,
+		CreatedAt: time.Unix(0, 0).UTC(), UpdatedAt: time.Unix(0, 0).UTC(),
+	}
+	if err := store.Create(ctx, template); err != nil {
+		return err
+	}
+	first, err := store.Client.GetItem(ctx, &dynamodb.GetItemInput{TableName: &store.Table, Key: map[string]types.AttributeValue{
+		"pk": &types.AttributeValueMemberS{Value: workspace}, "sk": &types.AttributeValueMemberS{Value: "SYNC#" + template.ID},
+	}})
+	if err != nil {
+		return err
+	}
+	const batch = 25 // DynamoDB's bound
+	for done := 1; done < count; {
+		var writes []types.WriteRequest
+		for len(writes) < batch && done < count {
+			id, err := uuid.NewV7()
+			if err != nil {
+				return err
+			}
+			item := map[string]types.AttributeValue{}
+			for name, value := range first.Item {
+				item[name] = value
+			}
+			item["id"] = &types.AttributeValueMemberS{Value: id.String()}
+			item["sk"] = &types.AttributeValueMemberS{Value: "SYNC#" + id.String()}
+			writes = append(writes, types.WriteRequest{PutRequest: &types.PutRequest{Item: item}})
+			done++
+		}
+		if _, err := store.Client.BatchWriteItem(ctx, &dynamodb.BatchWriteItemInput{RequestItems: map[string][]types.WriteRequest{store.Table: writes}}); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,118 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"regexp"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// benchmarked is what `go test -bench` says of the handler.
+type benchmarked struct {
+	took   time.Duration
+	allocs float64
+}
+
+func benchmarkHandler(ctx context.Context) (benchmarked, error) {
+	fmt.Fprintln(os.Stderr, "the handler, its store left out")
+	out, err := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-bench", "^BenchmarkCreate$", "-benchmem", "./bench").CombinedOutput()
+	if err != nil {
+		return benchmarked{}, fmt.Errorf("%w: %s", err, out)
+	}
+	match := regexp.MustCompile(`BenchmarkCreate\S*\s+\d+\s+([0-9.]+) ns/op\s+\d+ B/op\s+(\d+) allocs/op`).FindSubmatch(out)
+	if match == nil {
+		return benchmarked{}, fmt.Errorf("no figures in %s", out)
+	}
+	took, err := strconv.ParseFloat(string(match[1]), 64)
+	allocs, err2 := strconv.ParseFloat(string(match[2]), 64)
+	return benchmarked{time.Duration(took), allocs}, errors.Join(err, err2)
+}
+
+// quantile is the value below which this share of all lies.
+func quantile(all []time.Duration, share float64) time.Duration {
+	sorted := slices.Sorted(slices.Values(all))
+	return sorted[min(len(sorted)-1, int(share*float64(len(sorted))))]
+}
+
+func median(all []time.Duration) time.Duration { return quantile(all, 0.5) }
+
+func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+func mb(bytes int64) float64 { return float64(bytes) / 1e6 }
+
+// report prints the tables, and returns an error if a bound is missed.
+func report(candidates []*candidate, life []*operation, handler benchmarked, server load, lists []listing) error {
+	floor, ours := candidates[0], candidates[1]
+	cold := func(c *candidate) time.Duration { return median(c.init) + median(c.first) }
+	ratio := func(a, b time.Duration) float64 { return float64(a) / float64(b) }
+	fmt.Printf("%s, %d cores of %s, %s, Node.js %s. Behind all: one DynamoDB Local; the Runtime API of pkg/runtimeapi, for Node.js with a plain loop.\n\n",
+		time.Now().UTC().Format(time.DateOnly), runtime.NumCPU(), processor(), runtime.Version(), nodeVersion())
+	fmt.Println("| | init p50 | first invoke p50 | cold start | ×floor | warm p50 | warm p99 | ×floor | peak RSS | zip |")
+	fmt.Println("|---|---|---|---|---|---|---|---|---|---|")
+	for _, c := range candidates {
+		fmt.Printf("| %s | %.1f ms | %.1f ms | %.1f ms | %.2f | %.2f ms | %.2f ms | %.2f | %.0f MB | %.2f MB |\n",
+			c.name, ms(median(c.init)), ms(median(c.first)), ms(cold(c)), ratio(cold(c), cold(floor)),
+			ms(median(c.warm)), ms(quantile(c.warm, 0.99)), ratio(median(c.warm), median(floor.warm)), mb(c.rss), mb(c.zip))
+	}
+	fmt.Print("\n| operation |")
+	for _, op := range life {
+		fmt.Printf(" %s |", op.name)
+	}
+	fmt.Print("\n|---|" + strings.Repeat("---|", len(life)) + "\n| warm p50 |")
+	for _, op := range life {
+		fmt.Printf(" %.2f ms |", ms(median(op.took)))
+	}
+	fmt.Print("\n\n")
+	for _, l := range lists {
+		fmt.Printf("A page of 20 in a workspace of %d syncs: %.1f read units, %.2f ms.\n", l.syncs, l.units, ms(l.took))
+	}
+	fmt.Printf("The local server, bbolt with fsync, %d clients on the same cores: %.0f durable creates a second, p50 %.1f ms, p99 %.1f ms.\n",
+		clients, server.perSecond, ms(median(server.took)), ms(quantile(server.took, 0.99)))
+	fmt.Printf("The handler, its store left out, ES256 included: %.0f µs, %.0f allocations.\n\n", float64(handler.took)/1000, handler.allocs)
+
+	missed := 0
+	bound := func(what string, got, most float64) {
+		verdict := "PASS"
+		if got > most {
+			verdict = "FAIL"
+			missed++
+		}
+		fmt.Printf("%s %s: %.2f, at most %.2f\n", verdict, what, got, most)
+	}
+	bound("cold start over the floor's", ratio(cold(ours), cold(floor)), 1.3)
+	bound("warm p50 over the floor's", ratio(median(ours.warm), median(floor.warm)), 1.25)
+	bound("zip, MB", mb(ours.zip), 4.5)
+	bound("peak RSS, MB", mb(ours.rss), 30)
+	bound("handler, µs", float64(handler.took)/1000, 150)
+	bound("handler, allocations", handler.allocs, 200)
+	bound("3000 creates a second over the local server's", 3000/server.perSecond, 1)
+	if missed > 0 {
+		return fmt.Errorf("%d bounds are missed", missed)
+	}
+	return nil
+}
+
+func processor() string {
+	text, err := os.ReadFile("/proc/cpuinfo")
+	if err == nil {
+		if match := regexp.MustCompile(`model name\s*: (.*)`).FindSubmatch(text); match != nil {
+			return string(match[1])
+		}
+	}
+	return runtime.GOARCH
+}
+
+func nodeVersion() string {
+	out, err := exec.Command("node", "--version").Output() //nolint:noctx // it answers at once
+	if err != nil {
+		return "unknown"
+	}
+	return strings.TrimSpace(string(out))
+}
