@@ -30,6 +30,7 @@ import (
 	"github.com/go-jose/go-jose/v4/jwt"
 
 	"syncplane/pkg/boot"
+	"syncplane/pkg/dynamo"
 	"syncplane/pkg/dynamolocal"
 	"syncplane/pkg/runtimeapi"
 )
@@ -55,6 +56,7 @@ func main() {
 type candidate struct {
 	name    string
 	command []string
+	table   string
 	zip     int64 // bytes
 	init    []time.Duration
 	first   []time.Duration
@@ -79,12 +81,16 @@ func run(ctx context.Context) error {
 	}
 	config := boot.Config{Region: "us-east-1", AccessKeyID: "local", SecretAccessKey: "local", DynamoDBEndpoint: database.Endpoint, TableName: "bench"}
 	store := boot.DynamoDB(config)
-	if err := store.EnsureTable(ctx); err != nil {
-		return err
+	other := config
+	other.TableName = "bench-node" // whose rows are not ours
+	for _, table := range []*dynamo.Store{store, boot.DynamoDB(other)} {
+		if err := table.EnsureTable(ctx); err != nil {
+			return err
+		}
 	}
 	env := []string{
 		"PATH=" + os.Getenv("PATH"), "AWS_REGION=us-east-1", "AWS_ACCESS_KEY_ID=local", "AWS_SECRET_ACCESS_KEY=local",
-		"TABLE_NAME=bench", "DYNAMODB_ENDPOINT=" + database.Endpoint, "TOKEN_ISSUER=" + issuer, "TOKEN_AUDIENCE=syncplane",
+		"DYNAMODB_ENDPOINT=" + database.Endpoint, "TOKEN_ISSUER=" + issuer, "TOKEN_AUDIENCE=syncplane",
 		"TOKEN_JWKS_URL=" + issuer + "/keys", "POWERTOOLS_SERVICE_NAME=syncs", "NODE_ENV=production", "AWS_LAMBDA_LOG_FORMAT=JSON",
 	}
 	candidates, err := build(ctx, dir)
@@ -158,7 +164,7 @@ func run(ctx context.Context) error {
 }
 
 func start(ctx context.Context, c *candidate, env []string) (*runtimeapi.Function, error) {
-	f, err := runtimeapi.Start(ctx, runtimeapi.Options{Command: c.command, Env: env, Output: io.Discard})
+	f, err := runtimeapi.Start(ctx, runtimeapi.Options{Command: c.command, Env: append(slices.Clone(env), "TABLE_NAME="+c.table), Output: io.Discard})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", c.name, err)
 	}
@@ -199,8 +205,8 @@ func startIssuer() (address, token string, err error) {
 // build builds the candidates for this machine, and weighs their zips: the Go
 // ones as they are deployed, for arm64.
 func build(ctx context.Context, dir string) ([]*candidate, error) {
-	floor := &candidate{name: "bare handler (Go)"}
-	ours := &candidate{name: "Syncplane"}
+	floor := &candidate{name: "bare handler (Go)", table: "bench"}
+	ours := &candidate{name: "Syncplane", table: "bench"}
 	for c, source := range map[*candidate]string{floor: "./bench/floor", ours: "./functions/api"} {
 		name := strings.ReplaceAll(strings.TrimPrefix(source, "./"), "/", "-")
 		for _, arch := range []string{runtime.GOARCH, "arm64"} {
@@ -265,7 +271,7 @@ func buildNode(ctx context.Context, dir string) (*candidate, error) {
 		}
 	}
 	size, err := deflated(bundle)
-	return &candidate{name: "Node.js with Powertools", command: []string{"node", bundle}, zip: size}, err
+	return &candidate{name: "Node.js with Powertools", table: "bench-node", command: []string{"node", bundle}, zip: size}, err
 }
 
 // deflated is how large a file is in a zip.

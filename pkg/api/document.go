@@ -1,9 +1,8 @@
 package api
 
 import (
-	"fmt"
 	"net/http"
-	"time"
+	"strconv"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -38,29 +37,40 @@ func (c call) resource(status int, s syncs.Sync) answer {
 // order. The text is written by hand because configuration must come out as it
 // went in, byte for byte.
 func appendSync(b []byte, s syncs.Sync, form media) []byte {
-	b = fmt.Appendf(b, `{"id":%s,"type":"syncs","attributes":{"source_id":%d,"destination_id":%d,"model_id":%d,"configuration":%s`,
-		quote(s.ID), s.SourceID, s.DestinationID, s.ModelID, s.Configuration)
-	b = fmt.Appendf(b, `,"schedule_type":%s,"sync_mode":%s,"sync_interval":%d,"sync_interval_unit":%s`,
-		quote(s.ScheduleType), quote(s.SyncMode), s.SyncInterval, quote(s.SyncIntervalUnit))
+	b = appendText(append(b, `{"id":`...), s.ID)
+	b = appendInt(append(b, `,"type":"syncs","attributes":{"source_id":`...), s.SourceID)
+	b = appendInt(append(b, `,"destination_id":`...), s.DestinationID)
+	b = appendInt(append(b, `,"model_id":`...), s.ModelID)
+	b = append(append(b, `,"configuration":`...), s.Configuration...)
+	b = appendText(append(b, `,"schedule_type":`...), s.ScheduleType)
+	b = appendText(append(b, `,"sync_mode":`...), s.SyncMode)
+	b = appendInt(append(b, `,"sync_interval":`...), s.SyncInterval)
+	b = appendText(append(b, `,"sync_interval_unit":`...), s.SyncIntervalUnit)
 	if s.CronExpression != "" {
-		b = fmt.Appendf(b, `,"cron_expression":%s`, quote(s.CronExpression))
+		b = appendText(append(b, `,"cron_expression":`...), s.CronExpression)
 	}
 	if s.CursorField != "" {
-		b = fmt.Appendf(b, `,"cursor_field":%s`, quote(s.CursorField))
+		b = appendText(append(b, `,"cursor_field":`...), s.CursorField)
 	}
-	b = fmt.Appendf(b, `,"stream_name":%s,"status":%s,"created_at":%s,"updated_at":%s}`,
-		quote(s.StreamName), quote(string(s.Status)), quote(stamp(s.CreatedAt)), quote(stamp(s.UpdatedAt)))
+	b = appendText(append(b, `,"stream_name":`...), s.StreamName)
+	b = appendText(append(b, `,"status":`...), string(s.Status))
+	b = s.CreatedAt.UTC().AppendFormat(append(b, `,"created_at":"`...), timeLayout)
+	b = s.UpdatedAt.UTC().AppendFormat(append(b, `","updated_at":"`...), timeLayout)
+	b = append(b, `"}`...)
 	if form == mediaJSONAPI {
-		b = fmt.Appendf(b, `,"links":{"self":%s}`, quote(pathOf(s)))
+		b = append(appendText(append(b, `,"links":{"self":`...), pathOf(s)), '}')
 	}
 	return append(b, '}')
 }
 
-func stamp(t time.Time) string { return t.UTC().Format(timeLayout) }
+func appendInt(b []byte, n int64) []byte { return strconv.AppendInt(b, n, 10) }
 
-// quote is s as a JSON string. Invalid UTF-8, which nothing here lets in,
-// would come out as replacement characters.
-func quote(s string) []byte {
-	quoted, _ := jsontext.AppendQuote(nil, s)
-	return quoted
+// appendText appends s as a JSON string. Invalid UTF-8, which nothing here lets
+// in, would come out as replacement characters.
+func appendText(b []byte, s string) []byte {
+	b, _ = jsontext.AppendQuote(b, s)
+	return b
 }
+
+// quote is s as a JSON string.
+func quote(s string) []byte { return appendText(nil, s) }

@@ -33,13 +33,16 @@ type member struct {
 	value jsontext.Value
 }
 
+// fieldCount is how many fields a sync has.
+const fieldCount = 11
+
 // readRequest reads the body of a create or a change. It returns a fault.Malformed for what
 // is not one JSON object, and leaves every judgement about the fields to
 // Draft.Validate: a value that no Draft can hold becomes Draft.Mistyped. Only
 // where there is no sync object at all is there nothing to validate: that is a
 // fault.Invalid.
 func readRequest(body []byte) (request, error) {
-	var in request
+	in := request{sent: make([]member, 0, fieldCount)}
 	const want = "an object with the fields of the sync"
 	kind, err := in.read(body, "sync", `{"sync": {…}}`, func(dec *jsontext.Decoder) error {
 		return in.readSync(dec, body)
@@ -194,16 +197,25 @@ func readObject(dec *jsontext.Decoder, member func(name string) error) error {
 		return err
 	}
 	for dec.PeekKind() == jsontext.KindString {
-		name, err := dec.ReadToken()
+		quoted, err := dec.ReadValue()
 		if err != nil {
 			return err
 		}
-		if err := member(name.String()); err != nil {
+		if err := member(unquote(quoted)); err != nil {
 			return err
 		}
 	}
 	_, err := dec.ReadToken()
 	return err
+}
+
+// unquote is the text of a well-formed JSON string.
+func unquote(quoted jsontext.Value) string {
+	if inner := quoted[1 : len(quoted)-1]; bytes.IndexByte(inner, '\\') < 0 {
+		return string(inner)
+	}
+	text, _ := jsontext.AppendUnquote(nil, quoted)
+	return string(text)
 }
 
 // errTrailing is what readEnd finds where there should be nothing.
@@ -279,8 +291,7 @@ func text(value jsontext.Value) (*string, bool) {
 	if value.Kind() != jsontext.KindString {
 		return nil, false
 	}
-	unquoted, err := jsontext.AppendUnquote(nil, value)
-	return new(string(unquoted)), err == nil
+	return new(unquote(value)), true
 }
 
 // optionalText is text, but null means "".
@@ -297,6 +308,9 @@ func optionalText(value jsontext.Value) (*string, bool) {
 func integer(value jsontext.Value) (*int64, bool) {
 	if value.Kind() != jsontext.KindNumber {
 		return nil, false
+	}
+	if n, err := strconv.ParseInt(string(value), 10, 64); err == nil {
+		return &n, true // as nearly everybody spells it
 	}
 	n := parseDecimal(value)
 	if n.exponent < 0 {

@@ -70,12 +70,18 @@ func (d Draft) Validate() error {
 		return given
 	}
 	integer := func(name string, value *int64, most int64) {
+		if value != nil && *value >= 1 && *value <= most && len(d.Mistyped) == 0 {
+			return // most are
+		}
 		want := fmt.Sprintf("an integer from 1 to %d", most)
 		if usable(name, want, value != nil, true) && (*value < 1 || *value > most) {
 			reject(name, "out_of_range", "must be %s", want)
 		}
 	}
 	constant := func(name string, value *string, only string) {
+		if value != nil && *value == only && len(d.Mistyped) == 0 {
+			return
+		}
 		want := fmt.Sprintf("%q", only)
 		if usable(name, want, value != nil, true) && *value != only {
 			reject(name, "not_in_enum", "must be %s", want)
