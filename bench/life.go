@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"time"
 
@@ -128,10 +129,7 @@ func fill(ctx context.Context, store *dynamo.Store, workspace string, count int)
 			if err != nil {
 				return err
 			}
-			item := map[string]types.AttributeValue{}
-			for name, value := range first.Item {
-				item[name] = value
-			}
+			item := maps.Clone(first.Item)
 			item["id"] = &types.AttributeValueMemberS{Value: id.String()}
 			item["sk"] = &types.AttributeValueMemberS{Value: "SYNC#" + id.String()}
 			writes = append(writes, types.WriteRequest{PutRequest: &types.PutRequest{Item: item}})

@@ -36,17 +36,17 @@ func TestKeys(t *testing.T) {
 			}
 			key := keys("create", "--workspace", "acme", "--name", "CI", "--expires", "1h")
 			reader := keys("create", "--workspace", "acme", "--scopes", "syncs:read")
-			if status, answer := s.create(t, key, goodBody); status != http.StatusOK {
+			if status, answer := s.create(t, key); status != http.StatusOK {
 				t.Errorf("got %d %s", status, answer)
 			}
-			if status, answer := s.create(t, reader, goodBody); status != http.StatusForbidden {
+			if status, answer := s.create(t, reader); status != http.StatusForbidden {
 				t.Errorf("got %d %s", status, answer)
 			}
 			last := "a"
 			if strings.HasSuffix(key, last) {
 				last = "b"
 			}
-			if status, answer := s.create(t, key[:len(key)-1]+last, goodBody); status != http.StatusUnauthorized {
+			if status, answer := s.create(t, key[:len(key)-1]+last); status != http.StatusUnauthorized {
 				t.Errorf("got %d %s", status, answer)
 			}
 			id := strings.Split(key, "_")[1]
@@ -57,7 +57,7 @@ func TestKeys(t *testing.T) {
 			keys("revoke", "--workspace", "acme", id)
 			s.stop(t, os.Interrupt) // a new server remembers nothing
 			s = serve(t, dataDir, env...)
-			if status, answer := s.create(t, key, goodBody); status != http.StatusUnauthorized || !strings.Contains(answer, "revoked") {
+			if status, answer := s.create(t, key); status != http.StatusUnauthorized || !strings.Contains(answer, "revoked") {
 				t.Errorf("got %d %s", status, answer)
 			}
 			s.stop(t, os.Interrupt)

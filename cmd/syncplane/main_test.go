@@ -116,10 +116,10 @@ func token(t *testing.T, dataDir string, env ...string) string {
 	return strings.TrimSuffix(string(out), "\n")
 }
 
-// create posts body and returns the answer.
-func (s *server) create(t *testing.T, token, body string) (status int, answer string) {
+// create posts a good body and returns the answer.
+func (s *server) create(t *testing.T, token string) (status int, answer string) {
 	t.Helper()
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.address+"/api/v1/syncs", strings.NewReader(body))
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.address+"/api/v1/syncs", strings.NewReader(goodBody))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -185,7 +185,7 @@ func TestServeOnDynamoDB(t *testing.T) {
 	t.Parallel()
 	dataDir := t.TempDir()
 	s := serve(t, dataDir, "STORE=dynamodb", "DYNAMODB_ENDPOINT="+dynamotest.ForTest(t), "TABLE_NAME=serve-test")
-	if status, answer := s.create(t, token(t, dataDir), goodBody); status != http.StatusOK {
+	if status, answer := s.create(t, token(t, dataDir)); status != http.StatusOK {
 		t.Errorf("got %d %s", status, answer)
 	}
 	s.stop(t, os.Interrupt)
@@ -213,7 +213,7 @@ func TestTokens(t *testing.T) {
 		"of another scope": {token(t, dataDir, "SCOPE=syncs:read"), 403, `"insufficient_scope"`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if status, answer := s.create(t, test.token, goodBody); status != test.status || !strings.Contains(answer, test.want) {
+			if status, answer := s.create(t, test.token); status != test.status || !strings.Contains(answer, test.want) {
 				t.Errorf("got %d %s", status, answer)
 			}
 		})

@@ -1,18 +1,19 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/json"
-	"maps"
+	"errors"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/aws/aws-lambda-go/events"
 	"github.com/aws/aws-lambda-go/lambdacontext"
+	"github.com/go-json-experiment/json/jsontext"
 
 	"syncplane/pkg/fault"
 )
@@ -20,6 +21,63 @@ import (
 // maxRequestID is the longest ID taken over from an event, in bytes. The
 // gateway's have 16.
 const maxRequestID = 128
+
+// event is what we read of an API Gateway event, which says much more.
+type event struct {
+	RouteKey              string            `json:"routeKey"`
+	RawPath               string            `json:"rawPath"`
+	RawQueryString        string            `json:"rawQueryString"`
+	QueryStringParameters map[string]string `json:"queryStringParameters"`
+	Cookies               []string          `json:"cookies"`
+	Headers               headers           `json:"headers"`
+	Body                  string            `json:"body"`
+	IsBase64Encoded       bool              `json:"isBase64Encoded"`
+	RequestContext        struct {
+		DomainName string `json:"domainName"`
+		RequestID  string `json:"requestId"`
+		Stage      string `json:"stage"`
+		HTTP       struct {
+			Method   string `json:"method"`
+			Path     string `json:"path"`
+			SourceIP string `json:"sourceIp"`
+		} `json:"http"`
+	} `json:"requestContext"`
+}
+
+// headers are an event's, each one value, commas and all, as the gateway sends
+// it. Names that differ in case alone are joined in the event's order.
+type headers http.Header
+
+// UnmarshalJSON reads an object of strings.
+func (h *headers) UnmarshalJSON(text []byte) error {
+	dec := jsontext.NewDecoder(bytes.NewBuffer(text), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	if start, err := dec.ReadToken(); err != nil || start.Kind() == jsontext.KindNull {
+		return err
+	} else if start.Kind() != jsontext.KindBeginObject {
+		return errors.New("headers must be an object")
+	}
+	*h = headers{}
+	for dec.PeekKind() == jsontext.KindString {
+		token, err := dec.ReadToken()
+		if err != nil {
+			return err
+		}
+		name := http.CanonicalHeaderKey(token.String())
+		if token, err = dec.ReadToken(); err != nil {
+			return err
+		}
+		if token.Kind() != jsontext.KindString {
+			return errors.New("a header must be a string")
+		}
+		if before, ok := (*h)[name]; ok {
+			before[0] += ", " + token.String()
+			continue
+		}
+		(*h)[name] = []string{token.String()}
+	}
+	_, err := dec.ReadToken()
+	return err
+}
 
 // request is an event, read. The event in it is one that the adapter cannot
 // stumble over; what the adapter would spoil stands beside it.
@@ -35,7 +93,7 @@ type request struct {
 // read reads an event. Where it is no request the result answers GET / with
 // err.
 func read(ctx context.Context, payload []byte) request {
-	var event events.APIGatewayV2HTTPRequest
+	var event event
 	parsed := json.Unmarshal(payload, &event)
 	in := request{
 		url:    &url.URL{Path: "/"},
@@ -81,8 +139,8 @@ func read(ctx context.Context, payload []byte) request {
 	in.event.RawPath = path
 	in.event.RawQueryString = query
 	in.event.Body = body
-	in.event.RequestContext = event.RequestContext
 	in.event.RequestContext.HTTP.Method = method
+	in.event.RequestContext.HTTP.SourceIP = event.RequestContext.HTTP.SourceIP
 	in.event.RequestContext.DomainName = placeholder
 	return in
 }
@@ -94,7 +152,7 @@ const placeholder = "gateway"
 // pathOf is the path without the name of the stage, which a stage other than
 // $default puts in front of it, except under a custom domain. The route tells
 // the two apart.
-func pathOf(event events.APIGatewayV2HTTPRequest) string {
+func pathOf(event event) string {
 	path := event.RawPath
 	if path == "" {
 		path = event.RequestContext.HTTP.Path
@@ -110,14 +168,14 @@ func pathOf(event events.APIGatewayV2HTTPRequest) string {
 		path = rest
 	}
 	// These two would end the path where the adapter parses it.
-	path = strings.NewReplacer("?", "%3F", "#", "%23").Replace(path)
+	path = strings.ReplaceAll(strings.ReplaceAll(path, "?", "%3F"), "#", "%23")
 	if !strings.HasPrefix(path, "/") {
 		path = "/" + path
 	}
 	return path
 }
 
-func queryOf(event events.APIGatewayV2HTTPRequest) string {
+func queryOf(event event) string {
 	if event.RawQueryString != "" {
 		return strings.ReplaceAll(event.RawQueryString, "#", "%23")
 	}
@@ -128,16 +186,11 @@ func queryOf(event events.APIGatewayV2HTTPRequest) string {
 	return values.Encode()
 }
 
-// headerOf has each header as one value, commas and all, as the gateway sends
-// it. Names that differ in case alone are joined in a settled order.
-func headerOf(event events.APIGatewayV2HTTPRequest) http.Header {
-	header := make(http.Header, len(event.Headers)+2)
-	for _, name := range slices.Sorted(maps.Keys(event.Headers)) {
-		value := event.Headers[name]
-		if before := header.Get(name); before != "" {
-			value = before + ", " + value
-		}
-		header.Set(name, value)
+// headerOf is the header of the request, the cookies in it.
+func headerOf(event event) http.Header {
+	header := http.Header(event.Headers)
+	if header == nil {
+		header = http.Header{}
 	}
 	if len(event.Cookies) > 0 {
 		header.Set("Cookie", strings.Join(event.Cookies, "; "))
@@ -147,7 +200,7 @@ func headerOf(event events.APIGatewayV2HTTPRequest) http.Header {
 
 // requestID is the gateway's ID of the request, or Lambda's where the event
 // has none that fits in a header.
-func requestID(ctx context.Context, event events.APIGatewayV2HTTPRequest) string {
+func requestID(ctx context.Context, event event) string {
 	id := event.RequestContext.RequestID
 	invisible := func(c rune) bool { return c <= ' ' || c > '~' }
 	if id != "" && len(id) <= maxRequestID && !strings.ContainsFunc(id, invisible) {
