@@ -56,7 +56,9 @@ func (h *headers) UnmarshalJSON(text []byte) error {
 	} else if start.Kind() != jsontext.KindBeginObject {
 		return errors.New("headers must be an object")
 	}
-	*h = headers{}
+	const usual = 24 // headers of a request; one allocation holds all their values
+	*h = make(headers, usual)
+	values := make([]string, 0, usual)
 	for dec.PeekKind() == jsontext.KindString {
 		token, err := dec.ReadToken()
 		if err != nil {
@@ -73,7 +75,8 @@ func (h *headers) UnmarshalJSON(text []byte) error {
 			before[0] += ", " + token.String()
 			continue
 		}
-		(*h)[name] = []string{token.String()}
+		values = append(values, token.String())
+		(*h)[name] = values[len(values)-1:][:1:1]
 	}
 	_, err := dec.ReadToken()
 	return err
