@@ -48,6 +48,9 @@ func TestLifeThroughTheFunction(t *testing.T) {
 			return token
 		},
 	})
+	if err := function.Close(); err != nil { // so that all of the log is there
+		t.Fatal(err)
+	}
 	if strings.Contains(log.String(), "eyJ") {
 		t.Errorf("the log holds a token:\n%s", &log)
 	}
