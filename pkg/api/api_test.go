@@ -521,32 +521,3 @@ func TestEveryKindHasAStatus(t *testing.T) {
 		taken[status] = kind
 	}
 }
-
-// FuzzCreate holds that whatever the body is, the answer is one of four and
-// well-formed; and that a stored configuration is JSON.
-func FuzzCreate(f *testing.F) {
-	f.Add([]byte(goodBody))
-	g := api.New(api.Config{
-		Syncs:  &syncs.Service{Store: discard{}, Now: time.Now, NewID: func() (string, error) { return syncID, nil }},
-		Caller: caller, Log: slog.New(slog.DiscardHandler), Now: time.Now,
-	})
-	f.Fuzz(func(t *testing.T, body []byte) {
-		w := httptest.NewRecorder()
-		r := good(string(body))
-		g.ServeHTTP(w, r)
-		apitest.Check(t, r, w.Code, w.Header(), w.Body.Bytes())
-		switch w.Code {
-		case 200, 400, 413, 422:
-		default:
-			t.Errorf("got %d", w.Code)
-		}
-		if !json.Valid(w.Body.Bytes()) {
-			t.Errorf("the answer is not JSON: %s", w.Body)
-		}
-	})
-}
-
-// discard is a store for the fuzzer, which has no time for a disk.
-type discard struct{ syncs.Store }
-
-func (discard) Create(context.Context, syncs.Sync) error { return nil }
