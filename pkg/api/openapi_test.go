@@ -1,8 +1,9 @@
 package api_test
 
 import (
+	"bytes"
 	"encoding/json"
-	"fmt"
+	"errors"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -18,9 +19,14 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
+	"github.com/santhosh-tekuri/jsonschema/v6"
+	"pgregory.net/rapid"
 
 	"syncplane/pkg/api"
 	"syncplane/pkg/api/apitest"
+	"syncplane/pkg/fault"
+	"syncplane/pkg/syncs"
 )
 
 // described is the OpenAPI document, as far as these tests look at it.
@@ -37,23 +43,10 @@ type described struct {
 				} `json:"properties"`
 			} `json:"Error"` //nolint:tagliatelle // a name of the document
 		} `json:"schemas"`
-		Responses map[string]response `json:"responses"`
+		Examples map[string]struct {
+			Value json.RawMessage `json:"value"`
+		} `json:"examples"`
 	} `json:"components"`
-}
-
-type response struct {
-	Content map[string]struct {
-		Example json.RawMessage `json:"example"`
-	} `json:"content"`
-}
-
-type operation struct {
-	RequestBody struct {
-		Content map[string]struct {
-			Example json.RawMessage `json:"example"`
-		} `json:"content"`
-	} `json:"requestBody"` //nolint:tagliatelle // a name of the document
-	Responses map[string]response `json:"responses"`
 }
 
 func document(t *testing.T) described {
@@ -140,7 +133,7 @@ func TestDocumentNamesEveryCode(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, field := range []string{"source_id", "destination_id", "model_id", "schedule_type", "stream_name", "sync_mode", "sync_interval", "sync_interval_unit", "cron_expression", "cursor_field"} {
+	for _, field := range fieldNames() {
 		delete(found, field)
 	}
 	documented := slices.Sorted(slices.Values(document(t).Components.Schemas.Error.Properties.Code.Enum))
@@ -149,113 +142,235 @@ func TestDocumentNamesEveryCode(t *testing.T) {
 	}
 }
 
-// TestExamples holds that the examples of requests are accepted, and those of
-// answers are what the document itself allows.
-func TestExamples(t *testing.T) {
-	t.Parallel()
-	d := document(t)
-	for path, item := range d.Paths {
-		for method, raw := range item {
-			if method == "parameters" {
-				continue
-			}
-			var op operation
-			if err := json.Unmarshal(raw, &op); err != nil {
-				t.Fatal(err)
-			}
-			target := strings.ReplaceAll(path, "{id}", syncID)
-			if example := op.RequestBody.Content["application/json"].Example; example != nil {
-				g := newRig(t)
-				if path != "/api/v1/syncs" {
-					g.do(t, good(goodBody))
-				}
-				r := httptest.NewRequestWithContext(t.Context(), strings.ToUpper(method), target, strings.NewReader(string(example)))
-				r.Header = good("").Header
-				if got := g.do(t, r); got.StatusCode != http.StatusOK {
-					t.Errorf("the example of %s %s gets %d %s", method, path, got.StatusCode, read(t, got))
-				}
-			}
-			for status, documented := range op.Responses {
-				for media, content := range documented.Content {
-					if content.Example != nil {
-						checkExample(t, strings.ToUpper(method), target, status, media, content.Example)
-					}
-				}
-			}
-		}
-	}
-	for status, documented := range d.Components.Responses {
-		method, target := http.MethodPost, "/api/v1/syncs"
-		switch status {
-		case "404", "412":
-			method, target = http.MethodPatch, target+"/"+syncID
-		case "405":
-			target = "/elsewhere"
-		}
-		checkExample(t, method, target, status, "application/json", documented.Content["application/json"].Example)
+// fieldNames are the fields of a sync that a client can send.
+func fieldNames() []string {
+	return []string{
+		"source_id", "destination_id", "model_id", "schedule_type", "configuration", "stream_name",
+		"sync_mode", "sync_interval", "sync_interval_unit", "cron_expression", "cursor_field",
 	}
 }
 
-func checkExample(t *testing.T, method, target, status, media string, body []byte) {
+// TestDocumentHangsTogether holds what a reader takes for granted: every
+// reference leads somewhere, every schema is one, every component is used,
+// every example fits and no operation shares its name.
+func TestDocumentHangsTogether(t *testing.T) {
+	t.Parallel()
+	root := parsed(t)
+	used, operations, linked := map[string]bool{}, map[string]bool{}, map[string]bool{}
+	walk(root, "", func(pointer string, n map[string]any) {
+		if target, ok := n["$ref"].(string); ok {
+			used[strings.TrimPrefix(target, "#")] = true
+			if lookup(root, strings.TrimPrefix(target, "#")) == nil {
+				t.Errorf("%s refers to %s, and there is nothing", pointer, target)
+			}
+		}
+		if name, ok := n["operationId"].(string); ok && strings.HasPrefix(pointer, "/paths/") {
+			if strings.Contains(pointer, "/links/") {
+				linked[name] = true
+			} else if operations[name] {
+				t.Errorf("two operations are named %s", name)
+			} else {
+				operations[name] = true
+			}
+		}
+		at := pointer + "/schema"
+		if n["schema"] == nil {
+			at = pointer
+		}
+		if n["schema"] == nil && !regexp.MustCompile(`^/components/schemas/[^/]+$`).MatchString(pointer) {
+			return
+		}
+		schema, err := apitest.Schema(at)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		for where, example := range examples(root, pointer, n) {
+			if err := schema.Validate(example); err != nil {
+				t.Errorf("%s: %v", where, err)
+			}
+		}
+	})
+	for name := range linked {
+		if !operations[name] {
+			t.Errorf("a link leads to %s, and there is no such operation", name)
+		}
+	}
+	// No operation answers 405: it is for what is no operation.
+	delete(used, "")
+	for _, name := range []string{"/components/responses/405", "/components/securitySchemes/bearerAuth"} {
+		used[name] = true
+	}
+	components, _ := lookup(root, "/components").(map[string]any)
+	for kind, named := range components {
+		for name := range named.(map[string]any) {
+			if pointer := "/components/" + kind + "/" + name; !used[pointer] {
+				t.Errorf("nothing uses %s", pointer)
+			}
+		}
+	}
+}
+
+func parsed(t *testing.T) any {
 	t.Helper()
-	code, err := strconv.Atoi(status)
+	root, err := jsonschema.UnmarshalJSON(bytes.NewReader(api.OpenAPI))
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := httptest.NewRequestWithContext(t.Context(), method, target, nil)
-	header := http.Header{
-		"Content-Type": {media}, "X-Request-Id": {requestID}, "Cache-Control": {"no-store"}, "X-Content-Type-Options": {"nosniff"}, "Vary": {"Accept"},
-	}
-	switch code {
-	case 200, 201:
-		header.Set("Etag", `"1"`)
-		if method == http.MethodPost {
-			header.Set("Location", "/api/v1/syncs/"+syncID)
-		}
-		if method == http.MethodGet && !strings.Contains(target, syncID) {
-			header.Del("Etag")
-		}
-	case 401, 403:
-		header.Set("WWW-Authenticate", `Bearer realm="syncs"`)
-	case 405:
-		header.Set("Allow", "GET")
-	case 409, 429, 503:
-		header.Set("Retry-After", "1")
-	}
-	apitest.Check(t, r, code, header, body)
+	return root
 }
 
-// TestCheckFails holds that the check of responses can fail.
-func TestCheckFails(t *testing.T) {
+// walk visits every object in n, with its JSON pointer.
+func walk(n any, pointer string, visit func(pointer string, n map[string]any)) {
+	switch n := n.(type) {
+	case map[string]any:
+		visit(pointer, n)
+		for name, member := range n {
+			walk(member, pointer+"/"+strings.NewReplacer("~", "~0", "/", "~1").Replace(name), visit)
+		}
+	case []any:
+		for i, element := range n {
+			walk(element, pointer+"/"+strconv.Itoa(i), visit)
+		}
+	}
+}
+
+// lookup is what stands at a pointer that leads through objects alone.
+func lookup(n any, pointer string) any {
+	for name := range strings.SplitSeq(strings.TrimPrefix(pointer, "/"), "/") {
+		members, _ := n.(map[string]any)
+		n = members[strings.NewReplacer("~1", "/", "~0", "~").Replace(name)]
+	}
+	return n
+}
+
+// examples are those that stand beside a schema, or in one.
+func examples(root any, pointer string, n map[string]any) map[string]any {
+	found := map[string]any{}
+	if example, ok := n["example"]; ok {
+		found[pointer+"/example"] = example
+	}
+	switch listed := n["examples"].(type) {
+	case []any:
+		for i, example := range listed {
+			found[pointer+"/examples/"+strconv.Itoa(i)] = example
+		}
+	case map[string]any:
+		for name, example := range listed {
+			target, _ := lookup(example, "$ref").(string)
+			found[pointer+"/examples/"+name] = lookup(root, strings.TrimPrefix(target, "#")+"/value")
+		}
+	}
+	return found
+}
+
+// TestSchemaSaysWhatIsAccepted sends values of every kind for every field, one
+// at a time, and holds that the schema takes those that the service takes. Not
+// among them are the two rules that the document has in words: what a cron
+// expression means, and how deep a configuration is nested.
+func TestSchemaSaysWhatIsAccepted(t *testing.T) {
 	t.Parallel()
+	schema, err := apitest.Schema("/components/schemas/CreateSync")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rockets := func(n int) string { return `"` + strings.Repeat("🚀", n) + `"` }
+	values := []string{
+		"", "null", "true", "[]", "{}", `{"a":[1]}`, `""`, `" "`, `"x"`, `"123"`,
+		"0", "1", "-1", "1.0", "1.5", "1e2", "1e400", "527040", "527041", "9007199254740991", "9007199254740992",
+		`"automated"`, `"Automated"`, `"automated "`, `"full_refresh"`, `"incremental"`, `"minutes"`, `"hours"`,
+		`"0 6 * * 1-5"`, `"\t0 6  1,15 JAN-mar SUN "`, `"*/15 0-6/2,22 * * *"`, `"0 6 * * 1-5 2027"`, `"0 6 * *"`, `"@daily"`, `"0 6 L * ?"`, `"a * * * *"`,
+		rockets(255), rockets(256), `"\u2003` + strings.Repeat("é", 255) + `\u00a0"`, `"\ufeff"`, `"\u200b"`,
+		`"a\nb"`, `"a\n"`, `"\ta"`, `"\u0085a"`, `"a\u007f"`, `"\u0000"`,
+	}
 	g := newRig(t)
-	r := good(goodBody)
-	w := httptest.NewRecorder()
-	g.ServeHTTP(w, r)
-	for name, test := range map[string]struct {
-		edit func(status *int, header http.Header, body *string)
-		want string
-	}{
-		"as it is":           {func(*int, http.Header, *string) {}, ""},
-		"another status":     {func(status *int, _ http.Header, _ *string) { *status = 202 }, "the status is not documented"},
-		"no request id":      {func(_ *int, header http.Header, _ *string) { header.Del("X-Request-Id") }, "X-Request-Id is missing"},
-		"another header":     {func(_ *int, header http.Header, _ *string) { header.Set("X-Powered-By", "x") }, "X-Powered-By is not documented"},
-		"an odd location":    {func(_ *int, header http.Header, _ *string) { header.Set("Location", "x") }, "the header Location"},
-		"another media type": {func(_ *int, header http.Header, _ *string) { header.Set("Content-Type", "text/plain") }, `"text/plain" is not documented`},
-		"no JSON":            {func(_ *int, _ http.Header, body *string) { *body = "x" }, "the body is not JSON"},
-		"a field too many":   {func(_ *int, _ http.Header, body *string) { *body = strings.Replace(*body, `"type"`, `"x":1,"type"`, 1) }, "additional properties"},
-		"another status word": {func(_ *int, _ http.Header, body *string) {
-			*body = strings.Replace(*body, `"pending"`, `"new"`, 1)
-		}, "/status"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			status, header, body := w.Code, w.Header().Clone(), w.Body.String()
-			test.edit(&status, header, &body)
-			got := fmt.Sprint(apitest.Validate(r, status, header, []byte(body)))
-			if test.want == "" && got != "<nil>" || !strings.Contains(got, test.want) {
-				t.Errorf("got %s, want %q", got, test.want)
+	g.Syncs.NewID = func() (string, error) { id, err := uuid.NewV7(); return id.String(), err }
+	for _, name := range fieldNames() {
+		for _, value := range values {
+			body := with(t, name, value)
+			sent, err := jsonschema.UnmarshalJSON(strings.NewReader(body))
+			if err != nil {
+				t.Fatal(err)
 			}
-		})
+			refused := schema.Validate(sent)
+			if response := g.do(t, good(body)); (response.StatusCode == http.StatusOK) != (refused == nil) {
+				t.Errorf("%s = %.40s: answered %d, and the schema says %v", name, value, response.StatusCode, refused)
+			}
+		}
+	}
+}
+
+// with is goodBody with another value for a field, or without it if that is "".
+func with(t *testing.T, name, value string) string {
+	t.Helper()
+	var body struct {
+		Sync map[string]json.RawMessage `json:"sync"`
+	}
+	if err := json.Unmarshal([]byte(goodBody), &body); err != nil {
+		t.Fatal(err)
+	}
+	body.Sync[name] = json.RawMessage(value)
+	if value == "" {
+		delete(body.Sync, name)
+	}
+	edited, err := json.Marshal(body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(edited)
+}
+
+// TestStreamName holds the pattern of stream_name against its rule.
+func TestStreamName(t *testing.T) {
+	t.Parallel()
+	schema, err := apitest.Schema("/components/schemas/StreamName")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// White space of Unicode, and characters beside it.
+	character := rapid.SampledFrom([]rune("aé🚀 \u0000\u0009\u000a\u001f\u0020\u0021\u007e\u007f\u0080\u0085\u009f\u00a0\u00a1\u167f\u1680\u1681\u180e\u1fff\u2000\u200a\u200b\u2027\u2028\u2029\u202a\u202f\u205f\u2060\u3000\u3001\ufeff"))
+	rapid.Check(t, func(t *rapid.T) {
+		text := rapid.StringOfN(character, 0, 4, -1).Draw(t, "before") +
+			strings.Repeat(string(character.Draw(t, "character")), rapid.SampledFrom([]int{0, 1, 251, 252, 253, 254, 255, 256}).Draw(t, "times")) +
+			rapid.StringOfN(character, 0, 4, -1).Draw(t, "after")
+		wrong := syncs.Draft{StreamName: &text}.Validate()
+		refused := slices.ContainsFunc(fieldsOf(wrong), func(f fault.Field) bool { return f.Pointer == "/sync/stream_name" })
+		if said := schema.Validate(text); refused != (said != nil) {
+			t.Fatalf("%q: the rule says %v, the schema %v", text, wrong, said)
+		}
+	})
+}
+
+func fieldsOf(err error) []fault.Field {
+	if wrong, ok := errors.AsType[*fault.Error](err); ok {
+		return wrong.Fields
+	}
+	return nil
+}
+
+// TestIfMatch holds the pattern of If-Match against what is read: a header
+// that the pattern allows is never malformed.
+func TestIfMatch(t *testing.T) {
+	t.Parallel()
+	schema, err := apitest.Schema("/components/parameters/IfMatch/schema")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for value, status := range map[string]int{
+		`*`: 200, `"1"`: 200, `"1-jsonapi"`: 200, `"7", "1"`: 200, `"7","1"`: 200,
+		`"2"`: 412, `W/"1"`: 412, `""`: 412, `"one"`: 412, `"2", W/"1"`: 412,
+		`1`: 400, `"1`: 400, `1"`: 400, `"1" "2"`: 400, `w/"1"`: 400,
+	} {
+		g := newRig(t)
+		g.do(t, good(goodBody))
+		r := good(`{"sync":{"sync_interval":45}}`)
+		r.Method, r.URL.Path = http.MethodPatch, "/api/v1/syncs/"+syncID
+		r.Header.Set("If-Match", value)
+		if got := g.do(t, r); got.StatusCode != status {
+			t.Errorf("%s: got %d, want %d", value, got.StatusCode, status)
+		}
+		if said := schema.Validate(value); (said == nil) != (status != http.StatusBadRequest) {
+			t.Errorf("%s: answered %d, and the schema says %v", value, status, said)
+		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"mime"
 	"net/http"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -44,11 +45,30 @@ var load = sync.OnceValues(func() (*document, error) {
 	compiler := jsonschema.NewCompiler()
 	compiler.DefaultDraft(jsonschema.Draft2020)
 	compiler.AssertFormat()
+	compiler.UseRegexpEngine(pattern)
 	if err := compiler.AddResource(location, parsed); err != nil {
 		return nil, fmt.Errorf("add the OpenAPI document: %w", err)
 	}
 	return &document{root: root, compiler: compiler, schemas: map[string]*jsonschema.Schema{}}, nil
 })
+
+// escaped is how ECMA-262 and Python spell a character by its number.
+const escaped = `\\u([0-9A-F]{4})`
+
+// pattern compiles a pattern of the document, in Go's spelling.
+func pattern(text string) (jsonschema.Regexp, error) {
+	return regexp.Compile(regexp.MustCompile(escaped).ReplaceAllString(text, `\x{$1}`))
+}
+
+// Schema is the schema at a JSON pointer into the document. An error says why
+// it is none.
+func Schema(pointer string) (*jsonschema.Schema, error) {
+	d, err := load()
+	if err != nil {
+		return nil, err
+	}
+	return d.schema(pointer)
+}
 
 // Check fails the test unless the document allows this response to r.
 func Check(tb testing.TB, r *http.Request, status int, header http.Header, body []byte) {
@@ -135,7 +155,7 @@ func (d *document) response(r *http.Request, status int) (node, error) {
 	operation := at(item, method)
 	switch {
 	case r.Method == http.MethodOptions && item != nil && status == http.StatusNoContent:
-		return node{map[string]any{}, ""}, nil // as RFC 9110 has it, for every path
+		return d.options(), nil
 	case item == nil || operation == nil:
 		// Outside the document there are but these.
 		if !slices.Contains([]int{400, 404, 405, 413, 500}, status) {
@@ -148,6 +168,16 @@ func (d *document) response(r *http.Request, status int) (node, error) {
 		return node{}, fmt.Errorf("the status is not documented for %s %s", r.Method, path)
 	}
 	return d.resolve(documented, "/paths/"+escape(path)+"/"+method+"/responses/"+strconv.Itoa(status))
+}
+
+// options is the answer to OPTIONS. It is the same for every path, so the
+// document says it in words.
+func (d *document) options() node {
+	headers := map[string]any{}
+	for _, name := range []string{"X-Request-Id", "Cache-Control", "X-Content-Type-Options", "Vary", "Allow"} {
+		headers[name] = map[string]any{"$ref": "#/components/headers/" + name}
+	}
+	return node{map[string]any{"headers": headers}, ""}
 }
 
 // path finds the path item for an address.
@@ -168,9 +198,6 @@ func (d *document) path(address string) (template string, item any) {
 // beside Content-Type and what the wire itself adds.
 func (d *document) checkHeaders(response node, header http.Header) error {
 	documented, _ := response.node["headers"].(map[string]any)
-	if documented == nil && response.pointer == "" {
-		return nil
-	}
 	known := []string{"Content-Type", "Content-Length", "Date"}
 	for name, described := range documented {
 		known = append(known, http.CanonicalHeaderKey(name))
@@ -203,16 +230,24 @@ func (d *document) checkHeaders(response node, header http.Header) error {
 
 // validate holds a value against the schema at a pointer.
 func (d *document) validate(pointer string, value any) error {
-	d.mu.Lock()
-	schema, ok := d.schemas[pointer]
-	if !ok {
-		var err error
-		if schema, err = d.compiler.Compile(location + "#" + strings.ReplaceAll(pointer, "%", "%25")); err != nil {
-			d.mu.Unlock()
-			return fmt.Errorf("compile %s: %w", pointer, err)
-		}
-		d.schemas[pointer] = schema
+	schema, err := d.schema(pointer)
+	if err != nil {
+		return err
 	}
-	d.mu.Unlock()
 	return schema.Validate(value)
+}
+
+// schema compiles the schema at a pointer, once.
+func (d *document) schema(pointer string) (*jsonschema.Schema, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if schema, ok := d.schemas[pointer]; ok {
+		return schema, nil
+	}
+	schema, err := d.compiler.Compile(location + "#" + strings.ReplaceAll(pointer, "%", "%25"))
+	if err != nil {
+		return nil, fmt.Errorf("compile %s: %w", pointer, err)
+	}
+	d.schemas[pointer] = schema
+	return schema, nil
 }

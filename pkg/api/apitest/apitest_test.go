@@ -1,0 +1,165 @@
+package apitest_test
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"syncplane/pkg/api"
+	"syncplane/pkg/api/apitest"
+)
+
+const (
+	path = "/api/v1/syncs"
+	id   = "019ab0c4-7d3b-7c51-9d3e-2f6a1b0c4d5e"
+	sync = `{"id":"` + id + `","type":"syncs","attributes":{` +
+		`"source_id":1,"destination_id":2,"model_id":3,"configuration":{},"schedule_type":"automated",` +
+		`"sync_mode":"full_refresh","sync_interval":30,"sync_interval_unit":"minutes","stream_name":"contacts",` +
+		`"status":"pending","created_at":"2026-11-23T20:06:00.123Z","updated_at":"2026-11-23T20:06:00.123Z"}}`
+	missing = `{"errors":[{"status":"404","code":"not_found","title":"Not found","detail":"there is nothing at this path","id":"a"}]}`
+)
+
+// response is an answer to a request, as a test gets it.
+type response struct {
+	method, target string
+	status         int
+	header         http.Header
+	body           string
+}
+
+// answered is a response with the headers that every one has, and more.
+func answered(method, target string, status int, body string, header ...string) response {
+	r := response{method, target, status, http.Header{
+		"X-Request-Id": {"a"}, "Cache-Control": {"no-store"}, "X-Content-Type-Options": {"nosniff"}, "Vary": {"Accept"},
+	}, body}
+	if body != "" {
+		r.header.Set("Content-Type", "application/json")
+	}
+	for i := 0; i < len(header); i += 2 {
+		r.header.Add(header[i], header[i+1])
+	}
+	return r
+}
+
+// recorder is a test that notes what Check says of it.
+type recorder struct {
+	testing.TB
+	said []string
+}
+
+func (r *recorder) Helper() {}
+
+func (r *recorder) Errorf(format string, args ...any) {
+	r.said = append(r.said, fmt.Sprintf(format, args...))
+}
+
+func check(t *testing.T, r response) string {
+	t.Helper()
+	noted := &recorder{TB: t}
+	request := httptest.NewRequestWithContext(t.Context(), r.method, r.target, nil)
+	apitest.Check(noted, request, r.status, r.header, []byte(r.body))
+	return strings.Join(noted.said, "\n")
+}
+
+// good are responses that the document allows.
+func good() map[string]response {
+	const one = path + "/" + id
+	return map[string]response{
+		"a create":             answered("POST", path, 200, sync, "Location", one, "Etag", `"1"`),
+		"a warned create":      answered("POST", path, 200, sync, "Location", one, "Etag", `"1"`, "Warning", `299 - "unknown field /a"`, "Warning", `299 - "unknown field /b"`),
+		"a read":               answered("GET", one, 200, sync, "Etag", `"1"`),
+		"a read by HEAD":       answered("HEAD", one, 200, "", "Etag", `"1"`, "Content-Type", "application/json"),
+		"what is known":        answered("GET", one, 304, "", "Etag", `"1"`),
+		"a delete":             answered("DELETE", one, 204, ""),
+		"a refusal":            answered("POST", path, 503, strings.NewReplacer("404", "503", "not_found", "store_unavailable").Replace(missing), "Retry-After", "5"),
+		"another path":         answered("GET", "/elsewhere", 404, missing),
+		"another path by HEAD": answered("HEAD", "/elsewhere", 404, "", "Content-Type", "application/json"),
+		"another method":       answered("PUT", path, 405, strings.NewReplacer("404", "405", "not_found", "method_not_allowed").Replace(missing), "Allow", "GET, POST"),
+		"what is possible":     answered("OPTIONS", path, 204, "", "Allow", "GET, POST"),
+		"the document":         answered("GET", "/api/v1/openapi.json", 200, string(api.OpenAPI)),
+	}
+}
+
+// TestCheck holds that what is right passes, and that nothing passes without
+// the headers that every response has.
+func TestCheck(t *testing.T) {
+	t.Parallel()
+	for name, r := range good() {
+		if said := check(t, r); said != "" {
+			t.Errorf("%s: %s", name, said)
+		}
+		for _, header := range []string{"X-Request-Id", "Cache-Control", "X-Content-Type-Options", "Vary"} {
+			without := r
+			without.header = r.header.Clone()
+			without.header.Del(header)
+			if said := check(t, without); !strings.Contains(said, "the header "+header+" is missing") {
+				t.Errorf("%s without %s: got %q", name, header, said)
+			}
+		}
+	}
+}
+
+// TestCheckFails holds that what is wrong fails the test, and why.
+func TestCheckFails(t *testing.T) {
+	t.Parallel()
+	body := func(old, with string) func(r *response) {
+		return func(r *response) { r.body = strings.Replace(r.body, old, with, 1) }
+	}
+	header := func(name, value string) func(r *response) {
+		return func(r *response) { r.header.Set(name, value) }
+	}
+	without := func(name string) func(r *response) {
+		return func(r *response) { r.header.Del(name) }
+	}
+	for name, test := range map[string]struct {
+		of   string
+		edit func(r *response)
+		want string
+	}{
+		"another status":            {"a create", func(r *response) { r.status = 202 }, "the status is not documented for POST /api/v1/syncs"},
+		"a status of others":        {"another path", func(r *response) { r.status = 401 }, "there is no such operation"},
+		"a read of no path":         {"another path", func(r *response) { r.status = 200 }, "there is no such operation"},
+		"another header":            {"a create", header("X-Powered-By", "x"), "the header X-Powered-By is not documented"},
+		"a header of others":        {"a read", header("Location", path+"/"+id), "the header Location is not documented"},
+		"no location":               {"a create", without("Location"), "the header Location is missing"},
+		"an odd location":           {"a create", header("Location", "x"), "the header Location: "},
+		"an odd warning":            {"a create", header("Warning", "x"), "the header Warning: "},
+		"no tag":                    {"what is known", without("Etag"), "the header ETag is missing"},
+		"no time to come back":      {"a refusal", without("Retry-After"), "the header Retry-After is missing"},
+		"a time in words":           {"a refusal", header("Retry-After", "soon"), "the header Retry-After: "},
+		"no time at all":            {"a refusal", header("Retry-After", "0"), "the header Retry-After: "},
+		"a cached answer":           {"another path", header("Cache-Control", "public"), "the header Cache-Control: "},
+		"no methods":                {"another method", without("Allow"), "the header Allow is missing"},
+		"no methods to choose from": {"what is possible", without("Allow"), "the header Allow is missing"},
+		"another media type":        {"a create", header("Content-Type", "text/plain"), `the content type "text/plain" is not documented`},
+		"no media type":             {"a create", without("Content-Type"), `the content type "" is not documented`},
+		"a form of another status":  {"a create", header("Content-Type", "application/vnd.api+json"), `the content type "application/vnd.api+json" is not documented`},
+		"no JSON":                   {"a create", body("{", ""), "the body is not JSON"},
+		"no body":                   {"a create", func(r *response) { r.body = "" }, "the body is not JSON"},
+		"a field too many":          {"a create", body(`"type"`, `"x":1,"type"`), "additional properties 'x' not allowed"},
+		"a field too few":           {"a create", body(`"source_id":1,`, ""), "missing property 'source_id'"},
+		"a number as text":          {"a create", body(`:1,`, `:"1",`), "at '/attributes/source_id': got string, want integer"},
+		"an unknown status":         {"a create", body("pending", "new"), "at '/attributes/status'"},
+		"another kind of UUID":      {"a create", body("-7c51-", "-4c51-"), "at '/id'"},
+		"a day that never was":      {"a create", body("2026-11-23T", "2026-11-31T"), "at '/attributes/created_at'"},
+		"no milliseconds":           {"a create", body(".123Z", "Z"), "at '/attributes/created_at'"},
+		"an unknown code":           {"a refusal", body("store_unavailable", "store_gone"), "at '/errors/0/code'"},
+		"no ID":                     {"another path", body(`,"id":"a"`, ""), "missing property 'id'"},
+		"another error document":    {"another path", func(r *response) { r.body = `{"message":"Not Found"}` }, "additional properties 'message' not allowed"},
+		"a body for HEAD":           {"a read by HEAD", func(r *response) { r.body = sync }, "a body where none is documented"},
+		"a body for DELETE":         {"a delete", func(r *response) { r.body = "{}" }, "a body where none is documented"},
+		"a body for OPTIONS":        {"what is possible", func(r *response) { r.body = "{}" }, "a body where none is documented"},
+		"another document":          {"the document", func(r *response) { r.body = "{}" }, "missing property 'openapi'"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := good()[test.of]
+			test.edit(&r)
+			if said := check(t, r); !strings.Contains(said, test.want) {
+				t.Errorf("got %q, want %q", said, test.want)
+			}
+		})
+	}
+}

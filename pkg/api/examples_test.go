@@ -1,0 +1,337 @@
+package api_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"syncplane/pkg/access"
+	"syncplane/pkg/api"
+	"syncplane/pkg/bearer"
+	"syncplane/pkg/fault"
+	"syncplane/pkg/local"
+	"syncplane/pkg/quota"
+	"syncplane/pkg/syncs"
+)
+
+// The sync of the examples and when it was made and changed.
+const (
+	exampleID = "019ab0c4-7d3b-7c51-9d3e-2f6a1b0c4d5e"
+	onePath   = "/api/v1/syncs/" + exampleID
+)
+
+// stage is a service in the state that an example begins with: one sync, its
+// clock a day later than it was made.
+type stage struct {
+	rig
+	key local.Key
+	now time.Time
+}
+
+func newStage(t *testing.T) *stage {
+	t.Helper()
+	key, err := local.SampleKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &stage{rig: newRig(t), key: key, now: time.Date(2026, time.November, 23, 20, 6, 0, 123e6, time.UTC)}
+	s.Syncs.Now = func() time.Time { return s.now }
+	s.Syncs.NewID = func() (string, error) { return exampleID, nil }
+	return s
+}
+
+// created makes the sync and lets time pass.
+func (s *stage) created(t *testing.T) {
+	t.Helper()
+	if response := s.do(t, request(t, http.MethodPost, "/api/v1/syncs", goodBody)); response.StatusCode != http.StatusOK {
+		t.Fatalf("the sync is not made: %s", read(t, response))
+	}
+	s.now = time.Date(2026, time.November, 24, 8, 30, 0, 0, time.UTC)
+}
+
+// authenticate has tokens read for what they are, by the claim of a workspace.
+func (s *stage) authenticate(t *testing.T, claim string, source bearer.KeySource) {
+	t.Helper()
+	config := bearer.Config{Issuer: local.Issuer, Audience: local.Audience, WorkspaceClaim: claim}
+	s.Caller = bearer.New(config, source, func() time.Time { return s.now }).Caller
+}
+
+// keys are those that verify the tokens of signed.
+func (s *stage) keys(t *testing.T) bearer.KeySource {
+	t.Helper()
+	set, err := local.KeySet(s.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bearer.Static(set)
+}
+
+// signed gives r a token.
+func (s *stage) signed(t *testing.T, r *http.Request, expires time.Time, scopes ...string) *http.Request {
+	t.Helper()
+	text, err := s.key.Token(local.Claims{Workspace: "acme", Scopes: scopes, Issued: expires.Add(-time.Hour), Expires: expires})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Authorization", "Bearer "+text)
+	return r
+}
+
+func request(t *testing.T, method, target, body string, header ...string) *http.Request {
+	t.Helper()
+	r := httptest.NewRequestWithContext(t.Context(), method, target, strings.NewReader(body))
+	r.Header.Set(api.RequestIDHeader, requestID)
+	r.Header.Set("Authorization", "Bearer acme syncs:read syncs:write")
+	if body != "" {
+		r.Header.Set("Content-Type", "application/json")
+	}
+	for pair := range slices.Chunk(header, 2) {
+		r.Header.Set(pair[0], pair[1])
+	}
+	return r
+}
+
+// broken is a store that fails when it writes.
+type broken struct {
+	syncs.Store
+	err error
+}
+
+func (b broken) Create(context.Context, syncs.Sync) error  { return b.err }
+func (b broken) Replace(context.Context, syncs.Sync) error { return b.err }
+func (b broken) CreateOnce(context.Context, syncs.Sync, syncs.Once) (syncs.Sync, error) {
+	return syncs.Sync{}, b.err
+}
+
+// spent is a store of buckets, all of them empty.
+type spent struct{}
+
+func (spent) Take(_ context.Context, _ string, p quota.Policy, now time.Time) (time.Time, bool, error) {
+	return now.Add(p.Window), false, nil
+}
+
+// TestExamplesAreAnswers holds that the service answers exactly what the
+// document shows, to the byte and with a status that the example stands for,
+// and that it accepts the requests that the document shows.
+func TestExamplesAreAnswers(t *testing.T) {
+	t.Parallel()
+	jsonAPI := []string{"Accept", "application/vnd.api+json"}
+	create := func(t *testing.T, header ...string) *http.Request {
+		return request(t, http.MethodPost, "/api/v1/syncs", exampleOf(t, "/api/v1/syncs", "post"), header...)
+	}
+	changes := map[string]func(t *testing.T, header ...string) *http.Request{}
+	for _, method := range []string{"patch", "put"} {
+		changes[method] = func(t *testing.T, header ...string) *http.Request {
+			return request(t, strings.ToUpper(method), onePath, exampleOf(t, "/api/v1/syncs/{id}", method), header...)
+		}
+	}
+	pause := func(t *testing.T, header ...string) *http.Request {
+		return request(t, http.MethodPatch, onePath+"/enable", exampleOf(t, "/api/v1/syncs/{id}/enable", "patch"), header...)
+	}
+	// after has a sync made before it asks.
+	after := func(ask func(t *testing.T, header ...string) *http.Request, header ...string) func(t *testing.T, s *stage) *http.Request {
+		return func(t *testing.T, s *stage) *http.Request {
+			s.created(t)
+			return ask(t, header...)
+		}
+	}
+	get := func(target string) func(t *testing.T, header ...string) *http.Request {
+		return func(t *testing.T, header ...string) *http.Request {
+			return request(t, http.MethodGet, target, "", header...)
+		}
+	}
+	// over has a store fail as the engine on DynamoDB does, in its words.
+	over := func(kind fault.Kind, example string) func(t *testing.T, s *stage) *http.Request {
+		return func(t *testing.T, s *stage) *http.Request {
+			var shown struct {
+				Errors []struct {
+					Code   string `json:"code"`
+					Detail string `json:"detail"`
+				} `json:"errors"`
+			}
+			if err := json.Unmarshal(document(t).Components.Examples[example].Value, &shown); err != nil {
+				t.Fatal(err)
+			}
+			said := shown.Errors[0]
+			if !slices.Contains(literals(t, "../dynamo/store.go"), said.Detail) {
+				t.Errorf("the engine on DynamoDB never says %q", said.Detail)
+			}
+			s.Syncs.Store = broken{s.store, &fault.Error{Kind: kind, Code: said.Code, Message: said.Detail}}
+			return create(t, "Idempotency-Key", "a")
+		}
+	}
+
+	type ask = func(t *testing.T, s *stage) *http.Request
+	want := map[string][]ask{
+		"Sync":                {func(t *testing.T, _ *stage) *http.Request { return create(t) }, after(get(onePath))},
+		"SyncDocument":        {func(t *testing.T, _ *stage) *http.Request { return create(t, jsonAPI...) }, after(get(onePath), jsonAPI...)},
+		"SyncList":            {after(get("/api/v1/syncs"))},
+		"SyncListDocument":    {after(get("/api/v1/syncs"), jsonAPI...)},
+		"ChangedSync":         {after(changes["patch"]), after(changes["put"])},
+		"ChangedSyncDocument": {after(changes["patch"], jsonAPI...), after(changes["put"], jsonAPI...)},
+		"PausedSync":          {after(pause)},
+		"PausedSyncDocument":  {after(pause, jsonAPI...)},
+
+		"DuplicateMember": {func(t *testing.T, _ *stage) *http.Request {
+			return request(t, http.MethodPost, "/api/v1/syncs", `{"sync":{"source_id":1,"source_id":2}}`)
+		}},
+		"UnknownParameter": {after(get("/api/v1/syncs?page%5Blength%5D=20"))},
+		"TokenMissing": {func(t *testing.T, s *stage) *http.Request {
+			s.authenticate(t, local.WorkspaceClaim, s.keys(t))
+			r := create(t)
+			r.Header.Del("Authorization")
+			return r
+		}},
+		"TokenExpired": {func(t *testing.T, s *stage) *http.Request {
+			s.authenticate(t, local.WorkspaceClaim, s.keys(t))
+			return s.signed(t, create(t), s.now.Add(-time.Hour), string(access.WriteSyncs))
+		}},
+		"ScopeMissing": {func(t *testing.T, s *stage) *http.Request {
+			s.authenticate(t, local.WorkspaceClaim, s.keys(t))
+			return s.signed(t, create(t), s.now.Add(time.Minute), string(access.ReadSyncs))
+		}},
+		"WorkspaceMissing": {func(t *testing.T, s *stage) *http.Request {
+			s.authenticate(t, "another_claim", s.keys(t))
+			return s.signed(t, create(t), s.now.Add(time.Minute), string(access.WriteSyncs))
+		}},
+		"IssuerUnavailable": {func(t *testing.T, s *stage) *http.Request {
+			s.authenticate(t, local.WorkspaceClaim, func(context.Context) ([]byte, error) { return nil, errors.New("no route to host") })
+			return s.signed(t, create(t), s.now.Add(time.Minute), string(access.WriteSyncs))
+		}},
+		"NotFound": {
+			func(t *testing.T, _ *stage) *http.Request { return get(onePath)(t) },
+			func(t *testing.T, _ *stage) *http.Request { return changes["patch"](t, jsonAPI...) },
+		},
+		"MethodNotAllowed": {func(t *testing.T, _ *stage) *http.Request { return request(t, http.MethodPut, "/api/v1/syncs", "{}") }},
+		"NotAcceptable":    {after(get(onePath), "Accept", "text/html")},
+		"KeyInUse":         {over(fault.Conflict, "KeyInUse")},
+		"Overtaken": {func(t *testing.T, s *stage) *http.Request {
+			s.created(t)
+			s.Syncs.Store = broken{s.store, syncs.ErrOvertaken()}
+			return changes["patch"](t)
+		}},
+		"VersionMismatch": {func(t *testing.T, s *stage) *http.Request {
+			s.created(t)
+			s.do(t, pause(t))
+			return changes["patch"](t, "If-Match", `"1"`)
+		}},
+		"BodyTooLarge": {func(t *testing.T, _ *stage) *http.Request {
+			return request(t, http.MethodPost, "/api/v1/syncs", strings.Repeat(" ", 256<<10+1))
+		}},
+		"UnsupportedMediaType": {func(t *testing.T, _ *stage) *http.Request { return create(t, "Content-Type", "text/plain") }},
+		"InvalidFields": {func(t *testing.T, _ *stage) *http.Request {
+			body := strings.NewReplacer(`"automated"`, `"hourly"`, "0 6 * * 1-5", "*/90 * * * *").Replace(goodBody)
+			return request(t, http.MethodPost, "/api/v1/syncs", body)
+		}},
+		"KeyReused": {func(t *testing.T, s *stage) *http.Request {
+			s.do(t, create(t, "Idempotency-Key", "a"))
+			return request(t, http.MethodPost, "/api/v1/syncs", strings.Replace(goodBody, "contacts", "companies", 1), "Idempotency-Key", "a")
+		}},
+		"RateLimited": {func(t *testing.T, s *stage) *http.Request {
+			s.CreateLimit = &quota.Limit{Policy: quota.Policy{Quota: 100, Window: time.Minute}, Store: spent{}, Now: s.Now}
+			return create(t)
+		}},
+		"Internal": {func(t *testing.T, s *stage) *http.Request {
+			s.Syncs.Store = broken{s.store, errors.New("an index out of range")}
+			return create(t)
+		}},
+		"StoreUnavailable": {over(fault.Unavailable, "StoreUnavailable")},
+	}
+
+	shown, statuses := document(t).Components.Examples, statusesOf(t)
+	if diff := cmp.Diff(slices.Sorted(maps.Keys(shown)), slices.Sorted(maps.Keys(want))); diff != "" {
+		t.Errorf("the document (-) and this test (+) know different examples: %s", diff)
+	}
+	for name, asks := range want {
+		for i, ask := range asks {
+			t.Run(name+"/"+strconv.Itoa(i), func(t *testing.T) {
+				t.Parallel()
+				s := newStage(t)
+				response := s.do(t, ask(t, s))
+				var compact bytes.Buffer
+				if err := json.Compact(&compact, shown[name].Value); err != nil {
+					t.Fatal(err)
+				}
+				if diff := cmp.Diff(compact.String(), read(t, response)); diff != "" {
+					t.Errorf("the document shows (-), the service answers (+): %s", diff)
+				}
+				media, _, _ := strings.Cut(response.Header.Get("Content-Type"), ";")
+				if got := strconv.Itoa(response.StatusCode) + " " + media; !slices.Contains(statuses[name], got) {
+					t.Errorf("got %s, shown for %v", got, statuses[name])
+				}
+			})
+		}
+	}
+}
+
+// exampleOf is the body that the document shows for an operation.
+func exampleOf(t *testing.T, path, method string) string {
+	t.Helper()
+	var operation struct {
+		RequestBody struct {
+			Content map[string]struct {
+				Example json.RawMessage `json:"example"`
+			} `json:"content"`
+		} `json:"requestBody"` //nolint:tagliatelle // a name of the document
+	}
+	if err := json.Unmarshal(document(t).Paths[path][method], &operation); err != nil {
+		t.Fatal(err)
+	}
+	return string(operation.RequestBody.Content["application/json"].Example)
+}
+
+// statusesOf is what each example is shown for: statuses, each with a media
+// type.
+func statusesOf(t *testing.T) map[string][]string {
+	t.Helper()
+	statuses := map[string][]string{}
+	walk(parsed(t), "", func(_ string, n map[string]any) {
+		responses, _ := n["responses"].(map[string]any)
+		for status, response := range responses {
+			content, _ := lookup(response, "/content").(map[string]any)
+			for media, shown := range content {
+				named, _ := lookup(shown, "/examples").(map[string]any)
+				for _, example := range named {
+					target, _ := lookup(example, "/$ref").(string)
+					name := target[strings.LastIndexByte(target, '/')+1:]
+					statuses[name] = append(statuses[name], status+" "+media)
+				}
+			}
+		}
+	})
+	return statuses
+}
+
+// literals are the strings in a source file.
+func literals(t *testing.T, path string) []string {
+	t.Helper()
+	file, err := parser.ParseFile(token.NewFileSet(), filepath.FromSlash(path), nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var found []string
+	ast.Inspect(file, func(n ast.Node) bool {
+		if lit, ok := n.(*ast.BasicLit); ok && lit.Kind == token.STRING {
+			if text, err := strconv.Unquote(lit.Value); err == nil {
+				found = append(found, text)
+			}
+		}
+		return true
+	})
+	return found
+}
