@@ -22,10 +22,7 @@ import (
 func TestLifeThroughTheFunction(t *testing.T) {
 	var log bytes.Buffer
 	function := start(t, &log)
-	key, err := local.SampleKey()
-	if err != nil {
-		t.Fatal(err)
-	}
+	key := local.SampleKey()
 	lifetest.Run(t, lifetest.Server{
 		Do: func(r *http.Request) (*http.Response, error) {
 			payload, err := eventOf(r)

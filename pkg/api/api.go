@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"syncplane/pkg/access"
+	"syncplane/pkg/jsonpool"
 	"syncplane/pkg/quota"
 	"syncplane/pkg/syncs"
 )
@@ -50,8 +51,9 @@ type Config struct {
 // API is the HTTP face. It is an http.Handler.
 type API struct {
 	Config
-	routes []route
-	warm   atomic.Bool // a request has been served
+	routes   []route
+	warm     atomic.Bool // a request has been served
+	decoders jsonpool.Pool
 }
 
 // New returns the face of everything that is served.

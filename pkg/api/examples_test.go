@@ -45,10 +45,7 @@ type stage struct {
 
 func newStage(t *testing.T) *stage {
 	t.Helper()
-	key, err := local.SampleKey()
-	if err != nil {
-		t.Fatal(err)
-	}
+	key := local.SampleKey()
 	s := &stage{rig: newRig(t), key: key, now: time.Date(2026, time.November, 23, 20, 6, 0, 123e6, time.UTC)}
 	s.Syncs.Now = func() time.Time { return s.now }
 	s.Syncs.NewID = func() (string, error) { return exampleID, nil }

@@ -13,6 +13,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"syncplane/pkg/fault"
+	"syncplane/pkg/jsonpool"
 	"syncplane/pkg/syncs"
 )
 
@@ -41,10 +42,10 @@ const fieldCount = 11
 // Draft.Validate: a value that no Draft can hold becomes Draft.Mistyped. Only
 // where there is no sync object at all is there nothing to validate: that is a
 // fault.Invalid.
-func readRequest(body []byte) (request, error) {
+func (a *API) readRequest(body []byte) (request, error) {
 	in := request{sent: make([]member, 0, fieldCount)}
 	const want = "an object with the fields of the sync"
-	kind, err := in.read(body, "sync", `{"sync": {…}}`, func(dec *jsontext.Decoder) error {
+	kind, err := a.read(&in, body, "sync", `{"sync": {…}}`, func(dec *jsontext.Decoder) error {
 		return in.readSync(dec, body)
 	})
 	switch {
@@ -59,9 +60,9 @@ func readRequest(body []byte) (request, error) {
 }
 
 // readEnable reads {"enable": true} or false, and no other spelling of it.
-func readEnable(body []byte) (request, error) {
+func (a *API) readEnable(body []byte) (request, error) {
 	var in request
-	kind, err := in.read(body, "enable", `{"enable": true}`, (*jsontext.Decoder).SkipValue)
+	kind, err := a.read(&in, body, "enable", `{"enable": true}`, (*jsontext.Decoder).SkipValue)
 	switch {
 	case err != nil:
 		return in, err
@@ -74,19 +75,21 @@ func readEnable(body []byte) (request, error) {
 	return in, nil
 }
 
-// read reads a body that is one object, and calls value for the member name.
+// read reads into in a body that is one object, and calls value for the member name.
 // It returns the kind of that member's value, KindInvalid if there is none,
 // and a fault.Malformed for what is not one JSON object like example.
-func (in *request) read(body []byte, name, example string, value func(dec *jsontext.Decoder) error) (jsontext.Kind, error) {
+func (a *API) read(in *request, body []byte, name, example string, value func(dec *jsontext.Decoder) error) (jsontext.Kind, error) {
 	found := jsontext.KindInvalid
 	if !utf8.Valid(body) {
 		return found, malformed("invalid_utf8", "the body must be UTF-8 throughout", "")
 	}
-	dec := jsontext.NewDecoder(bytes.NewBuffer(body))
+	lent := a.decoders.Lend(body)
+	defer a.decoders.Return(lent)
+	dec := &lent.Decoder
 	top := dec.PeekKind()
-	err := readObject(dec, func(member string) error {
-		if member != name {
-			in.unknown = append(in.unknown, string(jsontext.Pointer("").AppendToken(member)))
+	err := readObject(dec, func(member []byte) error {
+		if string(member) != name {
+			in.unknown = append(in.unknown, string(jsontext.Pointer("").AppendToken(string(member))))
 			return dec.SkipValue()
 		}
 		found = dec.PeekKind()
@@ -106,8 +109,12 @@ func (in *request) read(body []byte, name, example string, value func(dec *jsont
 
 // readSync reads the object under "sync".
 func (in *request) readSync(dec *jsontext.Decoder, body []byte) error {
-	d := &in.draft
-	return readObject(dec, func(name string) error {
+	return readObject(dec, func(name []byte) error {
+		field := fieldOf(name)
+		if field == "" {
+			in.unknown = append(in.unknown, string(jsontext.Pointer("/sync").AppendToken(string(name))))
+			return dec.SkipValue()
+		}
 		value, err := dec.ReadValue()
 		if err != nil {
 			return err
@@ -116,43 +123,58 @@ func (in *request) readSync(dec *jsontext.Decoder, body []byte) error {
 		// value is taken from the body.
 		end := int(dec.InputOffset())
 		value = body[end-len(value) : end]
-
-		var fits bool
-		switch name {
-		case "source_id":
-			d.SourceID, fits = integer(value)
-		case "destination_id":
-			d.DestinationID, fits = integer(value)
-		case "model_id":
-			d.ModelID, fits = integer(value)
-		case "schedule_type":
-			d.ScheduleType, fits = text(value)
-		case "configuration":
-			if fits = value.Kind() == jsontext.KindBeginObject; fits {
-				d.Configuration = new(string(value))
-			}
-		case "stream_name":
-			d.StreamName, fits = text(value)
-		case "sync_mode":
-			d.SyncMode, fits = text(value)
-		case "sync_interval":
-			d.SyncInterval, fits = integer(value)
-		case "sync_interval_unit":
-			d.SyncIntervalUnit, fits = text(value)
-		case "cron_expression":
-			d.CronExpression, fits = optionalText(value)
-		case "cursor_field":
-			d.CursorField, fits = optionalText(value)
-		default:
-			in.unknown = append(in.unknown, string(jsontext.Pointer("/sync").AppendToken(name)))
-			return nil
+		if !in.take(field, value) {
+			in.draft.Mistyped = append(in.draft.Mistyped, field)
 		}
-		if !fits {
-			d.Mistyped = append(d.Mistyped, name)
-		}
-		in.sent = append(in.sent, member{name, value})
+		in.sent = append(in.sent, member{field, value})
 		return nil
 	})
+}
+
+// fieldOf is the field of a sync that has this name, "" if there is none.
+func fieldOf(name []byte) string {
+	for _, field := range [...]string{
+		"source_id", "destination_id", "model_id", "schedule_type", "configuration", "stream_name",
+		"sync_mode", "sync_interval", "sync_interval_unit", "cron_expression", "cursor_field",
+	} {
+		if string(name) == field {
+			return field
+		}
+	}
+	return ""
+}
+
+// take puts a value into the draft, and reports whether a field of a draft can
+// hold it.
+func (in *request) take(field string, value jsontext.Value) (fits bool) {
+	d := &in.draft
+	switch field {
+	case "source_id":
+		d.SourceID, fits = integer(value)
+	case "destination_id":
+		d.DestinationID, fits = integer(value)
+	case "model_id":
+		d.ModelID, fits = integer(value)
+	case "schedule_type":
+		d.ScheduleType, fits = text(value)
+	case "configuration":
+		if fits = value.Kind() == jsontext.KindBeginObject; fits {
+			d.Configuration = new(string(value))
+		}
+	case "stream_name":
+		d.StreamName, fits = text(value)
+	case "sync_mode":
+		d.SyncMode, fits = text(value)
+	case "sync_interval":
+		d.SyncInterval, fits = integer(value)
+	case "sync_interval_unit":
+		d.SyncIntervalUnit, fits = text(value)
+	case "cron_expression":
+		d.CronExpression, fits = optionalText(value)
+	case "cursor_field":
+		d.CursorField, fits = optionalText(value)
+	}
+	return fits
 }
 
 // explain adds to the fields of a fault.Invalid, where it helps, what the
@@ -188,8 +210,9 @@ func (m member) excerpt() string {
 }
 
 // readObject reads an object and calls member after each name; member must
-// read the value. Anything else than an object it reads and passes over.
-func readObject(dec *jsontext.Decoder, member func(name string) error) error {
+// read the value, and must not keep the name. Anything else than an object it
+// reads and passes over.
+func readObject(dec *jsontext.Decoder, member func(name []byte) error) error {
 	if dec.PeekKind() != jsontext.KindBeginObject {
 		return dec.SkipValue()
 	}
@@ -201,21 +224,12 @@ func readObject(dec *jsontext.Decoder, member func(name string) error) error {
 		if err != nil {
 			return err
 		}
-		if err := member(unquote(quoted)); err != nil {
+		if err := member(jsonpool.Unquote(quoted)); err != nil {
 			return err
 		}
 	}
 	_, err := dec.ReadToken()
 	return err
-}
-
-// unquote is the text of a well-formed JSON string.
-func unquote(quoted jsontext.Value) string {
-	if inner := quoted[1 : len(quoted)-1]; bytes.IndexByte(inner, '\\') < 0 {
-		return string(inner)
-	}
-	text, _ := jsontext.AppendUnquote(nil, quoted)
-	return string(text)
 }
 
 // errTrailing is what readEnd finds where there should be nothing.
@@ -291,7 +305,7 @@ func text(value jsontext.Value) (*string, bool) {
 	if value.Kind() != jsontext.KindString {
 		return nil, false
 	}
-	return new(unquote(value)), true
+	return new(string(jsonpool.Unquote(value))), true
 }
 
 // optionalText is text, but null means "".

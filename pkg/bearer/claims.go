@@ -2,6 +2,8 @@ package bearer
 
 import (
 	"bytes"
+	"errors"
+	"io"
 	"math"
 	"strconv"
 	"strings"
@@ -25,24 +27,37 @@ type claims struct {
 // readClaims reads the payload of a genuine token. ok is false if it is not an
 // object, says something twice, or has a claim of another type than RFC 7519
 // gives it.
-func readClaims(payload []byte, workspaceClaim string) (said claims, ok bool) {
-	dec := jsontext.NewDecoder(bytes.NewBuffer(payload))
+func (v *Verifier) readClaims(payload []byte) (said claims, ok bool) {
+	dec := v.pool.Lend(payload)
+	defer v.pool.Return(dec)
+	ok = readMembers(&dec.Decoder, func(name string, value jsontext.Value) bool {
+		return said.take(name, value, v.config.WorkspaceClaim)
+	})
+	return said, ok
+}
+
+// readMembers reads one object and nothing after it, and gives each member to
+// take, which must not keep the value. It reports whether all of it was well.
+func readMembers(dec *jsontext.Decoder, take func(name string, value jsontext.Value) bool) bool {
 	if token, err := dec.ReadToken(); err != nil || token.Kind() != jsontext.KindBeginObject {
-		return said, false
+		return false
 	}
 	for dec.PeekKind() == jsontext.KindString {
 		token, err := dec.ReadToken()
 		if err != nil {
-			return said, false
+			return false
 		}
 		name := token.String()
 		value, err := dec.ReadValue()
-		if err != nil || !said.take(name, value, workspaceClaim) {
-			return said, false
+		if err != nil || !take(name, value) {
+			return false
 		}
 	}
+	if _, err := dec.ReadToken(); err != nil {
+		return false
+	}
 	_, err := dec.ReadToken()
-	return said, err == nil
+	return errors.Is(err, io.EOF)
 }
 
 // take takes one claim over, and reports whether it is of its type.

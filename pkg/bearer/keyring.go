@@ -4,14 +4,8 @@ import (
 	"context"
 	"crypto/ecdsa"
 	"crypto/ed25519"
-	"crypto/elliptic"
 	"crypto/rsa"
-	"encoding/json"
-	"errors"
-	"fmt"
 	"time"
-
-	"github.com/go-jose/go-jose/v4"
 
 	"syncplane/pkg/fault"
 )
@@ -23,7 +17,6 @@ const (
 	refetchAfter = time.Minute     // an unknown key ID makes us look again, this often at most
 	retryAfter   = time.Second     // without any key we try again, this often at most
 	comeBack     = 5 * time.Second // what a client is told
-	minRSA       = 2048            // bits; RFC 7518, section 3.3
 )
 
 // key is a public key that can verify tokens.
@@ -140,44 +133,6 @@ func (r *keyring) fetch(ctx context.Context) {
 	r.failure = err
 }
 
-// parseKeys reads a key set. Keys that we have no use for are passed over, as
-// RFC 7517, section 5, has it; a set without any other is an error.
-func parseKeys(text []byte) ([]key, error) {
-	var set struct {
-		Keys []json.RawMessage `json:"keys"`
-	}
-	if err := json.Unmarshal(text, &set); err != nil {
-		return nil, fmt.Errorf("read the issuer's key set: %w", err)
-	}
-	var keys []key
-	for _, raw := range set.Keys {
-		var k jose.JSONWebKey
-		if k.UnmarshalJSON(raw) != nil || k.Use != "" && k.Use != "sig" {
-			continue
-		}
-		public := k.Public()
-		if usable(public.Key) {
-			keys = append(keys, key{k.KeyID, k.Algorithm, public.Key})
-		}
-	}
-	if len(keys) == 0 {
-		return nil, errors.New("the issuer's key set has no key that can verify a token")
-	}
-	return keys, nil
-}
-
-func usable(public any) bool {
-	switch k := public.(type) {
-	case *rsa.PublicKey:
-		return k.N.BitLen() >= minRSA
-	case *ecdsa.PublicKey:
-		return k.Curve == elliptic.P256()
-	case ed25519.PublicKey:
-		return true
-	}
-	return false
-}
-
 // fits reports whether k may verify a token of this algorithm.
 func (k key) fits(algorithm string) bool {
 	if k.algorithm != "" && k.algorithm != algorithm {
@@ -185,11 +140,11 @@ func (k key) fits(algorithm string) bool {
 	}
 	switch k.public.(type) {
 	case *rsa.PublicKey:
-		return algorithm == string(jose.RS256) || algorithm == string(jose.PS256)
+		return algorithm == "RS256" || algorithm == "PS256"
 	case *ecdsa.PublicKey:
-		return algorithm == string(jose.ES256)
+		return algorithm == "ES256"
 	case ed25519.PublicKey:
-		return algorithm == string(jose.EdDSA)
+		return algorithm == "EdDSA"
 	}
 	return false
 }

@@ -6,7 +6,6 @@ package gateway
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"net/http"
@@ -16,6 +15,8 @@ import (
 
 	"github.com/aws/aws-lambda-go/events"
 	"github.com/awslabs/aws-lambda-go-api-proxy/httpadapter"
+
+	"syncplane/pkg/jsonpool"
 )
 
 // margin is how long before the function's own timeout a request gives up, so
@@ -39,11 +40,12 @@ type Config struct {
 type Handler struct {
 	Config
 	adapter *httpadapter.HandlerAdapterV2
+	pool    *jsonpool.Pool
 }
 
 // New returns a Handler.
 func New(config Config) *Handler {
-	h := &Handler{Config: config}
+	h := &Handler{Config: config, pool: newPool()}
 	h.adapter = httpadapter.NewV2(http.HandlerFunc(h.serve))
 	return h
 }
@@ -58,12 +60,12 @@ func (h *Handler) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-margin))
 		defer cancel()
 	}
-	in := read(ctx, payload)
+	in := h.read(ctx, payload)
 	response, err := h.adapter.ProxyWithContext(context.WithValue(ctx, requestKey{}, in), in.event)
 	if err != nil {
 		response = h.answerWithout(ctx, in, fmt.Errorf("adapt an event: %w", err))
 	}
-	return json.Marshal(response)
+	return encode(response), nil
 }
 
 // serve is the handler that the adapter calls. It puts on the request what the

@@ -1,11 +1,8 @@
 package gateway
 
 import (
-	"bytes"
 	"context"
 	"encoding/base64"
-	"encoding/json"
-	"errors"
 	"net/http"
 	"net/url"
 	"strings"
@@ -13,7 +10,6 @@ import (
 
 	"github.com/aws/aws-lambda-go/events"
 	"github.com/aws/aws-lambda-go/lambdacontext"
-	"github.com/go-json-experiment/json/jsontext"
 
 	"syncplane/pkg/fault"
 )
@@ -21,66 +17,6 @@ import (
 // maxRequestID is the longest ID taken over from an event, in bytes. The
 // gateway's have 16.
 const maxRequestID = 128
-
-// event is what we read of an API Gateway event, which says much more.
-type event struct {
-	RouteKey              string            `json:"routeKey"`
-	RawPath               string            `json:"rawPath"`
-	RawQueryString        string            `json:"rawQueryString"`
-	QueryStringParameters map[string]string `json:"queryStringParameters"`
-	Cookies               []string          `json:"cookies"`
-	Headers               headers           `json:"headers"`
-	Body                  string            `json:"body"`
-	IsBase64Encoded       bool              `json:"isBase64Encoded"`
-	RequestContext        struct {
-		DomainName string `json:"domainName"`
-		RequestID  string `json:"requestId"`
-		Stage      string `json:"stage"`
-		HTTP       struct {
-			Method   string `json:"method"`
-			Path     string `json:"path"`
-			SourceIP string `json:"sourceIp"`
-		} `json:"http"`
-	} `json:"requestContext"`
-}
-
-// headers are an event's, each one value, commas and all, as the gateway sends
-// it. Names that differ in case alone are joined in the event's order.
-type headers http.Header
-
-// UnmarshalJSON reads an object of strings.
-func (h *headers) UnmarshalJSON(text []byte) error {
-	dec := jsontext.NewDecoder(bytes.NewBuffer(text), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
-	if start, err := dec.ReadToken(); err != nil || start.Kind() == jsontext.KindNull {
-		return err
-	} else if start.Kind() != jsontext.KindBeginObject {
-		return errors.New("headers must be an object")
-	}
-	const usual = 24 // headers of a request; one allocation holds all their values
-	*h = make(headers, usual)
-	values := make([]string, 0, usual)
-	for dec.PeekKind() == jsontext.KindString {
-		token, err := dec.ReadToken()
-		if err != nil {
-			return err
-		}
-		name := http.CanonicalHeaderKey(token.String())
-		if token, err = dec.ReadToken(); err != nil {
-			return err
-		}
-		if token.Kind() != jsontext.KindString {
-			return errors.New("a header must be a string")
-		}
-		if before, ok := (*h)[name]; ok {
-			before[0] += ", " + token.String()
-			continue
-		}
-		values = append(values, token.String())
-		(*h)[name] = values[len(values)-1:][:1:1]
-	}
-	_, err := dec.ReadToken()
-	return err
-}
 
 // request is an event, read. The event in it is one that the adapter cannot
 // stumble over; what the adapter would spoil stands beside it.
@@ -95,13 +31,12 @@ type request struct {
 
 // read reads an event. Where it is no request the result answers GET / with
 // err.
-func read(ctx context.Context, payload []byte) request {
-	var event event
-	parsed := json.Unmarshal(payload, &event)
+func (h *Handler) read(ctx context.Context, payload []byte) request {
+	event, parsed := readEvent(h.pool, payload)
 	in := request{
 		url:    &url.URL{Path: "/"},
 		header: headerOf(event),
-		host:   event.RequestContext.DomainName,
+		host:   event.domainName,
 		id:     requestID(ctx, event),
 	}
 	in.event.RawPath = "/"
@@ -112,7 +47,7 @@ func read(ctx context.Context, payload []byte) request {
 	}
 
 	const want = "this must be the event of an API Gateway HTTP API (payload format 2.0)"
-	method := strings.ToUpper(event.RequestContext.HTTP.Method)
+	method := strings.ToUpper(event.method)
 	switch {
 	case !utf8.Valid(payload):
 		return refuse("invalid_utf8", "the request must be UTF-8 throughout")
@@ -129,8 +64,8 @@ func read(ctx context.Context, payload []byte) request {
 	if err != nil {
 		return refuse("bad_path", "the path and the query must be percent-encoded as RFC 3986 says")
 	}
-	body := event.Body
-	if event.IsBase64Encoded {
+	body := event.body
+	if event.isBase64Encoded {
 		decoded, err := base64.StdEncoding.DecodeString(body)
 		if err != nil {
 			return refuse("bad_base64", "the body is marked as base64 and must be base64")
@@ -143,7 +78,7 @@ func read(ctx context.Context, payload []byte) request {
 	in.event.RawQueryString = query
 	in.event.Body = body
 	in.event.RequestContext.HTTP.Method = method
-	in.event.RequestContext.HTTP.SourceIP = event.RequestContext.HTTP.SourceIP
+	in.event.RequestContext.HTTP.SourceIP = event.sourceIP
 	in.event.RequestContext.DomainName = placeholder
 	return in
 }
@@ -156,13 +91,13 @@ const placeholder = "gateway"
 // $default puts in front of it, except under a custom domain. The route tells
 // the two apart.
 func pathOf(event event) string {
-	path := event.RawPath
+	path := event.rawPath
 	if path == "" {
-		path = event.RequestContext.HTTP.Path
+		path = event.path
 	}
-	stage := event.RequestContext.Stage
+	stage := event.stage
 	rest, staged := strings.CutPrefix(path, "/"+stage)
-	_, route, routed := strings.Cut(event.RouteKey, " ")
+	_, route, routed := strings.Cut(event.routeKey, " ")
 	switch {
 	case stage == "" || stage == "$default" || !staged:
 	case rest != "" && rest[0] != '/': // another word that begins alike
@@ -179,11 +114,11 @@ func pathOf(event event) string {
 }
 
 func queryOf(event event) string {
-	if event.RawQueryString != "" {
-		return strings.ReplaceAll(event.RawQueryString, "#", "%23")
+	if event.rawQueryString != "" {
+		return strings.ReplaceAll(event.rawQueryString, "#", "%23")
 	}
 	values := url.Values{}
-	for name, value := range event.QueryStringParameters {
+	for name, value := range event.queryStringParameters {
 		values.Set(name, value)
 	}
 	return values.Encode()
@@ -191,12 +126,12 @@ func queryOf(event event) string {
 
 // headerOf is the header of the request, the cookies in it.
 func headerOf(event event) http.Header {
-	header := http.Header(event.Headers)
+	header := event.headers
 	if header == nil {
 		header = http.Header{}
 	}
-	if len(event.Cookies) > 0 {
-		header.Set("Cookie", strings.Join(event.Cookies, "; "))
+	if len(event.cookies) > 0 {
+		header.Set("Cookie", strings.Join(event.cookies, "; "))
 	}
 	return header
 }
@@ -204,7 +139,7 @@ func headerOf(event event) http.Header {
 // requestID is the gateway's ID of the request, or Lambda's where the event
 // has none that fits in a header.
 func requestID(ctx context.Context, event event) string {
-	id := event.RequestContext.RequestID
+	id := event.requestID
 	invisible := func(c rune) bool { return c <= ' ' || c > '~' }
 	if id != "" && len(id) <= maxRequestID && !strings.ContainsFunc(id, invisible) {
 		return id

@@ -4,11 +4,11 @@
 package local
 
 import (
-	"crypto"
 	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
@@ -19,8 +19,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/go-jose/go-jose/v4"
-	"github.com/go-jose/go-jose/v4/jwt"
+	"github.com/golang-jwt/jwt/v5"
 )
 
 // What local tokens say of themselves.
@@ -33,7 +32,17 @@ const (
 // Key signs tokens for the local server.
 type Key struct {
 	private ed25519.PrivateKey
-	public  jose.JSONWebKey
+	public  publicKey
+}
+
+// publicKey is the public half as a JSON Web Key (RFC 8037, section 2).
+type publicKey struct {
+	KeyType   string `json:"kty"`
+	ID        string `json:"kid"`
+	Use       string `json:"use"`
+	Algorithm string `json:"alg"`
+	Curve     string `json:"crv"`
+	X         string `json:"x"`
 }
 
 // keyFile is the signing key in the data directory, PKCS #8 in PEM.
@@ -71,7 +80,7 @@ func readKey(path string) (Key, error) {
 	if err != nil || !ok {
 		return Key{}, unusable
 	}
-	return newKey(private)
+	return newKey(private), nil
 }
 
 // writeNewKey makes a key file. Where two processes do it at once, the file of
@@ -102,24 +111,24 @@ func writeNewKey(path string) error {
 
 // SampleKey signs the tokens in events/. Anybody can make it from this line,
 // so it proves nothing: only env.local.json and `syncplane invoke` accept it.
-func SampleKey() (Key, error) {
+func SampleKey() Key {
 	seed := sha256.Sum256([]byte("syncplane: the key of the sample events, worthless on purpose"))
 	return newKey(ed25519.NewKeyFromSeed(seed[:]))
 }
 
-func newKey(private ed25519.PrivateKey) (Key, error) {
-	public := jose.JSONWebKey{Key: private.Public(), Algorithm: string(jose.EdDSA), Use: "sig"}
-	thumbprint, err := public.Thumbprint(crypto.SHA256)
-	if err != nil {
-		return Key{}, fmt.Errorf("name the signing key: %w", err)
-	}
-	public.KeyID = fmt.Sprintf("%x", thumbprint[:8])
-	return Key{private: private, public: public}, nil
+func newKey(private ed25519.PrivateKey) Key {
+	x := base64.RawURLEncoding.EncodeToString(private[ed25519.PrivateKeySize-ed25519.PublicKeySize:])
+	thumbprint := sha256.Sum256([]byte(`{"crv":"Ed25519","kty":"OKP","x":"` + x + `"}`)) // RFC 7638
+	return Key{private: private, public: publicKey{
+		KeyType: "OKP", ID: fmt.Sprintf("%x", thumbprint[:8]), Use: "sig", Algorithm: "EdDSA", Curve: "Ed25519", X: x,
+	}}
 }
 
 // KeySet is the JSON Web Key Set with the public halves of keys.
 func KeySet(keys ...Key) ([]byte, error) {
-	var set jose.JSONWebKeySet
+	var set struct {
+		Keys []publicKey `json:"keys"`
+	}
 	for _, k := range keys {
 		set.Keys = append(set.Keys, k.public)
 	}
@@ -140,14 +149,7 @@ type Claims struct {
 
 // Token signs a token.
 func (k Key) Token(c Claims) (string, error) {
-	signer, err := jose.NewSigner(
-		jose.SigningKey{Algorithm: jose.EdDSA, Key: k.private},
-		(&jose.SignerOptions{}).WithType("at+jwt").WithHeader("kid", k.public.KeyID),
-	)
-	if err != nil {
-		return "", fmt.Errorf("sign a token: %w", err)
-	}
-	return jwt.Signed(signer).Claims(map[string]any{
+	token := jwt.NewWithClaims(jwt.SigningMethodEdDSA, jwt.MapClaims{
 		"iss":          Issuer,
 		"aud":          Audience,
 		"sub":          "developer",
@@ -155,5 +157,12 @@ func (k Key) Token(c Claims) (string, error) {
 		"scope":        strings.Join(c.Scopes, " "),
 		"iat":          c.Issued.Unix(),
 		"exp":          c.Expires.Unix(),
-	}).Serialize()
+	})
+	token.Header["typ"] = "at+jwt"
+	token.Header["kid"] = k.public.ID
+	text, err := token.SignedString(k.private)
+	if err != nil {
+		return "", fmt.Errorf("sign a token: %w", err)
+	}
+	return text, nil
 }
