@@ -6,7 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -258,15 +262,59 @@ func TestUnreachable(t *testing.T) {
 	}
 }
 
+// TestWarm holds that the first call finds the connection open.
 func TestWarm(t *testing.T) {
 	t.Parallel()
 	c := config(t)
-	if err := open(t, c).Warm(t.Context()); err != nil {
+	open(t, c)
+	behind, err := url.Parse(c.DynamoDBEndpoint)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var opened atomic.Int32
+	front := httptest.NewUnstartedServer(httputil.NewSingleHostReverseProxy(behind))
+	front.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			opened.Add(1)
+		}
+	}
+	front.Start()
+	t.Cleanup(front.Close)
+	c.DynamoDBEndpoint = front.URL
+	store := boot.DynamoDB(c)
+	if err := store.Warm(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := opened.Load(); got != 1 {
+		t.Errorf("%d connections are open, want 1", got)
+	}
+	if err := store.Create(t.Context(), storetest.Good(t)); err != nil {
 		t.Error(err)
 	}
-	c.TableName = "none"
-	if err := boot.DynamoDB(c).Warm(t.Context()); err == nil {
-		t.Error("a table that is not there was warmed")
+	if got := opened.Load(); got != 1 {
+		t.Errorf("the first call opened a connection: there are %d", got)
+	}
+}
+
+// asked is an HTTP client that notes what it is asked for.
+type asked struct{ urls []string }
+
+func (a *asked) Do(r *http.Request) (*http.Response, error) {
+	a.urls = append(a.urls, r.Method+" "+r.URL.String())
+	return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(strings.NewReader("healthy"))}, nil
+}
+
+// TestWarmInTheCloud holds that what is warmed is the region's endpoint, which
+// the SDK calls as well.
+func TestWarmInTheCloud(t *testing.T) {
+	t.Parallel()
+	client := &asked{}
+	store := &dynamo.Store{Client: dynamodb.New(dynamodb.Options{Region: "eu-west-1", HTTPClient: client}), Table: "syncs"}
+	if err := store.Warm(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if diff := cmp.Diff([]string{"GET https://dynamodb.eu-west-1.amazonaws.com"}, client.urls); diff != "" {
+		t.Error(diff)
 	}
 }
 
