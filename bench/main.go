@@ -37,9 +37,10 @@ import (
 
 // How much is measured.
 const (
-	coldStarts = 15   // of each candidate
-	warmCalls  = 2000 // of each candidate
-	warmBlock  = 100  // calls to one before it is another's turn
+	coldStarts = 45  // of each candidate
+	warmBlocks = 105 // of each candidate, by turns
+	warmBlock  = 40  // calls in each
+	unmeasured = 5   // blocks at first, until all is warm
 )
 
 const createBody = `{"sync":{"source_id":1,"destination_id":2,"model_id":3,"schedule_type":"automated","configuration":{"mapping":[{"from":"email","to":"Email__c"}]},` +
@@ -103,7 +104,8 @@ func run(ctx context.Context) error {
 
 	for round := range coldStarts {
 		fmt.Fprintf(os.Stderr, "cold start %d of %d\n", round+1, coldStarts)
-		for _, c := range candidates {
+		for i := range candidates {
+			c := candidates[(i+round)%len(candidates)] // so that each comes after each other
 			f, err := start(ctx, c, env)
 			if err != nil {
 				return err
@@ -125,14 +127,18 @@ func run(ctx context.Context) error {
 			return err
 		}
 	}
-	for done := -warmBlock; done < warmCalls; done += warmBlock { // the first block is not counted
-		fmt.Fprintf(os.Stderr, "warm %d of %d\n", max(0, done), warmCalls)
-		for i, c := range candidates {
+	for block := range warmBlocks {
+		if block%unmeasured == 0 {
+			fmt.Fprintf(os.Stderr, "warm %d of %d\n", block*warmBlock, warmBlocks*warmBlock)
+		}
+		for turn := range candidates {
+			i := (turn + block) % len(candidates)
+			c := candidates[i]
 			for range warmBlock {
 				if _, err := call(functions[i], "POST", "/api/v1/syncs", createBody); err != nil {
 					return fmt.Errorf("%s: %w", c.name, err)
 				}
-				if done >= 0 {
+				if block >= unmeasured {
 					c.warm = append(c.warm, functions[i].Duration())
 				}
 			}

@@ -461,6 +461,47 @@ func TestKeysComeAndGo(t *testing.T) {
 	step(0, first, fault.Unauthenticated, 7) // taken back
 }
 
+// TestTokensThatWereSeen holds that a token which was genuine is not believed
+// for longer than it would be without a memory of it.
+func TestTokensThatWereSeen(t *testing.T) {
+	t.Parallel()
+	s := newSigner(t, "k", jose.EdDSA)
+	o := newOrigin(t, keySet(t, s.public()))
+	now := start
+	v := bearer.New(config(), bearer.URL(o.URL), func() time.Time { return now })
+	use := func(header string) error {
+		_, err := v.Caller(t.Context(), header)
+		return err
+	}
+	short, long := good(), good()
+	short["exp"], long["exp"] = start.Add(time.Minute).Unix(), start.AddDate(0, 0, 1).Unix()
+	brief, lasting := s.sign(t, short), s.sign(t, long)
+	for range 2 {
+		if err := errors.Join(use(brief), use(lasting)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	parts := strings.Split(lasting, ".")
+	forged := parts[0] + "." + parts[1] + "." + base64.RawURLEncoding.EncodeToString(make([]byte, ed25519.SignatureSize))
+	wantFault(t, use(forged), fault.Unauthenticated, "invalid_token", "signature")
+	now = now.Add(time.Minute)
+	wantFault(t, use(brief), fault.Unauthenticated, "invalid_token", "expired")
+	// More than are remembered.
+	for i := range 1100 {
+		short["jti"], short["exp"] = i, start.Add(time.Hour).Unix()
+		if err := use(s.sign(t, short)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := use(lasting); err != nil {
+		t.Error(err)
+	}
+	// The issuer puts another key in the place of the first.
+	o.set(200, keySet(t, newSigner(t, "k", jose.EdDSA).public()))
+	now = now.Add(time.Hour)
+	wantFault(t, use(lasting), fault.Unauthenticated, "invalid_token", "signature")
+}
+
 func TestIssuerThatDoesNotAnswer(t *testing.T) {
 	t.Parallel()
 	s := newSigner(t, "k", jose.ES256)

@@ -63,12 +63,12 @@ func (r *keyring) lock(ctx context.Context) error {
 
 func (r *keyring) unlock() { <-r.turn }
 
-// find returns the keys that may have signed a token. Where there is none it
-// looks again, and where it cannot look it says so: a key that we cannot see is
-// no proof against a token.
-func (r *keyring) find(ctx context.Context, id, algorithm string) ([]key, error) {
+// find returns the keys that may have signed a token, and when they came. Where
+// there is none it looks again, and where it cannot look it says so: a key that
+// we cannot see is no proof against a token.
+func (r *keyring) find(ctx context.Context, id, algorithm string) ([]key, time.Time, error) {
 	if err := r.lock(ctx); err != nil {
-		return nil, err
+		return nil, time.Time{}, err
 	}
 	defer r.unlock()
 	now := r.now()
@@ -85,7 +85,7 @@ func (r *keyring) find(ctx context.Context, id, algorithm string) ([]key, error)
 		candidates = nil
 	}
 	if len(candidates) == 0 && r.failure != nil {
-		return nil, unavailable(r.failure)
+		return nil, time.Time{}, unavailable(r.failure)
 	}
 	var fitting []key
 	for _, k := range candidates {
@@ -94,9 +94,9 @@ func (r *keyring) find(ctx context.Context, id, algorithm string) ([]key, error)
 		}
 	}
 	if len(fitting) == 0 {
-		return nil, invalid("the token's signing key is not one of its issuer's")
+		return nil, time.Time{}, invalid("the token's signing key is not one of its issuer's")
 	}
-	return fitting, nil
+	return fitting, r.fetched, nil
 }
 
 // candidates are the keys of an ID. A token may leave the ID out where the
