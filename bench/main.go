@@ -252,7 +252,7 @@ func buildNode(ctx context.Context, dir string) (*candidate, error) {
 	if err := os.CopyFS(filepath.Join(dir, "node"), os.DirFS("bench/node")); err != nil {
 		return nil, err
 	}
-	for _, name := range []string{"package.json", "package-lock.json", ".npmrc", "handler.mjs", "runtime.mjs"} {
+	for _, name := range []string{"package.json", "package-lock.json", ".npmrc", "handler.ts", "runtime.mjs"} {
 		text, err := os.ReadFile(filepath.Join("bench/node", name))
 		if err != nil {
 			return nil, err

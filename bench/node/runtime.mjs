@@ -1,7 +1,7 @@
 // The Lambda Runtime API's loop, and nothing else: less than the managed
 // runtime does, so it flatters the handler if anything.
 import http from 'node:http';
-import { handler } from './handler.mjs';
+import { handler } from './handler.ts';
 
 const [host, port] = process.env.AWS_LAMBDA_RUNTIME_API.split(':');
 const agent = new http.Agent({ keepAlive: true });

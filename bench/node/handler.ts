@@ -5,7 +5,7 @@ import { Logger } from '@aws-lambda-powertools/logger';
 import { Metrics, MetricUnit } from '@aws-lambda-powertools/metrics';
 import { ConditionalCheckFailedException, DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { DynamoDBDocumentClient, PutCommand } from '@aws-sdk/lib-dynamodb';
-import { createRemoteJWKSet, jwtVerify } from 'jose';
+import { createRemoteJWKSet, jwtVerify, type JWTPayload } from 'jose';
 import { z } from 'zod';
 
 const logger = new Logger({ serviceName: 'syncs' });
@@ -14,7 +14,7 @@ const client = DynamoDBDocumentClient.from(
   new DynamoDBClient({ endpoint: process.env.DYNAMODB_ENDPOINT, region: process.env.AWS_REGION }),
   { marshallOptions: { removeUndefinedValues: true } },
 );
-const keys = createRemoteJWKSet(new URL(process.env.TOKEN_JWKS_URL));
+const keys = createRemoteJWKSet(new URL(process.env.TOKEN_JWKS_URL!));
 const id = z.number().int().min(1).max(Number.MAX_SAFE_INTEGER);
 const body = z.object({
   sync: z.object({
@@ -32,20 +32,33 @@ const body = z.object({
   }),
 });
 
-const answer = (statusCode, value) => ({
+/** What is read of an API Gateway event (payload format 2.0). */
+interface Event {
+  headers?: Record<string, string | undefined>;
+  body?: string;
+  isBase64Encoded?: boolean;
+}
+
+interface Answer {
+  statusCode: number;
+  headers: Record<string, string>;
+  body: string;
+}
+
+const answer = (statusCode: number, value: unknown): Answer => ({
   statusCode,
   headers: { 'content-type': 'application/json' },
   body: JSON.stringify(value),
 });
 
-export const handler = async (event, context) => {
+export const handler = async (event: Event, context: Parameters<Logger['addContext']>[0]): Promise<Answer> => {
   logger.addContext(context);
   const began = performance.now();
-  let result;
+  let result: Answer;
   try {
     result = await create(event);
   } catch (error) {
-    logger.error('request failed', error);
+    logger.error('request failed', error as Error);
     result = answer(500, { errors: [{ status: '500', code: 'internal' }] });
   }
   metrics.addMetric(`Requests${Math.floor(result.statusCode / 100)}xx`, MetricUnit.Count, 1);
@@ -55,9 +68,9 @@ export const handler = async (event, context) => {
   return result;
 };
 
-async function create(event) {
+async function create(event: Event): Promise<Answer> {
   const token = event.headers?.authorization?.replace(/^Bearer /i, '');
-  let claims;
+  let claims: JWTPayload;
   try {
     ({ payload: claims } = await jwtVerify(token ?? '', keys, {
       issuer: process.env.TOKEN_ISSUER,
@@ -70,7 +83,7 @@ async function create(event) {
   if (!claims.workspace_id || !String(claims.scope).split(' ').includes('syncs:write')) {
     return answer(403, { errors: [{ status: '403', code: 'insufficient_scope' }] });
   }
-  const parsed = body.safeParse(JSON.parse(event.body));
+  const parsed = body.safeParse(JSON.parse(event.body ?? ''));
   if (!parsed.success) {
     return answer(422, { errors: parsed.error.issues.map((i) => ({ status: '422', code: i.code, detail: i.message })) });
   }
