@@ -14,7 +14,7 @@ ARCH       ?= arm64
 LAMBDA_ENV  = CGO_ENABLED=0 GOOS=linux
 BOOTSTRAP   = go build -trimpath -tags lambda.norpc -ldflags="-s -w"
 
-.PHONY: run test token invoke lint vuln verify bench build bin/syncplane build-ApiFunction
+.PHONY: run test token invoke lint vuln verify soak bench build bin/syncplane build-ApiFunction
 
 ## The two that are enough
 
@@ -60,6 +60,11 @@ vuln: ## govulncheck; needs its online database
 
 verify: bin/syncplane ## template and API document, held against the real tools; SEED=
 	@verify/run
+
+DURATION ?= 10m
+
+soak: ## creates, changes and deletes over a DynamoDB that fails; DURATION=10m SEED=1
+	CI=true go test -race -count=1 -timeout 0 -v -run '^TestFaults$$' ./pkg/boot -soak $(DURATION) -seed $(or $(SEED),1)
 
 bench: bin/syncplane ## speed and size, beside a bare handler and Node.js
 	@go run ./bench

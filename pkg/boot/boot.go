@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"net/http"
 	"sync"
 	"time"
@@ -33,6 +34,15 @@ const (
 	attemptTimeout = 2 * time.Second
 	maxAttempts    = 3
 )
+
+// firstBackoff is the longest pause before the second attempt; each is up to
+// twice as long as the one before. DynamoDB answers in milliseconds, and the
+// SDK's own pauses begin at a second.
+const firstBackoff = 50 * time.Millisecond
+
+func backoff(attempt int, _ error) (time.Duration, error) {
+	return rand.N(firstBackoff << attempt), nil //nolint:gosec // jitter, not a secret
+}
 
 // maxConnections is how many idle connections to DynamoDB are kept. A Lambda
 // needs one; a local server in front of DynamoDB needs as many as it has
@@ -136,7 +146,10 @@ func DynamoDBAs(c Config, credentials aws.CredentialsProvider) *dynamo.Store {
 		HTTPClient: awshttp.NewBuildableClient().WithTimeout(attemptTimeout).WithTransportOptions(func(t *http.Transport) {
 			t.MaxIdleConns, t.MaxIdleConnsPerHost = maxConnections, maxConnections
 		}),
-		Retryer: retry.NewStandard(func(o *retry.StandardOptions) { o.MaxAttempts = maxAttempts }),
+		Retryer: retry.NewStandard(func(o *retry.StandardOptions) {
+			o.MaxAttempts = maxAttempts
+			o.Backoff = retry.BackoffDelayerFunc(backoff)
+		}),
 	}
 	if c.DynamoDBEndpoint != "" {
 		options.BaseEndpoint = &c.DynamoDBEndpoint
