@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"flag"
+	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -30,25 +32,39 @@ var update = flag.Bool("update", false, "sign the events anew and rewrite the an
 
 const root = "../.."
 
-// start builds the function as `make build` does, for this machine, and runs
-// it under a Lambda Runtime API with DynamoDB Local behind it and the
-// environment of env.local.json.
+// start runs the function with a table of its own.
 func start(t *testing.T, output *bytes.Buffer) *runtimeapi.Function {
 	t.Helper()
-	endpoint := dynamotest.ForTest(t)
+	return startOn(t, newTable(t), output, nil)
+}
+
+// newTable makes a table in DynamoDB Local.
+func newTable(t *testing.T) boot.Config {
+	t.Helper()
+	config := boot.Config{
+		Region: "us-east-1", AccessKeyID: "local", SecretAccessKey: "local",
+		DynamoDBEndpoint: dynamotest.ForTest(t), TableName: "test-" + uuid.NewString(),
+	}
+	if err := boot.DynamoDB(config).EnsureTable(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return config
+}
+
+// startOn builds the function as `make build` does, for this machine, and runs
+// it under a Lambda Runtime API with the environment of env.local.json, and
+// more.
+func startOn(t *testing.T, config boot.Config, output io.Writer, more map[string]string) *runtimeapi.Function {
+	t.Helper()
 	bootstrap := filepath.Join(t.TempDir(), "bootstrap")
 	build := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-tags", "lambda.norpc", "-ldflags=-s -w", "-o", bootstrap, ".")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	table := "test-" + uuid.NewString()
-	config := boot.Config{Region: "us-east-1", AccessKeyID: "local", SecretAccessKey: "local", DynamoDBEndpoint: endpoint, TableName: table}
-	if err := boot.DynamoDB(config).EnsureTable(t.Context()); err != nil {
-		t.Fatal(err)
-	}
 	env := localEnv(t)
-	env["DYNAMODB_ENDPOINT"], env["TABLE_NAME"], env["AWS_REGION"] = endpoint, table, "us-east-1"
+	env["DYNAMODB_ENDPOINT"], env["TABLE_NAME"], env["AWS_REGION"] = config.DynamoDBEndpoint, config.TableName, config.Region
+	maps.Copy(env, more)
 	var lines []string
 	for name, value := range env {
 		lines = append(lines, name+"="+value)

@@ -1,0 +1,151 @@
+package main_test
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-lambda-go/events"
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+
+	"syncplane/pkg/apikey"
+	"syncplane/pkg/boot"
+	"syncplane/pkg/runtimeapi"
+)
+
+const createBody = `{"sync":{"source_id":1,"destination_id":2,"model_id":3,"schedule_type":"automated","configuration":{},` +
+	`"stream_name":"contacts","sync_mode":"full_refresh","sync_interval":30,"sync_interval_unit":"minutes"}}`
+
+// create sends a create to the function.
+func create(t *testing.T, function *runtimeapi.Function, token string, header ...string) events.APIGatewayV2HTTPResponse {
+	t.Helper()
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/api/v1/syncs", strings.NewReader(createBody))
+	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("Authorization", "Bearer "+token)
+	for i := 0; i < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
+	payload, err := eventOf(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := function.Invoke(t.Context(), payload)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var answer events.APIGatewayV2HTTPResponse
+	if err := json.Unmarshal(text, &answer); err != nil {
+		t.Fatal(err)
+	}
+	return answer
+}
+
+// TestKeysAndLimitsThroughTheFunction uses API keys, good and bad, and more
+// creates than a workspace has, through the real bootstrap.
+func TestKeysAndLimitsThroughTheFunction(t *testing.T) {
+	config := newTable(t)
+	store := boot.DynamoDB(config)
+	now := time.Now()
+	key := func(workspace string, expires time.Time, scopes ...string) (apikey.Key, string) {
+		t.Helper()
+		k, text, err := apikey.New(rand.Reader, workspace, "test", scopes, now.Add(-time.Hour), expires)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := store.CreateKey(t.Context(), k); err != nil {
+			t.Fatal(err)
+		}
+		return k, text
+	}
+	_, good := key("acme", time.Time{}, "syncs:write")
+	_, reader := key("acme", now.Add(time.Hour), "syncs:read")
+	_, expired := key("acme", now.Add(-time.Minute), "syncs:write")
+	taken, revoked := key("acme", time.Time{}, "syncs:write")
+	if err := store.RevokeKey(t.Context(), "acme", taken.ID, now); err != nil {
+		t.Fatal(err)
+	}
+	_, unstored, err := apikey.New(rand.Reader, "acme", "test", []string{"syncs:write"}, now, time.Time{})
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	var log bytes.Buffer
+	function := startOn(t, config, &log, map[string]string{"CREATE_LIMIT": "2/1h"})
+	for _, test := range []struct {
+		name, token string
+		status      int
+		detail      string
+	}{
+		{"a reader", reader, 403, "syncs:write"},
+		{"one that expired", expired, 401, "expired"},
+		{"one that was revoked", revoked, 401, "revoked"},
+		{"one that is not stored", unstored, 401, "API key"},
+		{"another secret", good[:len(good)-8] + "00000000", 401, "API key"},
+		{"the first create", good, 200, ""},
+		{"the second", good, 200, ""},
+		{"one too many", good, 429, "create"},
+	} {
+		answer := create(t, function, test.token)
+		if answer.StatusCode != test.status || !strings.Contains(answer.Body, test.detail) {
+			t.Errorf("%s: got %d %s", test.name, answer.StatusCode, answer.Body)
+		}
+		if limited := answer.Headers["Ratelimit"] != ""; limited != (test.status == 200 || test.status == 429) {
+			t.Errorf("%s: got %v", test.name, answer.Headers)
+		}
+		if test.status == 429 && answer.Headers["Retry-After"] == "" {
+			t.Errorf("429 without Retry-After: %v", answer.Headers)
+		}
+	}
+	if err := function.Close(); err != nil { // so that all of the log is there
+		t.Fatal(err)
+	}
+	if strings.Contains(log.String(), apikey.Prefix) {
+		t.Errorf("the log holds a key:\n%s", &log)
+	}
+}
+
+// TestAnIdempotencyKeyExpires holds that a key of yesterday makes a new sync,
+// though DynamoDB has not removed its record yet.
+func TestAnIdempotencyKeyExpires(t *testing.T) {
+	config := newTable(t)
+	store := boot.DynamoDB(config)
+	k, token, err := apikey.New(rand.Reader, "acme", "test", []string{"syncs:write"}, time.Now(), time.Time{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := store.CreateKey(t.Context(), k); err != nil {
+		t.Fatal(err)
+	}
+	function := startOn(t, config, io.Discard, nil)
+	first := create(t, function, token, "Idempotency-Key", "k1")
+	again := create(t, function, token, "Idempotency-Key", "k1")
+	if first.StatusCode != 200 || again.Body != first.Body || again.Headers["Idempotent-Replayed"] != "true" {
+		t.Fatalf("got %+v, then %+v", first, again)
+	}
+	text := func(s string) types.AttributeValue { return &types.AttributeValueMemberS{Value: s} }
+	records, err := store.Client.Query(t.Context(), &dynamodb.QueryInput{
+		TableName: &config.TableName, KeyConditionExpression: aws.String("pk = :w"),
+		FilterExpression:          aws.String("attribute_exists(expires_at)"),
+		ExpressionAttributeValues: map[string]types.AttributeValue{":w": text("acme")},
+	})
+	if err != nil || len(records.Items) != 1 {
+		t.Fatalf("%v, %d records", err, len(records.Items))
+	}
+	record := records.Items[0]
+	record["expires_at"] = &types.AttributeValueMemberN{Value: "1"}
+	if _, err := store.Client.PutItem(t.Context(), &dynamodb.PutItemInput{TableName: &config.TableName, Item: record}); err != nil {
+		t.Fatal(err)
+	}
+	late := create(t, function, token, "Idempotency-Key", "k1")
+	if late.StatusCode != 200 || late.Body == first.Body || late.Headers["Idempotent-Replayed"] != "" {
+		t.Errorf("got %+v", late)
+	}
+}
