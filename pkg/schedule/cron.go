@@ -72,10 +72,10 @@ func Parse(text string) (Cron, error) {
 
 // fires reports whether any date matches. Where weekdays count at all, one
 // comes every week; otherwise some month must be long enough.
-func (c Cron) fires() bool {
-	if c.eitherDay {
-		return true
-	}
+func (c Cron) fires() bool { return c.eitherDay || c.dated() }
+
+// dated reports whether a month that c names has a day that c names.
+func (c Cron) dated() bool {
 	for month := 1; month <= 12; month++ {
 		if c.months&(1<<month) != 0 && bits.TrailingZeros64(c.days) <= longest(month) {
 			return true

@@ -1,0 +1,230 @@
+package schedule
+
+import (
+	"fmt"
+	"math/bits"
+	"strings"
+	"time"
+)
+
+// Schedule is when a sync runs: at the minutes of a Cron, or every so many
+// minutes from a moment on. All times are UTC and whole seconds.
+type Schedule struct {
+	cron    Cron
+	minutes int64 // of an interval; 0 is a cron
+	anchor  int64 // where the interval begins, seconds since 1970
+}
+
+// Every runs at anchor + k × minutes, k = 1, 2, …; minutes is at least 1, and
+// of anchor a fraction of a second does not count.
+func Every(minutes int64, anchor time.Time) Schedule {
+	return Schedule{minutes: minutes, anchor: anchor.Unix()}
+}
+
+// At runs whenever c matches.
+func At(c Cron) Schedule { return Schedule{cron: c} }
+
+// Next is the first run after a moment; there is none at it. Of a Schedule that
+// Parse or Every made there is always one.
+func (s Schedule) Next(after time.Time) time.Time {
+	if s.minutes == 0 {
+		return s.cron.next(after)
+	}
+	step := s.minutes * 60
+	runs := (after.Unix() - s.anchor) / step
+	if after.Unix() < s.anchor {
+		runs = 0
+	}
+	return time.Unix(s.anchor+(runs+1)*step, 0).UTC()
+}
+
+// Last is the latest run that is not after a moment, if there was one since
+// another. It takes as long however many there were.
+func (s Schedule) Last(since, until time.Time) (time.Time, bool) {
+	first := s.Next(since)
+	if first.IsZero() || first.After(until) {
+		return time.Time{}, false
+	}
+	if s.minutes > 0 {
+		next := s.Next(until)
+		return next.Add(-time.Duration(s.minutes) * time.Minute), true
+	}
+	return s.cron.last(until), true
+}
+
+// Times are the next n runs.
+func (s Schedule) Times(after time.Time, n int) []time.Time {
+	times := make([]time.Time, 0, n)
+	for len(times) < n {
+		after = s.Next(after)
+		if after.IsZero() {
+			break
+		}
+		times = append(times, after)
+	}
+	return times
+}
+
+// longestGap is how many years may pass between two runs: of a 29th of
+// February eight, since 1900 and its like have none.
+const longestGap = 8
+
+// next is the first match after a moment, zero if there is none.
+func (c Cron) next(after time.Time) time.Time {
+	t := after.UTC().Truncate(time.Minute).Add(time.Minute)
+	for limit := t.Year() + longestGap; t.Year() <= limit; {
+		year, month, day := t.Date()
+		if c.months>>month&1 == 0 {
+			t = time.Date(year, month+1, 1, 0, 0, 0, 0, time.UTC)
+			continue
+		}
+		hour := following(c.hours, t.Hour())
+		if hour < 0 || !c.onDay(t) {
+			t = time.Date(year, month, day+1, 0, 0, 0, 0, time.UTC)
+			continue
+		}
+		minute := 0
+		if hour == t.Hour() {
+			minute = t.Minute()
+		}
+		if minute = following(c.minutes, minute); minute < 0 {
+			t = time.Date(year, month, day, hour+1, 0, 0, 0, time.UTC)
+			continue
+		}
+		return time.Date(year, month, day, hour, minute, 0, 0, time.UTC)
+	}
+	return time.Time{}
+}
+
+// last is the latest match that is not after a moment; there must be one.
+func (c Cron) last(until time.Time) time.Time {
+	t := until.UTC().Truncate(time.Minute)
+	for {
+		year, month, day := t.Date()
+		hour, minute := preceding(c.hours, t.Hour()), -1
+		if hour >= 0 {
+			most := 59
+			if hour == t.Hour() {
+				most = t.Minute()
+			}
+			if minute = preceding(c.minutes, most); minute < 0 {
+				hour, minute = preceding(c.hours, hour-1), preceding(c.minutes, 59)
+			}
+		}
+		switch {
+		case c.months>>month&1 == 0:
+			t = time.Date(year, month, 1, 0, -1, 0, 0, time.UTC)
+		case hour < 0 || !c.onDay(t):
+			t = time.Date(year, month, day, 0, -1, 0, 0, time.UTC)
+		default:
+			return time.Date(year, month, day, hour, minute, 0, 0, time.UTC)
+		}
+	}
+}
+
+// onDay reports whether the day of t matches.
+func (c Cron) onDay(t time.Time) bool {
+	day, weekday := c.days>>t.Day()&1 == 1, c.weekdays>>t.Weekday()&1 == 1
+	if c.eitherDay {
+		return day || weekday
+	}
+	return day && weekday
+}
+
+// following is the smallest value of a set that is at least v, -1 if there is
+// none.
+func following(set uint64, v int) int {
+	if rest := set >> v; rest != 0 {
+		return v + bits.TrailingZeros64(rest)
+	}
+	return -1
+}
+
+// preceding is the largest value of a set that is at most v, -1 if there is
+// none.
+func preceding(set uint64, v int) int {
+	if v < 0 {
+		return -1
+	}
+	return bits.Len64(set<<(63-v)>>(63-v)) - 1
+}
+
+// Expressions are s in the language of EventBridge Scheduler (its user guide,
+// "Schedule types"): one, or two of which either makes a run. A rate counts
+// from the start date of its schedule, which must be one of its runs.
+func (s Schedule) Expressions() []string {
+	switch {
+	case s.minutes == 1:
+		return []string{"rate(1 minute)"}
+	case s.minutes > 1:
+		return []string{fmt.Sprintf("rate(%d minutes)", s.minutes)}
+	}
+	return s.cron.expressions()
+}
+
+// Interval reports whether s counts from its anchor, so that a rate needs a
+// start date.
+func (s Schedule) Interval() bool { return s.minutes > 0 }
+
+// expressions are c in six fields: minute, hour, day of month, month, day of
+// week, year. There Sunday is 1, one of the day fields must be ?, and both
+// count at once: "either day" takes two expressions.
+func (c Cron) expressions() []string {
+	all := fields()
+	days, weekdays := "?", "?"
+	if c.days != full(all[2]) {
+		days = list(c.days, all[2])
+	}
+	if c.weekdays != full(all[4]) {
+		sundayIs1 := field{min: 1, max: 7}
+		weekdays = list(c.weekdays<<1, sundayIs1)
+	}
+	write := func(days, weekdays string) string {
+		return fmt.Sprintf("cron(%s %s %s %s %s *)", list(c.minutes, all[0]), list(c.hours, all[1]), days, list(c.months, all[3]), weekdays)
+	}
+	switch {
+	case c.eitherDay && (days == "?" || weekdays == "?"): // one of them is every day
+		return []string{write("*", "?")}
+	case c.eitherDay && !c.dated(): // no such date: the weekdays remain
+		return []string{write("?", weekdays)}
+	case c.eitherDay:
+		return []string{write(days, "?"), write("?", weekdays)}
+	case days == "?" && weekdays == "?":
+		return []string{write("*", "?")}
+	default:
+		return []string{write(days, weekdays)}
+	}
+}
+
+// full is the set of all values of a field; Sunday is 0.
+func full(f field) uint64 {
+	var set uint64
+	for v := f.min; v < f.min+f.values; v++ {
+		set |= 1 << v
+	}
+	return set
+}
+
+// list writes a set as * or as values and ranges. At 240 characters even the
+// longest expression is short enough for Scheduler, which takes 256.
+func list(set uint64, f field) string {
+	var items []string
+	for v := f.min; v <= f.max; v++ {
+		if set>>v&1 == 0 {
+			continue
+		}
+		low := v
+		for v < f.max && set>>(v+1)&1 == 1 {
+			v++
+		}
+		switch {
+		case low == f.min && v == f.max:
+			return "*"
+		case low == v:
+			items = append(items, fmt.Sprint(v))
+		default:
+			items = append(items, fmt.Sprintf("%d-%d", low, v))
+		}
+	}
+	return strings.Join(items, ",")
+}

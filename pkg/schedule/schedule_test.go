@@ -1,0 +1,418 @@
+package schedule_test
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/adhocore/gronx"
+	"github.com/google/go-cmp/cmp"
+	netresearch "github.com/netresearch/go-cron"
+	robfig "github.com/robfig/cron/v3"
+	"pgregory.net/rapid"
+
+	"syncplane/pkg/schedule"
+)
+
+var start = time.Date(2026, time.November, 24, 3, 14, 15, 926e6, time.UTC)
+
+func parse(tb rapid.TB, text string) schedule.Schedule {
+	tb.Helper()
+	c, err := schedule.Parse(text)
+	if err != nil {
+		tb.Fatalf("%s: %v", text, err)
+	}
+	return schedule.At(c)
+}
+
+func TestTimes(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string][]string{
+		"* * * * *":       {"2026-11-24T03:15", "2026-11-24T03:16"},
+		"*/20 * * * *":    {"2026-11-24T03:20", "2026-11-24T03:40", "2026-11-24T04:00"},
+		"0 6 * * 1-5":     {"2026-11-24T06:00", "2026-11-25T06:00", "2026-11-26T06:00", "2026-11-27T06:00", "2026-11-30T06:00"},
+		"14 3 * * *":      {"2026-11-25T03:14"},
+		"0 0 29 2 *":      {"2028-02-29T00:00", "2032-02-29T00:00"},
+		"59 23 31 * *":    {"2026-12-31T23:59", "2027-01-31T23:59", "2027-03-31T23:59"},
+		"0 0 13 * FRI":    {"2026-11-27T00:00", "2026-12-04T00:00", "2026-12-11T00:00", "2026-12-13T00:00"},
+		"0 0 30 2 MON":    {"2027-02-01T00:00", "2027-02-08T00:00"},
+		"5,1 12,0 1 1 *":  {"2027-01-01T00:01", "2027-01-01T00:05", "2027-01-01T12:01"},
+		"0 0 * * 7":       {"2026-11-29T00:00", "2026-12-06T00:00"},
+		"30 1-2,22 1 * *": {"2026-12-01T01:30", "2026-12-01T02:30", "2026-12-01T22:30", "2027-01-01T01:30"},
+	} {
+		var got []string
+		for _, at := range parse(t, text).Times(start, len(want)) {
+			got = append(got, at.Format("2006-01-02T15:04"))
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s: %s", text, diff)
+		}
+	}
+	// 2100 is no leap year.
+	century := parse(t, "0 0 29 2 *").Next(time.Date(2096, time.March, 1, 0, 0, 0, 0, time.UTC))
+	if want := time.Date(2104, time.February, 29, 0, 0, 0, 0, time.UTC); !century.Equal(want) {
+		t.Errorf("got %v, want %v", century, want)
+	}
+}
+
+// TestNoDrift holds that after a million runs an interval is where it should
+// be, to the second, whatever the moments were at which it was asked.
+func TestNoDrift(t *testing.T) {
+	t.Parallel()
+	for _, minutes := range []int64{1, 7, 45, 90, 123, 1440, 527040} {
+		s := schedule.Every(minutes, start)
+		at := start
+		for range 1_000_000 {
+			at = s.Next(at)
+		}
+		if want := start.Unix() + 1_000_000*minutes*60; at.Unix() != want || at.Nanosecond() != 0 {
+			t.Errorf("every %d minutes: got %d, want %d", minutes, at.Unix(), want)
+		}
+	}
+}
+
+// TestInterval holds what a run of an interval is: the first of the grid after
+// a moment.
+func TestInterval(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		minutes := rapid.Int64Range(1, 527040).Draw(t, "minutes")
+		anchor := time.Unix(rapid.Int64Range(0, 4e9).Draw(t, "anchor"), rapid.Int64Range(0, 999_999_999).Draw(t, "fraction"))
+		after := anchor.Add(time.Duration(rapid.Int64Range(-1e9, 1e9).Draw(t, "seconds"))*time.Second + time.Duration(rapid.Int64Range(0, 999_999_999).Draw(t, "nanoseconds")))
+		s := schedule.Every(minutes, anchor)
+		next, step := s.Next(after), time.Duration(minutes)*time.Minute
+		runs := next.Sub(anchor.Truncate(time.Second)) / step
+		if !next.After(after) || runs < 1 || next.Sub(anchor.Truncate(time.Second))%step != 0 {
+			t.Fatalf("after %v comes %v", after, next)
+		}
+		if runs > 1 && next.Add(-step).After(after) {
+			t.Fatalf("after %v comes %v, and a run was left out", after, next)
+		}
+	})
+}
+
+// TestLast holds that Last is the latest of all runs in a time.
+func TestLast(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		s := parse(t, drawCron(t))
+		if rapid.Bool().Draw(t, "interval") {
+			s = schedule.Every(rapid.Int64Range(1, 5000).Draw(t, "minutes"), start)
+		}
+		since := start.Add(time.Duration(rapid.Int64Range(0, 1e6).Draw(t, "since")) * time.Second)
+		until := since.Add(time.Duration(rapid.Int64Range(0, 3e6).Draw(t, "for")) * time.Second)
+		var want time.Time
+		for at := s.Next(since); !at.IsZero() && !at.After(until); at = s.Next(at) {
+			want = at
+		}
+		got, ok := s.Last(since, until)
+		if ok != !want.IsZero() || ok && !got.Equal(want) {
+			t.Fatalf("from %v to %v: got %v %v, want %v", since, until, got, ok, want)
+		}
+	})
+}
+
+// drawCron draws an expression that fires. Lists are frequent in the minutes
+// and rare elsewhere, as people write them, and so are days of both kinds.
+func drawCron(t *rapid.T) string {
+	for {
+		var parts []string
+		for i, b := range [][2]int{{0, 59}, {0, 23}, {1, 31}, {1, 12}, {0, 7}} {
+			item := func() string {
+				low := rapid.IntRange(b[0], b[1]).Draw(t, "low")
+				high := rapid.IntRange(low, b[1]).Draw(t, "high")
+				step := rapid.IntRange(1, b[1]-b[0]).Draw(t, "step")
+				switch rapid.IntRange(0, 4).Draw(t, "form") {
+				case 0:
+					return fmt.Sprintf("%d-%d/%d", low, high, step)
+				case 1:
+					return fmt.Sprintf("%d-%d", low, high)
+				case 2:
+					return fmt.Sprintf("*/%d", step)
+				default:
+					return strconv.Itoa(low)
+				}
+			}
+			if i > 1 && rapid.IntRange(0, 2).Draw(t, "open") > 0 {
+				parts = append(parts, "*")
+				continue
+			}
+			var items []string
+			for range rapid.IntRange(1, 4).Draw(t, "items") {
+				items = append(items, item())
+			}
+			parts = append(parts, strings.Join(items, ","))
+		}
+		text := strings.Join(parts, " ")
+		if _, err := schedule.Parse(text); err == nil {
+			return text
+		}
+	}
+}
+
+// matcher says of a field of an expression which values it has.
+type matcher map[int]bool
+
+// read is a second reader of a field, in POSIX's words and in AWS's: both have
+// values, lists, ranges and steps.
+func read(text string, low, high int) matcher {
+	m := matcher{}
+	for item := range strings.SplitSeq(text, ",") {
+		span, stepText, stepped := strings.Cut(item, "/")
+		from, to := low, high
+		if span != "*" {
+			first, last, ranged := strings.Cut(span, "-")
+			from, _ = strconv.Atoi(first)
+			to = from
+			if ranged {
+				to, _ = strconv.Atoi(last)
+			}
+		}
+		step := 1
+		if stepped {
+			step, _ = strconv.Atoi(stepText)
+		}
+		for v := from; v <= to; v += step {
+			m[v] = true
+		}
+	}
+	return m
+}
+
+// calendar are the days and the times of day at which something fires.
+type calendar struct {
+	days  map[string]bool
+	times map[int]bool
+}
+
+const years = 9 // with three leap years
+
+func calendarOf(fires func(day time.Time) bool, minutes, hours matcher) calendar {
+	c := calendar{map[string]bool{}, map[int]bool{}}
+	for day := time.Date(2026, time.January, 1, 0, 0, 0, 0, time.UTC); day.Year() < 2026+years; day = day.AddDate(0, 0, 1) {
+		if fires(day) {
+			c.days[day.Format(time.DateOnly)] = true
+		}
+	}
+	for m := range minutes {
+		for h := range hours {
+			c.times[h*60+m] = true
+		}
+	}
+	return c
+}
+
+// posix evaluates an expression as the standard defines it (XCU, crontab).
+func posix(text string) calendar {
+	f := strings.Fields(text)
+	days, months, weekdays := read(f[2], 1, 31), read(f[3], 1, 12), read(f[4], 0, 7)
+	open := func(field string) bool { return field == "*" || field == "*/1" }
+	return calendarOf(func(day time.Time) bool {
+		weekday := weekdays[int(day.Weekday())] || day.Weekday() == time.Sunday && weekdays[7]
+		switch {
+		case !months[int(day.Month())]:
+			return false
+		case open(f[2]) || open(f[4]):
+			return days[day.Day()] && weekday
+		default:
+			return days[day.Day()] || weekday
+		}
+	}, read(f[0], 0, 59), read(f[1], 0, 23))
+}
+
+// aws evaluates an expression as EventBridge Scheduler's user guide defines it.
+func aws(tb rapid.TB, text string) calendar {
+	inner, ok := strings.CutPrefix(text, "cron(")
+	inner, closed := strings.CutSuffix(inner, ")")
+	f := strings.Fields(inner)
+	if !ok || !closed || len(f) != 6 || f[5] != "*" || (f[2] == "?") == (f[4] == "?") || len(text) > 256 {
+		tb.Fatalf("%q is no expression of Scheduler's", text)
+	}
+	days, months, weekdays := read(f[2], 1, 31), read(f[3], 1, 12), read(f[4], 1, 7)
+	return calendarOf(func(day time.Time) bool {
+		return months[int(day.Month())] && (f[2] == "?" || days[day.Day()]) && (f[4] == "?" || weekdays[int(day.Weekday())+1])
+	}, read(f[0], 0, 59), read(f[1], 0, 23))
+}
+
+// TestExpressions holds that the translation fires at the very minutes at which
+// the standard has the original fire, over years, and never not at all.
+func TestExpressions(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		text := drawCron(t)
+		got := calendar{map[string]bool{}, nil}
+		expressions := parse(t, text).Expressions()
+		for _, e := range expressions {
+			one := aws(t, e)
+			if len(one.days) == 0 {
+				t.Fatalf("%s: %s never fires", text, e)
+			}
+			for day := range one.days {
+				got.days[day] = true
+			}
+			if got.times != nil && !cmp.Equal(got.times, one.times) {
+				t.Fatalf("%s: the two differ in more than days: %v", text, expressions)
+			}
+			got.times = one.times
+		}
+		if diff := cmp.Diff(posix(text), got, cmp.AllowUnexported(calendar{})); diff != "" {
+			t.Fatalf("%s as %v: %s", text, expressions, diff)
+		}
+	})
+}
+
+// TestNextAgreesWithTheStandard holds that Next goes through the minutes of the
+// definition and leaves none out.
+func TestNextAgreesWithTheStandard(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		text := drawCron(t)
+		s, want := parse(t, text), posix(text)
+		at := time.Date(2026, time.January, 1, 0, 0, 0, 0, time.UTC).Add(-time.Minute)
+		end := at.AddDate(0, rapid.IntRange(1, 3).Draw(t, "months"), 0)
+		for minute := at.Add(time.Minute); minute.Before(end); minute = minute.Add(time.Minute) {
+			fires := want.days[minute.Format(time.DateOnly)] && want.times[minute.Hour()*60+minute.Minute()]
+			if !fires {
+				continue
+			}
+			if at = s.Next(at); !at.Equal(minute) {
+				t.Fatalf("%s: got %v, want %v", text, at, minute)
+			}
+		}
+	})
+}
+
+func TestExpressionsByExample(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string][]string{
+		"* * * * *":             {"cron(* * * * ? *)"},
+		"0 6 * * 1-5":           {"cron(0 6 ? * 2-6 *)"},
+		"0 0 * * 0":             {"cron(0 0 ? * 1 *)"},
+		"0 0 * * 7":             {"cron(0 0 ? * 1 *)"},
+		"0 0 1 * *":             {"cron(0 0 1 * ? *)"},
+		"0 0 13 * FRI":          {"cron(0 0 13 * ? *)", "cron(0 0 ? * 6 *)"},
+		"0 0 30 2 MON":          {"cron(0 0 ? 2 2 *)"},
+		"0 0 1-31 * 1":          {"cron(0 0 * * ? *)"},
+		"*/20 8-18 * JAN,FEB *": {"cron(0,20,40 8-18 * 1-2 ? *)"},
+	} {
+		if diff := cmp.Diff(want, parse(t, text).Expressions()); diff != "" {
+			t.Errorf("%s: %s", text, diff)
+		}
+	}
+	for minutes, want := range map[int64]string{1: "rate(1 minute)", 123: "rate(123 minutes)", 527040: "rate(527040 minutes)"} {
+		if diff := cmp.Diff([]string{want}, schedule.Every(minutes, start).Expressions()); diff != "" {
+			t.Error(diff)
+		}
+	}
+	longest := "0-1,3-4,6-7,9-10,12-13,15-16,18-19,21-22,24-25,27-28,30-31,33-34,36-37,39-40,42-43,45-46,48-49,51-52,54-55,57-58 " +
+		"0-1,3-4,6-7,9-10,12-13,15-16,18-19,21-22 1-2,4-5,7-8,10-11,13-14,16-17,19-20,22-23,25-26,28-29,31 1-2,4-5,7-8,10-11 *"
+	aws(t, parse(t, longest).Expressions()[0])
+}
+
+func TestString(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"* * * * *":         "every minute UTC",
+		"0 6 * * 1-5":       "at 06:00 UTC on Monday to Friday",
+		"0,30 6,18 * * *":   "at 06:00, 06:30, 18:00 and 18:30 UTC",
+		"5 * * * *":         "at minute 5 of every hour UTC",
+		"*/15 8-18 * * *":   "at minute 0, 15, 30 and 45 of hour 8 to 18 UTC",
+		"* 3 * * *":         "every minute of hour 3 UTC",
+		"0 0 13 * FRI":      "at 00:00 UTC on day 13 of the month or on Friday",
+		"0 0 1-31 * 1":      "at 00:00 UTC",
+		"0 0 29 2 *":        "at 00:00 UTC on day 29 of the month in February",
+		"0 0 * 1-3,12 6,0":  "at 00:00 UTC on Sunday and Saturday in January to March and December",
+		"0 0 1,15-20,3 * *": "at 00:00 UTC on day 1, 3 and 15 to 20 of the month",
+	} {
+		if got := parse(t, text).String(); got != want {
+			t.Errorf("%s: got %q, want %q", text, got, want)
+		}
+	}
+	for minutes, want := range map[int64]string{1: "every minute", 45: "every 45 minutes", 60: "every hour", 90: "every 90 minutes", 180: "every 3 hours", 1440: "every day", 10080: "every 7 days"} {
+		if got := schedule.Every(minutes, start).String(); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
+
+// TestOthersAgree holds Next against libraries that many use, where they mean
+// the same: one day field at most is restricted for netresearch/go-cron, which
+// takes "and" for "or"; Sunday is 0; and no * stands in a restricted day field,
+// which each of them reads otherwise.
+func TestOthersAgree(t *testing.T) {
+	t.Parallel()
+	counted := map[string]int{}
+	rapid.Check(t, func(t *rapid.T) {
+		text := drawCron(t)
+		f := strings.Fields(text)
+		both := f[2] != "*" && f[4] != "*"
+		if strings.Contains(f[4], "7") || both && strings.Contains(f[2]+f[4], "*") {
+			return
+		}
+		s := parse(t, text)
+		others := map[string]func(after time.Time) time.Time{
+			"gronx": func(after time.Time) time.Time {
+				next, err := gronx.NextTickAfter(text, after, false)
+				if err != nil {
+					t.Fatalf("%s: %v", text, err)
+				}
+				return next
+			},
+		}
+		if one, err := robfig.ParseStandard(text); err == nil {
+			others["robfig"] = one.Next
+		} else {
+			t.Fatalf("%s: %v", text, err)
+		}
+		if one, err := netresearch.ParseStandard(text); err == nil && !both {
+			others["netresearch"] = one.Next
+		}
+		for name, next := range others {
+			at := start
+			for range 20 {
+				want := s.Next(at)
+				if want.Year() > 2029 { // some give up after a few years
+					break
+				}
+				if got := next(at); !got.Equal(want) {
+					t.Fatalf("%s after %v: %s says %v, we %v", text, at, name, got, want)
+				}
+				at = want
+				counted[name]++
+			}
+		}
+	})
+	for _, name := range []string{"gronx", "netresearch", "robfig"} {
+		if counted[name] == 0 {
+			t.Errorf("nothing was compared with %s", name)
+		}
+	}
+	t.Log(counted)
+}
+
+// TestOthersDiffer keeps in mind where they do, and that we are right.
+func TestOthersDiffer(t *testing.T) {
+	t.Parallel()
+	if _, err := robfig.ParseStandard("*/90 * * * *"); err != nil {
+		t.Error("robfig/cron refuses */90 by now")
+	}
+	if !gronx.IsValid("*/90 * * * *") {
+		t.Error("gronx refuses */90 by now")
+	}
+	if _, err := schedule.Parse("*/90 * * * *"); err == nil || !strings.Contains(err.Error(), "use sync_interval") {
+		t.Errorf("got %v", err)
+	}
+	if _, err := robfig.ParseStandard("0 0 * * 7"); err == nil {
+		t.Error("robfig/cron takes Sunday as 7 by now")
+	}
+	friday13, err := netresearch.ParseStandard("0 0 13 * FRI")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ours := parse(t, "0 0 13 * FRI").Next(start); !slices.Contains([]int{13, 27}, ours.Day()) || friday13.Next(start).Equal(ours) {
+		t.Error("netresearch/go-cron takes either day by now")
+	}
+}
