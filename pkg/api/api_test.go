@@ -138,7 +138,7 @@ func TestCreateAnswersWithTheResource(t *testing.T) {
 		`"source_id":1,"destination_id":2,"model_id":3,"configuration":{},"schedule_type":"automated",` +
 		`"sync_mode":"full_refresh","sync_interval":30,"sync_interval_unit":"minutes",` +
 		`"cron_expression":"0 6 * * 1-5","cursor_field":"updated_at","stream_name":"contacts","status":"pending",` +
-		`"created_at":"2026-11-23T20:06:00.123Z","updated_at":"2026-11-23T20:06:00.123Z"}}`
+		`"created_at":"2026-11-23T20:06:00.123Z","updated_at":"2026-11-23T20:06:00.123Z","next_run_at":"2026-11-24T06:00:00.000Z"}}`
 	if diff := cmp.Diff(want, read(t, response)); diff != "" {
 		t.Error(diff)
 	}

@@ -20,7 +20,7 @@ func (a *API) changeSync(ctx context.Context, c call) (answer, error) {
 	if err != nil {
 		return in.warning(), in.explain(err)
 	}
-	return in.warned(c.resource(http.StatusOK, sync)), nil
+	return in.warned(c.resource(http.StatusOK, sync, a.Now())), nil
 }
 
 // enableSync handles PATCH /api/v1/syncs/{id}/enable.
@@ -37,7 +37,7 @@ func (a *API) enableSync(ctx context.Context, c call) (answer, error) {
 	if err != nil {
 		return in.warning(), err
 	}
-	return in.warned(c.resource(http.StatusOK, sync)), nil
+	return in.warned(c.resource(http.StatusOK, sync, a.Now())), nil
 }
 
 // deleteSync handles DELETE /api/v1/syncs/{id}.

@@ -47,7 +47,7 @@ func (a *API) createSync(ctx context.Context, c call) (answer, error) {
 	if c.media == mediaJSONAPI {
 		status = http.StatusCreated // as JSON:API wants it
 	}
-	out := in.warned(c.resource(status, sync))
+	out := in.warned(c.resource(status, sync, sync.CreatedAt))
 	maps.Copy(out.header, limits)
 	out.header.Set("Location", pathOf(sync))
 	if replayed {

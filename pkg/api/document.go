@@ -3,6 +3,7 @@ package api
 import (
 	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -17,14 +18,15 @@ const syncsPath = "/api/v1/syncs"
 
 func pathOf(s syncs.Sync) string { return syncsPath + "/" + s.ID }
 
-// resource is the answer with one sync, in the form that the client takes.
-func (c call) resource(status int, s syncs.Sync) answer {
+// resource is the answer with one sync as it is at a moment, in the form that
+// the client takes.
+func (c call) resource(status int, s syncs.Sync, at time.Time) answer {
 	b := make([]byte, 0, 1024+len(s.Configuration))
 	if c.media == mediaJSONAPI {
 		b = append(b, `{"jsonapi":{"version":"1.1"},"data":`...)
-		b = append(appendSync(b, s, c.media), '}')
+		b = append(appendSync(b, s, at, c.media), '}')
 	} else {
-		b = appendSync(b, s, c.media)
+		b = appendSync(b, s, at, c.media)
 	}
 	return answer{
 		status: status,
@@ -34,9 +36,10 @@ func (c call) resource(status int, s syncs.Sync) answer {
 }
 
 // appendSync appends s as the public document shows it, the attributes in its
-// order. The text is written by hand because configuration must come out as it
+// order. What follows them is ours: next_run_at is the first run after at, and
+// not there for a sync that is paused. The text is written by hand because configuration must come out as it
 // went in, byte for byte.
-func appendSync(b []byte, s syncs.Sync, form media) []byte {
+func appendSync(b []byte, s syncs.Sync, at time.Time, form media) []byte {
 	b = appendText(append(b, `{"id":`...), s.ID)
 	b = appendInt(append(b, `,"type":"syncs","attributes":{"source_id":`...), s.SourceID)
 	b = appendInt(append(b, `,"destination_id":`...), s.DestinationID)
@@ -56,6 +59,9 @@ func appendSync(b []byte, s syncs.Sync, form media) []byte {
 	b = appendText(append(b, `,"status":`...), string(s.Status))
 	b = s.CreatedAt.UTC().AppendFormat(append(b, `,"created_at":"`...), timeLayout)
 	b = s.UpdatedAt.UTC().AppendFormat(append(b, `","updated_at":"`...), timeLayout)
+	if next, ok := s.NextRun(at); ok {
+		b = next.AppendFormat(append(b, `","next_run_at":"`...), timeLayout)
+	}
 	b = append(b, `"}`...)
 	if form == mediaJSONAPI {
 		b = append(appendText(append(b, `,"links":{"self":`...), pathOf(s)), '}')

@@ -29,6 +29,7 @@ func (a *API) listSyncs(ctx context.Context, c call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
+	now := a.Now()
 	b := []byte(`{`)
 	if c.media == mediaJSONAPI {
 		b = append(b, `"jsonapi":{"version":"1.1"},`...)
@@ -38,7 +39,7 @@ func (a *API) listSyncs(ctx context.Context, c call) (answer, error) {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = appendSync(b, sync, c.media)
+		b = appendSync(b, sync, now, c.media)
 	}
 	next := []byte("null")
 	if page.Next != "" {

@@ -14,5 +14,5 @@ func (a *API) readSync(ctx context.Context, c call) (answer, error) {
 	if matchesNone(c.header, sync, c.media) {
 		return answer{status: http.StatusNotModified, header: http.Header{"Etag": {etag(sync, c.media)}}}, nil
 	}
-	return c.resource(http.StatusOK, sync), nil
+	return c.resource(http.StatusOK, sync, a.Now()), nil
 }

@@ -37,10 +37,11 @@ type row struct {
 	Status           string    `json:"status"`
 	CreatedAt        time.Time `json:"created_at"`
 	UpdatedAt        time.Time `json:"updated_at"`
+	ScheduledAt      time.Time `json:"scheduled_at,omitzero"` // zero is CreatedAt, as with most
 }
 
 func rowOf(s syncs.Sync) row {
-	return row{
+	r := row{
 		ID:               s.ID,
 		Version:          s.Version,
 		SourceID:         s.SourceID,
@@ -58,10 +59,14 @@ func rowOf(s syncs.Sync) row {
 		CreatedAt:        s.CreatedAt,
 		UpdatedAt:        s.UpdatedAt,
 	}
+	if !s.ScheduledAt.Equal(s.CreatedAt) {
+		r.ScheduledAt = s.ScheduledAt
+	}
+	return r
 }
 
 func (r row) sync(workspace string) syncs.Sync {
-	return syncs.Sync{
+	s := syncs.Sync{
 		Workspace:        workspace,
 		ID:               r.ID,
 		Version:          r.Version,
@@ -79,7 +84,12 @@ func (r row) sync(workspace string) syncs.Sync {
 		Status:           syncs.Status(r.Status),
 		CreatedAt:        r.CreatedAt.UTC(),
 		UpdatedAt:        r.UpdatedAt.UTC(),
+		ScheduledAt:      r.ScheduledAt.UTC(),
 	}
+	if r.ScheduledAt.IsZero() {
+		s.ScheduledAt = s.CreatedAt
+	}
+	return s
 }
 
 // onceRow is an idempotency record: the sync as it was created, so that a

@@ -53,6 +53,9 @@ func rowOf(s syncs.Sync) row {
 	r["status"] = text(string(s.Status))
 	r["created_at"] = instant(s.CreatedAt)
 	r["updated_at"] = instant(s.UpdatedAt)
+	if !s.ScheduledAt.Equal(s.CreatedAt) { // as with most
+		r["scheduled_at"] = instant(s.ScheduledAt)
+	}
 	if s.CronExpression != "" {
 		r["cron_expression"] = text(s.CronExpression)
 	}
@@ -94,6 +97,10 @@ func syncOf(r row) (syncs.Sync, error) {
 		Status:           syncs.Status(read.text("status")),
 		CreatedAt:        read.time("created_at"),
 		UpdatedAt:        read.time("updated_at"),
+	}
+	s.ScheduledAt = s.CreatedAt
+	if _, given := r["scheduled_at"]; given {
+		s.ScheduledAt = read.time("scheduled_at")
 	}
 	return s, read.err
 }

@@ -44,8 +44,13 @@ func (s Sync) changed(patch Draft, now time.Time) (Sync, error) {
 	if len(faults) > 0 {
 		return Sync{}, &fault.Error{Kind: fault.Invalid, Fields: faults}
 	}
+	before := s
 	result.describe(&s)
-	return s.touched(now), nil
+	s = s.touched(now)
+	if s.SyncInterval != before.SyncInterval || s.CronExpression != before.CronExpression {
+		s.ScheduledAt = s.UpdatedAt
+	}
+	return s, nil
 }
 
 // draft is s as a client would describe it.

@@ -127,7 +127,8 @@ func (d Draft) Validate() error {
 
 // sync is the Sync that a valid d describes, at its beginning.
 func (d Draft) sync(workspace, id string, now time.Time) Sync {
-	s := Sync{Workspace: workspace, ID: id, Version: 1, Status: Pending, CreatedAt: instant(now), UpdatedAt: instant(now)}
+	now = instant(now)
+	s := Sync{Workspace: workspace, ID: id, Version: 1, Status: Pending, CreatedAt: now, UpdatedAt: now, ScheduledAt: now}
 	d.describe(&s)
 	return s
 }

@@ -54,7 +54,7 @@ func TestCreate(t *testing.T) {
 		Workspace: "acme", ID: id, Version: 1, SourceID: 1, DestinationID: 2, ModelID: 3, Configuration: "{}",
 		ScheduleType: "automated", SyncMode: "full_refresh", SyncInterval: 30, SyncIntervalUnit: "minutes",
 		CronExpression: "0 6 * * 1-5", CursorField: "updated_at", StreamName: "contacts",
-		Status: "pending", CreatedAt: at, UpdatedAt: at,
+		Status: "pending", CreatedAt: at, UpdatedAt: at, ScheduledAt: at,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

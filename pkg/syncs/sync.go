@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"syncplane/pkg/fault"
+	"syncplane/pkg/schedule"
 )
 
 // Sync is a reverse-ETL job: copy the rows of a model from a source to a
@@ -29,9 +30,30 @@ type Sync struct {
 	CursorField      string // "" if there is none
 	StreamName       string
 
-	Status    Status
-	CreatedAt time.Time // UTC, whole milliseconds
-	UpdatedAt time.Time // UTC, whole milliseconds
+	Status      Status
+	CreatedAt   time.Time // UTC, whole milliseconds
+	UpdatedAt   time.Time // UTC, whole milliseconds
+	ScheduledAt time.Time // UTC, whole milliseconds: when its schedule was set; an interval counts from here
+}
+
+// Schedule is when s runs: by its cron expression, else by its interval. An
+// error says that s was never validated.
+func (s Sync) Schedule() (schedule.Schedule, error) {
+	if s.CronExpression == "" {
+		return schedule.Every(s.SyncInterval, s.ScheduledAt), nil
+	}
+	cron, err := schedule.Parse(s.CronExpression)
+	return schedule.At(cron), err
+}
+
+// NextRun is the first run of s after a moment. ok is false for one that does
+// not run: it is paused.
+func (s Sync) NextRun(after time.Time) (next time.Time, ok bool) {
+	when, err := s.Schedule()
+	if err != nil || s.Status == Disabled {
+		return time.Time{}, false
+	}
+	return when.Next(after), true
 }
 
 // Status is where a sync stands in its life.

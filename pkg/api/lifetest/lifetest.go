@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
@@ -159,6 +160,7 @@ func Run(t *testing.T, server Server) {
 		"changes at once":       changesAtOnce,
 		"pause and resume":      pause,
 		"delete":                remove,
+		"when it runs next":     nextRun,
 		"repeat a create":       repeat,
 		"repeat it at once":     repeatAtOnce,
 		"keys that are none":    badKeys,
@@ -407,7 +409,7 @@ func change(t *testing.T, c client) {
 			}
 		}
 		after := got.attributes(t)
-		want["updated_at"] = after["updated_at"]
+		want["updated_at"], want["next_run_at"] = after["updated_at"], after["next_run_at"] // for that see nextRun
 		if diff := cmp.Diff(want, after); diff != "" {
 			t.Errorf("%s: %s", step.patch, diff)
 		}
@@ -539,6 +541,46 @@ func pause(t *testing.T, c client) {
 	c.want(200, "PATCH", location+"/enable", `{"enable":false}`)
 	if got := c.want(200, "PATCH", location, `{"sync":{"source_id":4}}`); got.attributes(t)["status"] != "disabled" {
 		t.Errorf("a change has resumed it: %s", got.body)
+	}
+}
+
+// nextRun holds that an interval counts from the moment that set it, to the
+// second, and that nothing else moves it.
+func nextRun(t *testing.T, c client) {
+	t.Helper()
+	at := func(r result, name string) time.Time {
+		t.Helper()
+		text, ok := r.attributes(t)[name].(string)
+		if !ok {
+			return time.Time{}
+		}
+		at, err := time.Parse(time.RFC3339, text)
+		if err != nil {
+			t.Error(err)
+		}
+		return at
+	}
+	location, _ := c.create()
+	set := c.want(200, "PATCH", location, `{"sync":{"cron_expression":"","sync_interval":123}}`)
+	next := at(set, "updated_at").Truncate(time.Second).Add(123 * time.Minute)
+	for _, step := range []struct {
+		method, path, body string
+		want               time.Time
+	}{
+		{"GET", "", "", next},
+		{"PATCH", "", `{"sync":{"stream_name":"else","sync_interval":123,"cron_expression":null}}`, next},
+		{"PATCH", "/enable", `{"enable":false}`, time.Time{}},
+		{"GET", "", "", time.Time{}},
+		{"PATCH", "/enable", `{"enable":true}`, next},
+		{"PATCH", "", `{"sync":{"cron_expression":"0 0 1 1 *"}}`, time.Date(next.Year()+1, time.January, 1, 0, 0, 0, 0, time.UTC)},
+	} {
+		if got := at(c.want(200, step.method, location+step.path, step.body), "next_run_at"); !got.Equal(step.want) {
+			t.Errorf("%s %s %s: got %v, want %v", step.method, step.path, step.body, got, step.want)
+		}
+	}
+	back := c.want(200, "PATCH", location, `{"sync":{"cron_expression":""}}`)
+	if got, want := at(back, "next_run_at"), at(back, "updated_at").Truncate(time.Second).Add(123*time.Minute); !got.Equal(want) {
+		t.Errorf("got %v, want %v", got, want)
 	}
 }
 

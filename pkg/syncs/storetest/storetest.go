@@ -40,6 +40,7 @@ func Good(tb testing.TB) syncs.Sync {
 		Status:           syncs.Pending,
 		CreatedAt:        at,
 		UpdatedAt:        at.Add(time.Hour),
+		ScheduledAt:      at.Add(time.Minute),
 	}
 }
 
