@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"syncplane/pkg/access"
+	"syncplane/pkg/event"
+	"syncplane/pkg/fault"
 	"syncplane/pkg/jsonpool"
 	"syncplane/pkg/quota"
 	"syncplane/pkg/syncs"
@@ -78,6 +80,9 @@ func New(config Config) *API {
 		{"/api/v1/openapi.json", map[string]operation{
 			http.MethodGet: {run: a.openAPI},
 		}},
+		{event.SchemaPath + "{name}", map[string]operation{
+			http.MethodGet: {run: a.schema},
+		}},
 	}
 	return a
 }
@@ -98,7 +103,7 @@ type operation struct {
 // call is a request as an operation sees it: permitted and read.
 type call struct {
 	who    access.Caller
-	id     string // what stands in the path for {id}
+	id     string // what stands in the path for {id} or {name}
 	query  string
 	header http.Header
 	media  media // the form that the answer takes
@@ -129,4 +134,13 @@ func (a *API) openAPI(context.Context, call) (answer, error) {
 		header: http.Header{"Content-Type": {"application/json"}},
 		body:   OpenAPI,
 	}, nil
+}
+
+// schema handles GET /api/v1/schemas/{name}.
+func (a *API) schema(_ context.Context, c call) (answer, error) {
+	text, ok := event.Schema(c.id)
+	if !ok {
+		return answer{}, &fault.Error{Kind: fault.NotFound, Code: "not_found", Message: "there is no schema of this name"}
+	}
+	return answer{status: http.StatusOK, header: http.Header{"Content-Type": {"application/json"}}, body: text}, nil
 }

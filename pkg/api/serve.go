@@ -91,13 +91,14 @@ func (a *API) answer(r *http.Request, record *record) (answer, error) {
 	return op.run(ctx, c)
 }
 
-// match finds the route of an escaped path, and what stands there for {id}.
+// match finds the route of an escaped path, and what stands there for {id} or
+// {name}.
 func (a *API) match(path string) (found route, id string, ok bool) {
 	segments := strings.Split(path, "/")
 	for _, route := range a.routes {
 		id = ""
 		if slices.EqualFunc(strings.Split(route.path, "/"), segments, func(want, got string) bool {
-			if want == "{id}" {
+			if strings.HasPrefix(want, "{") {
 				id = got
 				return got != ""
 			}

@@ -79,13 +79,18 @@ func (st *Store) gather(group []write) []write {
 // flush commits a group and tells each of its writers how it went.
 func (st *Store) flush(group []write) {
 	results := make([]error, len(group))
+	var last uint64
 	err := st.db.Update(func(raw *bbolt.Tx) error {
 		tx := open(raw)
 		for i, w := range group {
 			results[i] = w.apply(tx)
 		}
-		return nil
+		last = tx.feed.Sequence()
+		return tx.trim()
 	})
+	if err == nil {
+		st.feed.grow(last)
+	}
 	for i, w := range group {
 		if err != nil {
 			w.result <- &fault.Error{

@@ -1,6 +1,7 @@
 package bolt
 
 import (
+	"bytes"
 	"time"
 
 	"syncplane/pkg/syncs"
@@ -14,6 +15,13 @@ func prefixOf(workspace string) []byte { return []byte(workspace + "\x00SYNC#") 
 
 // keyOf is the key of a sync.
 func keyOf(workspace, id string) []byte { return append(prefixOf(workspace), id...) }
+
+// workspaceOf is the workspace in the key of a sync. ok is false for keys of
+// other things.
+func workspaceOf(key []byte) (workspace string, ok bool) {
+	before, after, found := bytes.Cut(key, []byte{0})
+	return string(before), found && bytes.HasPrefix(after, []byte("SYNC#"))
+}
 
 // onceKeyOf is the key of an idempotency record.
 func onceKeyOf(workspace, key string) []byte { return []byte(workspace + "\x00ONCE#" + key) }

@@ -15,14 +15,18 @@ import (
 	"go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
 
+	"syncplane/pkg/event"
 	"syncplane/pkg/syncs"
 )
 
 // The buckets: one holds everything, its keys sorted as in the DynamoDB table;
-// the other says when what expires does.
+// one says when what expires does; the others are the change feed and how far
+// its readers are.
 const (
 	allBucket    = "syncplane"
 	expiryBucket = "expiry"
+	feedBucket   = "feed"
+	markBucket   = "marks"
 )
 
 // lockPatience is how long Open waits for another process that has the file.
@@ -34,6 +38,7 @@ type Store struct {
 	writes chan write
 	done   chan struct{} // closed when the committer has ended
 	closed chan struct{} // closed by Close
+	feed   feed
 }
 
 // Open opens the store in the file path and makes both where they are missing.
@@ -53,7 +58,7 @@ func Open(path string) (*Store, error) {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
 	err = db.Update(func(tx *bbolt.Tx) error {
-		for _, name := range []string{allBucket, expiryBucket} {
+		for _, name := range []string{allBucket, expiryBucket, feedBucket, markBucket} {
 			if _, err := tx.CreateBucketIfNotExists([]byte(name)); err != nil {
 				return err
 			}
@@ -64,6 +69,10 @@ func Open(path string) (*Store, error) {
 		return nil, errors.Join(fmt.Errorf("prepare %s: %w", path, err), db.Close())
 	}
 	st := &Store{db: db, writes: make(chan write), done: make(chan struct{}), closed: make(chan struct{})}
+	st.feed.grown = make(chan struct{})
+	if err := st.view(func(tx *tx) error { st.feed.last = tx.feed.Sequence(); return nil }); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
 	go st.commit()
 	return st, nil
 }
@@ -81,7 +90,11 @@ func (st *Store) Create(ctx context.Context, s syncs.Sync) error {
 	if err != nil {
 		return err
 	}
-	return st.write(ctx, func(tx *tx) error { return tx.create(s, value) })
+	change, err := encode(feedRowOf(event.OfChange(nil, &s)))
+	if err != nil {
+		return err
+	}
+	return st.write(ctx, func(tx *tx) error { return tx.create(s, value, change) })
 }
 
 // CreateOnce writes s and its idempotency record in one commit.
@@ -91,6 +104,10 @@ func (st *Store) CreateOnce(ctx context.Context, s syncs.Sync, once syncs.Once) 
 		return syncs.Sync{}, err
 	}
 	record, err := encode(onceRow{Fingerprint: once.Fingerprint, Expires: once.Expires, First: rowOf(s)})
+	if err != nil {
+		return syncs.Sync{}, err
+	}
+	change, err := encode(feedRowOf(event.OfChange(nil, &s)))
 	if err != nil {
 		return syncs.Sync{}, err
 	}
@@ -108,7 +125,7 @@ func (st *Store) CreateOnce(ctx context.Context, s syncs.Sync, once syncs.Once) 
 			first = known.First.sync(s.Workspace)
 			return nil
 		}
-		if err := tx.create(s, value); err != nil {
+		if err := tx.create(s, value, change); err != nil {
 			return err
 		}
 		return errors.Join(tx.put(key, record), tx.expire(key, once))
@@ -172,19 +189,29 @@ func (st *Store) Replace(ctx context.Context, s syncs.Sync) error {
 		return err
 	}
 	return st.write(ctx, func(tx *tx) error {
-		if err := tx.expect(s, s.Version-1); err != nil {
+		before, err := tx.expect(s, s.Version-1)
+		if err != nil {
 			return err
 		}
-		return tx.put(keyOf(s.Workspace, s.ID), value)
+		change, err := encode(feedRowOf(event.OfChange(&before, &s)))
+		if err != nil {
+			return err
+		}
+		return errors.Join(tx.put(keyOf(s.Workspace, s.ID), value), tx.append(change))
 	})
 }
 
 // Delete removes s if it is there in its version.
 func (st *Store) Delete(ctx context.Context, s syncs.Sync) error {
 	return st.write(ctx, func(tx *tx) error {
-		if err := tx.expect(s, s.Version); err != nil {
+		before, err := tx.expect(s, s.Version)
+		if err != nil {
 			return err
 		}
-		return tx.all.Delete(keyOf(s.Workspace, s.ID))
+		change, err := encode(feedRowOf(event.OfChange(&before, nil)))
+		if err != nil {
+			return err
+		}
+		return errors.Join(tx.all.Delete(keyOf(s.Workspace, s.ID)), tx.append(change))
 	})
 }

@@ -16,10 +16,15 @@ import (
 type tx struct {
 	all    *bbolt.Bucket
 	expiry *bbolt.Bucket
+	feed   *bbolt.Bucket
+	marks  *bbolt.Bucket
 }
 
 func open(raw *bbolt.Tx) *tx {
-	return &tx{all: raw.Bucket([]byte(allBucket)), expiry: raw.Bucket([]byte(expiryBucket))}
+	return &tx{
+		all: raw.Bucket([]byte(allBucket)), expiry: raw.Bucket([]byte(expiryBucket)),
+		feed: raw.Bucket([]byte(feedBucket)), marks: raw.Bucket([]byte(markBucket)),
+	}
 }
 
 func (st *Store) view(read func(tx *tx) error) error {
@@ -41,27 +46,27 @@ func (t *tx) read(key []byte, value any) (bool, error) {
 
 func (t *tx) put(key, value []byte) error { return t.all.Put(key, value) }
 
-// create puts a sync where none is.
-func (t *tx) create(s syncs.Sync, value []byte) error {
+// create puts a sync where none is, and the change into the feed.
+func (t *tx) create(s syncs.Sync, value, change []byte) error {
 	key := keyOf(s.Workspace, s.ID)
 	if t.all.Get(key) != nil {
 		return syncs.ErrExists()
 	}
-	return t.put(key, value)
+	return errors.Join(t.put(key, value), t.append(change))
 }
 
-// expect returns nil if s is there in this version.
-func (t *tx) expect(s syncs.Sync, version int64) error {
+// expect returns what is in the place of s if that has this version.
+func (t *tx) expect(s syncs.Sync, version int64) (syncs.Sync, error) {
 	var r row
 	switch found, err := t.read(keyOf(s.Workspace, s.ID), &r); {
 	case err != nil:
-		return err
+		return syncs.Sync{}, err
 	case !found:
-		return syncs.ErrNotFound()
+		return syncs.Sync{}, syncs.ErrNotFound()
 	case r.Version != version:
-		return syncs.ErrOvertaken()
+		return syncs.Sync{}, syncs.ErrOvertaken()
 	}
-	return nil
+	return r.sync(s.Workspace), nil
 }
 
 // maxSwept is how many expired records each new one takes with it: more than

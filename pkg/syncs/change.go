@@ -73,6 +73,31 @@ func (s Sync) touched(now time.Time) Sync {
 	return s
 }
 
+// Changed are the names of the attributes in which two versions of a sync
+// differ, in the order of the public document; never nil. Times are none of
+// them: they change with everything.
+func Changed(before, after Sync) []string {
+	changed := []string{}
+	note := func(name string, differs bool) {
+		if differs {
+			changed = append(changed, name)
+		}
+	}
+	note("source_id", before.SourceID != after.SourceID)
+	note("destination_id", before.DestinationID != after.DestinationID)
+	note("model_id", before.ModelID != after.ModelID)
+	note("configuration", before.Configuration != after.Configuration)
+	note("schedule_type", before.ScheduleType != after.ScheduleType)
+	note("sync_mode", before.SyncMode != after.SyncMode)
+	note("sync_interval", before.SyncInterval != after.SyncInterval)
+	note("sync_interval_unit", before.SyncIntervalUnit != after.SyncIntervalUnit)
+	note("cron_expression", before.CronExpression != after.CronExpression)
+	note("cursor_field", before.CursorField != after.CursorField)
+	note("stream_name", before.StreamName != after.StreamName)
+	note("status", before.Status != after.Status)
+	return changed
+}
+
 // empty reports whether d names no field at all.
 func (d Draft) empty() bool {
 	return d.SourceID == nil && d.DestinationID == nil && d.ModelID == nil && d.ScheduleType == nil &&

@@ -1,0 +1,103 @@
+package event_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"syncplane/pkg/event"
+	"syncplane/pkg/event/eventtest"
+	"syncplane/pkg/syncs"
+	"syncplane/pkg/syncs/storetest"
+)
+
+const origin = "https://api.example.com"
+
+func check(t *testing.T, e event.Event) eventtest.Seen {
+	t.Helper()
+	return eventtest.Check(t, e.Append(nil, origin))
+}
+
+func TestOfChange(t *testing.T) {
+	t.Parallel()
+	before := storetest.Good(t)
+	after := before
+	after.Version, after.UpdatedAt = 2, before.UpdatedAt.Add(time.Hour)
+	after.StreamName, after.Status = "companies", syncs.Disabled
+
+	created := check(t, event.OfChange(nil, &before))
+	want := eventtest.Seen{
+		ID: before.ID + "/1", Type: "sync.created.v1", Source: origin + "/api/v1/syncs", Subject: before.ID, Workspace: before.Workspace,
+		Time: before.CreatedAt.Format("2006-01-02T15:04:05.000Z"), Schema: origin + "/api/v1/schemas/sync.created.v1.json", Data: created.Data,
+	}
+	if diff := cmp.Diff(want, created); diff != "" {
+		t.Error(diff)
+	}
+	attributes, _ := created.Data["attributes"].(map[string]any)
+	if attributes["stream_name"] != "contacts" || attributes["next_run_at"] == nil || attributes["configuration"] == nil || created.Data["workspace_id"] != before.Workspace {
+		t.Errorf("got %v", created.Data)
+	}
+
+	updated := check(t, event.OfChange(&before, &after))
+	if updated.Type != "sync.updated.v1" || updated.ID != before.ID+"/2" {
+		t.Errorf("got %+v", updated)
+	}
+	if diff := cmp.Diff([]any{"stream_name", "status"}, updated.Data["changed"]); diff != "" {
+		t.Error(diff)
+	}
+	if attributes, _ := updated.Data["attributes"].(map[string]any); attributes["next_run_at"] != nil {
+		t.Errorf("a paused sync runs at %v", attributes["next_run_at"])
+	}
+	same := check(t, event.OfChange(&before, &before))
+	if diff := cmp.Diff([]any{}, same.Data["changed"]); diff != "" {
+		t.Error(diff)
+	}
+
+	deleted := check(t, event.OfChange(&after, nil))
+	if deleted.Type != "sync.deleted.v1" || deleted.ID != before.ID+"/2/deleted" {
+		t.Errorf("got %+v", deleted)
+	}
+	if diff := cmp.Diff(event.OfChange(&before, &after), event.OfChange(&before, &after)); diff != "" {
+		t.Errorf("told again it is another event: %s", diff)
+	}
+}
+
+// TestLargeConfiguration holds both sides of the bound.
+func TestLargeConfiguration(t *testing.T) {
+	t.Parallel()
+	s := storetest.Good(t)
+	for size, omitted := range map[int]bool{event.MaxConfiguration: false, event.MaxConfiguration + 1: true} {
+		s.Configuration = `{"a":"` + strings.Repeat("x", size-len(`{"a":""}`)) + `"}`
+		seen := check(t, event.OfChange(nil, &s))
+		attributes, _ := seen.Data["attributes"].(map[string]any)
+		if (attributes["configuration"] == nil) != omitted || (seen.Data["configuration_omitted"] == true) != omitted {
+			t.Errorf("%d bytes: %v", size, seen.Data["configuration_omitted"])
+		}
+	}
+}
+
+func TestOfRun(t *testing.T) {
+	t.Parallel()
+	s := storetest.Good(t)
+	at := time.Date(2026, time.November, 24, 6, 0, 0, 0, time.UTC)
+	seen := check(t, event.OfRun(&s, at, false))
+	want := map[string]any{
+		"sync_id": s.ID, "workspace_id": s.Workspace, "scheduled_time": "2026-11-24T06:00:00Z", "run_id": s.ID + "/2026-11-24T06:00:00Z",
+	}
+	if diff := cmp.Diff(want, seen.Data); diff != "" || seen.ID != want["run_id"] {
+		t.Errorf("%s: %s", seen.ID, diff)
+	}
+	if late := check(t, event.OfRun(&s, at, true)); late.Data["late"] != true || late.ID != seen.ID {
+		t.Errorf("got %+v", late)
+	}
+
+	// What Scheduler makes of the template is the same event.
+	filled := strings.ReplaceAll(string(event.DueTemplate(origin, &s)), event.ScheduledTime, "2026-11-24T06:00:00Z")
+	scheduled := eventtest.Check(t, []byte(filled))
+	scheduled.Time, seen.Time = "", "" // with and without milliseconds
+	if diff := cmp.Diff(seen, scheduled); diff != "" {
+		t.Error(diff)
+	}
+}
