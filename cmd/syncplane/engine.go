@@ -21,7 +21,8 @@ type engine struct {
 	syncs  syncs.Store
 	quotas quota.Store
 	keys   apikey.Store
-	place  string // for people
+	feed   *bolt.Store // nil where the engine has no feed: DynamoDB's is its stream
+	place  string      // for people
 	close  func() error
 }
 
@@ -37,7 +38,7 @@ func openEngine(ctx context.Context, m machine, dataDir string) (engine, error) 
 		if err != nil {
 			return engine{}, err
 		}
-		return engine{store, store, localKeys(dataDir), path, store.Close}, nil
+		return engine{store, store, localKeys(dataDir), store, path, store.Close}, nil
 	}
 	store, err := openDynamoDB(ctx, m)
 	if err != nil {
@@ -46,7 +47,7 @@ func openEngine(ctx context.Context, m machine, dataDir string) (engine, error) 
 	if err := store.EnsureTable(ctx); err != nil {
 		return engine{}, err
 	}
-	return engine{store, store, store, "the DynamoDB table " + store.Table, func() error { return nil }}, nil
+	return engine{store, store, store, nil, "the DynamoDB table " + store.Table, func() error { return nil }}, nil
 }
 
 // openKeys opens no more than the keys of the engine that STORE names.

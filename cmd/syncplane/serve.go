@@ -56,31 +56,44 @@ func serve(ctx context.Context, m machine) error {
 		return errors.Join(err, e.close())
 	}
 
+	address := "http://" + listener.Addr().String()
+	log := boot.Logger(m.stderr, m.getenv("LOG_LEVEL"))
+	work, err := newBackground(ctx, m, e.feed, address, log)
+	if err != nil {
+		return errors.Join(err, listener.Close(), e.close())
+	}
 	verifier := bearer.New(bearer.Config{Issuer: local.Issuer, Audience: local.Audience, WorkspaceClaim: local.WorkspaceClaim}, bearer.Static(keys), time.Now)
+	caller := bearer.Either(verifier.Caller, apikey.Prefix, apikey.NewVerifier(e.keys, time.Now).Caller)
 	function := boot.Handler(boot.Parts{
 		Store:       e.syncs,
 		Quotas:      e.quotas,
 		CreateLimit: limit,
-		Caller:      bearer.Either(verifier.Caller, apikey.Prefix, apikey.NewVerifier(e.keys, time.Now).Caller),
-		Log:         boot.Logger(m.stderr, m.getenv("LOG_LEVEL")),
+		Caller:      caller,
+		Log:         log,
 	})
+	var stream http.Handler
+	if e.feed != nil {
+		stream = local.Stream{Store: e.feed, Origin: address, Caller: caller, Fail: function.Fail, Done: ctx.Done()}
+	}
 	server := &http.Server{
-		Handler:           local.Routes(local.Gateway{Function: function, Now: time.Now}, keys),
+		Handler:           local.Routes(local.Gateway{Function: function, Now: time.Now}, keys, stream),
 		ReadHeaderTimeout: readHeaderTimeout,
 	}
-	if err := greet(m, "http://"+listener.Addr().String(), e.place); err != nil {
+	if err := greet(m, address, e.place); err != nil {
 		return errors.Join(err, listener.Close(), e.close())
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(listener) }()
+	work.start()
 	select {
-	case err := <-ended:
-		return errors.Join(err, e.close())
+	case err = <-ended:
 	case <-ctx.Done():
+		stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+		err = server.Shutdown(stopping)
+		cancel()
 	}
-	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
-	defer cancel()
-	return errors.Join(server.Shutdown(stopping), e.close())
+	work.stop()
+	return errors.Join(err, e.close())
 }
 
 func createLimit(m machine) (quota.Policy, error) {

@@ -7,9 +7,10 @@ import (
 )
 
 // Routes is everything that the local server answers: what a browser and a
-// neighbour need beside the API, and the API itself for all the rest. The rest
-// goes past the mux, which would tidy up paths that API Gateway passes on.
-func Routes(gateway Gateway, keys []byte) http.Handler {
+// neighbour need beside the API, the stream of events if there is one, and the
+// API itself for all the rest. The rest goes past the mux, which would tidy up
+// paths that API Gateway passes on.
+func Routes(gateway Gateway, keys []byte, stream http.Handler) http.Handler {
 	const docs = "/docs/"
 	page := swagger.New("Syncplane", "/api/v1/openapi.json", docs)
 	mux := http.NewServeMux()
@@ -23,6 +24,9 @@ func Routes(gateway Gateway, keys []byte) http.Handler {
 		w.Header().Set("Content-Type", "application/jwk-set+json")
 		_, _ = w.Write(keys)
 	})
+	if stream != nil {
+		mux.Handle("GET "+StreamPath, stream)
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if _, pattern := mux.Handler(r); pattern != "" {
 			mux.ServeHTTP(w, r)

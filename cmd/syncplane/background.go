@@ -1,0 +1,63 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"syncplane/pkg/bolt"
+	"syncplane/pkg/clock"
+	"syncplane/pkg/webhook"
+)
+
+// background is what the server does beside answering: it begins the runs of
+// syncs, and delivers events.
+type background struct {
+	ctx    context.Context //nolint:containedctx // that of its goroutines
+	cancel context.CancelFunc
+	clock  *clock.Clock
+	sender *webhook.Sender
+	log    *slog.Logger
+	group  sync.WaitGroup
+}
+
+// newBackground is the work over a feed; without a feed there is none.
+func newBackground(ctx context.Context, m machine, feed *bolt.Store, origin string, log *slog.Logger) (*background, error) {
+	b := &background{log: log}
+	b.ctx, b.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	hook := webhook.Config{URL: m.getenv("WEBHOOK_URL"), Secret: m.getenv("WEBHOOK_SECRET")}
+	switch {
+	case feed == nil && hook.URL != "":
+		return nil, errors.New("WEBHOOK_URL needs STORE=bolt; with DynamoDB the stack delivers events")
+	case feed == nil:
+		return b, nil
+	}
+	b.clock = &clock.Clock{Store: feed, Now: time.Now, Log: log}
+	if hook.URL == "" {
+		return b, feed.Forget(ctx, bolt.Reader) // nobody waits for old events any more
+	}
+	var err error
+	b.sender, err = webhook.New(hook, feed, origin, time.Now, log)
+	return b, err
+}
+
+func (b *background) start() {
+	if b.clock != nil {
+		b.group.Go(func() { b.clock.Run(b.ctx) })
+	}
+	if b.sender != nil {
+		b.group.Go(func() {
+			if err := b.sender.Run(b.ctx); err != nil {
+				b.log.LogAttrs(b.ctx, slog.LevelError, "webhook", slog.String("error", err.Error()))
+			}
+		})
+	}
+}
+
+// stop ends the work, and returns when it has ended.
+func (b *background) stop() {
+	b.cancel()
+	b.group.Wait()
+}

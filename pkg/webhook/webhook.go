@@ -1,0 +1,195 @@
+// Package webhook delivers events by HTTP POST: CloudEvents in binary mode,
+// signed as Standard Webhooks 1.0 have it. It reads the feed of the embedded
+// store, in order, and goes on only when an event was taken.
+package webhook
+
+import (
+	"bytes"
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"syncplane/pkg/bolt"
+	"syncplane/pkg/event"
+	"syncplane/pkg/resource"
+)
+
+// The bounds of a delivery. Standard Webhooks, "Deliverability", wants 15 to
+// 30 s and growing pauses.
+const (
+	timeout    = 15 * time.Second
+	firstPause = time.Second
+	maxPause   = 5 * time.Minute
+	maxBatch   = 100 // events read from the feed at once
+)
+
+// minSecret is the length of the shortest secret, in bytes (Standard Webhooks,
+// "Signature scheme").
+const minSecret = 24
+
+// Config is where events go.
+type Config struct {
+	URL    string
+	Secret string // whsec_ and base64, or plain text, of at least 24 bytes
+}
+
+// Sender sends the events of a store.
+type Sender struct {
+	Store  *bolt.Store
+	Origin string
+	Now    func() time.Time
+	Log    *slog.Logger
+
+	// Pause waits before a delivery is tried again; nil is a timer.
+	Pause func(ctx context.Context, d time.Duration)
+
+	url    string
+	secret []byte
+	client *http.Client
+}
+
+// New returns a Sender. The error says what is wrong with config.
+func New(config Config, store *bolt.Store, origin string, now func() time.Time, log *slog.Logger) (*Sender, error) {
+	address, err := url.Parse(config.URL)
+	if err != nil || address.Scheme != "https" && address.Scheme != "http" || address.Host == "" {
+		return nil, errors.New("WEBHOOK_URL must be an http or https address")
+	}
+	secret := []byte(config.Secret)
+	if encoded, ok := strings.CutPrefix(config.Secret, "whsec_"); ok {
+		if secret, err = base64.StdEncoding.DecodeString(encoded); err != nil {
+			return nil, errors.New("WEBHOOK_SECRET must be base64 after whsec_")
+		}
+	}
+	if len(secret) < minSecret {
+		return nil, fmt.Errorf("WEBHOOK_SECRET must have at least %d bytes; `openssl rand -base64 32` makes one", minSecret)
+	}
+	return &Sender{
+		Store: store, Origin: origin, Now: now, Log: log, Pause: pause, url: config.URL, secret: secret,
+		client: &http.Client{
+			Timeout: timeout,
+			// A redirect is an answer that is not 2xx.
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+	}, nil
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// Run sends until ctx ends. The first time, events from now on are sent; later
+// from where it was. An event is sent until it is taken; a crash may send the
+// last one again.
+func (s *Sender) Run(ctx context.Context) error {
+	after, known, err := s.Store.Mark(bolt.Reader)
+	if err != nil {
+		return err
+	}
+	if !known {
+		after, _ = s.Store.Last()
+		if err := s.Store.Publish(ctx, nil, bolt.Reader, after); err != nil {
+			return err
+		}
+	}
+	for ctx.Err() == nil {
+		_, grown := s.Store.Last()
+		entries, err := s.Store.Events(after, maxBatch)
+		if err != nil {
+			return err
+		}
+		for _, e := range entries {
+			if !s.deliver(ctx, e.Event) {
+				return nil // ctx has ended
+			}
+			after = e.Sequence
+			if err := s.Store.Publish(ctx, nil, bolt.Reader, after); err != nil && ctx.Err() == nil {
+				return err
+			}
+		}
+		if len(entries) > 0 {
+			continue
+		}
+		select {
+		case <-grown:
+		case <-ctx.Done():
+		}
+	}
+	return nil
+}
+
+// deliver sends e until it is taken. It returns false if ctx ends first.
+func (s *Sender) deliver(ctx context.Context, e event.Event) bool {
+	for wait := firstPause; ctx.Err() == nil; wait = min(2*wait, maxPause) {
+		err := s.send(ctx, e)
+		if err == nil {
+			return true
+		}
+		if ctx.Err() != nil {
+			return false
+		}
+		s.Log.LogAttrs(ctx, slog.LevelWarn, "webhook", slog.String("event", e.ID), slog.String("error", err.Error()))
+		s.Pause(ctx, wait/2+rand.N(wait/2)) //nolint:gosec // jitter, not a secret
+	}
+	return false
+}
+
+// send sends e once.
+func (s *Sender) send(ctx context.Context, e event.Event) error {
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url, bytes.NewReader(e.Data))
+	if err != nil {
+		return err
+	}
+	at := strconv.FormatInt(s.Now().Unix(), 10)
+	for name, value := range map[string]string{
+		"Content-Type":      "application/json",
+		"User-Agent":        "Syncplane",
+		"Ce-Specversion":    "1.0",
+		"Ce-Id":             e.ID,
+		"Ce-Source":         event.Source(s.Origin),
+		"Ce-Type":           e.Type(),
+		"Ce-Subject":        e.Subject,
+		"Ce-Time":           e.Time.UTC().Format(resource.TimeLayout),
+		"Ce-Dataschema":     e.Schema(s.Origin),
+		"Ce-Workspace":      e.Workspace,
+		"Webhook-Id":        e.ID,
+		"Webhook-Timestamp": at,
+		"Webhook-Signature": "v1," + sign(s.secret, e.ID, at, e.Data),
+	} {
+		r.Header.Set(name, value)
+	}
+	response, err := s.client.Do(r)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(io.Discard, io.LimitReader(response.Body, 64<<10)) // so that the connection is used again
+	err = errors.Join(err, response.Body.Close())
+	if response.StatusCode < 200 || response.StatusCode > 299 {
+		return fmt.Errorf("the webhook answers %d", response.StatusCode)
+	}
+	return err
+}
+
+// sign is the signature of a message, base64 (Standard Webhooks, "Signature
+// scheme").
+func sign(secret []byte, id, at string, body []byte) string {
+	mac := hmac.New(sha256.New, secret)
+	mac.Write([]byte(id + "." + at + "."))
+	mac.Write(body)
+	return base64.StdEncoding.EncodeToString(mac.Sum(nil))
+}
