@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -26,6 +25,7 @@ import (
 	"syncplane/pkg/dynamolocal/dynamotest"
 	"syncplane/pkg/local"
 	"syncplane/pkg/runtimeapi"
+	"syncplane/pkg/runtimeapi/runtimetest"
 )
 
 var update = flag.Bool("update", false, "sign the events anew and rewrite the answers in testdata")
@@ -51,17 +51,9 @@ func newTable(t *testing.T) boot.Config {
 	return config
 }
 
-// startOn builds the function as `make build` does, for this machine, and runs
-// it under a Lambda Runtime API with the environment of env.local.json, and
-// more.
+// startOn runs the function with the environment of env.local.json, and more.
 func startOn(t *testing.T, config boot.Config, output io.Writer, more map[string]string) *runtimeapi.Function {
 	t.Helper()
-	bootstrap := filepath.Join(t.TempDir(), "bootstrap")
-	build := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-tags", "lambda.norpc", "-ldflags=-s -w", "-o", bootstrap, ".")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
 	env := localEnv(t)
 	env["DYNAMODB_ENDPOINT"], env["TABLE_NAME"], env["AWS_REGION"] = config.DynamoDBEndpoint, config.TableName, config.Region
 	maps.Copy(env, more)
@@ -69,16 +61,7 @@ func startOn(t *testing.T, config boot.Config, output io.Writer, more map[string
 	for name, value := range env {
 		lines = append(lines, name+"="+value)
 	}
-	function, err := runtimeapi.Start(t.Context(), runtimeapi.Options{Command: []string{bootstrap}, Env: lines, Output: output})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := function.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return function
+	return runtimetest.Start(t, lines, output)
 }
 
 // localEnv is what env.local.json gives the function under `sam local`.

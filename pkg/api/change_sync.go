@@ -12,7 +12,7 @@ func (a *API) changeSync(ctx context.Context, c call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	in, err := a.readRequest(c.body)
+	in, err := readRequest(&a.decoders, c.body)
 	if err != nil {
 		return in.warning(), err
 	}
@@ -29,7 +29,7 @@ func (a *API) enableSync(ctx context.Context, c call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	in, err := a.readEnable(c.body)
+	in, err := readEnable(&a.decoders, c.body)
 	if err != nil {
 		return in.warning(), err
 	}

@@ -24,14 +24,20 @@ func idempotencyKey(header http.Header) (key string, given bool, err error) {
 	if strings.HasPrefix(text, `"`) {
 		key, ok = unquoted(text)
 	}
-	invisible := func(c rune) bool { return c <= ' ' || c > '~' }
-	if !ok || key == "" || len(key) > maxKey || strings.ContainsFunc(key, invisible) {
+	if !ok || !ValidKey(key) {
 		return "", true, &fault.Error{Kind: fault.Malformed, Fields: []fault.Field{{
 			Header: "Idempotency-Key", Code: "invalid_header",
 			Detail: `Idempotency-Key must be 1 to 255 visible ASCII characters, bare or as a quoted string such as "8e03978e-40d5-43e8-bc93-6894a57f9324"`,
 		}}}
 	}
 	return key, true, nil
+}
+
+// ValidKey reports whether key can be an idempotency key: 1 to 255 visible
+// ASCII characters.
+func ValidKey(key string) bool {
+	invisible := func(c rune) bool { return c <= ' ' || c > '~' }
+	return key != "" && len(key) <= maxKey && !strings.ContainsFunc(key, invisible)
 }
 
 // unquoted reads a structured-field string.

@@ -86,13 +86,14 @@ func TestDocumentNamesEveryRoute(t *testing.T) {
 	}
 }
 
-// TestDocumentNamesEveryCode reads the codes of errors off the source.
+// TestDocumentNamesEveryCode reads the codes of errors off the source. Those of
+// package intake go to events.
 func TestDocumentNamesEveryCode(t *testing.T) {
 	t.Parallel()
 	code := regexp.MustCompile(`^[a-z]+(_[a-z0-9]+)+$|^blank$|^internal$|^required$|^immutable$|^overtaken$`)
 	found := map[string]bool{}
 	err := filepath.WalkDir("..", func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") || strings.Contains(path, "test/") {
+		if err != nil || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") || strings.Contains(path, "test/") || strings.Contains(path, "intake/") {
 			return err
 		}
 		file, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)

@@ -96,11 +96,17 @@ func problem(header http.Header, err error, r *http.Request) answer {
 		fault.PreconditionFailed, fault.TooLarge, fault.UnsupportedMedia, fault.Invalid:
 	}
 
+	b := appendErrors([]byte(`{"errors":`), shown, status, title, r.Header.Get(RequestIDHeader))
+	return answer{status: status, header: header, body: append(b, '}')}
+}
+
+// appendErrors appends the error objects of a fault.
+func appendErrors(b []byte, shown *fault.Error, status int, title, id string) []byte {
 	fields := shown.Fields
 	if len(fields) == 0 {
 		fields = []fault.Field{{Code: shown.Code, Detail: shown.Message}}
 	}
-	b := []byte(`{"errors":[`)
+	b = append(b, '[')
 	for i, f := range fields {
 		if i > 0 {
 			b = append(b, ',')
@@ -114,9 +120,9 @@ func problem(header http.Header, err error, r *http.Request) answer {
 		case f.Parameter != "":
 			b = fmt.Appendf(b, `,"source":{"parameter":%s}`, quote(f.Parameter))
 		}
-		b = fmt.Appendf(b, `,"id":%s}`, quote(r.Header.Get(RequestIDHeader)))
+		b = fmt.Appendf(b, `,"id":%s}`, quote(id))
 	}
-	return answer{status: status, header: header, body: append(b, "]}"...)}
+	return append(b, ']')
 }
 
 // challengeOf is the value of WWW-Authenticate (RFC 6750, section 3). A

@@ -42,10 +42,10 @@ const fieldCount = 11
 // Draft.Validate: a value that no Draft can hold becomes Draft.Mistyped. Only
 // where there is no sync object at all is there nothing to validate: that is a
 // fault.Invalid.
-func (a *API) readRequest(body []byte) (request, error) {
+func readRequest(pool *jsonpool.Pool, body []byte) (request, error) {
 	in := request{sent: make([]member, 0, fieldCount)}
 	const want = "an object with the fields of the sync"
-	kind, err := a.read(&in, body, "sync", `{"sync": {…}}`, func(dec *jsontext.Decoder) error {
+	kind, err := in.read(pool, body, "sync", `{"sync": {…}}`, func(dec *jsontext.Decoder) error {
 		return in.readSync(dec, body)
 	})
 	switch {
@@ -60,9 +60,9 @@ func (a *API) readRequest(body []byte) (request, error) {
 }
 
 // readEnable reads {"enable": true} or false, and no other spelling of it.
-func (a *API) readEnable(body []byte) (request, error) {
+func readEnable(pool *jsonpool.Pool, body []byte) (request, error) {
 	var in request
-	kind, err := a.read(&in, body, "enable", `{"enable": true}`, (*jsontext.Decoder).SkipValue)
+	kind, err := in.read(pool, body, "enable", `{"enable": true}`, (*jsontext.Decoder).SkipValue)
 	switch {
 	case err != nil:
 		return in, err
@@ -75,16 +75,16 @@ func (a *API) readEnable(body []byte) (request, error) {
 	return in, nil
 }
 
-// read reads into in a body that is one object, and calls value for the member name.
+// read reads a body that is one object, and calls value for the member name.
 // It returns the kind of that member's value, KindInvalid if there is none,
 // and a fault.Malformed for what is not one JSON object like example.
-func (a *API) read(in *request, body []byte, name, example string, value func(dec *jsontext.Decoder) error) (jsontext.Kind, error) {
+func (in *request) read(pool *jsonpool.Pool, body []byte, name, example string, value func(dec *jsontext.Decoder) error) (jsontext.Kind, error) {
 	found := jsontext.KindInvalid
 	if !utf8.Valid(body) {
 		return found, malformed("invalid_utf8", "the body must be UTF-8 throughout", "")
 	}
-	lent := a.decoders.Lend(body)
-	defer a.decoders.Return(lent)
+	lent := pool.Lend(body)
+	defer pool.Return(lent)
 	dec := &lent.Decoder
 	top := dec.PeekKind()
 	err := readObject(dec, func(member []byte) error {

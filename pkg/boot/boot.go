@@ -107,14 +107,10 @@ type Parts struct {
 // behind the HTTP face, the face behind the guarded adapter.
 func Handler(p Parts) *gateway.Handler {
 	config := api.Config{
-		Syncs: &syncs.Service{
-			Store: p.Store,
-			Now:   time.Now, //nolint:forbidigo // the edge hands out the clock
-			NewID: newID,
-		},
+		Syncs:   Service(p.Store),
 		Caller:  p.Caller,
 		Log:     p.Log,
-		Now:     time.Now, //nolint:forbidigo // as above
+		Now:     time.Now, //nolint:forbidigo // the edge hands out the clock
 		Metrics: p.Metrics,
 	}
 	if p.CreateLimit != (quota.Policy{}) {
@@ -122,6 +118,15 @@ func Handler(p Parts) *gateway.Handler {
 	}
 	face := api.New(config)
 	return gateway.New(gateway.Config{Next: face, Fail: face.Fail, RequestIDHeader: api.RequestIDHeader})
+}
+
+// Service is what can be done with syncs, over a store.
+func Service(store syncs.Store) *syncs.Service {
+	return &syncs.Service{
+		Store: store,
+		Now:   time.Now, //nolint:forbidigo // the edge hands out the clock
+		NewID: newID,
+	}
 }
 
 func newID() (string, error) {
@@ -143,18 +148,28 @@ func DynamoDBAs(c Config, credentials aws.CredentialsProvider) *dynamo.Store {
 	options := dynamodb.Options{
 		Region:      c.Region,
 		Credentials: credentials,
-		HTTPClient: awshttp.NewBuildableClient().WithTimeout(attemptTimeout).WithTransportOptions(func(t *http.Transport) {
-			t.MaxIdleConns, t.MaxIdleConnsPerHost = maxConnections, maxConnections
-		}),
-		Retryer: retry.NewStandard(func(o *retry.StandardOptions) {
-			o.MaxAttempts = maxAttempts
-			o.Backoff = retry.BackoffDelayerFunc(backoff)
-		}),
+		HTTPClient:  HTTPClient(),
+		Retryer:     Retryer(),
 	}
 	if c.DynamoDBEndpoint != "" {
 		options.BaseEndpoint = &c.DynamoDBEndpoint
 	}
 	return &dynamo.Store{Client: dynamodb.New(options), Table: c.TableName}
+}
+
+// HTTPClient is the client by which AWS is called.
+func HTTPClient() aws.HTTPClient {
+	return awshttp.NewBuildableClient().WithTimeout(attemptTimeout).WithTransportOptions(func(t *http.Transport) {
+		t.MaxIdleConns, t.MaxIdleConnsPerHost = maxConnections, maxConnections
+	})
+}
+
+// Retryer says when a call of AWS is tried again.
+func Retryer() aws.Retryer {
+	return retry.NewStandard(func(o *retry.StandardOptions) {
+		o.MaxAttempts = maxAttempts
+		o.Backoff = retry.BackoffDelayerFunc(backoff)
+	})
 }
 
 // keySource is where the keys of the issuer come from.

@@ -1,0 +1,166 @@
+package main_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
+
+	"syncplane/pkg/boot"
+	"syncplane/pkg/dynamolocal/dynamotest"
+	"syncplane/pkg/mototest"
+	"syncplane/pkg/runtimeapi"
+	"syncplane/pkg/runtimeapi/runtimetest"
+)
+
+const good = `{"source_id":1,"destination_id":2,"model_id":3,"schedule_type":"automated","configuration":{"a":1.0},` +
+	`"stream_name":"contacts","sync_mode":"full_refresh","sync_interval":30,"sync_interval_unit":"minutes"}`
+
+// rig is the real bootstrap of the function, its table and its bus.
+type rig struct {
+	config   boot.Config
+	stack    *mototest.Stack
+	function *runtimeapi.Function
+	log      bytes.Buffer
+}
+
+func newRig(t *testing.T, edit func(config *boot.Config)) *rig {
+	t.Helper()
+	g := &rig{config: boot.Config{
+		Region: "us-east-1", AccessKeyID: "local", SecretAccessKey: "local",
+		DynamoDBEndpoint: dynamotest.ForTest(t), TableName: "test-" + uuid.NewString(),
+	}}
+	if err := boot.DynamoDB(g.config).EnsureTable(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	edit(&g.config)
+	g.stack = mototest.New(t, g.config)
+	g.function = runtimetest.Start(t, g.stack.Env(), &g.log)
+	return g
+}
+
+// event is a message of the queue as EventBridge's rule makes it.
+func event(id, detail string) string {
+	return `{"version":"0","id":"` + id + `","detail-type":"sync.create.requested","source":"crm","account":"123456789012","time":"2026-11-24T06:00:00Z","detail":` + detail + `}`
+}
+
+// invoke gives the function messages, and returns which failed, by index.
+func (g *rig) invoke(t *testing.T, bodies ...string) []string {
+	t.Helper()
+	var records []map[string]string
+	for i, body := range bodies {
+		records = append(records, map[string]string{"messageId": "message-" + string(rune('0'+i)), "body": body, "eventSource": "aws:sqs"})
+	}
+	payload, err := json.Marshal(map[string]any{"Records": records})
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := g.function.Invoke(t.Context(), payload)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return runtimetest.Failed(t, answer)
+}
+
+// streams are the streams of the syncs in a workspace.
+func (g *rig) streams(t *testing.T, workspace string) []string {
+	t.Helper()
+	list, _, err := boot.DynamoDB(g.config).List(t.Context(), workspace, "", 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	streams := []string{}
+	for _, s := range list {
+		if s.Configuration != `{"a":1.0}` {
+			t.Errorf("the configuration is %s", s.Configuration)
+		}
+		streams = append(streams, s.StreamName)
+	}
+	return streams
+}
+
+// TestMotoIntake asks for creates, good and bad, once and often.
+func TestMotoIntake(t *testing.T) {
+	g := newRig(t, func(*boot.Config) {})
+	named := func(workspace, stream, more string) string {
+		return `{"workspace_id":"` + workspace + `"` + more + `,"sync":` + strings.Replace(good, "contacts", stream, 1) + `}`
+	}
+	first := event("11111111-0000-0000-0000-000000000000", named("acme", "first", ""))
+	bare := named("acme", "bare", `,"idempotency_key":"k1"`)
+	if diff := cmp.Diff([]string{}, g.invoke(t, first, bare, first, event("2", named("other", "else", "")))); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff([]string{}, g.invoke(t, first, bare)); diff != "" { // delivered again
+		t.Error(diff)
+	}
+	if diff := cmp.Diff([]string{"bare", "first"}, g.streams(t, "acme")); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff([]string{"else"}, g.streams(t, "other")); diff != "" {
+		t.Error(diff)
+	}
+	if got := g.stack.Published(t); len(got) > 0 {
+		t.Errorf("got %v", got)
+	}
+
+	// What is wrong is told once, and does not come again.
+	for name, test := range map[string]struct {
+		body  string
+		codes []string
+	}{
+		"an invalid sync":       {event("e", strings.Replace(named("acme", "x", ""), `"automated"`, `"hourly"`, 1)), []string{"not_in_enum"}},
+		"two things wrong":      {event("e", strings.NewReplacer(`"source_id":1`, `"source_id":"1"`, `"sync_interval":30`, `"sync_interval":0`).Replace(named("acme", "x", ""))), []string{"wrong_type", "out_of_range"}},
+		"a schedule never due":  {event("e", strings.Replace(named("acme", "x", ""), `"sync_mode"`, `"cron_expression":"0 0 30 2 *","sync_mode"`, 1)), []string{"invalid_cron"}},
+		"a member twice":        {event("e", strings.Replace(named("acme", "x", ""), `"source_id":1`, `"source_id":1,"source_id":2`, 1)), []string{"duplicate_member"}},
+		"no sync":               {event("e", `{"workspace_id":"acme"}`), []string{"required"}},
+		"no workspace":          {event("e", `{"sync":`+good+`}`), []string{"invalid_workspace"}},
+		"another's key":         {event("e", named("acme#x", "x", "")), []string{"invalid_workspace"}},
+		"no key":                {event("e", named("acme", "x", `,"idempotency_key":"ü"`)), []string{"invalid_key"}},
+		"the key of another":    {event("e", named("acme", "y", `,"idempotency_key":"k1"`)), []string{"idempotency_key_reused"}},
+		"another event":         {strings.Replace(first, "sync.create.requested", "sync.created", 1), []string{"unknown_event"}},
+		"no JSON":               {"<sync/>", []string{"invalid_json"}},
+		"a workspace of 5":      {event("e", `{"workspace_id":5}`), []string{"invalid_json"}},
+		"an event with no sync": {`{"detail-type":"sync.create.requested","detail":null}`, []string{"invalid_workspace"}},
+	} {
+		if diff := cmp.Diff([]string{}, g.invoke(t, test.body)); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+		told := g.stack.Published(t)
+		if len(told) != 1 || told[0].Type != "sync.create.rejected.v1" {
+			t.Errorf("%s: got %v", name, told)
+			continue
+		}
+		var codes []string
+		for _, e := range told[0].Data["errors"].([]any) { //nolint:forcetypeassert // its schema was checked
+			codes = append(codes, e.(map[string]any)["code"].(string)) //nolint:forcetypeassert // as above
+		}
+		if diff := cmp.Diff(test.codes, codes); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+	}
+	if diff := cmp.Diff([]string{"bare", "first"}, g.streams(t, "acme")); diff != "" {
+		t.Error(diff)
+	}
+	if err := g.function.Close(); err != nil { // so that all of the log is there
+		t.Fatal(err)
+	}
+	if strings.Contains(g.log.String(), "contacts") || strings.Contains(g.log.String(), "source_id") {
+		t.Errorf("the log holds a payload:\n%s", &g.log)
+	}
+}
+
+// TestMotoIntakeComesBack holds that what failed for now is named, and it
+// alone.
+func TestMotoIntakeComesBack(t *testing.T) {
+	g := newRig(t, func(config *boot.Config) { config.DynamoDBEndpoint = "http://127.0.0.1:1" }) // nobody listens on port 1
+	good := event("e", `{"workspace_id":"acme","sync":`+good+`}`)
+	if diff := cmp.Diff([]string{"message-0", "message-2"}, g.invoke(t, good, "<sync/>", good)); diff != "" {
+		t.Error(diff)
+	}
+	if told := g.stack.Published(t); len(told) != 1 {
+		t.Errorf("got %v", told)
+	}
+}

@@ -1,0 +1,16 @@
+// Command reconcile is the Lambda behind the daily comparison of table and schedules.
+package main
+
+import (
+	"fmt"
+	"os"
+
+	"syncplane/pkg/eventboot"
+)
+
+func main() {
+	if err := eventboot.Reconcile(os.Getenv, os.Stdout); err != nil {
+		fmt.Fprintf(os.Stderr, "the function cannot start:\n%v\n", err)
+		os.Exit(1)
+	}
+}

@@ -1,0 +1,16 @@
+// Command relay is the Lambda behind the table's stream.
+package main
+
+import (
+	"fmt"
+	"os"
+
+	"syncplane/pkg/eventboot"
+)
+
+func main() {
+	if err := eventboot.Relay(os.Getenv, os.Stdout); err != nil {
+		fmt.Fprintf(os.Stderr, "the function cannot start:\n%v\n", err)
+		os.Exit(1)
+	}
+}

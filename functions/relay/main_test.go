@@ -1,0 +1,297 @@
+package main_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodbstreams"
+	streamtypes "github.com/aws/aws-sdk-go-v2/service/dynamodbstreams/types"
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
+
+	"syncplane/pkg/boot"
+	"syncplane/pkg/dynamo"
+	"syncplane/pkg/dynamolocal/dynamotest"
+	"syncplane/pkg/mototest"
+	"syncplane/pkg/runtimeapi"
+	"syncplane/pkg/runtimeapi/runtimetest"
+	"syncplane/pkg/syncs"
+	"syncplane/pkg/syncs/storetest"
+)
+
+// table is a table with a stream, in DynamoDB Local.
+type table struct {
+	config boot.Config
+	store  *dynamo.Store
+	stream *dynamodbstreams.Client
+	arn    string
+	at     map[string]*string // by shard: where reading goes on
+}
+
+func newTable(t *testing.T) *table {
+	t.Helper()
+	config := boot.Config{
+		Region: "us-east-1", AccessKeyID: "local", SecretAccessKey: "local",
+		DynamoDBEndpoint: dynamotest.ForTest(t), TableName: "test-" + uuid.NewString(),
+	}
+	store := boot.DynamoDB(config)
+	if err := store.EnsureTable(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	out, err := store.Client.UpdateTable(t.Context(), &dynamodb.UpdateTableInput{
+		TableName:           &config.TableName,
+		StreamSpecification: &types.StreamSpecification{StreamEnabled: aws.Bool(true), StreamViewType: types.StreamViewTypeNewAndOldImages},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &table{
+		config: config, store: store, arn: *out.TableDescription.LatestStreamArn, at: map[string]*string{},
+		stream: dynamodbstreams.New(dynamodbstreams.Options{
+			Region: "us-east-1", BaseEndpoint: &config.DynamoDBEndpoint, Credentials: credentials.NewStaticCredentialsProvider("local", "local", ""),
+		}),
+	}
+}
+
+// records are those of the stream that were not read yet, as Lambda would give
+// them to the function.
+func (tb *table) records(t *testing.T) []json.RawMessage {
+	t.Helper()
+	described, err := tb.stream.DescribeStream(t.Context(), &dynamodbstreams.DescribeStreamInput{StreamArn: &tb.arn})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []json.RawMessage
+	for _, shard := range described.StreamDescription.Shards {
+		if tb.at[*shard.ShardId] == nil {
+			out, err := tb.stream.GetShardIterator(t.Context(), &dynamodbstreams.GetShardIteratorInput{
+				StreamArn: &tb.arn, ShardId: shard.ShardId, ShardIteratorType: streamtypes.ShardIteratorTypeTrimHorizon,
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			tb.at[*shard.ShardId] = out.ShardIterator
+		}
+		for empty := 0; empty < 2 && tb.at[*shard.ShardId] != nil; {
+			out, err := tb.stream.GetRecords(t.Context(), &dynamodbstreams.GetRecordsInput{ShardIterator: tb.at[*shard.ShardId]})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(out.Records) == 0 {
+				empty++
+			}
+			for _, r := range out.Records {
+				all = append(all, asLambda(t, r))
+			}
+			tb.at[*shard.ShardId] = out.NextShardIterator
+		}
+	}
+	return all
+}
+
+// asLambda is a record in the form that the event source mapping gives it.
+func asLambda(t *testing.T, r streamtypes.Record) json.RawMessage {
+	t.Helper()
+	image := func(item map[string]streamtypes.AttributeValue) map[string]any {
+		m := map[string]any{}
+		for name, value := range item {
+			switch v := value.(type) {
+			case *streamtypes.AttributeValueMemberS:
+				m[name] = map[string]string{"S": v.Value}
+			case *streamtypes.AttributeValueMemberN:
+				m[name] = map[string]string{"N": v.Value}
+			}
+		}
+		return m
+	}
+	change := map[string]any{
+		"ApproximateCreationDateTime": float64(r.Dynamodb.ApproximateCreationDateTime.Unix()),
+		"Keys":                        image(r.Dynamodb.Keys), "SequenceNumber": *r.Dynamodb.SequenceNumber, "StreamViewType": "NEW_AND_OLD_IMAGES",
+	}
+	if r.Dynamodb.NewImage != nil {
+		change["NewImage"] = image(r.Dynamodb.NewImage)
+	}
+	if r.Dynamodb.OldImage != nil {
+		change["OldImage"] = image(r.Dynamodb.OldImage)
+	}
+	text, err := json.Marshal(map[string]any{"eventID": *r.EventID, "eventName": string(r.EventName), "eventSource": "aws:dynamodb", "dynamodb": change})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+// invoke gives records to the function, and returns what it did not finish.
+func invoke(t *testing.T, function *runtimeapi.Function, records []json.RawMessage) []string {
+	t.Helper()
+	payload, err := json.Marshal(map[string]any{"Records": records})
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := function.Invoke(t.Context(), payload)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return runtimetest.Failed(t, answer)
+}
+
+func newSync(t *testing.T, edit func(*syncs.Sync)) syncs.Sync {
+	t.Helper()
+	s := storetest.Good(t)
+	s.Workspace = "acme"
+	s.CreatedAt = time.Now().UTC().Truncate(time.Millisecond)
+	s.UpdatedAt, s.ScheduledAt = s.CreatedAt, s.CreatedAt
+	edit(&s)
+	return s
+}
+
+// TestMotoRelay follows syncs through their lives: written to the table, read
+// off its stream, given to the real bootstrap, looked for on the bus and among
+// the schedules.
+func TestMotoRelay(t *testing.T) {
+	tb := newTable(t)
+	stack := mototest.New(t, tb.config)
+	var log bytes.Buffer
+	function := runtimetest.Start(t, stack.Env(), &log)
+	ctx := t.Context()
+
+	interval := newSync(t, func(s *syncs.Sync) { s.CronExpression, s.SyncInterval = "", 123 })
+	weekdays := newSync(t, func(s *syncs.Sync) { s.CronExpression = "0 6 * * 1-5" })
+	friday13 := newSync(t, func(s *syncs.Sync) { s.CronExpression = "0 0 13 * FRI" })
+	for _, s := range []syncs.Sync{interval, weekdays, friday13} {
+		if err := tb.store.Create(ctx, s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// An idempotency record is no sync, and makes no event.
+	if _, err := tb.store.CreateOnce(ctx, newSync(t, func(s *syncs.Sync) { s.ID = interval.ID[:35] + "0" }), syncs.Once{Key: "k", Fingerprint: "f", Now: time.Now(), Expires: time.Now().Add(time.Hour)}); err != nil {
+		t.Fatal(err)
+	}
+	once := interval.ID[:35] + "0"
+	first := tb.records(t)
+	if failed := invoke(t, function, first); len(failed) > 0 {
+		t.Fatalf("failed %v:\n%s", failed, &log)
+	}
+	var types []string
+	for _, e := range stack.Published(t) {
+		types = append(types, e.Type+" "+e.Subject)
+		if e.Source != mototest.Origin+"/api/v1/syncs" || e.Workspace != "acme" || e.ID != e.Subject+"/1" {
+			t.Errorf("got %+v", e)
+		}
+	}
+	want := []string{"sync.created.v1 " + interval.ID, "sync.created.v1 " + weekdays.ID, "sync.created.v1 " + friday13.ID, "sync.created.v1 " + once}
+	if diff := cmp.Diff(slices.Sorted(slices.Values(want)), slices.Sorted(slices.Values(types))); diff != "" {
+		t.Error(diff)
+	}
+
+	schedules := stack.All(t)
+	delete(schedules, "sync-"+once)
+	expressions := func() map[string]string {
+		all := map[string]string{}
+		for name, s := range schedules {
+			all[name] = s.State + " " + s.Expression
+		}
+		return all
+	}
+	if diff := cmp.Diff(map[string]string{
+		"sync-" + interval.ID:        "ENABLED rate(123 minutes)",
+		"sync-" + weekdays.ID:        "ENABLED cron(0 6 ? * 2-6 *)",
+		"sync-" + friday13.ID:        "ENABLED cron(0 0 13 * ? *)",
+		"sync-" + friday13.ID + "-2": "ENABLED cron(0 0 ? * 6 *)",
+	}, expressions()); diff != "" {
+		t.Error(diff)
+	}
+	if next, _ := interval.NextRun(time.Now()); !schedules["sync-"+interval.ID].Start.Equal(next) {
+		t.Errorf("the interval starts at %v, want %v", schedules["sync-"+interval.ID].Start, next)
+	}
+	one, two := schedules["sync-"+friday13.ID].Event, schedules["sync-"+friday13.ID+"-2"].Event
+	if diff := cmp.Diff(one, two); diff != "" || one.Data["run_id"] != friday13.ID+"/2026-11-24T06:00:00Z" || one.Workspace != "acme" {
+		t.Errorf("the two schedules tell of different runs: %s\n%v", diff, one)
+	}
+
+	// Changes: another schedule, a pause, a change of something else, an end.
+	change := func(s syncs.Sync, edit func(*syncs.Sync)) syncs.Sync {
+		t.Helper()
+		s.Version++
+		s.UpdatedAt = s.UpdatedAt.Add(time.Second)
+		edit(&s)
+		if err := tb.store.Replace(ctx, s); err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	friday13 = change(friday13, func(s *syncs.Sync) { s.CronExpression, s.ScheduledAt = "5 4 * * *", s.UpdatedAt })
+	weekdays = change(weekdays, func(s *syncs.Sync) { s.Status = syncs.Disabled })
+	if err := tb.store.Delete(ctx, interval); err != nil {
+		t.Fatal(err)
+	}
+	second := tb.records(t)
+	if failed := invoke(t, function, second); len(failed) > 0 {
+		t.Fatalf("failed %v:\n%s", failed, &log)
+	}
+	schedules = stack.All(t)
+	delete(schedules, "sync-"+once)
+	ends := map[string]string{
+		"sync-" + weekdays.ID: "DISABLED cron(0 6 ? * 2-6 *)",
+		"sync-" + friday13.ID: "ENABLED cron(5 4 * * ? *)",
+	}
+	if diff := cmp.Diff(ends, expressions()); diff != "" {
+		t.Error(diff)
+	}
+	seen := map[string]any{}
+	for _, e := range stack.Published(t) {
+		seen[e.Type+" "+e.Subject] = e.Data["changed"]
+	}
+	if diff := cmp.Diff(map[string]any{
+		"sync.updated.v1 " + weekdays.ID: []any{"status"},
+		"sync.updated.v1 " + friday13.ID: []any{"cron_expression"},
+		"sync.deleted.v1 " + interval.ID: nil,
+	}, seen); diff != "" {
+		t.Error(diff)
+	}
+
+	// Told again, and in the wrong order, nothing changes but that the same
+	// events come again.
+	slices.Reverse(second)
+	again := append(append(second, first...), first...)
+	if failed := invoke(t, function, again); len(failed) > 0 {
+		t.Fatalf("failed %v:\n%s", failed, &log)
+	}
+	schedules = stack.All(t)
+	delete(schedules, "sync-"+once)
+	if diff := cmp.Diff(ends, expressions()); diff != "" {
+		t.Error(diff)
+	}
+	ids := map[string]int{}
+	for _, e := range stack.Published(t) {
+		ids[e.ID]++
+	}
+	if len(ids) != 7 || ids[interval.ID+"/1"] != 2 || ids[interval.ID+"/1/deleted"] != 1 {
+		t.Errorf("got %v", ids)
+	}
+
+	// A record that cannot be read stops there, and what is before it is told.
+	poison := json.RawMessage(`{"eventID":"x","dynamodb":{"SequenceNumber":"4711","Keys":{"pk":{"S":"acme"},"sk":{"S":"SYNC#x"}},"NewImage":{"pk":{"S":"acme"}}}}`)
+	if diff := cmp.Diff([]string{"4711"}, invoke(t, function, []json.RawMessage{first[0], poison, first[1]})); diff != "" {
+		t.Error(diff)
+	}
+	if got := stack.Published(t); len(got) > 1 {
+		t.Errorf("got %d events", len(got))
+	}
+	if err := function.Close(); err != nil { // so that all of the log is there
+		t.Fatal(err)
+	}
+	for _, secret := range []string{"Email", "contacts"} {
+		if strings.Contains(log.String(), secret) {
+			t.Errorf("the log holds %q:\n%s", secret, &log)
+		}
+	}
+}

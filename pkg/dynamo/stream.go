@@ -1,0 +1,82 @@
+package dynamo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/aws/aws-lambda-go/events"
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+
+	"syncplane/pkg/syncs"
+)
+
+// Change reads a record of the table's stream: a sync before and after, nil
+// where it was not there. ok is false for an item that is no sync.
+func Change(record events.DynamoDBEventRecord) (before, after *syncs.Sync, ok bool, err error) {
+	sort := record.Change.Keys[sortKey]
+	if sort.DataType() != events.DataTypeString || !strings.HasPrefix(sort.String(), syncPrefix) {
+		return nil, nil, false, nil
+	}
+	if before, err = ofImage(record.Change.OldImage); err != nil {
+		return nil, nil, true, err
+	}
+	if after, err = ofImage(record.Change.NewImage); err != nil {
+		return nil, nil, true, err
+	}
+	if before == nil && after == nil {
+		return nil, nil, true, errors.New("a record of the stream has no image; the stream must have NEW_AND_OLD_IMAGES")
+	}
+	return before, after, true, nil
+}
+
+// ofImage is the sync in an image, nil if there is none.
+func ofImage(image map[string]events.DynamoDBAttributeValue) (*syncs.Sync, error) {
+	if len(image) == 0 {
+		return nil, nil //nolint:nilnil // no image is no error
+	}
+	r := make(row, len(image))
+	for name, value := range image {
+		switch value.DataType() { //nolint:exhaustive // a sync has no other types; syncOf tells which is missing
+		case events.DataTypeString:
+			r[name] = text(value.String())
+		case events.DataTypeNumber:
+			r[name] = &types.AttributeValueMemberN{Value: value.Number()}
+		}
+	}
+	s, err := syncOf(r)
+	if err != nil {
+		return nil, fmt.Errorf("read an image of the stream: %w", err)
+	}
+	return &s, nil
+}
+
+// Each calls visit for every sync in the table, until one returns an error. It
+// is the one Scan there is, for what looks after the whole table: it reads all
+// of it, at a read unit for 8 KB.
+func (st *Store) Each(ctx context.Context, visit func(syncs.Sync) error) error {
+	pages := dynamodb.NewScanPaginator(st.Client, &dynamodb.ScanInput{
+		TableName:                 &st.Table,
+		FilterExpression:          aws.String("begins_with(sk, :prefix)"),
+		ExpressionAttributeValues: row{":prefix": text(syncPrefix)},
+	})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return translate("read the table", err)
+		}
+		for _, item := range page.Items {
+			s, err := syncOf(item)
+			if err != nil {
+				return err
+			}
+			if err := visit(s); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
