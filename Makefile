@@ -14,7 +14,12 @@ ARCH       ?= arm64
 LAMBDA_ENV  = CGO_ENABLED=0 GOOS=linux
 BOOTSTRAP   = go build -trimpath -tags lambda.norpc -ldflags="-s -w"
 
-.PHONY: run test token invoke lint vuln verify soak bench build bin/syncplane build-ApiFunction
+# A function is a directory in functions/; `make build` makes build-api of api.
+FUNCTIONS  := api relay intake reconcile
+BUILDS     := $(FUNCTIONS:%=build-%)
+SAM_BUILDS := build-ApiFunction build-RelayFunction build-IntakeFunction build-ReconcileFunction
+
+.PHONY: run test token invoke lint vuln verify soak bench build bin/syncplane $(BUILDS) $(SAM_BUILDS)
 
 ## The two that are enough
 
@@ -40,15 +45,22 @@ bin/syncplane:
 
 ## For AWS
 
-build: ## bin/lambda/api/bootstrap, the function as Lambda runs it
-	$(LAMBDA_ENV) GOARCH=$(ARCH) $(BOOTSTRAP) -o bin/lambda/api/bootstrap ./functions/api
+build: $(BUILDS) ## bin/lambda/*/bootstrap, the functions as Lambda runs them
+
+$(BUILDS): build-%:
+	$(LAMBDA_ENV) GOARCH=$(ARCH) $(BOOTSTRAP) -o bin/lambda/$*/bootstrap ./functions/$*
 
 # `sam build` tells a Makefile nothing of the architecture, but notes it down
 # first. It does not where it is to build a single function: then say ARCH.
 SAM_ARCH    = $(shell sed -n 's/^architecture = "\(.*\)"/\1/p' $(ARTIFACTS_DIR)/../../build.toml 2>/dev/null | sort -u)
 
-build-ApiFunction: # called by `sam build`
-	$(LAMBDA_ENV) GOARCH=$(or $(SAM_ARCH:x86_64=amd64),$(ARCH)) $(BOOTSTRAP) -o $(ARTIFACTS_DIR)/bootstrap ./functions/api
+build-ApiFunction:       FUNCTION = api
+build-RelayFunction:     FUNCTION = relay
+build-IntakeFunction:    FUNCTION = intake
+build-ReconcileFunction: FUNCTION = reconcile
+
+$(SAM_BUILDS): # called by `sam build`
+	$(LAMBDA_ENV) GOARCH=$(or $(SAM_ARCH:x86_64=amd64),$(ARCH)) $(BOOTSTRAP) -o $(ARTIFACTS_DIR)/bootstrap ./functions/$(FUNCTION)
 
 ## Quality
 
