@@ -37,7 +37,7 @@ token: bin/syncplane ## a bearer token; WORKSPACE=, SCOPE=, TTL=
 EVENT ?= events/create-sync.json
 
 invoke: bin/syncplane ## the Lambda on this machine; EVENT=events/create-sync.json
-	@$(LAMBDA_ENV) $(BOOTSTRAP) -o bin/host/api/bootstrap ./functions/api
+	@for name in api relay intake; do $(LAMBDA_ENV) $(BOOTSTRAP) -o bin/host/$$name/bootstrap ./functions/$$name; done
 	@bin/syncplane invoke $(EVENT)
 
 bin/syncplane:

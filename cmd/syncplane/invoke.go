@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -20,9 +21,13 @@ func invoke(ctx context.Context, m machine, file string) (err error) {
 	if err != nil {
 		return fmt.Errorf("read the event: %w", err)
 	}
+	name := functionOf(event)
 	keys, err := invokeKeys(m)
 	if err != nil {
 		return err
+	}
+	if name != "api" && (m.getenv("EVENTBRIDGE_ENDPOINT") == "" || m.getenv("SCHEDULER_ENDPOINT") == "") {
+		return fmt.Errorf("this event is for the function %s, which needs EVENTBRIDGE_ENDPOINT and SCHEDULER_ENDPOINT, such as the address of moto_server", name)
 	}
 	config := dynamoConfig(m)
 	if config.DynamoDBEndpoint == "" {
@@ -37,7 +42,7 @@ func invoke(ctx context.Context, m machine, file string) (err error) {
 		return err
 	}
 	function, err := runtimeapi.Start(ctx, runtimeapi.Options{
-		Command: []string{m.setting("BOOTSTRAP", "bin/host/api/bootstrap")},
+		Command: []string{m.setting("BOOTSTRAP", "bin/host/"+name+"/bootstrap")},
 		Env: []string{
 			"AWS_REGION=" + config.Region,
 			"AWS_ACCESS_KEY_ID=" + config.AccessKeyID,
@@ -48,6 +53,14 @@ func invoke(ctx context.Context, m machine, file string) (err error) {
 			"TOKEN_ISSUER=" + local.Issuer,
 			"TOKEN_AUDIENCE=" + local.Audience,
 			"TOKEN_JWKS=" + string(keys),
+			"API_URL=" + m.setting("API_URL", "http://127.0.0.1:8080"),
+			"EVENT_BUS=" + m.setting("EVENT_BUS", "default"),
+			"EVENT_BUS_ARN=" + m.setting("EVENT_BUS_ARN", "arn:aws:events:us-east-1:123456789012:event-bus/default"),
+			"EVENTBRIDGE_ENDPOINT=" + m.getenv("EVENTBRIDGE_ENDPOINT"),
+			"SCHEDULE_GROUP=" + m.setting("SCHEDULE_GROUP", "default"),
+			"SCHEDULE_ROLE_ARN=" + m.setting("SCHEDULE_ROLE_ARN", "arn:aws:iam::123456789012:role/schedules"),
+			"SCHEDULE_FAILURES_ARN=" + m.setting("SCHEDULE_FAILURES_ARN", "arn:aws:sqs:us-east-1:123456789012:failures"),
+			"SCHEDULER_ENDPOINT=" + m.getenv("SCHEDULER_ENDPOINT"),
 		},
 		Output: m.stderr,
 	})
@@ -61,6 +74,25 @@ func invoke(ctx context.Context, m machine, file string) (err error) {
 	}
 	fmt.Fprintln(m.stdout, string(response))
 	return nil
+}
+
+// functionOf is the function that an event is for, by what the event looks
+// like.
+func functionOf(text []byte) string {
+	var event struct {
+		DetailType string `json:"detail-type"` //nolint:tagliatelle // EventBridge's name
+		Records    []struct {
+			Source string `json:"eventSource"` //nolint:tagliatelle // AWS's name
+		} `json:"Records"` //nolint:tagliatelle // as above
+	}
+	_ = json.Unmarshal(text, &event) // what is none of these is the API's to refuse
+	switch {
+	case len(event.Records) > 0 && event.Records[0].Source == "aws:dynamodb":
+		return "relay"
+	case len(event.Records) > 0 && event.Records[0].Source == "aws:sqs", event.DetailType != "":
+		return "intake"
+	}
+	return "api"
 }
 
 // invokeKeys is the key set of the sample events and of `syncplane token`.

@@ -22,12 +22,17 @@ const usage = `Usage: syncplane COMMAND
                  DATA_DIR (.syncs), WORKSPACE (demo), TTL (1h),
                  SCOPE (syncs:read syncs:write)
   invoke FILE    run the Lambda once with the event in FILE
-                 BOOTSTRAP (bin/host/api/bootstrap), DATA_DIR, DYNAMODB_ENDPOINT
+                 BOOTSTRAP (bin/host/…/bootstrap), DATA_DIR, DYNAMODB_ENDPOINT;
+                 for events of queue and stream EVENTBRIDGE_ENDPOINT and
+                 SCHEDULER_ENDPOINT
   keys create --workspace W [--name N] [--scopes syncs:read,syncs:write] [--expires 720h]
   keys list   --workspace W
   keys revoke --workspace W ID
                  the API keys of a workspace, in DATA_DIR, or with
                  STORE=dynamodb in TABLE_NAME, as the AWS profile says
+  reconcile [--dry-run]
+                 make the schedules of a stack what its table says; variables
+                 as those of its function ReconcileFunction, and an AWS profile
 
 Settings are environment variables; defaults stand in brackets.
 `
@@ -74,6 +79,8 @@ func run(ctx context.Context, args []string, m machine) error {
 		return invoke(ctx, m, rest[0])
 	case "keys":
 		return keys(ctx, m, rest)
+	case "reconcile":
+		return reconcile(ctx, m, rest)
 	case "help", "-h", "--help":
 		fmt.Fprint(m.stdout, usage)
 		return nil

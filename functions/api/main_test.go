@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -78,13 +79,17 @@ func localEnv(t *testing.T) map[string]string {
 	return env["ApiFunction"]
 }
 
-// TestEvents has the real function answer every event in events/ and compares
-// the answer with testdata.
+// TestEvents has the real function answer every gateway event in events/ and
+// compares the answer with testdata.
 func TestEvents(t *testing.T) {
 	files, err := filepath.Glob(filepath.Join(root, "events", "*.json"))
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no events: %v", err)
 	}
+	// These are the other functions', and tested with them.
+	files = slices.DeleteFunc(files, func(file string) bool {
+		return slices.Contains([]string{"stream.json", "queue.json", "create-requested.json"}, filepath.Base(file))
+	})
 	if *update {
 		sign(t, files)
 	}

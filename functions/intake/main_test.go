@@ -3,6 +3,7 @@ package main_test
 import (
 	"bytes"
 	"encoding/json"
+	"os"
 	"strings"
 	"testing"
 
@@ -162,5 +163,37 @@ func TestMotoIntakeComesBack(t *testing.T) {
 	}
 	if told := g.stack.Published(t); len(told) != 1 {
 		t.Errorf("got %v", told)
+	}
+}
+
+// TestMotoEvents gives the function the sample events: an event that comes by
+// itself, and by the queue a second time, with another that is refused.
+func TestMotoEvents(t *testing.T) {
+	g := newRig(t, func(*boot.Config) {})
+	for _, name := range []string{"create-requested.json", "queue.json", "create-requested.json"} {
+		payload, err := os.ReadFile("../../events/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer, err := g.function.Invoke(t.Context(), payload)
+		if err != nil || len(runtimetest.Failed(t, answer)) > 0 {
+			t.Errorf("%s: got %s, %v", name, answer, err)
+		}
+	}
+	list, _, err := boot.DynamoDB(g.config).List(t.Context(), "demo", "", 100)
+	if err != nil || len(list) != 1 || list[0].StreamName != "contacts" {
+		t.Errorf("got %v, %v", list, err)
+	}
+	if told := g.stack.Published(t); len(told) != 1 || told[0].Type != "sync.create.rejected.v1" {
+		t.Errorf("got %v", told)
+	}
+}
+
+// TestMotoEventComesBack holds that an event which comes by itself and fails
+// for now is a failure of the function.
+func TestMotoEventComesBack(t *testing.T) {
+	g := newRig(t, func(config *boot.Config) { config.DynamoDBEndpoint = "http://127.0.0.1:1" }) // nobody listens on port 1
+	if answer, err := g.function.Invoke(t.Context(), []byte(event("e", `{"workspace_id":"acme","sync":`+good+`}`))); err == nil {
+		t.Errorf("got %s", answer)
 	}
 }

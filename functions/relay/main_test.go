@@ -3,6 +3,8 @@ package main_test
 import (
 	"bytes"
 	"encoding/json"
+	"io"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -293,5 +295,32 @@ func TestMotoRelay(t *testing.T) {
 		if strings.Contains(log.String(), secret) {
 			t.Errorf("the log holds %q:\n%s", secret, &log)
 		}
+	}
+}
+
+// TestMotoEvents gives the function the sample events: those of a sync that is
+// not in the table any more, so that it has no schedule in the end.
+func TestMotoEvents(t *testing.T) {
+	tb := newTable(t)
+	stack := mototest.New(t, tb.config)
+	function := runtimetest.Start(t, stack.Env(), io.Discard)
+	payload, err := os.ReadFile("../../events/stream.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := function.Invoke(t.Context(), payload)
+	if err != nil || len(runtimetest.Failed(t, answer)) > 0 {
+		t.Errorf("got %s, %v", answer, err)
+	}
+	var types []string
+	for _, e := range stack.Published(t) {
+		types = append(types, e.Type)
+	}
+	slices.Sort(types)
+	if diff := cmp.Diff([]string{"sync.created.v1", "sync.deleted.v1", "sync.updated.v1"}, types); diff != "" {
+		t.Error(diff)
+	}
+	if got := stack.All(t); len(got) > 0 {
+		t.Errorf("there are schedules: %v", got)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"syncplane/pkg/boot"
+	"syncplane/pkg/eventboot"
 )
 
 // good is an environment with all that a function in the cloud has.
@@ -101,12 +102,14 @@ func TestSameVariablesEverywhere(t *testing.T) {
 		return slices.Compact(found)
 	}
 	var read []string
-	_, _ = boot.Read(func(name string) string {
+	note := func(name string) string {
 		if !strings.HasPrefix(name, "AWS_") { // Lambda sets these itself
 			read = append(read, name)
 		}
-		return ""
-	})
+		return "x"
+	}
+	_, _ = boot.Read(note)
+	_, _ = eventboot.Read(note, true)
 	slices.Sort(read)
 	want := slices.Compact(read)
 	for file, pattern := range map[string]string{

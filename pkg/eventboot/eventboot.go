@@ -44,7 +44,7 @@ func Intake(getenv func(string) string, output io.Writer) error {
 		Bus:   EventBus(config),
 		Now:   time.Now, //nolint:forbidigo // the edge hands out the clock
 		Log:   boot.Logger(output, config.LogLevel),
-	}).Handle)
+	}).Invoke)
 	return nil
 }
 

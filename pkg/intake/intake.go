@@ -54,9 +54,24 @@ type detail struct {
 	Sync           json.RawMessage `json:"sync"`
 }
 
+// Invoke takes a batch of the queue over, or a single event that comes by no
+// queue. Of the latter a failure for now is an error, so that Lambda tries it
+// again.
+func (in *Intake) Invoke(ctx context.Context, payload json.RawMessage) (events.SQSEventResponse, error) {
+	var batch events.SQSEvent
+	if err := json.Unmarshal(payload, &batch); err == nil && batch.Records != nil {
+		return in.Handle(ctx, batch), nil
+	}
+	response := in.Handle(ctx, events.SQSEvent{Records: []events.SQSMessage{{MessageId: "event", Body: string(payload)}}})
+	if len(response.BatchItemFailures) > 0 {
+		return response, errors.New("the sync could not be created just now")
+	}
+	return response, nil
+}
+
 // Handle takes a batch over. What is wrong with a request is told by an event,
 // once and for all; what failed for now is named, so that it comes again.
-func (in *Intake) Handle(ctx context.Context, batch events.SQSEvent) (events.SQSEventResponse, error) {
+func (in *Intake) Handle(ctx context.Context, batch events.SQSEvent) events.SQSEventResponse {
 	response := events.SQSEventResponse{BatchItemFailures: []events.SQSBatchItemFailure{}}
 	for _, message := range batch.Records {
 		request, err := read(message)
@@ -84,7 +99,7 @@ func (in *Intake) Handle(ctx context.Context, batch events.SQSEvent) (events.SQS
 		}
 		in.Log.LogAttrs(ctx, level, "intake", append(attrs, slog.String("outcome", outcome))...)
 	}
-	return response, nil
+	return response
 }
 
 // final reports whether a request that failed like this would always fail.

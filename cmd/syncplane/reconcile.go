@@ -1,0 +1,52 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/config"
+
+	"syncplane/pkg/boot"
+	"syncplane/pkg/eventboot"
+)
+
+// reconcile compares the table of a stack with its schedules, and repairs these
+// unless that is only to be told. The environment is the function's, the
+// credentials are the AWS profile's.
+func reconcile(ctx context.Context, m machine, args []string) error {
+	flags := flag.NewFlagSet("reconcile", flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	dry := flags.Bool("dry-run", false, "")
+	if err := flags.Parse(args); err != nil || flags.NArg() > 0 {
+		return errors.Join(err, errors.New("reconcile takes --dry-run or nothing; see syncplane help"))
+	}
+	profile, err := config.LoadDefaultConfig(ctx)
+	if err != nil {
+		return fmt.Errorf("read the AWS profile: %w", err)
+	}
+	c, err := eventboot.Read(func(name string) string {
+		switch {
+		case name == "AWS_REGION" && profile.Region != "":
+			return profile.Region
+		case name == "AWS_ACCESS_KEY_ID", name == "AWS_SECRET_ACCESS_KEY":
+			return "of the profile"
+		}
+		return m.getenv(name)
+	}, true)
+	if err != nil {
+		return err
+	}
+	credentials := aws.NewCredentialsCache(profile.Credentials)
+	store := boot.DynamoDBAs(c.Config, credentials)
+	report, err := eventboot.Timetable(c, credentials).Repair(ctx, store, *dry, func(id string) { fmt.Fprintln(m.stdout, id) })
+	verb := "repaired"
+	if *dry {
+		verb = "to repair"
+	}
+	fmt.Fprintf(m.stderr, "%d syncs; %s: the schedules of %d of them, and those of %d that are gone\n", report.Syncs, verb, report.Repaired, report.Removed)
+	return err
+}
