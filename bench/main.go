@@ -154,7 +154,7 @@ func run(ctx context.Context) error {
 			return err
 		}
 	}
-	handler, err := benchmarkHandler(ctx)
+	handler, err := benchmark(ctx, "Create", "the handler, its store left out")
 	if err != nil {
 		return err
 	}
@@ -166,7 +166,15 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return report(candidates, life, handler, load, list)
+	relay, err := benchmark(ctx, "Relay", "the relay, AWS answered in the process")
+	if err != nil {
+		return err
+	}
+	punctual, err := measureClock(ctx, dir)
+	if err != nil {
+		return err
+	}
+	return report(candidates, life, handler, load, list, relay, punctual)
 }
 
 func start(ctx context.Context, c *candidate, env []string) (*runtimeapi.Function, error) {

@@ -14,19 +14,19 @@ import (
 	"time"
 )
 
-// benchmarked is what `go test -bench` says of the handler.
+// benchmarked is what `go test -bench` says of something.
 type benchmarked struct {
 	took   time.Duration
 	allocs float64
 }
 
-func benchmarkHandler(ctx context.Context) (benchmarked, error) {
-	fmt.Fprintln(os.Stderr, "the handler, its store left out")
-	out, err := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-bench", "^BenchmarkCreate$", "-benchmem", "./bench").CombinedOutput()
+func benchmark(ctx context.Context, name, what string) (benchmarked, error) {
+	fmt.Fprintln(os.Stderr, what)
+	out, err := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-bench", "^Benchmark"+name+"$", "-benchmem", "./bench").CombinedOutput()
 	if err != nil {
 		return benchmarked{}, fmt.Errorf("%w: %s", err, out)
 	}
-	match := regexp.MustCompile(`BenchmarkCreate\S*\s+\d+\s+([0-9.]+) ns/op\s+\d+ B/op\s+(\d+) allocs/op`).FindSubmatch(out)
+	match := regexp.MustCompile(`Benchmark` + name + `\S*\s+\d+\s+([0-9.]+) ns/op\s+\d+ B/op\s+(\d+) allocs/op`).FindSubmatch(out)
 	if match == nil {
 		return benchmarked{}, fmt.Errorf("no figures in %s", out)
 	}
@@ -48,7 +48,7 @@ func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 func mb(bytes int64) float64 { return float64(bytes) / 1e6 }
 
 // report prints the tables, and returns an error if a bound is missed.
-func report(candidates []*candidate, life []*operation, handler benchmarked, server load, lists []listing) error {
+func report(candidates []*candidate, life []*operation, handler benchmarked, server load, lists []listing, relay benchmarked, punctual punctuality) error {
 	floor, ours := candidates[0], candidates[1]
 	cold := func(c *candidate) time.Duration { return median(c.init) + median(c.first) }
 	ratio := func(a, b time.Duration) float64 { return float64(a) / float64(b) }
@@ -75,7 +75,12 @@ func report(candidates []*candidate, life []*operation, handler benchmarked, ser
 	}
 	fmt.Printf("The local server, bbolt with fsync, %d clients on the same cores: %.0f durable creates a second, p50 %.1f ms, p99 %.1f ms.\n",
 		clients, server.perSecond, ms(median(server.took)), ms(quantile(server.took, 0.99)))
-	fmt.Printf("The handler, its store left out, ES256 included: %.0f µs, %.0f allocations.\n\n", float64(handler.took)/1000, handler.allocs)
+	fmt.Printf("The handler, its store left out, ES256 included: %.0f µs, %.0f allocations.\n", float64(handler.took)/1000, handler.allocs)
+	const batch = 100 // records of a call in BenchmarkRelay
+	fmt.Printf("The relay, calls of AWS signed and answered in the process: %.0f records a second, %.0f allocations each.\n",
+		batch/relay.took.Seconds(), relay.allocs/batch)
+	fmt.Printf("The local clock with %d syncs of a minute: starts in %.0f ms, holds %.0f MB; %d runs in %v, stored after their time p50 %.0f ms, p99 %.0f ms.\n\n",
+		clockSyncs, ms(punctual.load), mb(punctual.memory), len(punctual.late), clockTime, ms(median(punctual.late)), ms(quantile(punctual.late, 0.99)))
 
 	missed := 0
 	bound := func(what string, got, most float64) {

@@ -7,6 +7,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"sync"
+	"time"
 
 	"github.com/aws/aws-lambda-go/events"
 
@@ -15,6 +17,10 @@ import (
 	"syncplane/pkg/event"
 	"syncplane/pkg/timetable"
 )
+
+// margin is how long before the function's own timeout a batch gives up, so
+// that what was done of it counts.
+const margin = 2 * time.Second
 
 // Relay handles batches of the table's stream.
 type Relay struct {
@@ -35,6 +41,11 @@ type change struct {
 // that it did not finish, by its sequence number; Lambda comes back with that
 // one and all after it.
 func (r *Relay) Handle(ctx context.Context, batch events.DynamoDBEvent) (events.DynamoDBEventResponse, error) {
+	if deadline, ok := ctx.Deadline(); ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-margin))
+		defer cancel()
+	}
 	changes, unread, err := read(batch)
 	failed := len(changes)
 	if stopped, failure := r.tell(ctx, changes); failure != nil {
@@ -93,18 +104,35 @@ func (r *Relay) tell(ctx context.Context, changes []change) (int, error) {
 	return sent, nil
 }
 
+// maxAtOnce is how many syncs are scheduled at the same time. A call of
+// Scheduler takes some 10 ms, mostly of waiting. Our own choice.
+const maxAtOnce = 16
+
 // schedule makes the schedules of what changed what they are to be, each sync
 // once, and returns which was the first change where it could not.
 func (r *Relay) schedule(ctx context.Context, changes []change) (int, error) {
-	done := map[string]bool{}
+	var mu sync.Mutex
+	var failure error
+	first := len(changes)
+	begun := map[string]bool{}
+	turns := make(chan struct{}, maxAtOnce)
+	var group sync.WaitGroup
 	for i, c := range changes {
-		if done[c.sync] {
+		if begun[c.sync] {
 			continue
 		}
-		if _, err := r.Timetable.Reconcile(ctx, c.workspace, c.sync); err != nil {
-			return i, err
-		}
-		done[c.sync] = true
+		begun[c.sync] = true
+		turns <- struct{}{}
+		group.Go(func() {
+			defer func() { <-turns }()
+			_, err := r.Timetable.Reconcile(ctx, c.workspace, c.sync)
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil && i < first {
+				first, failure = i, err
+			}
+		})
 	}
-	return len(changes), nil
+	group.Wait()
+	return first, failure
 }

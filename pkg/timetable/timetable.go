@@ -73,29 +73,44 @@ type action struct {
 }
 
 // Reconcile makes the schedules of a sync what the sync says, and reports
-// whether they were anything else. While the sync changes it goes on, so that
-// of several at once the last to look has the last word.
+// whether they were anything else. It looks at the sync again after what it
+// did, so that of several at once the last to write has seen the last version.
 func (t *Timetable) Reconcile(ctx context.Context, workspace, id string) (repaired bool, err error) {
+	s, err := t.read(ctx, workspace, id)
+	if err != nil {
+		return false, err
+	}
 	for range maxRounds {
-		s, err := t.read(ctx, workspace, id)
-		if err != nil {
-			return repaired, err
-		}
 		actions, err := t.plan(ctx, id, s)
-		if err != nil {
+		if err != nil || len(actions) == 0 {
 			return repaired, err
 		}
+		repaired = true
+		settled := true
 		for _, a := range actions {
-			repaired = true
-			if err := t.do(ctx, a); err != nil && !overtaken(err) {
+			if err := t.do(ctx, a); overtaken(err) {
+				settled = false
+			} else if err != nil {
 				return repaired, fmt.Errorf("schedule sync %s: %w", id, err)
 			}
 		}
-		if len(actions) == 0 {
+		planned := s
+		if s, err = t.read(ctx, workspace, id); err != nil {
+			return repaired, err
+		}
+		if settled && version(s) == version(planned) {
 			return repaired, nil
 		}
 	}
 	return repaired, fmt.Errorf("schedule sync %s: it changed %d times meanwhile", id, maxRounds)
+}
+
+// version is that of a sync, 0 if it is not there.
+func version(s *syncs.Sync) int64 {
+	if s == nil {
+		return 0
+	}
+	return s.Version
 }
 
 // read is the sync, nil if it is not there. None is in the workspace "".

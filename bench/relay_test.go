@@ -1,0 +1,118 @@
+package main_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-lambda-go/events"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/eventbridge"
+	"github.com/aws/aws-sdk-go-v2/service/scheduler"
+
+	"syncplane/pkg/boot"
+	"syncplane/pkg/bus"
+	"syncplane/pkg/relay"
+	"syncplane/pkg/syncs"
+	"syncplane/pkg/timetable"
+)
+
+// cloud stands for EventBridge and Scheduler: it takes what it is given, and
+// remembers schedules.
+type cloud struct {
+	mu        sync.Mutex
+	schedules map[string][]byte
+}
+
+func (c *cloud) Do(r *http.Request) (*http.Response, error) {
+	body := []byte{}
+	if r.Body != nil {
+		var err error
+		if body, err = io.ReadAll(r.Body); err != nil {
+			return nil, err
+		}
+	}
+	status, answer := http.StatusOK, []byte("{}")
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case r.Header.Get("X-Amz-Target") == "AWSEvents.PutEvents":
+		entries := strings.Repeat(`,{"EventId":"e"}`, bytes.Count(body, []byte(`"DetailType"`)))
+		answer = []byte(`{"FailedEntryCount":0,"Entries":[` + entries[1:] + `]}`)
+	case r.Method == http.MethodPost:
+		c.schedules[r.URL.Path] = body
+	default:
+		known, ok := c.schedules[r.URL.Path]
+		if answer = known; !ok {
+			status, answer = http.StatusNotFound, []byte(`{"Message":"no"}`)
+		}
+	}
+	response := &http.Response{StatusCode: status, Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(bytes.NewReader(answer)), Request: r}
+	if status == http.StatusNotFound {
+		response.Header.Set("X-Amzn-Errortype", "ResourceNotFoundException")
+	}
+	return response, nil
+}
+
+// rows is a table that holds every sync it is asked for.
+type rows struct{ one syncs.Sync }
+
+func (r rows) Read(_ context.Context, _, id string) (syncs.Sync, error) {
+	s := r.one
+	s.ID = id
+	return s, nil
+}
+
+// BenchmarkRelay takes batches of 100 creates over: the calls of AWS are made
+// and signed, and answered in this process.
+func BenchmarkRelay(b *testing.B) {
+	text, err := os.ReadFile("../events/stream.json")
+	if err != nil {
+		b.Fatal(err)
+	}
+	var sample events.DynamoDBEvent
+	if err := json.Unmarshal(text, &sample); err != nil {
+		b.Fatal(err)
+	}
+	const size = 100
+	batch := events.DynamoDBEvent{}
+	for i := range size {
+		id := fmt.Sprintf("019ab0c4-0000-7000-8000-%012d", i)
+		record := sample.Records[0]
+		record.Change.SequenceNumber = fmt.Sprint(i)
+		image := map[string]events.DynamoDBAttributeValue{}
+		maps.Copy(image, record.Change.NewImage)
+		image["id"], image["sk"] = events.NewStringAttribute(id), events.NewStringAttribute("SYNC#"+id)
+		record.Change.NewImage = image
+		record.Change.Keys = map[string]events.DynamoDBAttributeValue{"pk": image["pk"], "sk": image["sk"]}
+		batch.Records = append(batch.Records, record)
+	}
+	client := &cloud{schedules: map[string][]byte{}}
+	static := credentials.NewStaticCredentialsProvider("a", "b", "")
+	s := syncs.Sync{Workspace: "demo", Version: 1, SyncInterval: 30, CronExpression: "0 6 * * 1-5", Status: syncs.Pending}
+	r := &relay.Relay{
+		Bus: &bus.Bus{Client: eventbridge.New(eventbridge.Options{Region: "us-east-1", HTTPClient: client, Credentials: static}), Name: "bus", Origin: "https://api.example.com"},
+		Timetable: &timetable.Timetable{
+			Syncs: rows{s}, Client: scheduler.New(scheduler.Options{Region: "us-east-1", HTTPClient: client, Credentials: static}), Now: time.Now,
+			Group: "group", RoleARN: "role", BusARN: "bus", FailuresARN: "queue", Origin: "https://api.example.com",
+		},
+		Log: boot.Logger(io.Discard, ""),
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		clear(client.schedules)
+		response, err := r.Handle(b.Context(), batch)
+		if err != nil || len(response.BatchItemFailures) > 0 || len(client.schedules) != size {
+			b.Fatalf("%v: %v, %d schedules", err, response, len(client.schedules))
+		}
+	}
+}
