@@ -1,0 +1,115 @@
+package main_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-lambda-go/events"
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
+
+	"syncplane/pkg/boot"
+	"syncplane/pkg/dynamolocal/dynamotest"
+	"syncplane/pkg/eventboot"
+	"syncplane/pkg/intake"
+	"syncplane/pkg/mototest"
+	"syncplane/pkg/unreliable"
+)
+
+// How much TestMotoFaults does.
+const (
+	requests = 120
+	badOnes  = 40   // of them
+	share    = 0.25 // of the calls that are let down
+	tries    = 200  // of all messages, until the test gives up
+)
+
+// TestMotoFaults has any call of the intake fail at any point, and messages
+// come again though they were done with, and holds that each makes one sync or
+// one refusal.
+func TestMotoFaults(t *testing.T) {
+	config := boot.Config{
+		Region: "us-east-1", AccessKeyID: "local", SecretAccessKey: "local",
+		DynamoDBEndpoint: dynamotest.ForTest(t), TableName: "test-" + uuid.NewString(),
+	}
+	stack := mototest.New(t, config)
+	if err := boot.DynamoDB(config).EnsureTable(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	broken := stack.Config
+	broken.DynamoDBEndpoint = unreliable.Start(t, broken.DynamoDBEndpoint, 1, share).URL
+	broken.EventBridgeEndpoint = unreliable.Start(t, broken.EventBridgeEndpoint, 2, share).URL
+	in := &intake.Intake{
+		Syncs: boot.Service(boot.DynamoDB(broken.Config)), Bus: eventboot.EventBus(broken), Now: time.Now, Log: boot.Logger(io.Discard, ""),
+	}
+	random := rand.New(rand.NewPCG(3, 3))
+
+	queue := map[string]string{}
+	want, refused := map[string]int{}, map[string]bool{}
+	for i := range requests {
+		id := fmt.Sprintf("event-%d", i)
+		sync := strings.Replace(good, "contacts", id, 1)
+		if i < badOnes {
+			sync = strings.Replace(sync, "full_refresh", "incremental", 1)
+			refused[id+"/rejected"] = true
+		} else {
+			want[id] = 1
+		}
+		queue[id] = event(id, `{"workspace_id":"acme","sync":`+sync+`}`)
+	}
+	again := map[string]string{}
+	for try := 0; len(queue) > 0; try++ {
+		if try == tries {
+			t.Fatalf("%d messages are left after %d tries", len(queue), tries)
+		}
+		var batch events.SQSEvent
+		for id, body := range queue { // in no order
+			if len(batch.Records) < 10 {
+				batch.Records = append(batch.Records, events.SQSMessage{MessageId: id, Body: body})
+			}
+		}
+		text, err := json.Marshal(batch)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response, err := in.Invoke(t.Context(), text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		failed := map[string]bool{}
+		for _, f := range response.BatchItemFailures {
+			failed[f.ItemIdentifier] = true
+		}
+		for _, m := range batch.Records {
+			if !failed[m.MessageId] {
+				delete(queue, m.MessageId)
+				if random.IntN(4) == 0 && again[m.MessageId] == "" { // SQS may deliver twice
+					again[m.MessageId] = m.Body
+					queue[m.MessageId] = m.Body
+				}
+			}
+		}
+	}
+	list, _, err := boot.DynamoDB(config).List(t.Context(), "acme", "", 1000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]int{}
+	for _, s := range list {
+		got[s.StreamName]++
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	for _, e := range stack.Published(t) {
+		delete(refused, e.ID)
+	}
+	if len(refused) > 0 {
+		t.Errorf("%d refusals were not told: %v", len(refused), refused)
+	}
+}
