@@ -5,10 +5,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/uuid"
-
 	"syncplane/pkg/boot"
-	"syncplane/pkg/dynamolocal/dynamotest"
+	"syncplane/pkg/boot/boottest"
 	"syncplane/pkg/mototest"
 	"syncplane/pkg/syncs/storetest"
 )
@@ -16,15 +14,9 @@ import (
 // TestMotoReconcile has the command tell what is missing, repair it, and find
 // nothing the next time.
 func TestMotoReconcile(t *testing.T) {
-	config := boot.Config{
-		Region: "us-east-1", AccessKeyID: "local", SecretAccessKey: "local",
-		DynamoDBEndpoint: dynamotest.ForTest(t), TableName: "test-" + uuid.NewString(),
-	}
+	config := boottest.Table(t)
 	stack := mototest.New(t, config)
 	store := boot.DynamoDB(config)
-	if err := store.EnsureTable(t.Context()); err != nil {
-		t.Fatal(err)
-	}
 	s := storetest.Good(t)
 	if err := store.Create(t.Context(), s); err != nil {
 		t.Fatal(err)

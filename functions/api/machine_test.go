@@ -18,6 +18,7 @@ import (
 
 	"syncplane/pkg/apikey"
 	"syncplane/pkg/boot"
+	"syncplane/pkg/boot/boottest"
 	"syncplane/pkg/runtimeapi"
 )
 
@@ -51,7 +52,7 @@ func create(t *testing.T, function *runtimeapi.Function, token string, header ..
 // TestKeysAndLimitsThroughTheFunction uses API keys, good and bad, and more
 // creates than a workspace has, through the real bootstrap.
 func TestKeysAndLimitsThroughTheFunction(t *testing.T) {
-	config := newTable(t)
+	config := boottest.Table(t)
 	store := boot.DynamoDB(config)
 	now := time.Now()
 	key := func(workspace string, expires time.Time, scopes ...string) (apikey.Key, string) {
@@ -115,7 +116,7 @@ func TestKeysAndLimitsThroughTheFunction(t *testing.T) {
 // TestAnIdempotencyKeyExpires holds that a key of yesterday makes a new sync,
 // though DynamoDB has not removed its record yet.
 func TestAnIdempotencyKeyExpires(t *testing.T) {
-	config := newTable(t)
+	config := boottest.Table(t)
 	store := boot.DynamoDB(config)
 	k, token, err := apikey.New(rand.Reader, "acme", "test", []string{"syncs:write"}, time.Now(), time.Time{})
 	if err != nil {

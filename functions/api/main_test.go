@@ -18,12 +18,11 @@ import (
 
 	"github.com/aws/aws-lambda-go/events"
 	"github.com/google/go-cmp/cmp"
-	"github.com/google/uuid"
 
 	"syncplane/pkg/access"
 	"syncplane/pkg/api/apitest"
 	"syncplane/pkg/boot"
-	"syncplane/pkg/dynamolocal/dynamotest"
+	"syncplane/pkg/boot/boottest"
 	"syncplane/pkg/local"
 	"syncplane/pkg/runtimeapi"
 	"syncplane/pkg/runtimeapi/runtimetest"
@@ -36,20 +35,7 @@ const root = "../.."
 // start runs the function with a table of its own.
 func start(t *testing.T, output *bytes.Buffer) *runtimeapi.Function {
 	t.Helper()
-	return startOn(t, newTable(t), output, nil)
-}
-
-// newTable makes a table in DynamoDB Local.
-func newTable(t *testing.T) boot.Config {
-	t.Helper()
-	config := boot.Config{
-		Region: "us-east-1", AccessKeyID: "local", SecretAccessKey: "local",
-		DynamoDBEndpoint: dynamotest.ForTest(t), TableName: "test-" + uuid.NewString(),
-	}
-	if err := boot.DynamoDB(config).EnsureTable(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	return config
+	return startOn(t, boottest.Table(t), output, nil)
 }
 
 // startOn runs the function with the environment of env.local.json, and more.

@@ -11,10 +11,9 @@ import (
 
 	"github.com/aws/aws-lambda-go/events"
 	"github.com/google/go-cmp/cmp"
-	"github.com/google/uuid"
 
 	"syncplane/pkg/boot"
-	"syncplane/pkg/dynamolocal/dynamotest"
+	"syncplane/pkg/boot/boottest"
 	"syncplane/pkg/eventboot"
 	"syncplane/pkg/intake"
 	"syncplane/pkg/mototest"
@@ -33,14 +32,8 @@ const (
 // come again though they were done with, and holds that each makes one sync or
 // one refusal.
 func TestMotoFaults(t *testing.T) {
-	config := boot.Config{
-		Region: "us-east-1", AccessKeyID: "local", SecretAccessKey: "local",
-		DynamoDBEndpoint: dynamotest.ForTest(t), TableName: "test-" + uuid.NewString(),
-	}
+	config := boottest.Table(t)
 	stack := mototest.New(t, config)
-	if err := boot.DynamoDB(config).EnsureTable(t.Context()); err != nil {
-		t.Fatal(err)
-	}
 	broken := stack.Config
 	broken.DynamoDBEndpoint = unreliable.Start(t, broken.DynamoDBEndpoint, 1, share).URL
 	broken.EventBridgeEndpoint = unreliable.Start(t, broken.EventBridgeEndpoint, 2, share).URL

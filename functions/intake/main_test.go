@@ -8,10 +8,9 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/google/uuid"
 
 	"syncplane/pkg/boot"
-	"syncplane/pkg/dynamolocal/dynamotest"
+	"syncplane/pkg/boot/boottest"
 	"syncplane/pkg/mototest"
 	"syncplane/pkg/runtimeapi"
 	"syncplane/pkg/runtimeapi/runtimetest"
@@ -30,13 +29,7 @@ type rig struct {
 
 func newRig(t *testing.T, edit func(config *boot.Config)) *rig {
 	t.Helper()
-	g := &rig{config: boot.Config{
-		Region: "us-east-1", AccessKeyID: "local", SecretAccessKey: "local",
-		DynamoDBEndpoint: dynamotest.ForTest(t), TableName: "test-" + uuid.NewString(),
-	}}
-	if err := boot.DynamoDB(g.config).EnsureTable(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	g := &rig{config: boottest.Table(t)}
 	edit(&g.config)
 	g.stack = mototest.New(t, g.config)
 	g.function = runtimetest.Start(t, g.stack.Env(), &g.log)

@@ -11,7 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	"syncplane/pkg/boot"
-	"syncplane/pkg/dynamolocal/dynamotest"
+	"syncplane/pkg/boot/boottest"
 	"syncplane/pkg/eventboot"
 	"syncplane/pkg/mototest"
 	"syncplane/pkg/runtimeapi/runtimetest"
@@ -23,14 +23,8 @@ import (
 // TestMotoReconcile has schedules drift from the table in every way, and the
 // real bootstrap put them right.
 func TestMotoReconcile(t *testing.T) {
-	config := boot.Config{
-		Region: "us-east-1", AccessKeyID: "local", SecretAccessKey: "local",
-		DynamoDBEndpoint: dynamotest.ForTest(t), TableName: "test-" + uuid.NewString(),
-	}
+	config := boottest.Table(t)
 	store := boot.DynamoDB(config)
-	if err := store.EnsureTable(t.Context()); err != nil {
-		t.Fatal(err)
-	}
 	stack := mototest.New(t, config)
 	table := eventboot.Timetable(stack.Config, eventboot.Credentials(stack.Config))
 	create := func(cron string) syncs.Sync {

@@ -17,11 +17,10 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodbstreams"
 	streamtypes "github.com/aws/aws-sdk-go-v2/service/dynamodbstreams/types"
 	"github.com/google/go-cmp/cmp"
-	"github.com/google/uuid"
 
 	"syncplane/pkg/boot"
+	"syncplane/pkg/boot/boottest"
 	"syncplane/pkg/dynamo"
-	"syncplane/pkg/dynamolocal/dynamotest"
 	"syncplane/pkg/mototest"
 	"syncplane/pkg/runtimeapi"
 	"syncplane/pkg/runtimeapi/runtimetest"
@@ -40,14 +39,8 @@ type table struct {
 
 func newTable(t *testing.T) *table {
 	t.Helper()
-	config := boot.Config{
-		Region: "us-east-1", AccessKeyID: "local", SecretAccessKey: "local",
-		DynamoDBEndpoint: dynamotest.ForTest(t), TableName: "test-" + uuid.NewString(),
-	}
+	config := boottest.Table(t)
 	store := boot.DynamoDB(config)
-	if err := store.EnsureTable(t.Context()); err != nil {
-		t.Fatal(err)
-	}
 	out, err := store.Client.UpdateTable(t.Context(), &dynamodb.UpdateTableInput{
 		TableName:           &config.TableName,
 		StreamSpecification: &types.StreamSpecification{StreamEnabled: aws.Bool(true), StreamViewType: types.StreamViewTypeNewAndOldImages},

@@ -15,7 +15,7 @@ import (
 	"syncplane/pkg/api/lifetest"
 	"syncplane/pkg/bolt"
 	"syncplane/pkg/boot"
-	"syncplane/pkg/dynamolocal/dynamotest"
+	"syncplane/pkg/boot/boottest"
 	"syncplane/pkg/syncs"
 )
 
@@ -35,14 +35,7 @@ func TestLifeOnBolt(t *testing.T) {
 
 func TestLifeOnDynamoDB(t *testing.T) {
 	t.Parallel()
-	store := boot.DynamoDB(boot.Config{
-		Region: "us-east-1", AccessKeyID: "local", SecretAccessKey: "local",
-		DynamoDBEndpoint: dynamotest.ForTest(t), TableName: "test-" + uuid.NewString(),
-	})
-	if err := store.EnsureTable(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	lifetest.Run(t, serverOver(store))
+	lifetest.Run(t, serverOver(boot.DynamoDB(boottest.Table(t))))
 }
 
 // serverOver is the API over a store, in this process.

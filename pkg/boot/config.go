@@ -7,8 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/url"
-	"strings"
 
 	"syncplane/pkg/quota"
 )
@@ -40,58 +38,29 @@ const defaultWorkspaceClaim = "workspace_id"
 
 // Read reads the environment. The error names every fault there is.
 func Read(getenv func(string) string) (Config, error) {
-	var faults []error
-	required := func(name, what string) string {
-		value := getenv(name)
-		if value == "" {
-			faults = append(faults, fmt.Errorf("%s is not set; it must be %s", name, what))
-		}
-		return value
-	}
-	address := func(name string) string {
-		value := getenv(name)
-		if parsed, err := url.Parse(value); value != "" && (err != nil || parsed.Host == "" || !strings.HasPrefix(parsed.Scheme, "http")) {
-			faults = append(faults, fmt.Errorf("%s must be an http or https address, got %q", name, value))
-		}
-		return value
-	}
-	c := Config{
-		Region:           required("AWS_REGION", "the region of the table, such as eu-central-1"),
-		TableName:        required("TABLE_NAME", "the name of the DynamoDB table"),
-		DynamoDBEndpoint: address("DYNAMODB_ENDPOINT"),
-		TokenIssuer:      required("TOKEN_ISSUER", "the issuer of the bearer tokens, as in their iss claim"),
-		TokenAudience:    required("TOKEN_AUDIENCE", "the audience of the bearer tokens, as in their aud claim"),
-		TokenJWKSURL:     address("TOKEN_JWKS_URL"),
-		TokenJWKS:        getenv("TOKEN_JWKS"),
-		WorkspaceClaim:   getenv("TOKEN_WORKSPACE_CLAIM"),
-		AccessKeyID:      getenv("AWS_ACCESS_KEY_ID"),
-		SecretAccessKey:  getenv("AWS_SECRET_ACCESS_KEY"),
-		SessionToken:     getenv("AWS_SESSION_TOKEN"),
-		LogLevel:         getenv("AWS_LAMBDA_LOG_LEVEL"),
-	}
-	if c.WorkspaceClaim == "" {
+	e := &Environment{Getenv: getenv}
+	c := e.Common()
+	c.TokenIssuer = e.Required("TOKEN_ISSUER", "the issuer of the bearer tokens, as in their iss claim")
+	c.TokenAudience = e.Required("TOKEN_AUDIENCE", "the audience of the bearer tokens, as in their aud claim")
+	c.TokenJWKSURL = e.Address("TOKEN_JWKS_URL")
+	c.TokenJWKS = getenv("TOKEN_JWKS")
+	if c.WorkspaceClaim = getenv("TOKEN_WORKSPACE_CLAIM"); c.WorkspaceClaim == "" {
 		c.WorkspaceClaim = defaultWorkspaceClaim
 	}
 	if c.TokenJWKS != "" && !json.Valid([]byte(c.TokenJWKS)) {
-		faults = append(faults, errors.New(`TOKEN_JWKS must be a JSON Web Key Set such as {"keys":[…]}`))
+		e.Refuse(errors.New(`TOKEN_JWKS must be a JSON Web Key Set such as {"keys":[…]}`))
 	}
 	if c.TokenJWKS != "" && c.TokenJWKSURL != "" {
-		faults = append(faults, errors.New("TOKEN_JWKS and TOKEN_JWKS_URL exclude each other; set one or none"))
+		e.Refuse(errors.New("TOKEN_JWKS and TOKEN_JWKS_URL exclude each other; set one or none"))
 	}
 	if c.TokenJWKS == "" && c.TokenJWKSURL == "" {
-		address("TOKEN_ISSUER") // its keys are found at this address
+		e.Address("TOKEN_ISSUER") // its keys are found at this address
 	}
 	if text := getenv("CREATE_LIMIT"); text != "" {
 		var err error
 		if c.CreateLimit, err = quota.ParsePolicy(text); err != nil {
-			faults = append(faults, fmt.Errorf("CREATE_LIMIT %w", err))
+			e.Refuse(fmt.Errorf("CREATE_LIMIT %w", err))
 		}
 	}
-	if c.AccessKeyID == "" || c.SecretAccessKey == "" {
-		if c.DynamoDBEndpoint == "" {
-			faults = append(faults, errors.New("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set; Lambda sets them, elsewhere they must be those of an AWS user"))
-		}
-		c.AccessKeyID, c.SecretAccessKey = "local", "local" // DynamoDB Local takes any
-	}
-	return c, errors.Join(faults...)
+	return c, e.Err()
 }
