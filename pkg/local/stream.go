@@ -1,6 +1,7 @@
 package local
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -18,8 +19,7 @@ import (
 // StreamPath is where the events of a workspace are.
 const StreamPath = "/api/v1/events"
 
-// heartbeat is how often a stream without events says that it lives: often
-// enough for proxies that hang up after 30 s of silence.
+// heartbeat is often enough for proxies that hang up after 30 s of silence.
 const heartbeat = 15 * time.Second
 
 // maxEvents is how many events are read from the feed at once.
@@ -33,6 +33,10 @@ type Stream struct {
 	Caller func(ctx context.Context, authorization string) (access.Caller, error)
 	Fail   func(w http.ResponseWriter, r *http.Request, err error)
 	Done   <-chan struct{} // closed when the server stops
+
+	// Heartbeat is how often a stream without events says that it lives;
+	// 15 s if zero.
+	Heartbeat time.Duration
 }
 
 // ServeHTTP streams until the client goes or the server stops.
@@ -77,7 +81,7 @@ func (s Stream) after(r *http.Request) (uint64, error) {
 
 func (s Stream) run(w http.ResponseWriter, r *http.Request, workspace string, after uint64) error {
 	control := http.NewResponseController(w)
-	ticker := time.NewTicker(heartbeat)
+	ticker := time.NewTicker(cmp.Or(s.Heartbeat, heartbeat))
 	defer ticker.Stop()
 	if _, err := fmt.Fprint(w, ": the events of this workspace\n\n"); err != nil {
 		return err

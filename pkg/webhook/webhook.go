@@ -77,7 +77,6 @@ func New(config Config, store *bolt.Store, origin string, now func() time.Time, 
 	return &Sender{
 		Store: store, Origin: origin, Now: now, Log: log, Pause: pause, url: config.URL, secret: secret,
 		client: &http.Client{
-			Timeout: timeout,
 			// A redirect is an answer that is not 2xx.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
@@ -117,8 +116,9 @@ func (s *Sender) Run(ctx context.Context) error {
 			if !s.deliver(ctx, e.Event) {
 				return nil // ctx has ended
 			}
+			// What was taken is marked even if ctx ends meanwhile.
 			after = e.Sequence
-			if err := s.Store.Publish(ctx, nil, bolt.Reader, after); err != nil && ctx.Err() == nil {
+			if err := s.Store.Publish(context.WithoutCancel(ctx), nil, bolt.Reader, after); err != nil {
 				return err
 			}
 		}
@@ -149,8 +149,16 @@ func (s *Sender) deliver(ctx context.Context, e event.Event) bool {
 	return false
 }
 
+// grace is how long a delivery that is under way may take when ctx ends: what
+// is taken meanwhile need not be sent again.
+const grace = 2 * time.Second
+
 // send sends e once.
 func (s *Sender) send(ctx context.Context, e event.Event) error {
+	ending := ctx
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
+	defer cancel()
+	defer context.AfterFunc(ending, func() { time.AfterFunc(grace, cancel) })()
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url, bytes.NewReader(e.Data))
 	if err != nil {
 		return err
