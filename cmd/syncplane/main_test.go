@@ -316,6 +316,9 @@ func TestOneClearSentence(t *testing.T) {
 		"another engine":     {[]string{"STORE=sqlite", "DATA_DIR=" + t.TempDir()}, []string{"serve"}, `STORE must be bolt or dynamodb, got "sqlite"`},
 		"a key of no form":   {[]string{"DATA_DIR=" + bad}, []string{"token"}, filepath.Join(bad, "signing-key.pem") + " is not a signing key of ours; remove it to have a new one made"},
 		"a TTL of no form":   {[]string{"TTL=1 hour", "DATA_DIR=" + t.TempDir()}, []string{"token"}, `TTL must be a duration such as 15m, 1h or -1h, got "1 hour"`},
+		"a webhook to none":  {[]string{"PORT=0", "WEBHOOK_URL=example.com", "DATA_DIR=" + t.TempDir()}, []string{"serve"}, "WEBHOOK_URL must be an http or https address"},
+		"a secret too short": {[]string{"PORT=0", "WEBHOOK_URL=http://127.0.0.1:1", "WEBHOOK_SECRET=x", "DATA_DIR=" + t.TempDir()}, []string{"serve"}, "WEBHOOK_SECRET must have at least 24 bytes; `openssl rand -base64 32` makes one"},
+		"a stray argument":   {nil, []string{"reconcile", "all"}, "reconcile takes --dry-run or nothing; see syncplane help"},
 		"no event":           {nil, []string{"invoke"}, "name the one file that holds the event, such as events/create-sync.json"},
 		"another command":    {nil, []string{"start"}, `there is no command "start"; see syncplane help`},
 	} {
