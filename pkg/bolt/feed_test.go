@@ -63,6 +63,7 @@ func TestFeed(t *testing.T) {
 	want("replace", store.Replace(ctx, changed), ok)
 	want("replace again", store.Replace(ctx, changed), fault.Conflict)
 	want("delete an old version", store.Delete(ctx, s), fault.Conflict)
+	changed.UpdatedAt = changed.UpdatedAt.Add(time.Hour)
 	want("delete", store.Delete(ctx, changed), ok)
 	want("delete again", store.Delete(ctx, changed), fault.NotFound)
 
@@ -77,6 +78,10 @@ func TestFeed(t *testing.T) {
 	entries, err := store.Events(3, 1)
 	if err != nil || len(entries) != 1 || entries[0].Sequence != 4 || entries[0].Workspace != s.Workspace || entries[0].Subject != s.ID {
 		t.Errorf("got %+v, %v", entries, err)
+	}
+
+	if entries, err = store.Events(4, 1); err != nil || len(entries) != 1 || !entries[0].Time.Equal(changed.UpdatedAt) {
+		t.Errorf("got %+v, %v; it was deleted at %v", entries, err, changed.UpdatedAt)
 	}
 
 	closeStore(t, store)

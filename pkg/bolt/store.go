@@ -208,7 +208,9 @@ func (st *Store) Delete(ctx context.Context, s syncs.Sync) error {
 		if err != nil {
 			return err
 		}
-		change, err := encode(feedRowOf(event.OfChange(&before, nil)))
+		deleted := event.OfChange(&before, nil)
+		deleted.Time = s.UpdatedAt
+		change, err := encode(feedRowOf(deleted))
 		if err != nil {
 			return err
 		}

@@ -25,7 +25,7 @@ func Routes(gateway Gateway, keys []byte, stream http.Handler) http.Handler {
 		_, _ = w.Write(keys)
 	})
 	if stream != nil {
-		mux.Handle("GET "+StreamPath, stream)
+		mux.Handle(StreamPath, stream)
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if _, pattern := mux.Handler(r); pattern != "" {

@@ -42,6 +42,11 @@ type Stream struct {
 // ServeHTTP streams until the client goes or the server stops.
 func (s Stream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	r.Header.Set(api.RequestIDHeader, uuid.NewString())
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		w.Header().Set("Allow", "GET, HEAD")
+		s.Fail(w, r, &fault.Error{Kind: fault.MethodNotAllowed, Code: "method_not_allowed", Message: "what is possible here: GET, HEAD"})
+		return
+	}
 	who, err := s.Caller(r.Context(), r.Header.Get("Authorization"))
 	if err == nil {
 		err = access.Check(who, access.ReadSyncs)
@@ -60,6 +65,9 @@ func (s Stream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	header.Set("X-Content-Type-Options", "nosniff")
 	header.Set(api.RequestIDHeader, r.Header.Get(api.RequestIDHeader))
 	w.WriteHeader(http.StatusOK)
+	if r.Method == http.MethodHead {
+		return
+	}
 	_ = s.run(w, r, who.Workspace, after) // its only error is a client that has gone
 }
 

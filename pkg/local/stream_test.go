@@ -203,6 +203,30 @@ func TestStreamRefuses(t *testing.T) {
 	}
 }
 
+// TestOtherMethods holds that HEAD ends, and that nothing else is possible.
+func TestOtherMethods(t *testing.T) {
+	t.Parallel()
+	g := newRig(t)
+	for method, status := range map[string]int{http.MethodHead: 200, http.MethodPost: 405, http.MethodDelete: 405} {
+		r, err := http.NewRequestWithContext(t.Context(), method, g.URL+local.StreamPath, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Authorization", "Bearer acme syncs:read")
+		response, err := g.Client().Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.Copy(io.Discard, response.Body); err != nil {
+			t.Error(err)
+		}
+		_ = response.Body.Close()
+		if response.StatusCode != status || status == 405 && response.Header.Get("Allow") != "GET, HEAD" {
+			t.Errorf("%s: got %d %v", method, response.StatusCode, response.Header)
+		}
+	}
+}
+
 // TestStreamEnds holds that a server which stops ends its streams.
 func TestStreamEnds(t *testing.T) {
 	t.Parallel()

@@ -310,6 +310,9 @@ func TestExpressionsByExample(t *testing.T) {
 	longest := "0-1,3-4,6-7,9-10,12-13,15-16,18-19,21-22,24-25,27-28,30-31,33-34,36-37,39-40,42-43,45-46,48-49,51-52,54-55,57-58 " +
 		"0-1,3-4,6-7,9-10,12-13,15-16,18-19,21-22 1-2,4-5,7-8,10-11,13-14,16-17,19-20,22-23,25-26,28-29,31 1-2,4-5,7-8,10-11 *"
 	aws(t, parse(t, longest).Expressions()[0])
+	if words := parse(t, longest).String(); len(words) > 512 { // a description of Scheduler's
+		t.Errorf("%d characters: %s", len(words), words)
+	}
 }
 
 func TestString(t *testing.T) {

@@ -38,7 +38,8 @@ type Store interface {
 	// there is none, and then changes nothing.
 	Replace(ctx context.Context, s Sync) error
 
-	// Delete removes s if that is the version that is there. It returns a
+	// Delete removes s if that is the version that is there; s.UpdatedAt is
+	// when, for those who are told of it. It returns a
 	// fault.Conflict if there is another version and a fault.NotFound if
 	// there is none, and then changes nothing.
 	Delete(ctx context.Context, s Sync) error
@@ -182,6 +183,9 @@ func (s *Service) replace(ctx context.Context, who access.Caller, id string, onl
 // Delete removes a sync. The second time it returns a fault.NotFound.
 func (s *Service) Delete(ctx context.Context, who access.Caller, id string, only Condition) error {
 	return s.retried(ctx, who, id, only, func(old Sync) error {
+		if now := instant(s.Now()); now.After(old.UpdatedAt) {
+			old.UpdatedAt = now
+		}
 		err := s.Store.Delete(ctx, old)
 		if fault.KindOf(err) == fault.NotFound {
 			return nil // it was there a moment ago; somebody else was faster
