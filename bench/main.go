@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	mathrand "math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -102,10 +103,11 @@ func run(ctx context.Context) error {
 		return invoke(ctx, f, token, method, path, body, header...)
 	}
 
+	order := mathrand.New(mathrand.NewPCG(1, 1))
 	for round := range coldStarts {
 		fmt.Fprintf(os.Stderr, "cold start %d of %d\n", round+1, coldStarts)
-		for i := range candidates {
-			c := candidates[(i+round)%len(candidates)] // so that each comes after each other
+		for _, i := range order.Perm(len(candidates)) { // so that each comes after each other
+			c := candidates[i]
 			f, err := start(ctx, c, env)
 			if err != nil {
 				return err

@@ -6,7 +6,6 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
-	"net/http"
 	"sync"
 	"time"
 
@@ -14,7 +13,6 @@ import (
 	"github.com/aws/aws-lambda-go/lambdacontext"
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
-	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/google/uuid"
 
@@ -24,6 +22,7 @@ import (
 	"syncplane/pkg/bearer"
 	"syncplane/pkg/dynamo"
 	"syncplane/pkg/gateway"
+	"syncplane/pkg/preconnect"
 	"syncplane/pkg/quota"
 	"syncplane/pkg/syncs"
 )
@@ -159,9 +158,7 @@ func DynamoDBAs(c Config, credentials aws.CredentialsProvider) *dynamo.Store {
 
 // HTTPClient is the client by which AWS is called.
 func HTTPClient() aws.HTTPClient {
-	return awshttp.NewBuildableClient().WithTimeout(attemptTimeout).WithTransportOptions(func(t *http.Transport) {
-		t.MaxIdleConns, t.MaxIdleConnsPerHost = maxConnections, maxConnections
-	})
+	return preconnect.New(preconnect.Config{Timeout: attemptTimeout, MaxIdle: maxConnections})
 }
 
 // Retryer says when a call of AWS is tried again.

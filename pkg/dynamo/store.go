@@ -6,9 +6,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
-	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -230,30 +229,24 @@ func (st *Store) Delete(ctx context.Context, s syncs.Sync) error {
 	return translate("delete the item", err)
 }
 
-// Warm opens the connection, so that the first request need not. It asks the
-// endpoint whether it is well, as load balancers do: that takes no permission,
-// no read unit and, of all calls, the least time.
+// Warm opens the connection, TLS and all, so that the first request need not:
+// where the client can without a request, which DynamoDB would only have to
+// refuse.
 func (st *Store) Warm(ctx context.Context) error {
-	const doing = "open the connection"
 	options := st.Client.Options()
+	client, ok := options.HTTPClient.(interface {
+		Connect(ctx context.Context, address *url.URL) error
+	})
+	if !ok {
+		return nil
+	}
 	endpoint, err := options.EndpointResolverV2.ResolveEndpoint(ctx, dynamodb.EndpointParameters{
 		Region: &options.Region, Endpoint: options.BaseEndpoint,
 	}.WithDefaults())
 	if err != nil {
-		return translate(doing, err)
+		return translate("find the endpoint", err)
 	}
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, endpoint.URI.String(), nil)
-	if err != nil {
-		return translate(doing, err)
-	}
-	response, err := options.HTTPClient.Do(r)
-	if err != nil {
-		return translate(doing, err)
-	}
-	// Whatever it says, somebody answers; only a connection that was read to
-	// the end is used again.
-	_, err = io.Copy(io.Discard, response.Body)
-	return translate(doing, errors.Join(err, response.Body.Close()))
+	return translate("open the connection", client.Connect(ctx, &endpoint.URI))
 }
 
 // EnsureTable makes the table if it is missing, as template.yaml describes it.

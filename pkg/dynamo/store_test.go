@@ -296,24 +296,27 @@ func TestWarm(t *testing.T) {
 	}
 }
 
-// asked is an HTTP client that notes what it is asked for.
-type asked struct{ urls []string }
+// opened is an HTTP client that notes what it is to connect to.
+type opened struct {
+	http.Client
+	addresses []string
+}
 
-func (a *asked) Do(r *http.Request) (*http.Response, error) {
-	a.urls = append(a.urls, r.Method+" "+r.URL.String())
-	return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(strings.NewReader("healthy"))}, nil
+func (o *opened) Connect(_ context.Context, address *url.URL) error {
+	o.addresses = append(o.addresses, address.String())
+	return nil
 }
 
 // TestWarmInTheCloud holds that what is warmed is the region's endpoint, which
 // the SDK calls as well.
 func TestWarmInTheCloud(t *testing.T) {
 	t.Parallel()
-	client := &asked{}
+	client := &opened{}
 	store := &dynamo.Store{Client: dynamodb.New(dynamodb.Options{Region: "eu-west-1", HTTPClient: client}), Table: "syncs"}
 	if err := store.Warm(t.Context()); err != nil {
 		t.Error(err)
 	}
-	if diff := cmp.Diff([]string{"GET https://dynamodb.eu-west-1.amazonaws.com"}, client.urls); diff != "" {
+	if diff := cmp.Diff([]string{"https://dynamodb.eu-west-1.amazonaws.com"}, client.addresses); diff != "" {
 		t.Error(diff)
 	}
 }

@@ -1,0 +1,135 @@
+// Package preconnect makes HTTP clients that can open their first connection
+// beforehand, TLS and all, without a request. It knows net/http and no AWS.
+package preconnect
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"time"
+)
+
+// The bounds of connections, as net/http's default transport has them.
+const (
+	dialTimeout      = 30 * time.Second
+	keepAlive        = 30 * time.Second
+	handshakeTimeout = 10 * time.Second
+	idleTimeout      = 90 * time.Second
+)
+
+// Config is what a Client is made of.
+type Config struct {
+	Timeout time.Duration // of a request, its answer read; zero is none
+	MaxIdle int           // connections that are kept
+	TLS     *tls.Config   // nil is the machine's own
+}
+
+// Client is an HTTP client that follows no redirect.
+type Client struct {
+	http.Client
+	dialer net.Dialer
+	config *tls.Config
+	ready  chan connection
+}
+
+// connection is one that was opened beforehand.
+type connection struct {
+	address string
+	net.Conn
+}
+
+// New returns a Client.
+func New(c Config) *Client {
+	config := &tls.Config{MinVersion: tls.VersionTLS12}
+	if c.TLS != nil {
+		config = c.TLS.Clone()
+	}
+	config.NextProtos = []string{"http/1.1"} // DynamoDB and its like speak no other
+	client := &Client{
+		dialer: net.Dialer{Timeout: dialTimeout, KeepAlive: keepAlive},
+		config: config,
+		ready:  make(chan connection, 1),
+	}
+	client.Timeout = c.Timeout
+	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	client.Transport = &http.Transport{
+		Proxy:               http.ProxyFromEnvironment,
+		DialContext:         client.plain,
+		DialTLSContext:      client.secure,
+		MaxIdleConns:        c.MaxIdle,
+		MaxIdleConnsPerHost: c.MaxIdle,
+		IdleConnTimeout:     idleTimeout,
+	}
+	return client
+}
+
+// Connect opens the connection that the first request to this address finds. It
+// does nothing if one is waiting.
+func (c *Client) Connect(ctx context.Context, address *url.URL) error {
+	open, port := c.dialSecure, "443"
+	if address.Scheme == "http" {
+		open, port = c.dialer.DialContext, "80"
+	}
+	target := net.JoinHostPort(address.Hostname(), cmp.Or(address.Port(), port))
+	conn, err := open(ctx, "tcp", target)
+	if err != nil {
+		return fmt.Errorf("connect to %s: %w", target, err)
+	}
+	select {
+	case c.ready <- connection{target, conn}:
+		return nil
+	default:
+		return conn.Close()
+	}
+}
+
+// waiting is the connection that was opened beforehand, if it is to this
+// address.
+func (c *Client) waiting(address string) net.Conn {
+	select {
+	case open := <-c.ready:
+		if open.address == address {
+			return open.Conn
+		}
+		_ = open.Close() // nobody asks for it
+	default:
+	}
+	return nil
+}
+
+func (c *Client) plain(ctx context.Context, network, address string) (net.Conn, error) {
+	if open := c.waiting(address); open != nil {
+		return open, nil
+	}
+	return c.dialer.DialContext(ctx, network, address)
+}
+
+func (c *Client) secure(ctx context.Context, network, address string) (net.Conn, error) {
+	if open := c.waiting(address); open != nil {
+		return open, nil
+	}
+	return c.dialSecure(ctx, network, address)
+}
+
+func (c *Client) dialSecure(ctx context.Context, network, address string) (net.Conn, error) {
+	raw, err := c.dialer.DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	config := c.config.Clone()
+	if config.ServerName == "" {
+		config.ServerName, _, _ = net.SplitHostPort(address)
+	}
+	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
+	defer cancel()
+	conn := tls.Client(raw, config)
+	if err := conn.HandshakeContext(ctx); err != nil {
+		return nil, errors.Join(err, raw.Close())
+	}
+	return conn, nil
+}
