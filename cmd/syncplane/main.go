@@ -30,6 +30,8 @@ const usage = `Usage: syncplane COMMAND
   keys revoke --workspace W ID
                  the API keys of a workspace, in DATA_DIR, or with
                  STORE=dynamodb in TABLE_NAME, as the AWS profile says
+  when CRON|MINUTES
+                 what a schedule means and when it runs next
   reconcile [--dry-run]
                  make the schedules of a stack what its table says; variables
                  as those of its function ReconcileFunction, and an AWS profile
@@ -79,6 +81,8 @@ func run(ctx context.Context, args []string, m machine) error {
 		return invoke(ctx, m, rest[0])
 	case "keys":
 		return keys(ctx, m, rest)
+	case "when":
+		return when(m, rest)
 	case "reconcile":
 		return reconcile(ctx, m, rest)
 	case "help", "-h", "--help":

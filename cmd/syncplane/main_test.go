@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"syscall"
@@ -318,6 +319,9 @@ func TestOneClearSentence(t *testing.T) {
 		"a TTL of no form":   {[]string{"TTL=1 hour", "DATA_DIR=" + t.TempDir()}, []string{"token"}, `TTL must be a duration such as 15m, 1h or -1h, got "1 hour"`},
 		"a webhook to none":  {[]string{"PORT=0", "WEBHOOK_URL=example.com", "DATA_DIR=" + t.TempDir()}, []string{"serve"}, "WEBHOOK_URL must be an http or https address"},
 		"a secret too short": {[]string{"PORT=0", "WEBHOOK_URL=http://127.0.0.1:1", "WEBHOOK_SECRET=x", "DATA_DIR=" + t.TempDir()}, []string{"serve"}, "WEBHOOK_SECRET must have at least 24 bytes; `openssl rand -base64 32` makes one"},
+		"no schedule":        {nil, []string{"when"}, `name a cron expression such as "0 6 * * 1-5", or a number of minutes`},
+		"one never due":      {nil, []string{"when", "0 0 30 2 *"}, "it never fires, as no month that it names has such a day"},
+		"an interval of 0":   {nil, []string{"when", "0"}, "an interval must be 1 to 527040 minutes, got 0"},
 		"a stray argument":   {nil, []string{"reconcile", "all"}, "reconcile takes --dry-run or nothing; see syncplane help"},
 		"no event":           {nil, []string{"invoke"}, "name the one file that holds the event, such as events/create-sync.json"},
 		"another command":    {nil, []string{"start"}, `there is no command "start"; see syncplane help`},
@@ -336,6 +340,20 @@ func TestOneClearSentence(t *testing.T) {
 		})
 	}
 	s.stop(t, os.Interrupt)
+}
+
+// TestWhen holds what a person is told of a schedule.
+func TestWhen(t *testing.T) {
+	t.Parallel()
+	for want, args := range map[string][]string{
+		`^at 00:00 UTC on day 13 of the month or on Friday\n(  ... \d{4}-\d\d-\d\dT00:00:00Z\n){5}  cron\(0 0 13 \* \? \*\)\n  cron\(0 0 \? \* 6 \*\)\n$`: {"when", "0 0 13 * FRI"},
+		`^every 90 minutes\n(  ... \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ\n){5}  rate\(90 minutes\)\n$`:                                                          {"when", "90"},
+	} {
+		out, err := command(t, nil, args...).Output()
+		if err != nil || !regexp.MustCompile(want).Match(out) {
+			t.Errorf("%v: %v, %s", args, err, out)
+		}
+	}
 }
 
 func TestDocs(t *testing.T) {
