@@ -1,6 +1,6 @@
 module syncplane
 
-go 1.26
+go 1.26.0
 
 require (
 	github.com/adhocore/gronx v1.20.4
@@ -25,6 +25,7 @@ require (
 	github.com/santhosh-tekuri/jsonschema/v6 v6.0.3
 	github.com/swaggest/swgui v1.8.5
 	go.etcd.io/bbolt v1.5.0
+	golang.org/x/sync v0.24.0
 	pgregory.net/rapid v1.3.0
 )
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-lambda-go/events"
+	"golang.org/x/sync/errgroup"
 
 	"syncplane/pkg/bus"
 	"syncplane/pkg/dynamo"
@@ -115,24 +116,23 @@ func (r *Relay) schedule(ctx context.Context, changes []change) (int, error) {
 	var failure error
 	first := len(changes)
 	begun := map[string]bool{}
-	turns := make(chan struct{}, maxAtOnce)
-	var group sync.WaitGroup
+	var group errgroup.Group
+	group.SetLimit(maxAtOnce)
 	for i, c := range changes {
 		if begun[c.sync] {
 			continue
 		}
 		begun[c.sync] = true
-		turns <- struct{}{}
-		group.Go(func() {
-			defer func() { <-turns }()
+		group.Go(func() error {
 			_, err := r.Timetable.Reconcile(ctx, c.workspace, c.sync)
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil && i < first {
 				first, failure = i, err
 			}
+			return nil // the others go on
 		})
 	}
-	group.Wait()
+	_ = group.Wait() // it has no error
 	return first, failure
 }
