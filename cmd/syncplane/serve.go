@@ -79,7 +79,7 @@ func serve(ctx context.Context, m machine) error {
 		Handler:           local.Routes(local.Gateway{Function: function, Now: time.Now}, keys, stream),
 		ReadHeaderTimeout: readHeaderTimeout,
 	}
-	if err := greet(m, address, e.place); err != nil {
+	if err := greet(m, address, e); err != nil {
 		return errors.Join(err, listener.Close(), e.close())
 	}
 	ended := make(chan error, 1)
@@ -109,17 +109,21 @@ func createLimit(m machine) (quota.Policy, error) {
 }
 
 // greet prints the address and a line that creates a sync when pasted.
-func greet(m machine, address, place string) error {
+func greet(m machine, address string, e engine) error {
 	signed, err := newToken(m)
 	if err != nil {
 		return err
 	}
+	events := ""
+	if e.feed != nil {
+		events = "Its events as a stream: " + address + local.StreamPath + "\n"
+	}
 	fmt.Fprintf(m.stdout, `Syncplane listens on %[1]s and keeps its syncs in %[2]s.
 The API as a page: %[1]s/docs
-Create a sync:
+%[4]sCreate a sync:
 
 curl -sS %[1]s/api/v1/syncs -H 'Authorization: Bearer %[3]s' -H 'Content-Type: application/json' -d '{"sync":{"source_id":1,"destination_id":2,"model_id":3,"schedule_type":"automated","configuration":{},"stream_name":"contacts","sync_mode":"full_refresh","sync_interval":30,"sync_interval_unit":"minutes","cron_expression":"0 6 * * 1-5","cursor_field":"updated_at"}}'
 
-`, address, place, signed)
+`, address, e.place, signed, events)
 	return nil
 }

@@ -182,6 +182,9 @@ func (s *Sender) send(ctx context.Context, e event.Event) error {
 		r.Header.Set(name, value)
 	}
 	response, err := s.client.Do(r)
+	if failure, ok := errors.AsType[*url.Error](err); ok {
+		return failure.Err // without the address, which may hold a secret
+	}
 	if err != nil {
 		return err
 	}

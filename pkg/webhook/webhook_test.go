@@ -1,6 +1,7 @@
 package webhook_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -101,6 +102,7 @@ type rig struct {
 	path     string
 	store    *bolt.Store
 	endpoint *endpoint
+	log      bytes.Buffer
 	pauses   []time.Duration
 	stop     func()
 }
@@ -128,8 +130,8 @@ func (g *rig) open() {
 // run has the sender run until stop, which waits for its end.
 func (g *rig) run(secret string) {
 	g.t.Helper()
-	s, err := webhook.New(webhook.Config{URL: g.endpoint.URL + "/hook", Secret: secret}, g.store, "http://127.0.0.1:8080",
-		func() time.Time { return now }, boot.Logger(io.Discard, ""))
+	s, err := webhook.New(webhook.Config{URL: g.endpoint.URL + "/hook?key=hush", Secret: secret}, g.store, "http://127.0.0.1:8080",
+		func() time.Time { return now }, boot.Logger(&g.log, ""))
 	if err != nil {
 		g.t.Fatal(err)
 	}
@@ -225,6 +227,11 @@ func TestAgain(t *testing.T) {
 	for i, pause := range g.pauses[:6] {
 		if most := time.Second << i; pause < most/2 || pause >= most {
 			t.Errorf("pause %d is %v, want half of %v or more", i, pause, most)
+		}
+	}
+	for _, secret := range []string{"hush", plain, "contacts"} {
+		if strings.Contains(g.log.String(), secret) {
+			t.Errorf("the log holds %q:\n%s", secret, &g.log)
 		}
 	}
 	if g.pauses[6] >= time.Second {
