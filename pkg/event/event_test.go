@@ -1,6 +1,7 @@
 package event_test
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 	"time"
@@ -99,5 +100,27 @@ func TestOfRun(t *testing.T) {
 	scheduled.Time, seen.Time = "", "" // with and without milliseconds
 	if diff := cmp.Diff(seen, scheduled); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// TestExamples holds that each schema has an example, and allows it.
+func TestExamples(t *testing.T) {
+	t.Parallel()
+	for _, name := range event.Schemas() {
+		text, _ := event.Schema(name)
+		var schema struct {
+			Examples []json.RawMessage `json:"examples"`
+		}
+		if err := json.Unmarshal(text, &schema); err != nil {
+			t.Fatal(err)
+		}
+		if len(schema.Examples) == 0 {
+			t.Errorf("%s has no example", name)
+		}
+		for _, example := range schema.Examples {
+			if err := eventtest.Validate(name, example); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
 	}
 }
