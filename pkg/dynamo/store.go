@@ -249,8 +249,9 @@ func (st *Store) Warm(ctx context.Context) error {
 	return translate("open the connection", client.Connect(ctx, &endpoint.URI))
 }
 
-// EnsureTable makes the table if it is missing, as template.yaml describes it.
-// It is for DynamoDB Local; in the cloud the stack makes the table.
+// EnsureTable makes the table if it is missing, as template.yaml describes it
+// but for its stream, which nobody reads there. It is for DynamoDB Local; in the
+// cloud the stack makes the table.
 func (st *Store) EnsureTable(ctx context.Context) error {
 	_, err := st.Client.CreateTable(ctx, &dynamodb.CreateTableInput{
 		TableName:   &st.Table,

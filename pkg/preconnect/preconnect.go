@@ -69,8 +69,11 @@ func New(c Config) *Client {
 }
 
 // Connect opens the connection that the first request to this address finds. It
-// does nothing if one is waiting.
+// does nothing if one is waiting, or if a proxy stands between.
 func (c *Client) Connect(ctx context.Context, address *url.URL) error {
+	if proxy, err := http.ProxyFromEnvironment(&http.Request{URL: address}); proxy != nil || err != nil {
+		return err
+	}
 	open, port := c.dialSecure, "443"
 	if address.Scheme == "http" {
 		open, port = c.dialer.DialContext, "80"
