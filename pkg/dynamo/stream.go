@@ -54,15 +54,17 @@ func ofImage(image map[string]events.DynamoDBAttributeValue) (*syncs.Sync, error
 	return &s, nil
 }
 
-// Each calls visit for every sync in the table, until one returns an error. It
-// is the one Scan there is, for what looks after the whole table: it reads all
-// of it, at a read unit for 8 KB.
+// Each calls visit for every sync in the table, until one returns an error. Of a
+// row that is none, since somebody else wrote it, the error tells in the end,
+// when all others were visited. It is the one Scan there is, for what looks
+// after the whole table: it reads all of it, at a read unit for 8 KB.
 func (st *Store) Each(ctx context.Context, visit func(syncs.Sync) error) error {
 	pages := dynamodb.NewScanPaginator(st.Client, &dynamodb.ScanInput{
 		TableName:                 &st.Table,
 		FilterExpression:          aws.String("begins_with(sk, :prefix)"),
 		ExpressionAttributeValues: row{":prefix": text(syncPrefix)},
 	})
+	var unreadable []error
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
 		if err != nil {
@@ -71,12 +73,14 @@ func (st *Store) Each(ctx context.Context, visit func(syncs.Sync) error) error {
 		for _, item := range page.Items {
 			s, err := syncOf(item)
 			if err != nil {
-				return err
+				key := reader{row: item}
+				unreadable = append(unreadable, fmt.Errorf("%s: %w", key.text(sortKey), err))
+				continue
 			}
 			if err := visit(s); err != nil {
 				return err
 			}
 		}
 	}
-	return nil
+	return errors.Join(unreadable...)
 }
