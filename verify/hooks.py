@@ -74,6 +74,9 @@ def before_call(context, case, kwargs):
     if "Idempotency-Key" in case.headers:
         case.headers["Idempotency-Key"] = str(uuid.uuid4())
     replace(case.headers, "If-Match", tags.get(case.path_parameters.get("id")))
+    # A write that excludes the version that is there is refused as well.
+    if case.method != "GET":
+        replace(case.headers, "If-None-Match", None)
     replace(case.query, AFTER, cursors.get(case.auth_identity))
 
 

@@ -8,7 +8,7 @@ import (
 // changeSync handles PATCH and PUT /api/v1/syncs/{id}. Both change the fields
 // that are named and no other, as clients of the public API expect.
 func (a *API) changeSync(ctx context.Context, c call) (answer, error) {
-	only, err := condition(c.header)
+	only, err := precondition(c.header)
 	if err != nil {
 		return answer{}, err
 	}
@@ -25,7 +25,7 @@ func (a *API) changeSync(ctx context.Context, c call) (answer, error) {
 
 // enableSync handles PATCH /api/v1/syncs/{id}/enable.
 func (a *API) enableSync(ctx context.Context, c call) (answer, error) {
-	only, err := condition(c.header)
+	only, err := precondition(c.header)
 	if err != nil {
 		return answer{}, err
 	}
@@ -42,7 +42,7 @@ func (a *API) enableSync(ctx context.Context, c call) (answer, error) {
 
 // deleteSync handles DELETE /api/v1/syncs/{id}.
 func (a *API) deleteSync(ctx context.Context, c call) (answer, error) {
-	only, err := condition(c.header)
+	only, err := precondition(c.header)
 	if err != nil {
 		return answer{}, err
 	}

@@ -9,80 +9,132 @@ import (
 	"syncplane/pkg/syncs"
 )
 
-// etag is the strong validator of s in a form (RFC 9110, section 8.8.3): its
-// stored version, and the form where it is not the usual one, since the two
-// forms differ byte for byte.
+// jsonAPISuffix ends the version in the tag of the JSON:API form.
+const jsonAPISuffix = "-jsonapi"
+
+// etag returns the strong validator of s in a form (RFC 9110, section 8.8.3):
+// the stored version, with a suffix in the JSON:API form, since the two forms
+// differ byte for byte.
 func etag(s syncs.Sync, form media) string {
 	suffix := ""
 	if form == mediaJSONAPI {
-		suffix = "-jsonapi"
+		suffix = jsonAPISuffix
 	}
 	return `"` + strconv.FormatInt(s.Version, 10) + suffix + `"`
 }
 
-// condition reads If-Match. A tag that is none of ours matches nothing; a
-// header that is no list of tags is a fault.Malformed.
-func condition(header http.Header) (syncs.Condition, error) {
-	values, given := header["If-Match"]
-	text := strings.TrimSpace(strings.Join(values, ","))
-	if !given || text == "*" {
-		return syncs.Condition{}, nil
+// precondition reads If-Match and If-None-Match of a request that changes a
+// sync. The tag of either form names its version. A tag that no sync has
+// matches nothing; a malformed header is a fault.Malformed.
+func precondition(header http.Header) (syncs.Condition, error) {
+	only, err := ifMatch(header)
+	if err != nil {
+		return only, err
 	}
-	tags, ok := entityTags(text)
+	tags, star, given, ok := tagsIn(header, "If-None-Match")
+	if !given {
+		return only, nil
+	}
 	if !ok {
-		return syncs.Condition{}, &fault.Error{Kind: fault.Malformed, Fields: []fault.Field{{
-			Header: "If-Match", Code: "invalid_header",
-			Detail: `If-Match must be * or entity tags such as "3", as an ETag header gave them`,
-		}}}
+		return only, invalidTags("If-None-Match")
+	}
+	only.ExceptAny = star
+	for _, tag := range tags {
+		if version, ok := versionOf(tag.opaque); ok { // If-None-Match compares weakly
+			only.Except = append(only.Except, version)
+		}
+	}
+	return only, nil
+}
+
+// ifMatch reads If-Match. A malformed header is a fault.Malformed.
+func ifMatch(header http.Header) (syncs.Condition, error) {
+	tags, star, given, ok := tagsIn(header, "If-Match")
+	switch {
+	case !given:
+		return syncs.Condition{}, nil
+	case !ok:
+		return syncs.Condition{}, invalidTags("If-Match")
+	case star:
+		return syncs.Condition{}, nil
 	}
 	only := syncs.Condition{Given: true}
 	for _, tag := range tags {
-		number, _ := strings.CutSuffix(strings.Trim(tag, `"`), "-jsonapi")
-		version, err := strconv.ParseInt(number, 10, 64)
-		if err == nil && !strings.HasPrefix(tag, "W/") { // If-Match compares strongly
+		if version, ok := versionOf(tag.opaque); ok && !tag.weak { // If-Match compares strongly
 			only.Versions = append(only.Versions, version)
 		}
 	}
 	return only, nil
 }
 
-// matchesNone reports whether If-None-Match names s as it is, so that the
-// client has it already. What is no list of tags is passed over.
+func invalidTags(name string) error {
+	return &fault.Error{Kind: fault.Malformed, Fields: []fault.Field{{
+		Header: name, Code: "invalid_header",
+		Detail: name + ` must be * or entity tags such as "3", as an ETag header gave them`,
+	}}}
+}
+
+// matchesNone reports whether If-None-Match names s in this form, so that the
+// client has it already. A malformed header is ignored: the client then gets
+// the whole sync.
 func matchesNone(header http.Header, s syncs.Sync, form media) bool {
-	text := strings.TrimSpace(strings.Join(header["If-None-Match"], ","))
-	if text == "*" {
+	tags, star, _, _ := tagsIn(header, "If-None-Match")
+	if star {
 		return true
 	}
-	tags, _ := entityTags(text)
 	for _, tag := range tags {
-		if strings.TrimPrefix(tag, "W/") == etag(s, form) { // If-None-Match compares weakly
+		if tag.opaque == etag(s, form) { // If-None-Match compares weakly
 			return true
 		}
 	}
 	return false
 }
 
-// entityTags reads a list of tags (RFC 9110, section 8.8.3).
-func entityTags(text string) (tags []string, ok bool) {
+// versionOf returns the version in a tag of either form. Only the exact text
+// that etag writes is a version: "01" and "+1" are other tags than "1".
+func versionOf(opaque string) (version int64, ok bool) {
+	text, _ := strings.CutSuffix(strings.Trim(opaque, `"`), jsonAPISuffix)
+	version, err := strconv.ParseInt(text, 10, 64)
+	return version, err == nil && strconv.FormatInt(version, 10) == text
+}
+
+// entityTag is a tag as a client sent it.
+type entityTag struct {
+	opaque string // with its quotation marks
+	weak   bool
+}
+
+// tagsIn reads a header that is * or a list of entity tags (RFC 9110, sections
+// 13.1.1 and 13.1.2). given is false without the header; ok is false if it is
+// malformed or an empty list.
+func tagsIn(header http.Header, name string) (tags []entityTag, star, given, ok bool) {
+	values, given := header[name]
+	if !given {
+		return nil, false, false, true
+	}
+	text := strings.Trim(strings.Join(values, ","), " \t")
+	if text == "*" {
+		return nil, true, true, true
+	}
 	for {
-		text = strings.TrimLeft(text, " \t,")
+		text = strings.TrimLeft(text, " \t,") // list members may be empty
 		if text == "" {
-			return tags, len(tags) > 0
+			return tags, false, true, len(tags) > 0
 		}
 		rest, weak := strings.CutPrefix(text, "W/")
 		body, opened := strings.CutPrefix(rest, `"`)
-		value, after, closed := strings.Cut(body, `"`)
-		if !opened || !closed {
-			return nil, false
+		end := strings.IndexByte(body, '"')
+		if !opened || end < 0 || strings.ContainsFunc(body[:end], notInTag) {
+			return nil, false, true, false
 		}
-		tag := `"` + value + `"`
-		if weak {
-			tag = "W/" + tag
-		}
-		tags = append(tags, tag)
-		text = strings.TrimLeft(after, " \t")
+		tags = append(tags, entityTag{opaque: rest[:end+2], weak: weak})
+		text = strings.TrimLeft(body[end+1:], " \t")
 		if text != "" && text[0] != ',' {
-			return nil, false
+			return nil, false, true, false
 		}
 	}
 }
+
+// notInTag reports whether c is no etagc (RFC 9110, section 8.8.3). The
+// quotation mark ends the tag before it comes here.
+func notInTag(c rune) bool { return c <= ' ' || c == '\x7f' }

@@ -227,6 +227,10 @@ func TestExamplesAreAnswers(t *testing.T) {
 			s.do(t, pause(t))
 			return changes["patch"](t, "If-Match", `"1"`)
 		}},
+		"VersionExcluded": {func(t *testing.T, s *stage) *http.Request {
+			s.created(t)
+			return changes["patch"](t, "If-None-Match", `"1"`)
+		}},
 		"BodyTooLarge": {func(t *testing.T, _ *stage) *http.Request {
 			return request(t, http.MethodPost, "/api/v1/syncs", strings.Repeat(" ", 256<<10+1))
 		}},

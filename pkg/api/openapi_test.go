@@ -349,29 +349,38 @@ func fieldsOf(err error) []fault.Field {
 	return nil
 }
 
-// TestIfMatch holds the pattern of If-Match against what is read: a header
-// that the pattern allows is never malformed.
-func TestIfMatch(t *testing.T) {
+// TestPreconditions compares the patterns of If-Match and If-None-Match with
+// what is read: a header that a pattern allows is never malformed.
+func TestPreconditions(t *testing.T) {
 	t.Parallel()
-	schema, err := apitest.Schema("/components/parameters/IfMatch/schema")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for value, status := range map[string]int{
-		`*`: 200, `"1"`: 200, `"1-jsonapi"`: 200, `"7", "1"`: 200, `"7","1"`: 200,
-		`"2"`: 412, `W/"1"`: 412, `""`: 412, `"one"`: 412, `"2", W/"1"`: 412,
-		`1`: 400, `"1`: 400, `1"`: 400, `"1" "2"`: 400, `w/"1"`: 400,
+	for name, values := range map[string]map[string]int{
+		"If-Match": {
+			`*`: 200, `"1"`: 200, `"1-jsonapi"`: 200, `"7", "1"`: 200, `"7","1"`: 200,
+			`"2"`: 412, `W/"1"`: 412, `""`: 412, `"one"`: 412, `"2", W/"1"`: 412, `"01"`: 412, `"+1"`: 412, `"a,b"`: 412,
+			`1`: 400, `"1`: 400, `1"`: 400, `"1" "2"`: 400, `w/"1"`: 400, `"1 "`: 400, `*, "1"`: 400, ``: 400,
+		},
+		"If-None-Match": {
+			`*`: 412, `"1"`: 412, `"1-jsonapi"`: 412, `W/"1"`: 412, `"7", "1"`: 412, `"2", W/"1"`: 412,
+			`"2"`: 200, `""`: 200, `"one"`: 200, `"01"`: 200, `"+1"`: 200, `"a,b"`: 200,
+			`1`: 400, `"1`: 400, `1"`: 400, `"1" "2"`: 400, `w/"1"`: 400, `"1 "`: 400, `*, "1"`: 400, ``: 400,
+		},
 	} {
-		g := newRig(t)
-		g.do(t, good(goodBody))
-		r := good(`{"sync":{"sync_interval":45}}`)
-		r.Method, r.URL.Path = http.MethodPatch, "/api/v1/syncs/"+syncID
-		r.Header.Set("If-Match", value)
-		if got := g.do(t, r); got.StatusCode != status {
-			t.Errorf("%s: got %d, want %d", value, got.StatusCode, status)
+		schema, err := apitest.Schema("/components/parameters/" + strings.ReplaceAll(name, "-", "") + "/schema")
+		if err != nil {
+			t.Fatal(err)
 		}
-		if said := schema.Validate(value); (said == nil) != (status != http.StatusBadRequest) {
-			t.Errorf("%s: answered %d, and the schema says %v", value, status, said)
+		for value, status := range values {
+			g := newRig(t)
+			g.do(t, good(goodBody))
+			r := good(`{"sync":{"sync_interval":45}}`)
+			r.Method, r.URL.Path = http.MethodPatch, "/api/v1/syncs/"+syncID
+			r.Header.Set(name, value)
+			if got := g.do(t, r); got.StatusCode != status {
+				t.Errorf("%s: %s: got %d, want %d", name, value, got.StatusCode, status)
+			}
+			if said := schema.Validate(value); (said == nil) != (status != http.StatusBadRequest) {
+				t.Errorf("%s: %s: answered %d, and the schema says %v", name, value, status, said)
+			}
 		}
 	}
 }

@@ -7,8 +7,15 @@ import (
 
 // readSync handles GET /api/v1/syncs/{id}.
 func (a *API) readSync(ctx context.Context, c call) (answer, error) {
+	only, err := ifMatch(c.header)
+	if err != nil {
+		return answer{}, err
+	}
 	sync, err := a.Syncs.Read(ctx, c.who, c.id)
 	if err != nil {
+		return answer{}, err
+	}
+	if err := only.Check(sync.Version); err != nil {
 		return answer{}, err
 	}
 	if matchesNone(c.header, sync, c.media) {

@@ -111,21 +111,30 @@ func replace[T any](field **T, with *T) {
 	}
 }
 
-// Condition is which versions of a sync a client will have changed. The zero
+// Condition is which versions of a sync a request may act on. The zero
 // Condition allows any.
 type Condition struct {
 	Versions []int64 // those allowed
 	Given    bool    // Versions counts, even if it is empty
+
+	Except    []int64 // those not allowed
+	ExceptAny bool    // no version is allowed
 }
 
-// check returns nil if c allows a sync of this version, and a
-// fault.PreconditionFailed if not.
-func (c Condition) check(version int64) error {
-	if !c.Given || slices.Contains(c.Versions, version) {
-		return nil
+// Check returns nil if c allows a sync of this version, and a
+// fault.PreconditionFailed if not. Versions is checked before Except.
+func (c Condition) Check(version int64) error {
+	switch {
+	case c.Given && !slices.Contains(c.Versions, version):
+		return &fault.Error{
+			Kind: fault.PreconditionFailed, Code: "version_mismatch",
+			Message: "the sync has changed since the version that If-Match names; read it again",
+		}
+	case c.ExceptAny || slices.Contains(c.Except, version):
+		return &fault.Error{
+			Kind: fault.PreconditionFailed, Code: "version_excluded",
+			Message: "the sync is there in a version that If-None-Match excludes",
+		}
 	}
-	return &fault.Error{
-		Kind: fault.PreconditionFailed, Code: "version_mismatch",
-		Message: "the sync has changed since the version that If-Match names; read it again",
-	}
+	return nil
 }

@@ -205,7 +205,7 @@ func (s *Service) retried(ctx context.Context, who access.Caller, id string, onl
 		if err != nil {
 			return err
 		}
-		if err := only.check(old.Version); err != nil {
+		if err := only.Check(old.Version); err != nil {
 			return err
 		}
 		err = act(old)

@@ -157,6 +157,8 @@ func Run(t *testing.T, server Server) {
 		"change":                change,
 		"change refuses":        changeRefuses,
 		"change conditionally":  changeConditionally,
+		"change unless":         changeUnless,
+		"read conditionally":    readConditionally,
 		"changes at once":       changesAtOnce,
 		"pause and resume":      pause,
 		"delete":                remove,
@@ -463,7 +465,7 @@ func changeConditionally(t *testing.T, c client) {
 	first := created.header.Get("Etag")
 	const patch = `{"sync":{"source_id":7}}`
 	second := c.want(200, "PATCH", location, patch, "If-Match", first).header.Get("Etag")
-	for _, header := range []string{first, "W/" + second, `"x"`, `"999999999999999999999"`} {
+	for _, header := range []string{first, "W/" + second, `"x"`, `"999999999999999999999"`, `"02"`, `"+2"`, `"2.0"`, `"2-JSONAPI"`, `"2-jsonapi-jsonapi"`, `""`} {
 		c.wantCodes(c.want(412, "PATCH", location, patch, "If-Match", header), "version_mismatch")
 		c.wantCodes(c.want(412, "PATCH", location+"/enable", `{"enable":false}`, "If-Match", header), "version_mismatch")
 		c.wantCodes(c.want(412, "DELETE", location, "", "If-Match", header), "version_mismatch")
@@ -476,6 +478,69 @@ func changeConditionally(t *testing.T, c client) {
 	c.wantCodes(c.want(404, "PATCH", path+"/"+uuid.NewString(), patch, "If-Match", "*"), "not_found")
 	last := c.want(200, "GET", location, "").header.Get("Etag")
 	c.want(204, "DELETE", location, "", "If-Match", last)
+}
+
+// changeUnless checks If-None-Match on requests that change a sync (RFC 9110,
+// sections 13.1.2 and 13.2.2).
+func changeUnless(t *testing.T, c client) {
+	location, created := c.create()
+	first := created.header.Get("Etag")
+	const patch = `{"sync":{"source_id":7}}`
+	second := c.want(200, "PATCH", location, patch, "If-None-Match", `"2"`).header.Get("Etag")
+	otherForm := second[:len(second)-1] + `-jsonapi"`
+	writes := []struct{ method, target, body string }{
+		{"PATCH", location, patch},
+		{"PUT", location, patch},
+		{"PATCH", location + "/enable", `{"enable":false}`},
+		{"DELETE", location, ""},
+	}
+	for _, w := range writes {
+		for _, header := range []string{"*", second, "W/" + second, otherForm, first + ", " + second, `"a,b",` + second, ", ," + second + " ,"} {
+			c.wantCodes(c.want(412, w.method, w.target, w.body, "If-None-Match", header), "version_excluded")
+		}
+		for _, header := range []string{"", "2", `"2`, `"2" "3"`, `w/"2"`, `*, "2"`, "\"a b\""} {
+			c.wantCodes(c.want(400, w.method, w.target, w.body, "If-None-Match", header), "invalid_header If-None-Match")
+		}
+		// If-Match is evaluated first, and both must hold.
+		c.wantCodes(c.want(412, w.method, w.target, w.body, "If-Match", first, "If-None-Match", second), "version_mismatch")
+		c.wantCodes(c.want(412, w.method, w.target, w.body, "If-Match", second, "If-None-Match", second), "version_excluded")
+		c.wantCodes(c.want(412, w.method, w.target, w.body, "If-Match", first, "If-None-Match", first), "version_mismatch")
+		// Without a sync the answer is 404, whatever the conditions.
+		missing := strings.Replace(w.target, location, path+"/"+uuid.NewString(), 1)
+		c.wantCodes(c.want(404, w.method, missing, w.body, "If-None-Match", "*"), "not_found")
+		c.wantCodes(c.want(404, w.method, missing, w.body, "If-Match", "*", "If-None-Match", `"1"`), "not_found")
+	}
+	if got := c.want(200, "GET", location, "").header.Get("Etag"); got != second {
+		t.Fatalf("a refused request made version %s of %s", got, second)
+	}
+	third := c.want(200, "PUT", location, `{"sync":{"source_id":8}}`, "If-Match", second, "If-None-Match", first).header.Get("Etag")
+	c.want(200, "PATCH", location+"/enable", `{"enable":false}`, "If-None-Match", second)
+	c.want(204, "DELETE", location, "", "If-None-Match", third)
+}
+
+// readConditionally checks the order of RFC 9110, section 13.2.2: If-Match
+// answers 412 before If-None-Match answers 304.
+func readConditionally(t *testing.T, c client) {
+	location, created := c.create()
+	etag := created.header.Get("Etag")
+	for _, method := range []string{"GET", "HEAD"} {
+		c.want(200, method, location, "", "If-Match", etag)
+		c.want(200, method, location, "", "If-Match", "*")
+		c.want(200, method, location, "", "If-Match", etag, "If-None-Match", `"2"`)
+		c.want(304, method, location, "", "If-Match", etag, "If-None-Match", etag)
+		c.want(304, method, location, "", "If-None-Match", `W/"1"`)
+		c.want(304, method, location, "", "If-None-Match", `"0","1"`)
+		for _, header := range []string{`"2"`, "W/" + etag, `"01"`, `"+1"`, `""`} {
+			c.want(412, method, location, "", "If-Match", header)
+			c.want(412, method, location, "", "If-Match", header, "If-None-Match", etag)
+		}
+		for _, header := range []string{`"01"`, `"+1"`, `"1-JSONAPI"`, `"1-jsonapi-jsonapi"`, `"-jsonapi"`, `""`, `"1 "`, "1"} {
+			c.want(200, method, location, "", "If-None-Match", header)
+		}
+		c.want(400, method, location, "", "If-Match", "1")
+		c.want(404, method, path+"/"+uuid.NewString(), "", "If-Match", "*")
+		c.want(404, method, path+"/"+uuid.NewString(), "", "If-None-Match", "*")
+	}
 }
 
 // changesAtOnce has many change different fields: with no If-Match the last
