@@ -114,15 +114,12 @@ func (st *Store) CreateOnce(ctx context.Context, s syncs.Sync, once syncs.Once) 
 	first := s
 	err = st.write(ctx, func(tx *tx) error {
 		key := onceKeyOf(s.Workspace, once.Key)
-		var known onceRow
-		switch found, err := tx.read(key, &known); {
-		case err != nil:
+		known, ok, err := tx.created(s.Workspace, once)
+		if err != nil {
 			return err
-		case !found || !known.Expires.After(once.Now):
-		case known.Fingerprint != once.Fingerprint:
-			return syncs.ErrKeyReused()
-		default:
-			first = known.First.sync(s.Workspace)
+		}
+		if ok {
+			first = known
 			return nil
 		}
 		if err := tx.create(s, value, change); err != nil {
@@ -131,6 +128,15 @@ func (st *Store) CreateOnce(ctx context.Context, s syncs.Sync, once syncs.Once) 
 		return errors.Join(tx.put(key, record), tx.expire(key, once))
 	})
 	return first, err
+}
+
+// Created reads an idempotency record.
+func (st *Store) Created(_ context.Context, workspace string, once syncs.Once) (first syncs.Sync, ok bool, err error) {
+	err = st.view(func(tx *tx) error {
+		first, ok, err = tx.created(workspace, once)
+		return err
+	})
+	return first, ok, err
 }
 
 // Read reads one sync.

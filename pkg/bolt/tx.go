@@ -55,6 +55,21 @@ func (t *tx) create(s syncs.Sync, value, change []byte) error {
 	return errors.Join(t.put(key, value), t.append(change))
 }
 
+// created returns the sync that was created with a key, as it was then. ok is
+// false if the key is free.
+func (t *tx) created(workspace string, once syncs.Once) (first syncs.Sync, ok bool, err error) {
+	var known onceRow
+	switch found, err := t.read(onceKeyOf(workspace, once.Key), &known); {
+	case err != nil:
+		return syncs.Sync{}, false, err
+	case !found || !known.Expires.After(once.Now):
+		return syncs.Sync{}, false, nil
+	case known.Fingerprint != once.Fingerprint:
+		return syncs.Sync{}, false, syncs.ErrKeyReused()
+	}
+	return known.First.sync(workspace), true, nil
+}
+
 // expect returns what is in the place of s if that has this version.
 func (t *tx) expect(s syncs.Sync, version int64) (syncs.Sync, error) {
 	var r row

@@ -118,6 +118,27 @@ func replay(record row, once syncs.Once) (syncs.Sync, error) {
 	return syncOf(record)
 }
 
+// Created reads an idempotency record, strongly consistent.
+func (st *Store) Created(ctx context.Context, workspace string, once syncs.Once) (first syncs.Sync, ok bool, err error) {
+	out, err := st.Client.GetItem(ctx, &dynamodb.GetItemInput{
+		TableName:      &st.Table,
+		Key:            row{partitionKey: text(workspace), sortKey: text(oncePrefix + once.Key)},
+		ConsistentRead: aws.Bool(true),
+	})
+	if err != nil {
+		return syncs.Sync{}, false, translate("read the idempotency record", err)
+	}
+	if len(out.Item) == 0 {
+		return syncs.Sync{}, false, nil
+	}
+	read := reader{row: out.Item}
+	if expires := read.number(expiresAttribute); read.err != nil || expires <= once.Now.Unix() {
+		return syncs.Sync{}, false, read.err
+	}
+	first, err = replay(out.Item, once)
+	return first, err == nil, err
+}
+
 // firstWait is the first pause between two tries of a transaction; each is
 // twice as long as the one before.
 const firstWait = 10 * time.Millisecond

@@ -23,6 +23,11 @@ type Store interface {
 	// expires. Of many calls at once with one key one writes.
 	CreateOnce(ctx context.Context, s Sync, once Once) (first Sync, err error)
 
+	// Created returns the sync that the workspace created with once.Key, as
+	// it was then. ok is false if the key is free at once.Now. A key that
+	// was used with another fingerprint is a fault.Invalid.
+	Created(ctx context.Context, workspace string, once Once) (first Sync, ok bool, err error)
+
 	// Read returns the sync as it was last written, equal in every field, or
 	// a fault.NotFound. It sees every write that returned before it began.
 	Read(ctx context.Context, workspace, id string) (Sync, error)
@@ -95,6 +100,16 @@ func (s *Service) CreateOnce(ctx context.Context, who access.Caller, d Draft, ke
 		return Sync{}, false, fmt.Errorf("create sync %s once: %w", sync.ID, err)
 	}
 	return first, first.ID != sync.ID, nil
+}
+
+// Created returns what CreateOnce did with the same key and fingerprint. ok is
+// false if it did nothing yet. The same key with another fingerprint is a
+// fault.Invalid.
+func (s *Service) Created(ctx context.Context, who access.Caller, key, fingerprint string) (first Sync, ok bool, err error) {
+	if err := access.Check(who, access.WriteSyncs); err != nil {
+		return Sync{}, false, err
+	}
+	return s.Store.Created(ctx, who.Workspace, Once{Key: key, Fingerprint: fingerprint, Now: s.Now()})
 }
 
 func (s *Service) build(who access.Caller, d Draft) (Sync, error) {

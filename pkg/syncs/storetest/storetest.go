@@ -331,6 +331,45 @@ func Run(t *testing.T, open func(t *testing.T) syncs.Store) {
 		read(t, store, first)
 	})
 
+	t.Run("what a key created can be read", func(t *testing.T) {
+		store, s := open(t), Good(t)
+		key := Key("k")
+		free := func(workspace string, key syncs.Once) {
+			t.Helper()
+			if got, ok, err := store.Created(t.Context(), workspace, key); ok || err != nil || got != (syncs.Sync{}) {
+				t.Errorf("got %v, %t, %v, want a free key", got, ok, err)
+			}
+		}
+		free(s.Workspace, key)
+		if _, err := store.CreateOnce(t.Context(), s, key); err != nil {
+			t.Fatal(err)
+		}
+		changed := s
+		changed.Version, changed.StreamName = 2, "companies"
+		if err := store.Replace(t.Context(), changed); err != nil {
+			t.Fatal(err)
+		}
+		last := key
+		last.Now = key.Expires.Add(-time.Second)
+		for _, once := range []syncs.Once{key, last} {
+			if first, ok, err := store.Created(t.Context(), s.Workspace, once); err != nil || !ok || !cmp.Equal(first, s) {
+				t.Errorf("got %v, %t, %v", first, ok, err)
+			}
+		}
+		other := key
+		other.Fingerprint = "another"
+		_, ok, err := store.Created(t.Context(), s.Workspace, other)
+		wantKind(t, err, fault.Invalid)
+		if ok {
+			t.Error("a key of another request is reported as used for this one")
+		}
+		free(s.Workspace+"2", key)
+		free(s.Workspace, Key("k2"))
+		key.Now, other.Now = key.Expires, key.Expires
+		free(s.Workspace, key)
+		free(s.Workspace, other)
+	})
+
 	t.Run("a key whose sync cannot be created is not used up", func(t *testing.T) {
 		store, taken := open(t), Good(t)
 		create(t, store, taken)
