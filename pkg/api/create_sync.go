@@ -3,19 +3,21 @@ package api
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"maps"
 	"math"
 	"net/http"
 	"strings"
 	"time"
 
+	"syncplane/pkg/access"
 	"syncplane/pkg/fault"
 	"syncplane/pkg/syncs"
 )
 
 // createSync handles POST /api/v1/syncs.
 func (a *API) createSync(ctx context.Context, c call) (answer, error) {
-	key, once, err := idempotencyKey(c.header)
+	key, given, err := idempotencyKey(c.header)
 	if err != nil {
 		return answer{}, err
 	}
@@ -24,45 +26,104 @@ func (a *API) createSync(ctx context.Context, c call) (answer, error) {
 	if err != nil {
 		return refused, err
 	}
-	limits, err := a.limit(ctx, c.who.Workspace)
-	maps.Copy(refused.header, limits)
-	if err != nil {
-		return refused, err
-	}
-	var sync syncs.Sync
-	var replayed bool
-	if once {
-		var print string
-		if print, err = fingerprint(c.body); err != nil {
+	var once repeatable
+	if given {
+		print, err := fingerprint(c.body)
+		if err != nil {
 			return refused, err
 		}
-		sync, replayed, err = a.Syncs.CreateOnce(ctx, c.who, in.draft, key, print)
-	} else {
-		sync, err = a.Syncs.Create(ctx, c.who, in.draft)
+		once = repeatable{key, print}
 	}
+	made, err := a.create(ctx, c.who, in.draft, once)
 	if err != nil {
+		maps.Copy(refused.header, made.limits)
 		return refused, in.explain(err)
 	}
 	status := http.StatusOK // as the public document has it
 	if c.media == mediaJSONAPI {
 		status = http.StatusCreated // as JSON:API wants it
 	}
-	out := in.warned(c.resource(status, sync, sync.CreatedAt))
-	maps.Copy(out.header, limits)
-	out.header.Set("Location", pathOf(sync))
-	if replayed {
+	out := in.warned(c.resource(status, made.sync, made.sync.CreatedAt))
+	maps.Copy(out.header, made.limits)
+	out.header.Set("Location", pathOf(made.sync))
+	if made.replayed {
 		out.header.Set("Idempotent-Replayed", "true")
 	}
 	return out, nil
 }
 
-// limit takes one create off what the workspace has left, and says so in the
-// headers of draft-ietf-httpapi-ratelimit-headers-10. Without a limit there is
-// nothing to say.
-func (a *API) limit(ctx context.Context, workspace string) (http.Header, error) {
+// repeatable makes a create safe to repeat. Without a key it is not.
+type repeatable struct {
+	key         string
+	fingerprint string
+}
+
+// created is the outcome of a create.
+type created struct {
+	sync     syncs.Sync
+	replayed bool        // by an earlier request with the same key
+	limits   http.Header // those of the workspace, if a token was taken
+}
+
+// create creates a sync within the workspace's limit. A draft that is invalid
+// takes nothing from the limit. A replay takes nothing either, and is answered
+// if nothing is left.
+func (a *API) create(ctx context.Context, who access.Caller, d syncs.Draft, once repeatable) (created, error) {
 	if a.CreateLimit == nil {
-		return http.Header{}, nil
+		return a.store(ctx, who, d, once)
 	}
+	if err := d.Validate(); err != nil {
+		return created{}, err
+	}
+	if out, err := a.replay(ctx, who, once); err != nil || out.replayed {
+		return out, err
+	}
+	limits, err := a.limit(ctx, who.Workspace)
+	if fault.KindOf(err) == fault.Throttled {
+		// A concurrent request with this key may have taken the last token.
+		if out, err := a.replay(ctx, who, once); err == nil && out.replayed {
+			return out, nil
+		}
+	}
+	if err != nil {
+		return created{limits: limits}, err
+	}
+	out, err := a.store(ctx, who, d, once)
+	if kind := fault.KindOf(err); out.replayed || kind == fault.Conflict || kind == fault.Invalid {
+		// A concurrent request with this key was first: nothing was created.
+		if err := a.CreateLimit.Give(ctx, who.Workspace); err != nil {
+			a.Log.LogAttrs(ctx, slog.LevelWarn, "an unused token was not given back", slog.String("error", err.Error()))
+		}
+		return out, err
+	}
+	out.limits = limits
+	return out, err
+}
+
+// replay returns the outcome of an earlier request with the same key; not
+// replayed if there is no key or no such request.
+func (a *API) replay(ctx context.Context, who access.Caller, once repeatable) (created, error) {
+	if once.key == "" {
+		return created{}, nil
+	}
+	first, ok, err := a.Syncs.Created(ctx, who, once.key, once.fingerprint)
+	return created{sync: first, replayed: ok}, err
+}
+
+// store creates a sync, once if there is a key.
+func (a *API) store(ctx context.Context, who access.Caller, d syncs.Draft, once repeatable) (out created, err error) {
+	if once.key == "" {
+		out.sync, err = a.Syncs.Create(ctx, who, d)
+	} else {
+		out.sync, out.replayed, err = a.Syncs.CreateOnce(ctx, who, d, once.key, once.fingerprint)
+	}
+	return out, err
+}
+
+// limit takes one create off what the workspace has left, and returns the
+// headers of draft-ietf-httpapi-ratelimit-headers-10: r is what remains, t the
+// seconds until one more create is available, rounded up as Retry-After is.
+func (a *API) limit(ctx context.Context, workspace string) (http.Header, error) {
 	left, err := a.CreateLimit.Take(ctx, workspace)
 	if err != nil && fault.KindOf(err) != fault.Throttled {
 		return nil, err
@@ -71,7 +132,7 @@ func (a *API) limit(ctx context.Context, workspace string) (http.Header, error) 
 	policy := a.CreateLimit.Policy
 	return http.Header{
 		"Ratelimit-Policy": {fmt.Sprintf(`"create";q=%d;w=%d`, policy.Quota, seconds(policy.Window))},
-		"Ratelimit":        {fmt.Sprintf(`"create";r=%d;t=%d`, left.Remaining, seconds(left.Full))},
+		"Ratelimit":        {fmt.Sprintf(`"create";r=%d;t=%d`, left.Remaining, seconds(left.Next))},
 	}, err
 }
 

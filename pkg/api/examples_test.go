@@ -116,7 +116,7 @@ func (b broken) CreateOnce(context.Context, syncs.Sync, syncs.Once) (syncs.Sync,
 }
 
 // spent is a store of buckets, all of them empty.
-type spent struct{}
+type spent struct{ quota.Store }
 
 func (spent) Take(_ context.Context, _ string, p quota.Policy, now time.Time) (time.Time, bool, error) {
 	return now.Add(p.Window), false, nil

@@ -1,38 +1,259 @@
 package api_test
 
 import (
+	"fmt"
+	"log/slog"
 	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
 
+	"syncplane/pkg/api"
+	"syncplane/pkg/api/apitest"
+	"syncplane/pkg/boot"
+	"syncplane/pkg/boot/boottest"
 	"syncplane/pkg/quota"
+	"syncplane/pkg/syncs"
 )
 
-// TestLimit holds what a workspace is told of its limit, and that a refused
-// create makes nothing.
+// limited is an API whose workspaces have a limit, and whose clock stands.
+type limited struct {
+	*api.API
+	mu  sync.Mutex
+	now time.Time
+}
+
+func (l *limited) clock() time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.now
+}
+
+func (l *limited) advance(d time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.now = l.now.Add(d)
+}
+
+// overEngines runs a test over both storage engines.
+func overEngines(t *testing.T, policy quota.Policy, test func(t *testing.T, l *limited)) {
+	t.Helper()
+	engines := map[string]func(t *testing.T) interface {
+		syncs.Store
+		quota.Store
+	}{
+		"bolt": func(t *testing.T) interface {
+			syncs.Store
+			quota.Store
+		} {
+			return newRig(t).store
+		},
+		"dynamo": func(t *testing.T) interface {
+			syncs.Store
+			quota.Store
+		} {
+			return boot.DynamoDB(boottest.Table(t))
+		},
+	}
+	for name, open := range engines {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			store := open(t)
+			l := &limited{now: time.Date(2026, time.November, 23, 20, 6, 0, 0, time.UTC)}
+			l.API = api.New(api.Config{
+				Syncs: &syncs.Service{Store: store, Now: l.clock, NewID: func() (string, error) {
+					id, err := uuid.NewV7()
+					return id.String(), err
+				}},
+				Caller: caller, Log: slog.New(slog.DiscardHandler), Now: l.clock,
+				CreateLimit: &quota.Limit{Policy: policy, Store: store, Now: l.clock},
+			})
+			test(t, l)
+		})
+	}
+}
+
+// limitedAnswer is what a client reads of its limit.
+type limitedAnswer struct {
+	Status                        int
+	Policy, Limit, Retry, Replays string
+}
+
+func (l *limited) post(t *testing.T, body, key string) (limitedAnswer, string) {
+	t.Helper()
+	r := good(body)
+	if key != "" {
+		r.Header.Set("Idempotency-Key", key)
+	}
+	w := httptest.NewRecorder()
+	l.ServeHTTP(w, r)
+	apitest.Check(t, r, w.Code, w.Header(), w.Body.Bytes())
+	h := w.Header()
+	return limitedAnswer{w.Code, h.Get("Ratelimit-Policy"), h.Get("Ratelimit"), h.Get("Retry-After"), h.Get("Idempotent-Replayed")}, w.Body.String()
+}
+
+// TestLimit checks draft-ietf-httpapi-ratelimit-headers-10: t is the time until
+// some quota is there, and Retry-After is never earlier.
 func TestLimit(t *testing.T) {
 	t.Parallel()
-	g := newRig(t)
-	g.CreateLimit = &quota.Limit{Policy: quota.Policy{Quota: 2, Window: time.Minute}, Store: g.store, Now: g.Now}
-	for _, want := range []struct {
-		status      int
-		left, retry string
-	}{
-		{200, `"create";r=1;t=30`, ""},
-		{409, `"create";r=0;t=60`, "1"}, // the rig has but one ID to give
-		{429, `"create";r=0;t=60`, "30"},
-	} {
-		response := g.do(t, good(goodBody))
-		got := []string{response.Header.Get("RateLimit-Policy"), response.Header.Get("RateLimit"), response.Header.Get("Retry-After")}
-		if diff := cmp.Diff([]string{`"create";q=2;w=60`, want.left, want.retry}, got); diff != "" || response.StatusCode != want.status {
-			t.Errorf("got %d, want %d: %s", response.StatusCode, want.status, diff)
+	const policy = `"create";q=3;w=60`
+	overEngines(t, quota.Policy{Quota: 3, Window: time.Minute}, func(t *testing.T, l *limited) {
+		for i, step := range []struct {
+			after time.Duration
+			want  limitedAnswer
+		}{
+			{0, limitedAnswer{200, policy, `"create";r=2;t=20`, "", ""}},
+			{0, limitedAnswer{200, policy, `"create";r=1;t=20`, "", ""}},
+			{0, limitedAnswer{200, policy, `"create";r=0;t=20`, "", ""}},
+			{0, limitedAnswer{429, policy, `"create";r=0;t=20`, "20", ""}},
+			{500 * time.Millisecond, limitedAnswer{429, policy, `"create";r=0;t=20`, "20", ""}},
+			{12500 * time.Millisecond, limitedAnswer{429, policy, `"create";r=0;t=7`, "7", ""}},
+			{7*time.Second - time.Millisecond, limitedAnswer{429, policy, `"create";r=0;t=1`, "1", ""}},
+			{time.Millisecond, limitedAnswer{200, policy, `"create";r=0;t=20`, "", ""}},
+			{45 * time.Second, limitedAnswer{200, policy, `"create";r=1;t=15`, "", ""}},
+		} {
+			l.advance(step.after)
+			got, body := l.post(t, goodBody, "")
+			if diff := cmp.Diff(step.want, got); diff != "" {
+				t.Errorf("step %d: %s: %s", i, diff, body)
+			}
 		}
-	}
-	other := good(goodBody)
-	other.Header.Set("Authorization", "Bearer other syncs:write")
-	if response := g.do(t, other); response.StatusCode != http.StatusOK {
-		t.Errorf("another workspace got %d", response.StatusCode)
-	}
+		other := good(goodBody)
+		other.Header.Set("Authorization", "Bearer other syncs:write")
+		w := httptest.NewRecorder()
+		if l.ServeHTTP(w, other); w.Code != http.StatusOK {
+			t.Errorf("another workspace got %d", w.Code)
+		}
+	})
+}
+
+// TestInvalidTakesNothing checks that a request that creates nothing because
+// of what is in it takes nothing from the limit.
+func TestInvalidTakesNothing(t *testing.T) {
+	t.Parallel()
+	overEngines(t, quota.Policy{Quota: 2, Window: time.Minute}, func(t *testing.T, l *limited) {
+		refused := func() {
+			t.Helper()
+			for body, want := range map[string]int{
+				"":                     400,
+				"{":                    400,
+				goodBody + "x":         400,
+				"[]":                   400,
+				`{"sync":{},"sync":0}`: 400,
+				`{}`:                   422,
+				`{"sync":{}}`:          422,
+				strings.Replace(goodBody, "automated", "hourly", 1):   422,
+				strings.Replace(goodBody, "0 6 * * 1-5", "x", 1):      422,
+				strings.Replace(goodBody, `"model_id":3`, `"m":1`, 1): 422,
+				strings.Repeat("x", 256<<10+1):                        413,
+			} {
+				for _, key := range []string{"", "a"} {
+					if got, text := l.post(t, body, key); got.Status != want || got.Limit != "" {
+						t.Errorf("%.40s: got %+v %.200s, want %d", body, got, text, want)
+					}
+				}
+			}
+			if got, _ := l.post(t, goodBody, "a, b"); got.Status != http.StatusBadRequest || got.Limit != "" {
+				t.Errorf("a malformed key: got %+v", got)
+			}
+		}
+		refused()
+		for _, want := range []string{`"create";r=1;t=30`, `"create";r=0;t=30`} {
+			if got, text := l.post(t, goodBody, ""); got.Limit != want || got.Status != http.StatusOK {
+				t.Errorf("got %+v %s, want %s", got, text, want)
+			}
+			refused()
+		}
+		if got, _ := l.post(t, goodBody, ""); got.Status != http.StatusTooManyRequests {
+			t.Errorf("got %+v, want 429", got)
+		}
+		refused() // what is wrong is reported first
+	})
+}
+
+// TestReplayTakesNothing checks that a repeated create is answered whatever is
+// left, and leaves as much.
+func TestReplayTakesNothing(t *testing.T) {
+	t.Parallel()
+	overEngines(t, quota.Policy{Quota: 3, Window: time.Minute}, func(t *testing.T, l *limited) {
+		first, text := l.post(t, goodBody, "a")
+		if first.Status != http.StatusOK || first.Limit != `"create";r=2;t=20` {
+			t.Fatalf("got %+v %s", first, text)
+		}
+		replayed := func() {
+			t.Helper()
+			for range 5 {
+				got, again := l.post(t, goodBody, "a")
+				if diff := cmp.Diff(limitedAnswer{Status: http.StatusOK, Replays: "true"}, got); diff != "" || again != text {
+					t.Errorf("got %s: %s", again, diff)
+				}
+				// The same key for something else is an error of its own.
+				other := strings.Replace(goodBody, "contacts", "companies", 1)
+				if got, again := l.post(t, other, "a"); got.Status != http.StatusUnprocessableEntity || !strings.Contains(again, "idempotency_key_reused") || got.Limit != "" {
+					t.Errorf("got %+v %s", got, again)
+				}
+			}
+		}
+		replayed()
+		for _, key := range []string{"b", ""} {
+			l.post(t, goodBody, key)
+		}
+		if got, _ := l.post(t, goodBody, "c"); got.Status != http.StatusTooManyRequests || got.Limit != `"create";r=0;t=20` || got.Retry != "20" {
+			t.Errorf("got %+v, want 429", got)
+		}
+		replayed()
+		l.advance(20 * time.Second)
+		replayed()
+		if got, _ := l.post(t, goodBody, "c"); got.Status != http.StatusOK || got.Limit != `"create";r=0;t=20` {
+			t.Errorf("got %+v, want 200", got)
+		}
+
+		// A key that has expired is a new request.
+		l.advance(syncs.KeyLife)
+		if got, _ := l.post(t, goodBody, "a"); got.Status != http.StatusOK || got.Replays != "" || got.Limit != `"create";r=2;t=20` {
+			t.Errorf("got %+v", got)
+		}
+	})
+}
+
+// TestLimitAtOnce repeats creates from many clients at once: each key takes
+// one token, however often it is sent.
+func TestLimitAtOnce(t *testing.T) {
+	t.Parallel()
+	const keys, times = 4, 6
+	overEngines(t, quota.Policy{Quota: keys + 1, Window: time.Hour}, func(t *testing.T, l *limited) {
+		var all sync.WaitGroup
+		for key := range keys {
+			for range times {
+				all.Go(func() {
+					for range 50 { // 429 and 409 ask to try again
+						switch got, text := l.post(t, goodBody, "key-"+strconv.Itoa(key)); got.Status {
+						case http.StatusOK:
+							return
+						case http.StatusConflict, http.StatusTooManyRequests:
+						default:
+							t.Errorf("got %+v %s", got, text)
+							return
+						}
+					}
+					t.Errorf("key %d: never its turn", key)
+				})
+			}
+		}
+		all.Wait()
+		if got, text := l.post(t, goodBody, ""); got.Status != http.StatusOK || !strings.HasPrefix(got.Limit, `"create";r=0;`) {
+			t.Errorf("after %d keys: got %+v %s", keys, got, text)
+		}
+		for i := range 3 {
+			if got, _ := l.post(t, goodBody, fmt.Sprintf("late-%d", i)); got.Status != http.StatusTooManyRequests {
+				t.Errorf("got %+v, want 429", got)
+			}
+		}
+	})
 }

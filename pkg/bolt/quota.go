@@ -34,3 +34,19 @@ func (st *Store) Take(ctx context.Context, workspace string, p quota.Policy, now
 	})
 	return full, ok, err
 }
+
+// Give puts back a token.
+func (st *Store) Give(ctx context.Context, workspace string, p quota.Policy, now time.Time) error {
+	key := quotaKeyOf(workspace)
+	return st.write(ctx, func(tx *tx) error {
+		var full time.Time
+		if found, err := tx.read(key, &full); err != nil || !found || !full.After(now) {
+			return err
+		}
+		value, err := encode(full.Add(-p.Cost()))
+		if err != nil {
+			return err
+		}
+		return tx.put(key, value)
+	})
+}

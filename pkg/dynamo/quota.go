@@ -55,6 +55,15 @@ func (st *Store) Take(ctx context.Context, workspace string, p quota.Policy, now
 	}
 }
 
+// Give puts back a token.
+func (st *Store) Give(ctx context.Context, workspace string, p quota.Policy, now time.Time) error {
+	_, err := st.moveFull(ctx, workspace, p, "full_at > :now", "SET full_at = full_at - :cost, expires_at = :expires", row{
+		":now":  number(now.UnixMicro()),
+		":cost": number(p.Cost().Microseconds()),
+	}, now)
+	return err
+}
+
 // bucket is what an update found or made.
 type bucket struct {
 	full  time.Time

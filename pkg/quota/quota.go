@@ -48,6 +48,10 @@ type Store interface {
 	// earliest, and never beyond now + p.Window. It returns the moment after
 	// taking, or the one that stands in the way and ok false.
 	Take(ctx context.Context, workspace string, p Policy, now time.Time) (full time.Time, ok bool, err error)
+
+	// Give puts back a token that was taken and not used: a bucket that is
+	// not full is full earlier by p.Cost(). One that is full stays so.
+	Give(ctx context.Context, workspace string, p Policy, now time.Time) error
 }
 
 // Limit holds workspaces to a Policy.
@@ -60,26 +64,32 @@ type Limit struct {
 // Allowance is what is left to a workspace.
 type Allowance struct {
 	Remaining int64         // tokens
-	Full      time.Duration // until all are back
+	Next      time.Duration // until one more token is there; more than 0
 }
 
 // Take takes a token for the workspace. Without one it returns a
-// fault.Throttled that says when the next comes; the Allowance is that of now
-// in either case.
+// fault.Throttled whose RetryAfter is the Next of the Allowance. The Allowance
+// is that of now in either case.
 func (l *Limit) Take(ctx context.Context, workspace string) (Allowance, error) {
 	now := l.Now()
 	full, ok, err := l.Store.Take(ctx, workspace, l.Policy, now)
 	if err != nil {
 		return Allowance{}, err
 	}
-	left := now.Add(l.Policy.Window).Sub(full)
-	allowance := Allowance{Remaining: int64(max(0, left/l.Policy.Cost())), Full: max(0, full.Sub(now))}
+	cost := l.Policy.Cost()
+	left := now.Add(l.Policy.Window).Sub(full) // negative if another clock is ahead of ours
+	allowance := Allowance{Remaining: int64(max(0, left/cost)), Next: cost - max(0, left)%cost + max(0, -left)}
 	if ok {
 		return allowance, nil
 	}
 	return allowance, &fault.Error{
 		Kind: fault.Throttled, Code: "rate_limited",
 		Message:    fmt.Sprintf("this workspace may create %d syncs in %v, and has; please come back later", l.Policy.Quota, l.Policy.Window),
-		RetryAfter: l.Policy.Cost() - left,
+		RetryAfter: allowance.Next,
 	}
+}
+
+// Give puts back a token that Take took and nothing was created with.
+func (l *Limit) Give(ctx context.Context, workspace string) error {
+	return l.Store.Give(ctx, workspace, l.Policy, l.Now())
 }

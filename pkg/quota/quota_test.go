@@ -2,13 +2,9 @@ package quota_test
 
 import (
 	"context"
-	"errors"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
-	"syncplane/pkg/bolt"
 	"syncplane/pkg/fault"
 	"syncplane/pkg/quota"
 )
@@ -26,35 +22,6 @@ func TestParsePolicy(t *testing.T) {
 		if got != want || (err == nil) == (want == quota.Policy{}) {
 			t.Errorf("%q: got %v, %v, want %v", text, got, err, want)
 		}
-	}
-}
-
-func TestLimit(t *testing.T) {
-	t.Parallel()
-	store, err := bolt.Open(t.TempDir() + "/syncs.db")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer store.Close() //nolint:errcheck // a test's own
-	now := time.Date(2026, time.November, 23, 20, 6, 0, 0, time.UTC)
-	limit := &quota.Limit{Policy: quota.Policy{Quota: 3, Window: 30 * time.Second}, Store: store, Now: func() time.Time { return now }}
-	for i, want := range []quota.Allowance{{2, 10 * time.Second}, {1, 20 * time.Second}, {0, 30 * time.Second}} {
-		if got, err := limit.Take(t.Context(), "acme"); err != nil || got != want {
-			t.Errorf("token %d: got %v, %v, want %v", i, got, err, want)
-		}
-	}
-	now = now.Add(4 * time.Second)
-	got, err := limit.Take(t.Context(), "acme")
-	throttled, ok := errors.AsType[*fault.Error](err)
-	if !ok || throttled.Kind != fault.Throttled || throttled.RetryAfter != 6*time.Second {
-		t.Errorf("got %v", err)
-	}
-	if diff := cmp.Diff(quota.Allowance{Remaining: 0, Full: 26 * time.Second}, got); diff != "" {
-		t.Error(diff)
-	}
-	now = now.Add(throttled.RetryAfter)
-	if _, err := limit.Take(t.Context(), "acme"); err != nil {
-		t.Errorf("when it was told to come back: %v", err)
 	}
 }
 

@@ -4,13 +4,16 @@ package quotatest
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
 
+	"syncplane/pkg/fault"
 	"syncplane/pkg/quota"
 )
 
@@ -74,6 +77,104 @@ func Run(t *testing.T, open func(t *testing.T) quota.Store) {
 		all.Wait()
 		if taken.Load() != policy.Quota {
 			t.Errorf("%d of 16 got a token, want %d", taken.Load(), policy.Quota)
+		}
+	})
+
+	t.Run("a token that is given back can be taken again", func(t *testing.T) {
+		store, workspace := open(t), "w-"+uuid.NewString()
+		take := func(at, full time.Duration, want bool) {
+			t.Helper()
+			got, ok, err := store.Take(t.Context(), workspace, policy, start.Add(at))
+			if err != nil || ok != want || !got.Equal(start.Add(full)) {
+				t.Errorf("at %v: got %v, %t, %v, want %v, %t", at, got.Sub(start), ok, err, full, want)
+			}
+		}
+		give := func(at time.Duration) {
+			t.Helper()
+			if err := store.Give(t.Context(), workspace, policy, start.Add(at)); err != nil {
+				t.Error(err)
+			}
+		}
+		give(0) // there is no bucket yet
+		for i := range policy.Quota {
+			take(0, time.Duration(i+1)*15*time.Second, true)
+		}
+		take(0, time.Minute, false)
+		give(time.Second)
+		take(time.Second, time.Minute, true)
+		take(time.Second, time.Minute, false)
+		for range policy.Quota + 2 { // never more than a full bucket
+			give(2 * time.Second)
+		}
+		for i := range policy.Quota {
+			take(3*time.Second, 3*time.Second+time.Duration(i+1)*15*time.Second, true)
+		}
+		take(3*time.Second, 63*time.Second, false)
+		give(time.Hour) // long full
+		take(time.Hour, time.Hour+15*time.Second, true)
+	})
+
+	t.Run("a limit reports when the next token is there", func(t *testing.T) {
+		now := start
+		limit := &quota.Limit{Policy: quota.Policy{Quota: 3, Window: 30 * time.Second}, Store: open(t), Now: func() time.Time { return now }}
+		workspace := "w-" + uuid.NewString()
+		for i, step := range []struct {
+			after time.Duration // since the step before
+			want  quota.Allowance
+			ok    bool
+		}{
+			{0, quota.Allowance{Remaining: 2, Next: 10 * time.Second}, true},
+			{0, quota.Allowance{Remaining: 1, Next: 10 * time.Second}, true},
+			{0, quota.Allowance{Remaining: 0, Next: 10 * time.Second}, true},
+			{0, quota.Allowance{Remaining: 0, Next: 10 * time.Second}, false},
+			{4 * time.Second, quota.Allowance{Remaining: 0, Next: 6 * time.Second}, false},
+			{6*time.Second - time.Millisecond, quota.Allowance{Remaining: 0, Next: time.Millisecond}, false},
+			{time.Millisecond, quota.Allowance{Remaining: 0, Next: 10 * time.Second}, true},
+			{25 * time.Second, quota.Allowance{Remaining: 1, Next: 5 * time.Second}, true},
+		} {
+			now = now.Add(step.after)
+			got, err := limit.Take(t.Context(), workspace)
+			if diff := cmp.Diff(step.want, got); diff != "" {
+				t.Errorf("step %d: %s", i, diff)
+			}
+			throttled, refused := errors.AsType[*fault.Error](err)
+			switch {
+			case step.ok != (err == nil):
+				t.Errorf("step %d: got %v", i, err)
+			case refused && (throttled.Kind != fault.Throttled || throttled.RetryAfter != got.Next):
+				t.Errorf("step %d: got %v after %v, want %v", i, err, throttled.RetryAfter, got.Next)
+			}
+		}
+	})
+
+	t.Run("of many at once each is given another remaining number", func(t *testing.T) {
+		const callers = 16
+		limit := &quota.Limit{Policy: policy, Store: open(t), Now: func() time.Time { return start }}
+		workspace := "w-" + uuid.NewString()
+		results, refused := make([]quota.Allowance, callers), make([]error, callers)
+		var all sync.WaitGroup
+		for i := range callers {
+			all.Go(func() { results[i], refused[i] = limit.Take(context.WithoutCancel(t.Context()), workspace) })
+		}
+		all.Wait()
+		given := map[int64]bool{}
+		for i, got := range results {
+			if got.Next <= 0 || got.Next > policy.Cost() {
+				t.Errorf("caller %d: the next token is there in %v", i, got.Next)
+			}
+			throttled, no := errors.AsType[*fault.Error](refused[i])
+			switch {
+			case no && (throttled.Kind != fault.Throttled || got.Remaining != 0 || throttled.RetryAfter != got.Next):
+				t.Errorf("caller %d: got %+v, %v after %v", i, got, throttled, throttled.RetryAfter)
+			case no:
+			case given[got.Remaining] || got.Remaining < 0 || got.Remaining >= policy.Quota:
+				t.Errorf("caller %d: got %+v, as another one did", i, got)
+			default:
+				given[got.Remaining] = true
+			}
+		}
+		if int64(len(given)) != policy.Quota {
+			t.Errorf("%d of %d got a token, want %d", len(given), callers, policy.Quota)
 		}
 	})
 }
