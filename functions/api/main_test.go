@@ -215,7 +215,6 @@ func TestNoEventMakesTheFunctionFail(t *testing.T) {
 	for _, payload := range []string{
 		`{}`, `null`, `[]`, `""`, `5`, `{"headers":{"a":1}}`, `{"Records":[{"eventSource":"aws:sqs"}]}`,
 		`{"httpMethod":"POST","path":"/api/v1/syncs","version":"1.0"}`,
-		`{"rawPath":"/%zz","requestContext":{"http":{"method":"POST"}}}`,
 		`{"body":"*","isBase64Encoded":true,"rawPath":"/api/v1/syncs","requestContext":{"http":{"method":"POST"}}}`,
 		`{"rawPath":"/api/v1/syncs","requestContext":{"http":{"method":"PO ST"}}}`,
 		strings.Repeat(`{"a":`, 9000) + "1" + strings.Repeat("}", 9000),
@@ -235,6 +234,45 @@ func TestNoEventMakesTheFunctionFail(t *testing.T) {
 	}
 	if answer, err := function.Invoke(t.Context(), good); err != nil || !bytes.Contains(answer, []byte(`"statusCode":200`)) {
 		t.Errorf("got %s, %v", answer, err)
+	}
+}
+
+// TestNothingIsAtAnOddPath sends paths as an HTTP API hands them over: decoded.
+func TestNothingIsAtAnOddPath(t *testing.T) {
+	function := start(t, &bytes.Buffer{})
+	good, err := os.ReadFile(filepath.Join(root, "events", "create-sync.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{
+		"/api/v1/syncs/a%zz", "/api/v1/syncs/%", "/%zz", "/%",
+		"/api/v1/syncs/\x00", "/api/v1/syncs/a\r\nb", "/api/v1/syncs/\x7f", "/api/v1/syncs/\u0080", "/api/v1/syncs/\ufffd",
+		"/api/v1/syncs/a b", "/api/v1/syncs/a?b", "/api/v1/syncs/a#b", "/api/v1/syncs/a/b", "/api/v1/syncs/..", "/api/v1/syncs/世界",
+		"/api/v1/syncs/019ab0c4-7d3b-7c51-9d3e-2f6a1b0c4d5%65", "/api/v1/schemas/%zz", "/api/v1/schemas/\x00", "//api/v1/syncs", "*",
+	} {
+		var event events.APIGatewayV2HTTPRequest
+		if err := json.Unmarshal(good, &event); err != nil {
+			t.Fatal(err)
+		}
+		event.RouteKey, event.RawPath, event.Body = "$default", path, ""
+		event.RequestContext.HTTP.Method, event.RequestContext.HTTP.Path = http.MethodGet, path
+		// The sample's token may write; only those that need no scope to
+		// read are asked for more.
+		if strings.HasPrefix(path, "/api/v1/syncs/") {
+			event.RequestContext.HTTP.Method = http.MethodDelete
+		}
+		payload, err := json.Marshal(event)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer, err := function.Invoke(t.Context(), payload)
+		if err != nil {
+			t.Fatalf("%q: %v", path, err)
+		}
+		var response events.APIGatewayV2HTTPResponse
+		if err := json.Unmarshal(answer, &response); err != nil || response.StatusCode != http.StatusNotFound || !strings.Contains(response.Body, `"code":"not_found"`) {
+			t.Errorf("%q: got %.300s, want 404", path, answer)
+		}
 	}
 }
 

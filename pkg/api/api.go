@@ -4,6 +4,7 @@
 package api
 
 import (
+	"bytes"
 	"context"
 	_ "embed"
 	"log/slog"
@@ -24,6 +25,12 @@ import (
 // the request, in place of anything that the client sent, and every response
 // has it.
 const RequestIDHeader = "X-Request-Id"
+
+// PrefixHeader carries what stands before the path in the client's address,
+// such as the stage in /prod/api/v1/syncs: whatever runs the API sets it on the
+// request, in place of anything that the client sent. Location and all links
+// begin with it.
+const PrefixHeader = "X-Forwarded-Prefix"
 
 // OpenAPI is the description of everything that this package serves, an
 // OpenAPI 3.1 document.
@@ -106,7 +113,8 @@ type call struct {
 	id     string // what stands in the path for {id} or {name}
 	query  string
 	header http.Header
-	media  media // the form that the answer takes
+	media  media  // the form that the answer takes
+	prefix string // what all links begin with; see PrefixHeader
 	body   []byte
 }
 
@@ -127,12 +135,17 @@ func (a *API) Paths() []string {
 	return paths
 }
 
-// openAPI handles GET /api/v1/openapi.json.
-func (a *API) openAPI(context.Context, call) (answer, error) {
+// openAPI handles GET /api/v1/openapi.json. Its one server is the address that
+// the client used.
+func (a *API) openAPI(_ context.Context, c call) (answer, error) {
+	body := OpenAPI
+	if c.prefix != "" {
+		body = bytes.Replace(body, []byte(`"url": "/"`), append([]byte(`"url": `), quote(c.prefix)...), 1)
+	}
 	return answer{
 		status: http.StatusOK,
 		header: http.Header{"Content-Type": {"application/json"}},
-		body:   OpenAPI,
+		body:   body,
 	}, nil
 }
 

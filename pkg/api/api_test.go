@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -519,5 +520,58 @@ func TestEveryKindHasAStatus(t *testing.T) {
 			t.Errorf("kind %d is %d %q, as is kind %d", kind, status, title, other)
 		}
 		taken[status] = kind
+	}
+}
+
+// TestPrefix checks that every link begins with what stood before the path in
+// the client's address.
+func TestPrefix(t *testing.T) {
+	t.Parallel()
+	g := newRig(t)
+	ids := 0
+	g.Syncs.NewID = func() (string, error) { ids++; return strings.TrimSuffix(syncID, "0") + strconv.Itoa(ids), nil }
+	first := strings.TrimSuffix(syncID, "0") + "1"
+	do := func(method, target, body string, header ...string) (*http.Response, string) {
+		t.Helper()
+		r := request(t, method, target, body, append(header, api.PrefixHeader, "/prod")...)
+		response := g.do(t, r)
+		return response, read(t, response)
+	}
+	for _, accept := range []string{"application/json", "application/vnd.api+json"} {
+		response, body := do(http.MethodPost, "/api/v1/syncs", goodBody, "Accept", accept, "Idempotency-Key", "k")
+		if got := response.Header.Get("Location"); got != "/prod/api/v1/syncs/"+first {
+			t.Errorf("%s: Location is %s", accept, got)
+		}
+		if self := `"links":{"self":"/prod/api/v1/syncs/` + first + `"}`; strings.Contains(body, self) != (accept != "application/json") {
+			t.Errorf("%s: got %s", accept, body)
+		}
+	}
+	do(http.MethodPost, "/api/v1/syncs", goodBody)
+	for _, r := range []struct{ method, path, body string }{
+		{http.MethodGet, "", ""},
+		{http.MethodPatch, "", `{"sync":{"sync_interval":45}}`},
+		{http.MethodPut, "", `{"sync":{"sync_interval":46}}`},
+		{http.MethodPatch, "/enable", `{"enable":false}`},
+	} {
+		if _, body := do(r.method, "/api/v1/syncs/"+first+r.path, r.body, "Accept", "application/vnd.api+json"); !strings.Contains(body, `"self":"/prod/api/v1/syncs/`+first+`"`) {
+			t.Errorf("%s %s: got %s", r.method, r.path, body)
+		}
+	}
+	_, body := do(http.MethodGet, "/api/v1/syncs?page[size]=1&filter[model_id]=3", "", "Accept", "application/vnd.api+json")
+	for _, link := range []string{
+		`"self":"/prod/api/v1/syncs?filter%5Bmodel_id%5D=3&page%5Bsize%5D=1"`,
+		`"next":"/prod/api/v1/syncs?filter%5Bmodel_id%5D=3&page%5Bafter%5D=`,
+		`"self":"/prod/api/v1/syncs/` + strings.TrimSuffix(first, "1") + `3"`, // the replay took the second ID
+	} {
+		if !strings.Contains(body, link) {
+			t.Errorf("no %s in %s", link, body)
+		}
+	}
+	if strings.Count(body, `"/`) != strings.Count(body, `"/prod/`) {
+		t.Errorf("a link without the prefix in %s", body)
+	}
+	_, body = do(http.MethodGet, "/api/v1/openapi.json", "")
+	if diff := cmp.Diff(strings.Replace(string(api.OpenAPI), `"url": "/"`, `"url": "/prod"`, 1), body); diff != "" || !strings.Contains(body, `"url": "/prod"`) {
+		t.Error(diff)
 	}
 }

@@ -45,7 +45,7 @@ func (a *API) createSync(ctx context.Context, c call) (answer, error) {
 	}
 	out := in.warned(c.resource(status, made.sync, made.sync.CreatedAt))
 	maps.Copy(out.header, made.limits)
-	out.header.Set("Location", pathOf(made.sync))
+	out.header.Set("Location", c.pathOf(made.sync))
 	if made.replayed {
 		out.header.Set("Idempotent-Replayed", "true")
 	}

@@ -11,7 +11,8 @@ import (
 // syncsPath is where the syncs are.
 const syncsPath = "/api/v1/syncs"
 
-func pathOf(s syncs.Sync) string { return syncsPath + "/" + s.ID }
+// pathOf returns the path of a sync in the address that the client uses.
+func (c call) pathOf(s syncs.Sync) string { return c.prefix + syncsPath + "/" + s.ID }
 
 // resource is the answer with one sync as it is at a moment, in the form that
 // the client takes.
@@ -19,9 +20,9 @@ func (c call) resource(status int, s syncs.Sync, at time.Time) answer {
 	b := make([]byte, 0, 1024+len(s.Configuration))
 	if c.media == mediaJSONAPI {
 		b = append(b, `{"jsonapi":{"version":"1.1"},"data":`...)
-		b = append(appendSync(b, s, at, c.media), '}')
+		b = append(c.appendSync(b, s, at), '}')
 	} else {
-		b = appendSync(b, s, at, c.media)
+		b = c.appendSync(b, s, at)
 	}
 	return answer{
 		status: status,
@@ -30,12 +31,12 @@ func (c call) resource(status int, s syncs.Sync, at time.Time) answer {
 	}
 }
 
-// appendSync appends s as it is at a moment, in a form.
-func appendSync(b []byte, s syncs.Sync, at time.Time, form media) []byte {
+// appendSync appends s as it is at a moment, in the form that the client takes.
+func (c call) appendSync(b []byte, s syncs.Sync, at time.Time) []byte {
 	b = resource.Append(b, s, at)
-	if form == mediaJSONAPI {
+	if c.media == mediaJSONAPI {
 		b = append(b[:len(b)-1], `,"links":{"self":`...)
-		b = append(resource.AppendText(b, pathOf(s)), "}}"...)
+		b = append(resource.AppendText(b, c.pathOf(s)), "}}"...)
 	}
 	return b
 }

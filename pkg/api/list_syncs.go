@@ -39,13 +39,13 @@ func (a *API) listSyncs(ctx context.Context, c call) (answer, error) {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = appendSync(b, sync, now, c.media)
+		b = c.appendSync(b, sync, now)
 	}
 	next := []byte("null")
 	if page.Next != "" {
-		next = quote(linkTo(query, cursorOf(c.who.Workspace, page.Next)))
+		next = quote(c.linkTo(query, cursorOf(c.who.Workspace, page.Next)))
 	}
-	self := quote(linkTo(query, cursorOf(c.who.Workspace, query.After)))
+	self := quote(c.linkTo(query, cursorOf(c.who.Workspace, query.After)))
 	b = fmt.Appendf(b, `],"links":{"self":%s,"next":%s},"meta":{"page":{"size":%d}}}`, self, next, query.Size)
 	return answer{status: http.StatusOK, header: http.Header{"Content-Type": {string(c.media)}}, body: b}, nil
 }
@@ -110,8 +110,8 @@ func readQuery(workspace, raw string) (syncs.Query, error) {
 	return query, nil
 }
 
-// linkTo is the address of a page of the list that query asks for.
-func linkTo(query syncs.Query, after string) string {
+// linkTo returns the address of a page of the list that query asks for.
+func (c call) linkTo(query syncs.Query, after string) string {
 	var parts []string
 	add := func(name, value string) {
 		parts = append(parts, url.QueryEscape(name)+"="+url.QueryEscape(value))
@@ -131,5 +131,5 @@ func linkTo(query syncs.Query, after string) string {
 		add(parameterAfter, after)
 	}
 	add(parameterSize, strconv.Itoa(query.Size))
-	return syncsPath + "?" + strings.Join(parts, "&")
+	return c.prefix + syncsPath + "?" + strings.Join(parts, "&")
 }

@@ -64,7 +64,7 @@ func (a *API) answer(r *http.Request, record *record) (answer, error) {
 		}
 	}
 
-	c := call{id: id, query: r.URL.RawQuery, header: r.Header}
+	c := call{id: id, query: r.URL.RawQuery, header: r.Header, prefix: r.Header.Get(PrefixHeader)}
 	if op.needs != "" {
 		who, err := a.Caller(ctx, r.Header.Get("Authorization"))
 		if err != nil {

@@ -85,6 +85,7 @@ func API(getenv func(string) string, output io.Writer) error {
 		Store:       store,
 		Quotas:      store,
 		CreateLimit: config.CreateLimit,
+		Mapping:     config.Mapping,
 		Caller:      bearer.Either(verifier.Caller, apikey.Prefix, apikey.NewVerifier(store, time.Now).Caller), //nolint:forbidigo // as above
 		Log:         log,
 		Metrics:     true,
@@ -97,6 +98,7 @@ type Parts struct {
 	Store       syncs.Store
 	Quotas      quota.Store
 	CreateLimit quota.Policy // zero is no limit
+	Mapping     gateway.Mapping
 	Caller      func(ctx context.Context, authorization string) (access.Caller, error)
 	Log         *slog.Logger
 	Metrics     bool
@@ -116,7 +118,11 @@ func Handler(p Parts) *gateway.Handler {
 		config.CreateLimit = &quota.Limit{Policy: p.CreateLimit, Store: p.Quotas, Now: time.Now} //nolint:forbidigo // as above
 	}
 	face := api.New(config)
-	return gateway.New(gateway.Config{Next: face, Fail: face.Fail, RequestIDHeader: api.RequestIDHeader})
+	return gateway.New(gateway.Config{
+		Next: face, Fail: face.Fail,
+		RequestIDHeader: api.RequestIDHeader, PrefixHeader: api.PrefixHeader,
+		Mapping: p.Mapping,
+	})
 }
 
 // Service is what can be done with syncs, over a store.

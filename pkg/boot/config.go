@@ -7,7 +7,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/url"
+	"strings"
 
+	"syncplane/pkg/gateway"
 	"syncplane/pkg/quota"
 )
 
@@ -27,6 +30,8 @@ type Config struct {
 	AccessKeyID     string // AWS_ACCESS_KEY_ID, as are the next two; Lambda sets them
 	SecretAccessKey string // AWS_SECRET_ACCESS_KEY
 	SessionToken    string // AWS_SESSION_TOKEN
+
+	Mapping gateway.Mapping // API_URL, the address of the API at a custom domain; zero is none
 
 	CreateLimit quota.Policy // CREATE_LIMIT, such as 100/1m; zero is no limit
 
@@ -55,6 +60,9 @@ func Read(getenv func(string) string) (Config, error) {
 	}
 	if c.TokenJWKS == "" && c.TokenJWKSURL == "" {
 		e.Address("TOKEN_ISSUER") // its keys are found at this address
+	}
+	if address, err := url.Parse(e.Address("API_URL")); err == nil {
+		c.Mapping = gateway.Mapping{Domain: address.Hostname(), Path: strings.TrimRight(address.EscapedPath(), "/")}
 	}
 	if text := getenv("CREATE_LIMIT"); text != "" {
 		var err error

@@ -12,6 +12,7 @@ import (
 
 	"syncplane/pkg/boot"
 	"syncplane/pkg/eventboot"
+	"syncplane/pkg/gateway"
 )
 
 // good is an environment with all that a function in the cloud has.
@@ -30,6 +31,7 @@ func good() map[string]string {
 func TestRead(t *testing.T) {
 	t.Parallel()
 	env := good()
+	env["API_URL"] = "https://api.example.com:443/orders/v1/"
 	got, err := boot.Read(func(name string) string { return env[name] })
 	if err != nil {
 		t.Fatal(err)
@@ -37,6 +39,7 @@ func TestRead(t *testing.T) {
 	want := boot.Config{
 		Region: "eu-central-1", TableName: "syncs", TokenIssuer: "https://issuer.example.com/", TokenAudience: "syncplane",
 		WorkspaceClaim: "workspace_id", AccessKeyID: "AKIA", SecretAccessKey: "secret", SessionToken: "session",
+		Mapping: gateway.Mapping{Domain: "api.example.com", Path: "/orders/v1"},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
@@ -60,6 +63,7 @@ func TestReadRefuses(t *testing.T) {
 		"such with a key set":     {map[string]string{"TOKEN_ISSUER": "issuer", "TOKEN_JWKS": `{"keys":[]}`}, nil},
 		"such with an address":    {map[string]string{"TOKEN_ISSUER": "issuer", "TOKEN_JWKS_URL": "https://issuer.example.com/jwks"}, nil},
 		"a key set of no form":    {map[string]string{"TOKEN_JWKS": "keys"}, []string{"TOKEN_JWKS must be a JSON Web Key Set"}},
+		"an address of no form":   {map[string]string{"API_URL": "api.example.com"}, []string{"API_URL must be an http or https address"}},
 		"both":                    {map[string]string{"TOKEN_JWKS": `{"keys":[]}`, "TOKEN_JWKS_URL": "https://a.example.com"}, []string{"exclude each other"}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -14,14 +14,16 @@ import (
 // event is what we read of an API Gateway event, which says much more.
 type event struct {
 	routeKey              string
-	rawPath               string
+	rawPath               string // decoded, and beginning with the stage if that has a name
 	rawQueryString        string
 	queryStringParameters map[string]string
 	cookies               []string
 	headers               http.Header // each one value, commas and all, as the gateway sends it
 	body                  string
 	isBase64Encoded       bool
-	domainName            string // of requestContext, as is what follows
+	apiID                 string // of requestContext, as is what follows
+	domainName            string
+	domainPrefix          string
 	requestID             string
 	stage                 string
 	method                string // of http in it, as is what follows
@@ -77,6 +79,10 @@ func readEvent(pool *jsonpool.Pool, payload []byte) (event, error) {
 func (r *reader) context(e *event) {
 	r.object(func(name []byte) {
 		switch string(name) {
+		case "apiId":
+			e.apiID = r.text()
+		case "domainPrefix":
+			e.domainPrefix = r.text()
 		case "domainName":
 			e.domainName = r.text()
 		case "requestId":

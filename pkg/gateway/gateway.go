@@ -34,6 +34,20 @@ type Config struct {
 	// RequestIDHeader is the header in which Next and Fail find the ID of
 	// the request, in place of anything that the client sent there.
 	RequestIDHeader string
+
+	// PrefixHeader is the header in which Next and Fail find what stands
+	// before the path in the client's address, percent-encoded and without a
+	// slash at its end, such as /prod. It is in place of anything that the
+	// client sent there, and absent if it would be empty.
+	PrefixHeader string
+
+	Mapping Mapping
+}
+
+// Mapping is where a custom domain has the API. The zero Mapping is none.
+type Mapping struct {
+	Domain string // such as api.example.com
+	Path   string // the key of the mapping, such as /orders; "" is the root
 }
 
 // Handler is a lambda.Handler for the events of an HTTP API.
@@ -84,6 +98,10 @@ func (h *Handler) answer(r *http.Request) *recorder {
 	r.Header = in.header
 	r.Host = in.host
 	r.Header.Set(h.RequestIDHeader, in.id)
+	r.Header.Del(h.PrefixHeader)
+	if in.prefix != "" {
+		r.Header.Set(h.PrefixHeader, in.prefix)
+	}
 
 	rec := newRecorder()
 	err := in.err

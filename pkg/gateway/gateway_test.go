@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -18,7 +19,10 @@ import (
 	"syncplane/pkg/gateway"
 )
 
-const idHeader = "X-Request-Id"
+const (
+	idHeader     = "X-Request-Id"
+	prefixHeader = "X-Forwarded-Prefix"
+)
 
 // fail answers with the kind of the fault and its code.
 func fail(w http.ResponseWriter, r *http.Request, err error) {
@@ -38,13 +42,15 @@ func good() events.APIGatewayV2HTTPRequest {
 		Version:  "2.0",
 		RouteKey: "POST /api/v1/syncs",
 		RawPath:  "/api/v1/syncs",
-		Headers:  map[string]string{"content-type": "application/json", "host": "api.example.com"},
+		Headers:  map[string]string{"content-type": "application/json", "host": "abc123.execute-api.eu-central-1.amazonaws.com"},
 		Body:     `{"sync":{}}`,
 		RequestContext: events.APIGatewayV2HTTPRequestContext{
-			DomainName: "api.example.com",
-			RequestID:  "JKJaXmPLvHcESHA=",
-			Stage:      "$default",
-			HTTP:       events.APIGatewayV2HTTPRequestContextHTTPDescription{Method: "POST", Path: "/api/v1/syncs", SourceIP: "192.0.2.1"},
+			APIID:        "abc123",
+			DomainName:   "abc123.execute-api.eu-central-1.amazonaws.com",
+			DomainPrefix: "abc123",
+			RequestID:    "JKJaXmPLvHcESHA=",
+			Stage:        "$default",
+			HTTP:         events.APIGatewayV2HTTPRequestContextHTTPDescription{Method: "POST", Path: "/api/v1/syncs", SourceIP: "192.0.2.1"},
 		},
 	}
 }
@@ -53,7 +59,10 @@ func good() events.APIGatewayV2HTTPRequest {
 // the function fail.
 func invoke(t *testing.T, handler http.HandlerFunc, payload []byte) events.APIGatewayV2HTTPResponse {
 	t.Helper()
-	h := gateway.New(gateway.Config{Next: handler, Fail: fail, RequestIDHeader: idHeader})
+	h := gateway.New(gateway.Config{
+		Next: handler, Fail: fail, RequestIDHeader: idHeader, PrefixHeader: prefixHeader,
+		Mapping: gateway.Mapping{Domain: "api.example.com", Path: "/orders"},
+	})
 	answer, err := h.Invoke(t.Context(), payload)
 	if err != nil {
 		t.Fatalf("the function failed: %v", err)
@@ -76,8 +85,8 @@ func encode(t *testing.T, event any) []byte {
 
 // seen is what a handler finds on its request.
 type seen struct {
-	Method, Path, Query, Host, Body, ID string
-	Header                              http.Header
+	Method, Path, Query, Host, Body, ID, Prefix string
+	Header                                      http.Header
 }
 
 func TestInvokeHandsOver(t *testing.T) {
@@ -95,21 +104,43 @@ func TestInvokeHandsOver(t *testing.T) {
 		"a query in parts":            {func(e *events.APIGatewayV2HTTPRequest) { e.QueryStringParameters = map[string]string{"a": "1 2"} }, func(s *seen) { s.Query = "a=1+2" }},
 		"no raw path":                 {func(e *events.APIGatewayV2HTTPRequest) { e.RawPath = "" }, func(*seen) {}},
 		"a path with a question mark": {func(e *events.APIGatewayV2HTTPRequest) { e.RawPath = "/a?b#c" }, func(s *seen) { s.Path = "/a%3Fb%23c" }},
-		"an escaped slash":            {func(e *events.APIGatewayV2HTTPRequest) { e.RawPath = "/a%2Fb//c" }, func(s *seen) { s.Path = "/a%2Fb//c" }},
+		"an escaped slash":            {func(e *events.APIGatewayV2HTTPRequest) { e.RawPath = "/a%2Fb//c" }, func(s *seen) { s.Path = "/a%252Fb//c" }},
+		"a decoded percent sign":      {func(e *events.APIGatewayV2HTTPRequest) { e.RawPath = "/a%zz%" }, func(s *seen) { s.Path = "/a%25zz%25" }},
+		"a decoded NUL":               {func(e *events.APIGatewayV2HTTPRequest) { e.RawPath = "/a\x00\r\n\x7f" }, func(s *seen) { s.Path = "/a%00%0D%0A%7F" }},
+		"decoded unicode":             {func(e *events.APIGatewayV2HTTPRequest) { e.RawPath = "/a b/λ-世界" }, func(s *seen) { s.Path = "/a%20b/%CE%BB-%E4%B8%96%E7%95%8C" }},
+		"a path of slashes":           {func(e *events.APIGatewayV2HTTPRequest) { e.RawPath = "//evil.example.com/a" }, func(s *seen) { s.Path = "//evil.example.com/a" }},
+		"a path like a host":          {func(e *events.APIGatewayV2HTTPRequest) { e.RawPath = "@evil.example.com:80/a" }, func(s *seen) { s.Path = "/@evil.example.com:80/a" }},
 		"a path without a slash":      {func(e *events.APIGatewayV2HTTPRequest) { e.RawPath = "a" }, func(s *seen) { s.Path = "/a" }},
-		"the named stage's path":      {stage("prod", "/prod/api/v1/syncs"), func(*seen) {}},
+		"the named stage's path":      {stage("prod", "/prod/api/v1/syncs"), func(s *seen) { s.Prefix = "/prod" }},
 		"the named stage itself": {func(e *events.APIGatewayV2HTTPRequest) {
 			stage("prod", "/prod")(e)
 			e.RouteKey = "$default"
-		}, func(s *seen) { s.Path = "/" }},
+		}, func(s *seen) { s.Path, s.Prefix = "/", "/prod" }},
 		"a word that begins alike":     {stage("prod", "/production"), func(s *seen) { s.Path = "/production" }},
 		"a stage under its own domain": {stage("prod", "/api/v1/syncs"), func(*seen) {}},
-		"a stage named like the path":  {stage("api", "/api/api/v1/syncs"), func(*seen) {}},
+		"a stage named like the path":  {stage("api", "/api/api/v1/syncs"), func(s *seen) { s.Prefix = "/api" }},
 		"that under its own domain":    {stage("api", "/api/v1/syncs"), func(*seen) {}},
 		"a stage and no route": {func(e *events.APIGatewayV2HTTPRequest) {
 			stage("prod", "/prod/nothing")(e)
 			e.RouteKey = "$default"
-		}, func(s *seen) { s.Path = "/nothing" }},
+		}, func(s *seen) { s.Path, s.Prefix = "/nothing", "/prod" }},
+		"a stage of an event with no more": {func(e *events.APIGatewayV2HTTPRequest) {
+			stage("prod", "/prod/api/v1/syncs")(e)
+			e.RequestContext.APIID, e.RequestContext.DomainName, e.RequestContext.DomainPrefix = "", "", ""
+		}, func(s *seen) { s.Host, s.Prefix = "", "/prod" }},
+		// A custom domain: the client's address has the key of the mapping,
+		// which no event has, in place of the stage.
+		"a mapped domain":                {domain("api.example.com", "$default", "/api/v1/syncs"), func(s *seen) { s.Host, s.Prefix = "api.example.com", "/orders" }},
+		"a mapped domain, another case":  {domain("API.example.com", "$default", "/api/v1/syncs"), func(s *seen) { s.Host, s.Prefix = "API.example.com", "/orders" }},
+		"a mapped domain of a stage":     {domain("api.example.com", "prod", "/prod/api/v1/syncs"), func(s *seen) { s.Host, s.Prefix = "api.example.com", "/orders" }},
+		"another domain":                 {domain("www.example.com", "$default", "/api/v1/syncs"), func(s *seen) { s.Host = "www.example.com" }},
+		"another domain of a stage":      {domain("www.example.com", "prod", "/prod/api/v1/syncs"), func(s *seen) { s.Host = "www.example.com" }},
+		"another domain without a stage": {domain("www.example.com", "prod", "/api/v1/syncs"), func(s *seen) { s.Host = "www.example.com" }},
+		"a client's own prefix":          {func(e *events.APIGatewayV2HTTPRequest) { e.Headers["x-forwarded-prefix"] = "//evil.example.com" }, func(*seen) {}},
+		"that with a stage": {func(e *events.APIGatewayV2HTTPRequest) {
+			stage("prod", "/prod/api/v1/syncs")(e)
+			e.Headers["X-FORWARDED-prefix"] = "//evil.example.com"
+		}, func(s *seen) { s.Prefix = "/prod" }},
 		"a client's own request id": {func(e *events.APIGatewayV2HTTPRequest) { e.Headers["x-request-id"] = "mine" }, func(*seen) {}},
 		"a request id unfit for a header": {func(e *events.APIGatewayV2HTTPRequest) {
 			e.RequestContext.RequestID = "a\r\nb"
@@ -124,8 +155,8 @@ func TestInvokeHandsOver(t *testing.T) {
 			event := good()
 			test.edit(&event)
 			want := seen{
-				Method: "POST", Path: "/api/v1/syncs", Host: "api.example.com", Body: `{"sync":{}}`, ID: "JKJaXmPLvHcESHA=",
-				Header: http.Header{"Content-Type": {"application/json"}, "Host": {"api.example.com"}},
+				Method: "POST", Path: "/api/v1/syncs", Host: "abc123.execute-api.eu-central-1.amazonaws.com", Body: `{"sync":{}}`, ID: "JKJaXmPLvHcESHA=",
+				Header: http.Header{"Content-Type": {"application/json"}, "Host": {"abc123.execute-api.eu-central-1.amazonaws.com"}},
 			}
 			test.want(&want)
 			want.Header.Set(idHeader, want.ID)
@@ -136,7 +167,9 @@ func TestInvokeHandsOver(t *testing.T) {
 				if err != nil {
 					t.Error(err)
 				}
-				got = seen{r.Method, r.URL.EscapedPath(), r.URL.RawQuery, r.Host, string(body), r.Header.Get(idHeader), r.Header}
+				prefix := r.Header.Get(prefixHeader)
+				r.Header.Del(prefixHeader)
+				got = seen{r.Method, r.URL.EscapedPath(), r.URL.RawQuery, r.Host, string(body), r.Header.Get(idHeader), prefix, r.Header}
 			}, encode(t, event))
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Error(diff)
@@ -145,6 +178,14 @@ func TestInvokeHandsOver(t *testing.T) {
 				t.Errorf("a handler that writes nothing answers %d, want 200", response.StatusCode)
 			}
 		})
+	}
+}
+
+func domain(name, stageName, path string) func(e *events.APIGatewayV2HTTPRequest) {
+	return func(e *events.APIGatewayV2HTTPRequest) {
+		stage(stageName, path)(e)
+		e.RequestContext.DomainName = name
+		e.RequestContext.DomainPrefix, _, _ = strings.Cut(name, ".")
 	}
 }
 
@@ -176,7 +217,6 @@ func TestInvokeRefuses(t *testing.T) {
 		"a REST API's event":               {[]byte(`{"version":"1.0","httpMethod":"POST","path":"/api/v1/syncs"}`), "not_a_request"},
 		"a number for a name":              {[]byte(`{"headers":{"a":1}}`), "not_a_request"},
 		"invalid UTF-8":                    {[]byte("{\"body\":\"\xff\"}"), "invalid_utf8"},
-		"a bad escape":                     {edited(func(e *events.APIGatewayV2HTTPRequest) { e.RawPath = "/%zz" }), "bad_path"},
 		"a control character in the query": {edited(func(e *events.APIGatewayV2HTTPRequest) { e.RawQueryString = "a=\x01" }), "bad_path"},
 		"bad base64":                       {edited(func(e *events.APIGatewayV2HTTPRequest) { e.Body, e.IsBase64Encoded = "*", true }), "bad_base64"},
 		"an odd method":                    {edited(func(e *events.APIGatewayV2HTTPRequest) { e.RequestContext.HTTP.Method = "PO ST" }), "bad_method"},
@@ -332,7 +372,9 @@ func FuzzInvoke(f *testing.F) {
 	h := gateway.New(gateway.Config{
 		Next: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set(idHeader, r.Header.Get(idHeader))
-			w.Header().Set("X-Path", r.URL.Path)
+			if decoded, err := url.PathUnescape(r.URL.EscapedPath()); err != nil || decoded != r.URL.Path {
+				panic(err)
+			}
 			if _, err := io.Copy(w, r.Body); err != nil {
 				panic(err)
 			}

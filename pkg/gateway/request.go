@@ -26,7 +26,8 @@ type request struct {
 	header http.Header
 	host   string
 	id     string
-	err    error // why the event is no request, fit for the client
+	prefix string // what stands before the path in the client's address, such as /prod
+	err    error  // why the event is no request, fit for the client
 }
 
 // read reads an event. Where it is no request the result answers GET / with
@@ -59,10 +60,11 @@ func (h *Handler) read(ctx context.Context, payload []byte) request {
 		return refuse("bad_method", "the method must be an HTTP method such as POST")
 	}
 
-	path, query := pathOf(event), queryOf(event)
+	path, staged := pathOf(event)
+	query := queryOf(event)
 	address, err := url.Parse("https://" + placeholder + path + "?" + query)
 	if err != nil {
-		return refuse("bad_path", "the path and the query must be percent-encoded as RFC 3986 says")
+		return refuse("bad_path", "the query must be percent-encoded as RFC 3986 says")
 	}
 	body := event.body
 	if event.isBase64Encoded {
@@ -74,6 +76,7 @@ func (h *Handler) read(ctx context.Context, payload []byte) request {
 	}
 
 	in.url = address
+	in.prefix = h.prefixOf(event, staged)
 	in.event.RawPath = path
 	in.event.RawQueryString = query
 	in.event.Body = body
@@ -87,30 +90,44 @@ func (h *Handler) read(ctx context.Context, payload []byte) request {
 // own may be anything.
 const placeholder = "gateway"
 
-// pathOf is the path without the name of the stage, which a stage other than
-// $default puts in front of it, except under a custom domain. The route tells
-// the two apart.
-func pathOf(event event) string {
-	path := event.rawPath
+// pathOf returns the path without the name of the stage, percent-encoded. An
+// HTTP API decodes the path before it hands it over, so that whatever stands in
+// rawPath is text: a percent sign there begins no escape. A stage other than
+// $default stands in front of the path, except perhaps under a custom domain;
+// the route tells the two apart.
+func pathOf(event event) (path string, staged bool) {
+	path = event.rawPath
 	if path == "" {
 		path = event.path
 	}
 	stage := event.stage
-	rest, staged := strings.CutPrefix(path, "/"+stage)
+	rest, found := strings.CutPrefix(path, "/"+stage)
 	_, route, routed := strings.Cut(event.routeKey, " ")
 	switch {
-	case stage == "" || stage == "$default" || !staged:
+	case stage == "" || stage == "$default" || !found:
 	case rest != "" && rest[0] != '/': // another word that begins alike
 	case routed && strings.Count(path, "/") <= strings.Count(route, "/"): // no room for a stage
 	default:
-		path = rest
+		path, staged = rest, true
 	}
-	// These two would end the path where the adapter parses it.
-	path = strings.ReplaceAll(strings.ReplaceAll(path, "?", "%3F"), "#", "%23")
 	if !strings.HasPrefix(path, "/") {
 		path = "/" + path
 	}
-	return path
+	return (&url.URL{Path: path}).EscapedPath(), staged
+}
+
+// prefixOf returns what stands before the path in the address that the client
+// used. At the API's own domain, whose first label is the API's ID, that is the
+// stage. At a custom domain it is the key of the mapping, which no event has.
+func (h *Handler) prefixOf(event event, staged bool) string {
+	custom := event.apiID != "" && event.domainPrefix != "" && event.domainPrefix != event.apiID
+	switch {
+	case custom && h.Mapping.Domain != "" && strings.EqualFold(event.domainName, h.Mapping.Domain):
+		return h.Mapping.Path
+	case !custom && staged:
+		return (&url.URL{Path: "/" + event.stage}).EscapedPath()
+	}
+	return ""
 }
 
 func queryOf(event event) string {
