@@ -2,16 +2,11 @@ package main_test
 
 import (
 	"bytes"
-	"encoding/json"
-	"io"
-	"maps"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/aws/aws-lambda-go/events"
-	"github.com/google/uuid"
 
 	"syncplane/pkg/api/lifetest"
 	"syncplane/pkg/local"
@@ -25,15 +20,9 @@ func TestLifeThroughTheFunction(t *testing.T) {
 	key := local.SampleKey()
 	lifetest.Run(t, lifetest.Server{
 		Do: func(r *http.Request) (*http.Response, error) {
-			payload, err := eventOf(r)
-			if err != nil {
-				return nil, err
-			}
-			answer, err := function.Invoke(r.Context(), payload)
-			if err != nil {
-				return nil, err
-			}
-			return responseOf(answer)
+			w := httptest.NewRecorder()
+			local.Gateway{Function: function, Now: time.Now}.ServeHTTP(w, r)
+			return w.Result(), nil
 		},
 		Token: func(tb testing.TB, workspace string, scopes ...string) string {
 			tb.Helper()
@@ -51,36 +40,4 @@ func TestLifeThroughTheFunction(t *testing.T) {
 	if strings.Contains(log.String(), "eyJ") {
 		t.Errorf("the log holds a token:\n%s", &log)
 	}
-}
-
-// eventOf is r as API Gateway would describe it.
-func eventOf(r *http.Request) ([]byte, error) {
-	body, err := io.ReadAll(r.Body)
-	if err != nil {
-		return nil, err
-	}
-	event := events.APIGatewayV2HTTPRequest{
-		Version: "2.0", RouteKey: "$default", RawPath: r.URL.EscapedPath(), RawQueryString: r.URL.RawQuery,
-		Headers: map[string]string{}, Body: string(body),
-		RequestContext: events.APIGatewayV2HTTPRequestContext{
-			RequestID: uuid.NewString(), Stage: "$default",
-			HTTP: events.APIGatewayV2HTTPRequestContextHTTPDescription{Method: r.Method, Path: r.URL.Path},
-		},
-	}
-	for name, values := range maps.All(r.Header) {
-		event.Headers[strings.ToLower(name)] = strings.Join(values, ",")
-	}
-	return json.Marshal(event)
-}
-
-func responseOf(answer []byte) (*http.Response, error) {
-	var response events.APIGatewayV2HTTPResponse
-	if err := json.Unmarshal(answer, &response); err != nil {
-		return nil, err
-	}
-	header := http.Header{}
-	for name, value := range response.Headers {
-		header.Set(name, value)
-	}
-	return &http.Response{StatusCode: response.StatusCode, Header: header, Body: io.NopCloser(strings.NewReader(response.Body))}, nil
 }

@@ -3,7 +3,6 @@ package main_test
 import (
 	"bytes"
 	"crypto/rand"
-	"encoding/json"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -11,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/aws/aws-lambda-go/events"
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
@@ -19,6 +17,7 @@ import (
 	"syncplane/pkg/apikey"
 	"syncplane/pkg/boot"
 	"syncplane/pkg/boot/boottest"
+	"syncplane/pkg/local"
 	"syncplane/pkg/runtimeapi"
 )
 
@@ -26,7 +25,7 @@ const createBody = `{"sync":{"source_id":1,"destination_id":2,"model_id":3,"sche
 	`"stream_name":"contacts","sync_mode":"full_refresh","sync_interval":30,"sync_interval_unit":"minutes"}}`
 
 // create sends a create to the function.
-func create(t *testing.T, function *runtimeapi.Function, token string, header ...string) events.APIGatewayV2HTTPResponse {
+func create(t *testing.T, function *runtimeapi.Function, token string, header ...string) answer {
 	t.Helper()
 	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/api/v1/syncs", strings.NewReader(createBody))
 	r.Header.Set("Content-Type", "application/json")
@@ -34,19 +33,16 @@ func create(t *testing.T, function *runtimeapi.Function, token string, header ..
 	for i := 0; i < len(header); i += 2 {
 		r.Header.Set(header[i], header[i+1])
 	}
-	payload, err := eventOf(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, err := function.Invoke(t.Context(), payload)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var answer events.APIGatewayV2HTTPResponse
-	if err := json.Unmarshal(text, &answer); err != nil {
-		t.Fatal(err)
-	}
-	return answer
+	w := httptest.NewRecorder()
+	local.Gateway{Function: function, Now: time.Now}.ServeHTTP(w, r)
+	return answer{w.Code, w.Header(), w.Body.String()}
+}
+
+// answer is what a client gets.
+type answer struct {
+	status int
+	header http.Header
+	body   string
 }
 
 // TestKeysAndLimitsThroughTheFunction uses API keys, good and bad, and more
@@ -94,15 +90,15 @@ func TestKeysAndLimitsThroughTheFunction(t *testing.T) {
 		{"the second", good, 200, ""},
 		{"one too many", good, 429, "create"},
 	} {
-		answer := create(t, function, test.token)
-		if answer.StatusCode != test.status || !strings.Contains(answer.Body, test.detail) {
-			t.Errorf("%s: got %d %s", test.name, answer.StatusCode, answer.Body)
+		got := create(t, function, test.token)
+		if got.status != test.status || !strings.Contains(got.body, test.detail) {
+			t.Errorf("%s: got %d %s", test.name, got.status, got.body)
 		}
-		if limited := answer.Headers["Ratelimit"] != ""; limited != (test.status == 200 || test.status == 429) {
-			t.Errorf("%s: got %v", test.name, answer.Headers)
+		if limited := got.header.Get("Ratelimit") != ""; limited != (test.status == 200 || test.status == 429) {
+			t.Errorf("%s: got %v", test.name, got.header)
 		}
-		if test.status == 429 && answer.Headers["Retry-After"] == "" {
-			t.Errorf("429 without Retry-After: %v", answer.Headers)
+		if test.status == 429 && got.header.Get("Retry-After") == "" {
+			t.Errorf("429 without Retry-After: %v", got.header)
 		}
 	}
 	if err := function.Close(); err != nil { // so that all of the log is there
@@ -128,7 +124,7 @@ func TestAnIdempotencyKeyExpires(t *testing.T) {
 	function := startOn(t, config, io.Discard, nil)
 	first := create(t, function, token, "Idempotency-Key", "k1")
 	again := create(t, function, token, "Idempotency-Key", "k1")
-	if first.StatusCode != 200 || again.Body != first.Body || again.Headers["Idempotent-Replayed"] != "true" {
+	if first.status != 200 || again.body != first.body || again.header.Get("Idempotent-Replayed") != "true" {
 		t.Fatalf("got %+v, then %+v", first, again)
 	}
 	text := func(s string) types.AttributeValue { return &types.AttributeValueMemberS{Value: s} }
@@ -146,7 +142,7 @@ func TestAnIdempotencyKeyExpires(t *testing.T) {
 		t.Fatal(err)
 	}
 	late := create(t, function, token, "Idempotency-Key", "k1")
-	if late.StatusCode != 200 || late.Body == first.Body || late.Headers["Idempotent-Replayed"] != "" {
+	if late.status != 200 || late.body == first.body || late.header.Get("Idempotent-Replayed") != "" {
 		t.Errorf("got %+v", late)
 	}
 }

@@ -1,16 +1,15 @@
 package local
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/aws/aws-lambda-go/events"
 	"github.com/google/uuid"
@@ -33,10 +32,21 @@ type Handler interface {
 type Gateway struct {
 	Function Handler
 	Now      func() time.Time
+
+	// Stage is the stage that is served; "" is $default. The paths of any
+	// other begin with its name, and nothing is at those that do not.
+	Stage string
 }
 
 // ServeHTTP passes the request on.
 func (g Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if prefix := "/" + g.Stage; g.Stage != "" && r.URL.Path != prefix && !strings.HasPrefix(r.URL.Path, prefix+"/") {
+		// As API Gateway answers where it has no stage.
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusNotFound)
+		_, _ = w.Write([]byte(`{"message":"Not Found"}`))
+		return
+	}
 	response, err := g.invoke(r)
 	if err != nil {
 		// As API Gateway answers when a function fails.
@@ -87,43 +97,5 @@ func (g Gateway) event(r *http.Request) (events.APIGatewayV2HTTPRequest, error) 
 	if err != nil {
 		return event, fmt.Errorf("make an id: %w", err)
 	}
-	now := g.Now()
-	source, _, _ := net.SplitHostPort(r.RemoteAddr)
-	event = events.APIGatewayV2HTTPRequest{
-		Version:        "2.0",
-		RouteKey:       "$default",
-		RawPath:        r.URL.EscapedPath(),
-		RawQueryString: r.URL.RawQuery,
-		Headers:        make(map[string]string, len(r.Header)+1),
-		Body:           string(body),
-		RequestContext: events.APIGatewayV2HTTPRequestContext{
-			AccountID:  "local",
-			APIID:      "local",
-			DomainName: r.Host,
-			RequestID:  id.String(),
-			RouteKey:   "$default",
-			Stage:      "$default",
-			Time:       now.UTC().Format("02/Jan/2006:15:04:05 -0700"),
-			TimeEpoch:  now.UnixMilli(),
-			HTTP: events.APIGatewayV2HTTPRequestContextHTTPDescription{
-				Method:    r.Method,
-				Path:      r.URL.Path,
-				Protocol:  r.Proto,
-				SourceIP:  source,
-				UserAgent: r.UserAgent(),
-			},
-		},
-	}
-	if !utf8.Valid(body) {
-		event.Body, event.IsBase64Encoded = base64.StdEncoding.EncodeToString(body), true
-	}
-	event.Headers["host"] = r.Host
-	for name, values := range r.Header {
-		if name == "Cookie" {
-			event.Cookies = strings.Split(strings.Join(values, "; "), "; ")
-			continue
-		}
-		event.Headers[strings.ToLower(name)] = strings.Join(values, ",")
-	}
-	return event, nil
+	return eventOf(r, body, cmp.Or(g.Stage, defaultStage), id.String(), g.Now()), nil
 }

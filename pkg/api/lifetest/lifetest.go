@@ -206,7 +206,7 @@ func foreign(t *testing.T, c client) {
 		{"DELETE", "", ""},
 	} {
 		var bodies []string
-		for _, target := range []string{location, never, path + "/x", path + "/" + strings.ToUpper(strings.TrimPrefix(location, path+"/")), path + "/%00", path + "/" + strings.Repeat("a", 3000)} {
+		for _, target := range []string{location, never, path + "/x", path + "/" + strings.ToUpper(strings.TrimPrefix(location, path+"/")), path + "/%00", path + "/a%25zz", path + "/%25", path + "/%0D%0A%7F", path + "/%FF%C3%28", path + "/a%3Fb%23", path + "/" + strings.Repeat("a", 3000)} {
 			got := other.want(404, request.method, target+request.suffix, request.body)
 			id := got.header.Get("X-Request-Id")
 			bodies = append(bodies, strings.ReplaceAll(got.body, id, "<id>"))
