@@ -3,7 +3,10 @@ package local
 import (
 	"net/http"
 
+	"github.com/google/uuid"
 	swagger "github.com/swaggest/swgui/v5emb"
+
+	"syncplane/pkg/api"
 )
 
 // Routes is everything that the local server answers: what a browser and a
@@ -24,6 +27,9 @@ func Routes(gateway Gateway, keys []byte, stream http.Handler) http.Handler {
 		w.Header().Set("Content-Type", "application/jwk-set+json")
 		_, _ = w.Write(keys)
 	})
+	for _, path := range []string{"/docs", docs, "/.well-known/jwks.json"} {
+		mux.HandleFunc("OPTIONS "+path, options)
+	}
 	if stream != nil {
 		mux.Handle(StreamPath, stream)
 	}
@@ -34,4 +40,18 @@ func Routes(gateway Gateway, keys []byte, stream http.Handler) http.Handler {
 		}
 		gateway.ServeHTTP(w, r)
 	})
+}
+
+// readable is the Allow header of what can only be read.
+const readable = "GET, HEAD, OPTIONS"
+
+// options answers OPTIONS for what can only be read, as the API does.
+func options(w http.ResponseWriter, _ *http.Request) {
+	header := w.Header()
+	header.Set("Allow", readable)
+	header.Set(api.RequestIDHeader, uuid.NewString())
+	header.Set("Cache-Control", "no-store")
+	header.Set("Vary", "Accept")
+	header.Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(http.StatusNoContent)
 }

@@ -42,9 +42,14 @@ type Stream struct {
 // ServeHTTP streams until the client goes or the server stops.
 func (s Stream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	r.Header.Set(api.RequestIDHeader, uuid.NewString())
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		w.Header().Set("Allow", "GET, HEAD")
-		s.Fail(w, r, &fault.Error{Kind: fault.MethodNotAllowed, Code: "method_not_allowed", Message: "what is possible here: GET, HEAD"})
+	switch r.Method {
+	case http.MethodGet, http.MethodHead:
+	case http.MethodOptions:
+		options(w, r)
+		return
+	default:
+		w.Header().Set("Allow", readable)
+		s.Fail(w, r, &fault.Error{Kind: fault.MethodNotAllowed, Code: "method_not_allowed", Message: "what is possible here: " + readable})
 		return
 	}
 	who, err := s.Caller(r.Context(), r.Header.Get("Authorization"))

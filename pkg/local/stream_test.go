@@ -207,7 +207,7 @@ func TestStreamRefuses(t *testing.T) {
 func TestOtherMethods(t *testing.T) {
 	t.Parallel()
 	g := newRig(t)
-	for method, status := range map[string]int{http.MethodHead: 200, http.MethodPost: 405, http.MethodDelete: 405} {
+	for method, status := range map[string]int{http.MethodHead: 200, http.MethodPost: 405, http.MethodDelete: 405, http.MethodOptions: 204} {
 		r, err := http.NewRequestWithContext(t.Context(), method, g.URL+local.StreamPath, nil)
 		if err != nil {
 			t.Fatal(err)
@@ -221,7 +221,7 @@ func TestOtherMethods(t *testing.T) {
 			t.Error(err)
 		}
 		_ = response.Body.Close()
-		if response.StatusCode != status || status == 405 && response.Header.Get("Allow") != "GET, HEAD" {
+		if response.StatusCode != status || status == 405 && response.Header.Get("Allow") != "GET, HEAD, OPTIONS" {
 			t.Errorf("%s: got %d %v", method, response.StatusCode, response.Header)
 		}
 	}
