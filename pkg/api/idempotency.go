@@ -13,21 +13,22 @@ const maxKey = 255
 
 // idempotencyKey reads Idempotency-Key: a structured-field string (RFC 8941,
 // section 3.3.3) or the bare key, 1 to 255 visible ASCII characters. given is
-// false if there is no such header.
+// false without the header. The header may be there once. API Gateway joins
+// equal headers with a comma, so a bare key has none: it could be two keys.
 func idempotencyKey(header http.Header) (key string, given bool, err error) {
 	values, given := header["Idempotency-Key"]
 	if !given {
 		return "", false, nil
 	}
-	text := strings.Trim(strings.Join(values, ", "), " \t")
-	key, ok := text, true
-	if strings.HasPrefix(text, `"`) {
-		key, ok = unquoted(text)
+	key = strings.Trim(values[0], " \t")
+	ok := !strings.Contains(key, ",")
+	if strings.HasPrefix(key, `"`) {
+		key, ok = unquoted(key)
 	}
-	if !ok || !ValidKey(key) {
+	if !ok || len(values) > 1 || !ValidKey(key) {
 		return "", true, &fault.Error{Kind: fault.Malformed, Fields: []fault.Field{{
 			Header: "Idempotency-Key", Code: "invalid_header",
-			Detail: `Idempotency-Key must be 1 to 255 visible ASCII characters, bare or as a quoted string such as "8e03978e-40d5-43e8-bc93-6894a57f9324"`,
+			Detail: `Idempotency-Key must be there once, with 1 to 255 visible ASCII characters, bare without a comma or as a quoted string such as "8e03978e-40d5-43e8-bc93-6894a57f9324"`,
 		}}}
 	}
 	return key, true, nil

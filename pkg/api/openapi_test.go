@@ -384,3 +384,27 @@ func TestPreconditions(t *testing.T) {
 		}
 	}
 }
+
+// TestIdempotencyKey compares the pattern of Idempotency-Key with what is read.
+func TestIdempotencyKey(t *testing.T) {
+	t.Parallel()
+	schema, err := apitest.Schema("/paths/~1api~1v1~1syncs/post/parameters/0/schema")
+	if err != nil {
+		t.Fatal(err)
+	}
+	values := []string{"", "k", `"k"`, `""`, `"`, `"k`, `k"`, `"k" `, "a b", `"a b"`, "a,b", `"a,b"`, `"a","b"`, "é", `"é"`, "a\tb", `"\"\\"`, `"\a"`, strings.Repeat("k", 255), strings.Repeat("k", 256)}
+	for c := ' '; c <= '\x7f'; c++ {
+		values = append(values, string(c), "k"+string(c), `"`+string(c)+`"`, `"\`+string(c)+`"`)
+	}
+	for _, value := range values {
+		if value != strings.Trim(value, " \t") {
+			continue // a client does not send it, and a pattern says nothing of it
+		}
+		r := good(goodBody)
+		r.Header.Set("Idempotency-Key", value)
+		status := newRig(t).do(t, r).StatusCode
+		if said := schema.Validate(value); (said == nil) != (status == http.StatusOK) {
+			t.Errorf("%q: answered %d, and the schema says %v", value, status, said)
+		}
+	}
+}

@@ -31,7 +31,9 @@ func (c *captured) Invoke(_ context.Context, payload []byte) ([]byte, error) {
 func send(t *testing.T, stage, request string) (events.APIGatewayV2HTTPRequest, *http.Response) {
 	t.Helper()
 	function := &captured{}
-	now := func() time.Time { return time.Date(2026, time.November, 23, 21, 6, 0, 123e6, time.FixedZone("CET", 3600)) }
+	now := func() time.Time {
+		return time.Date(2026, time.November, 23, 21, 6, 0, 123e6, time.FixedZone("CET", 3600))
+	}
 	server := httptest.NewServer(local.Gateway{Function: function, Now: now, Stage: stage})
 	defer server.Close()
 	var dialer net.Dialer

@@ -28,16 +28,16 @@ func TestOptions(t *testing.T) {
 	stream := local.Stream{Store: store, Caller: caller, Fail: function.Fail, Done: t.Context().Done()}
 	routes := local.Routes(local.Gateway{Function: function, Now: time.Now}, []byte("{}"), stream)
 	for path, allow := range map[string]string{
-		"/api/v1/syncs":                           "GET, HEAD, OPTIONS, POST",
-		"/api/v1/syncs/x":                         "DELETE, GET, HEAD, OPTIONS, PATCH, PUT",
-		"/api/v1/syncs/x/enable":                  "OPTIONS, PATCH",
-		"/api/v1/openapi.json":                    "GET, HEAD, OPTIONS",
-		"/api/v1/schemas/x":                       "GET, HEAD, OPTIONS",
-		"/api/v1/events":                          "GET, HEAD, OPTIONS",
-		"/docs":                                   "GET, HEAD, OPTIONS",
-		"/docs/":                                  "GET, HEAD, OPTIONS",
-		"/docs/swagger-ui.css":                    "GET, HEAD, OPTIONS",
-		"/.well-known/jwks.json":                  "GET, HEAD, OPTIONS",
+		"/api/v1/syncs":          "GET, HEAD, OPTIONS, POST",
+		"/api/v1/syncs/x":        "DELETE, GET, HEAD, OPTIONS, PATCH, PUT",
+		"/api/v1/syncs/x/enable": "OPTIONS, PATCH",
+		"/api/v1/openapi.json":   "GET, HEAD, OPTIONS",
+		"/api/v1/schemas/x":      "GET, HEAD, OPTIONS",
+		"/api/v1/events":         "GET, HEAD, OPTIONS",
+		"/docs":                  "GET, HEAD, OPTIONS",
+		"/docs/":                 "GET, HEAD, OPTIONS",
+		"/docs/swagger-ui.css":   "GET, HEAD, OPTIONS",
+		"/.well-known/jwks.json": "GET, HEAD, OPTIONS",
 		"/api/v1/events?Last-Event-ID=malformed/": "GET, HEAD, OPTIONS",
 	} {
 		for _, token := range []string{"", "Bearer acme syncs:read"} {

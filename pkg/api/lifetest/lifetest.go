@@ -66,7 +66,10 @@ func (c client) try(method, target, body string, header ...string) (result, erro
 		r.Header.Set("Content-Type", "application/json")
 	}
 	for pair := range slices.Chunk(header, 2) {
-		r.Header.Set(pair[0], pair[1])
+		r.Header.Del(pair[0])
+	}
+	for pair := range slices.Chunk(header, 2) {
+		r.Header.Add(pair[0], pair[1]) // a name that comes again is another header line
 	}
 	response, err := c.server.Do(r)
 	if err != nil {
@@ -689,6 +692,24 @@ func repeat(t *testing.T, c client) {
 		t.Errorf("there are %d syncs", len(ids))
 	}
 
+	// The form is that of each request, whatever the first one had.
+	const form = "application/vnd.api+json"
+	other := c.want(201, "POST", path, body, "Idempotency-Key", key, "Accept", form)
+	again := c.want(201, "POST", path, body, "Idempotency-Key", "k3", "Accept", form)
+	plain := c.want(200, "POST", path, body, "Idempotency-Key", "k3")
+	for _, got := range []result{other, plain} {
+		if got.header.Get("Idempotent-Replayed") != "true" {
+			t.Errorf("no replay: %v", got.header)
+		}
+	}
+	if other.header.Get("Location") != first.header.Get("Location") || plain.header.Get("Location") != again.header.Get("Location") {
+		t.Errorf("got %v and %v", other.header, plain.header)
+	}
+	if want := `{"jsonapi":{"version":"1.1"},"data":` + plain.body[:len(plain.body)-1] + `,"links":`; !strings.HasPrefix(again.body, want) {
+		t.Errorf("got %s, then %s", again.body, plain.body)
+	}
+	c.want(204, "DELETE", plain.header.Get("Location"), "")
+
 	// A request that was refused has used up nothing.
 	c.want(422, "POST", path, `{"sync":{}}`, "Idempotency-Key", "k2")
 	c.want(200, "POST", path, body, "Idempotency-Key", "k2")
@@ -702,8 +723,8 @@ func repeat(t *testing.T, c client) {
 	}
 
 	// Another workspace has keys of its own.
-	other := c.server.client(t)
-	if got := other.want(200, "POST", path, body, "Idempotency-Key", key); got.header.Get("Idempotent-Replayed") != "" {
+	stranger := c.server.client(t)
+	if got := stranger.want(200, "POST", path, body, "Idempotency-Key", key); got.header.Get("Idempotent-Replayed") != "" {
 		t.Error("a key of another workspace was found")
 	}
 }
@@ -739,6 +760,18 @@ func repeatAtOnce(t *testing.T, c client) {
 func badKeys(t *testing.T, c client) {
 	for _, key := range []string{"", " ", `""`, `"a`, `a b`, "ä", `"a"b`, `"a\b"`, `"a b"`, strings.Repeat("k", 256), `"` + strings.Repeat("k", 256) + `"`} {
 		c.wantCodes(c.want(400, "POST", path, body, "Idempotency-Key", key), "invalid_header Idempotency-Key")
+	}
+	// The same header twice is refused, and so is what a gateway makes of it: it
+	// joins equal headers with a comma. Only in quotes is a comma part of a key.
+	for _, keys := range [][2]string{{"a", "b"}, {"a", "a"}, {`"a"`, `"b"`}, {`"a"`, `"a"`}, {"a", `"b"`}, {`"a"`, "b"}, {"", "a"}, {"a", ""}} {
+		c.wantCodes(c.want(400, "POST", path, body, "Idempotency-Key", keys[0], "Idempotency-Key", keys[1]), "invalid_header Idempotency-Key")
+		for _, comma := range []string{",", ", ", " ,\t"} {
+			c.wantCodes(c.want(400, "POST", path, body, "Idempotency-Key", keys[0]+comma+keys[1]), "invalid_header Idempotency-Key")
+		}
+	}
+	comma := c.want(200, "POST", path, body, "Idempotency-Key", `"a,b"`)
+	if again := c.want(200, "POST", path, body, "Idempotency-Key", ` "a,b" `); again.body != comma.body {
+		t.Errorf("got %s, first was %s", again.body, comma.body)
 	}
 	for _, key := range []string{"k", "!~", strings.Repeat("k", 255), `"` + strings.Repeat("q", 255) + `"`, `"a\"\\"`} {
 		c.want(200, "POST", path, body, "Idempotency-Key", key)
