@@ -3,7 +3,9 @@ package api
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
+	"io"
 	"slices"
 	"strconv"
 	"strings"
@@ -11,76 +13,128 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// fingerprint is the same for two bodies that are equal as JSON, however they
-// are spelled: white space, escapes, the order of members and the form of
-// numbers do not count. The body must be one well-formed value.
+// fingerprint returns the same text for two bodies that are equal as JSON,
+// however they are spelled: white space, escapes, the order of members and the
+// form of numbers do not count. The body must be one well-formed value. Time
+// and memory are linear in its length, but for the sorting of members, whatever
+// its depth.
 func fingerprint(body []byte) (string, error) {
-	canonical, err := appendCanonical(make([]byte, 0, len(body)), jsontext.NewDecoder(bytes.NewBuffer(body)))
-	if err != nil {
+	c := canonicalizer{
+		dec:  jsontext.NewDecoder(bytes.NewBuffer(body)),
+		text: make([]byte, 0, len(body)),
+	}
+	if err := c.value(); err != nil {
 		return "", fmt.Errorf("canonicalize the body: %w", err)
 	}
-	return fmt.Sprintf("%x", sha256.Sum256(canonical)), nil
+	hash := sha256.New()
+	c.write(hash, 0, len(c.text), 0)
+	return hex.EncodeToString(hash.Sum(nil)), nil
 }
 
-// appendCanonical appends the next value of dec in its one spelling: members
-// sorted by name, numbers as an integer and a power of ten. Unlike RFC 8785 it
-// keeps every digit of a number.
-func appendCanonical(b []byte, dec *jsontext.Decoder) ([]byte, error) {
-	token, err := dec.ReadToken()
+// canonicalizer writes a JSON value in its one spelling: members sorted by
+// name, numbers as an integer and a power of ten. Unlike RFC 8785 it keeps
+// every digit of a number.
+//
+// It works in two passes, so that no text is copied once for each level around
+// it. The first writes everything in the order of the body and notes where the
+// members of each object stand; the second goes through that in the canonical
+// order.
+type canonicalizer struct {
+	dec     *jsontext.Decoder
+	text    []byte
+	objects []span // in the order in which they begin
+}
+
+// span is where an object stands in the text, its braces left out.
+type span struct {
+	start, end int
+	members    []namedSpan // sorted by name
+	next       int         // the index of the first object that begins after it
+}
+
+// namedSpan is where a member of an object stands, its name and its comma
+// included.
+type namedSpan struct {
+	name       string
+	start, end int
+	first      int // the index of the first object in it, if it has one
+}
+
+// value reads the next value and appends it.
+func (c *canonicalizer) value() error {
+	token, err := c.dec.ReadToken()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	switch token.Kind() {
 	case jsontext.KindBeginObject:
-		return appendCanonicalObject(b, dec)
+		return c.object()
 	case jsontext.KindBeginArray:
-		b = append(b, '[')
-		for dec.PeekKind() != jsontext.KindEndArray {
-			if b, err = appendCanonical(b, dec); err != nil {
-				return nil, err
+		c.text = append(c.text, '[')
+		for c.dec.PeekKind() != jsontext.KindEndArray {
+			if err := c.value(); err != nil {
+				return err
 			}
-			b = append(b, ',')
+			c.text = append(c.text, ',')
 		}
-		_, err = dec.ReadToken()
-		return append(b, ']'), err
+		_, err = c.dec.ReadToken()
+		c.text = append(c.text, ']')
+		return err
 	case jsontext.KindNumber:
 		n := parseDecimal([]byte(token.String()))
-		return fmt.Appendf(b, "%t %s %d", n.negative, n.digits, n.exponent), nil
+		c.text = strconv.AppendBool(c.text, n.negative)
+		c.text = append(append(c.text, ' '), n.digits...)
+		c.text = strconv.AppendInt(append(c.text, ' '), int64(n.exponent), 10)
+		return nil
 	case jsontext.KindString:
-		return jsontext.AppendQuote(b, token.String())
+		c.text, err = jsontext.AppendQuote(c.text, token.String())
+		return err
 	case jsontext.KindNull, jsontext.KindTrue, jsontext.KindFalse,
 		jsontext.KindInvalid, jsontext.KindEndObject, jsontext.KindEndArray:
 	}
-	return append(b, token.String()...), nil
+	c.text = append(c.text, token.String()...)
+	return nil
 }
 
-// appendCanonicalObject appends the members of the object that dec is in.
-func appendCanonicalObject(b []byte, dec *jsontext.Decoder) ([]byte, error) {
-	type member struct {
-		name  string
-		value []byte
-	}
-	var members []member
-	for dec.PeekKind() == jsontext.KindString {
-		token, err := dec.ReadToken()
+// object reads the members of the object that the decoder is in.
+func (c *canonicalizer) object() error {
+	c.text = append(c.text, '{')
+	index := len(c.objects)
+	c.objects = append(c.objects, span{start: len(c.text)})
+	var members []namedSpan
+	for c.dec.PeekKind() == jsontext.KindString {
+		token, err := c.dec.ReadToken()
 		if err != nil {
-			return nil, err
+			return err
 		}
-		name := token.String()
-		value, err := appendCanonical(nil, dec)
-		if err != nil {
-			return nil, err
+		m := namedSpan{name: token.String(), start: len(c.text), first: len(c.objects)}
+		c.text = append(strconv.AppendQuote(c.text, m.name), ':')
+		if err := c.value(); err != nil {
+			return err
 		}
-		members = append(members, member{name, value})
+		c.text = append(c.text, ',')
+		m.end = len(c.text)
+		members = append(members, m)
 	}
-	if _, err := dec.ReadToken(); err != nil {
-		return nil, err
+	if _, err := c.dec.ReadToken(); err != nil {
+		return err
 	}
-	slices.SortFunc(members, func(x, y member) int { return strings.Compare(x.name, y.name) })
-	b = append(b, '{')
-	for _, m := range members {
-		b = append(strconv.AppendQuote(b, m.name), ':')
-		b = append(append(b, m.value...), ',')
+	slices.SortFunc(members, func(x, y namedSpan) int { return strings.Compare(x.name, y.name) })
+	c.objects[index] = span{start: c.objects[index].start, end: len(c.text), members: members, next: len(c.objects)}
+	c.text = append(c.text, '}')
+	return nil
+}
+
+// write writes a part of the text in the canonical order. first is the index
+// of the first object that begins in it.
+func (c *canonicalizer) write(w io.Writer, start, end, first int) {
+	for first < len(c.objects) && c.objects[first].start < end {
+		object := &c.objects[first]
+		_, _ = w.Write(c.text[start:object.start]) // a hash takes everything
+		for _, m := range object.members {
+			c.write(w, m.start, m.end, m.first)
+		}
+		start, first = object.end, object.next
 	}
-	return append(b, '}'), nil
+	_, _ = w.Write(c.text[start:end])
 }
