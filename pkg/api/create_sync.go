@@ -26,18 +26,18 @@ func (a *API) createSync(ctx context.Context, c call) (answer, error) {
 	if err != nil {
 		return refused, err
 	}
-	var once repeatable
+	var once syncs.IdempotencyKey
 	if given {
 		print, err := fingerprint(c.body)
 		if err != nil {
 			return refused, err
 		}
-		once = repeatable{key, print}
+		once = syncs.IdempotencyKey{Key: key, Fingerprint: print, Life: syncs.KeyLife}
 	}
 	made, err := a.create(ctx, c.who, in.draft, once)
 	if err != nil {
 		maps.Copy(refused.header, made.limits)
-		return refused, in.explain(err)
+		return refused, in.explain(keyInHeader(err))
 	}
 	status := http.StatusOK // as the public document has it
 	if c.media == mediaJSONAPI {
@@ -52,10 +52,13 @@ func (a *API) createSync(ctx context.Context, c call) (answer, error) {
 	return out, nil
 }
 
-// repeatable makes a create safe to repeat. Without a key it is not.
-type repeatable struct {
-	key         string
-	fingerprint string
+// keyInHeader says where the idempotency key stands.
+func keyInHeader(err error) error {
+	return fault.Locate(err, func(f *fault.Field) {
+		if f.Name == syncs.KeyField {
+			f.Header = "Idempotency-Key"
+		}
+	})
 }
 
 // created is the outcome of a create.
@@ -68,7 +71,7 @@ type created struct {
 // create creates a sync within the workspace's limit. A draft that is invalid
 // takes nothing from the limit. A replay takes nothing either, and is answered
 // if nothing is left.
-func (a *API) create(ctx context.Context, who access.Caller, d syncs.Draft, once repeatable) (created, error) {
+func (a *API) create(ctx context.Context, who access.Caller, d syncs.Draft, once syncs.IdempotencyKey) (created, error) {
 	if a.CreateLimit == nil {
 		return a.store(ctx, who, d, once)
 	}
@@ -102,20 +105,20 @@ func (a *API) create(ctx context.Context, who access.Caller, d syncs.Draft, once
 
 // replay returns the outcome of an earlier request with the same key; not
 // replayed if there is no key or no such request.
-func (a *API) replay(ctx context.Context, who access.Caller, once repeatable) (created, error) {
-	if once.key == "" {
+func (a *API) replay(ctx context.Context, who access.Caller, once syncs.IdempotencyKey) (created, error) {
+	if once.Key == "" {
 		return created{}, nil
 	}
-	first, ok, err := a.Syncs.Created(ctx, who, once.key, once.fingerprint)
+	first, ok, err := a.Syncs.Created(ctx, who, once)
 	return created{sync: first, replayed: ok}, err
 }
 
 // store creates a sync, once if there is a key.
-func (a *API) store(ctx context.Context, who access.Caller, d syncs.Draft, once repeatable) (out created, err error) {
-	if once.key == "" {
+func (a *API) store(ctx context.Context, who access.Caller, d syncs.Draft, once syncs.IdempotencyKey) (out created, err error) {
+	if once.Key == "" {
 		out.sync, err = a.Syncs.Create(ctx, who, d)
 	} else {
-		out.sync, out.replayed, err = a.Syncs.CreateOnce(ctx, who, d, once.key, once.fingerprint)
+		out.sync, out.replayed, err = a.Syncs.CreateOnce(ctx, who, d, once)
 	}
 	return out, err
 }

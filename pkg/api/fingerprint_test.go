@@ -61,9 +61,9 @@ func TestFingerprintCost(t *testing.T) {
 			}
 			return "{" + draft + `,"x":{"":0` + b.String() + "}}"
 		},
-		"many elements":  func(n int) string { return "{" + draft + `,"x":[0` + strings.Repeat(",0", n/2) + "]}" },
-		"a long number":  func(n int) string { return "{" + draft + `,"x":` + strings.Repeat("9", n) + "}" },
-		"a long string":  func(n int) string { return "{" + draft + `,"x":"` + strings.Repeat(`\u0041`, n/6) + `"}` },
+		"many elements":   func(n int) string { return "{" + draft + `,"x":[0` + strings.Repeat(",0", n/2) + "]}" },
+		"a long number":   func(n int) string { return "{" + draft + `,"x":` + strings.Repeat("9", n) + "}" },
+		"a long string":   func(n int) string { return "{" + draft + `,"x":"` + strings.Repeat(`\u0041`, n/6) + `"}` },
 		"a huge exponent": func(n int) string { return "{" + draft + `,"x":1e` + strings.Repeat("9", n) + "}" },
 	} {
 		once := allocated(t, body(size))

@@ -18,9 +18,9 @@ import (
 	"syncplane/pkg/fault"
 )
 
-// maxBody is the largest request body read, in bytes. Our own choice: Lambda
-// takes 6 MB and a sync is a few hundred bytes.
-const maxBody = 256 << 10
+// MaxBody is the largest request read, in bytes: of a body, and of the detail of
+// an event. Our own choice: Lambda takes 6 MB and a sync is a few hundred bytes.
+const MaxBody = 256 << 10
 
 // ServeHTTP is the way of every request: route, authorize, permit, read, run,
 // respond, log. Nothing about the body is told to a caller who may not write.
@@ -145,15 +145,20 @@ func checkMedia(header http.Header) error {
 	return nil
 }
 
-func readBody(r *http.Request) ([]byte, error) {
-	tooLarge := &fault.Error{
+// ErrTooLarge is the fault of a request, whose name is what, over MaxBody.
+func ErrTooLarge(what string) error {
+	return &fault.Error{
 		Kind: fault.TooLarge, Code: "body_too_large",
-		Message: fmt.Sprintf("the body must have at most %d bytes", maxBody),
+		Message: fmt.Sprintf("the %s must have at most %d bytes", what, MaxBody),
 	}
-	if r.ContentLength > maxBody {
+}
+
+func readBody(r *http.Request) ([]byte, error) {
+	tooLarge := ErrTooLarge("body")
+	if r.ContentLength > MaxBody {
 		return nil, tooLarge
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, maxBody))
+	body, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, MaxBody))
 	if _, over := errors.AsType[*http.MaxBytesError](err); over {
 		return nil, tooLarge
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -177,24 +178,21 @@ func (in *request) take(field string, value jsontext.Value) (fits bool) {
 	return fits
 }
 
-// explain adds to the fields of a fault.Invalid, where it helps, what the
-// client sent. Only the wire knows its spelling.
+// explain says where in the body the fields of a fault stand, and adds, where
+// it helps, what the client sent. Only the wire knows its spelling. Where the
+// idempotency key stands is for the caller to say.
 func (in request) explain(err error) error {
-	broken, ok := errors.AsType[*fault.Error](err)
-	if !ok || broken.Kind != fault.Invalid {
-		return err
-	}
-	for i, field := range broken.Fields {
-		switch field.Code {
+	return fault.Locate(err, func(f *fault.Field) {
+		switch f.Code {
 		case "wrong_type", "out_of_range", "not_in_enum":
-			for _, m := range in.sent {
-				if field.Pointer == "/sync/"+m.name {
-					broken.Fields[i].Detail += ", got " + m.excerpt()
-				}
+			if i := slices.IndexFunc(in.sent, func(m member) bool { return m.name == f.Name }); i >= 0 {
+				f.Detail += ", got " + in.sent[i].excerpt()
 			}
 		}
-	}
-	return err
+		if f.Name != syncs.KeyField {
+			f.Pointer = strings.TrimSuffix("/sync/"+f.Name, "/")
+		}
+	})
 }
 
 // excerpt is the value as the client wrote it, shortened. Of an object, an

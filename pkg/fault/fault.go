@@ -4,7 +4,9 @@
 package fault
 
 import (
+	"cmp"
 	"errors"
+	"slices"
 	"time"
 )
 
@@ -53,9 +55,11 @@ type Error struct {
 	Err error // the cause, private
 }
 
-// Field is one part of a request that breaks a rule. Exactly one of Pointer,
-// Header and Parameter says where it stands.
+// Field is one part of a request that breaks a rule. The domain names it; each
+// way into the domain says where it stands there, with exactly one of Pointer,
+// Header and Parameter (see Locate).
 type Field struct {
+	Name      string // of a field of the domain, such as "source_id"; "" for all of them
 	Pointer   string // JSON pointer (RFC 6901) into the body, such as "/sync/source_id"
 	Header    string // name of a request header
 	Parameter string // name of a query parameter
@@ -73,7 +77,7 @@ func (e *Error) Error() string {
 		if text != "" {
 			text += "; "
 		}
-		text += f.Pointer + f.Header + f.Parameter + ": " + f.Detail
+		text += cmp.Or(f.Pointer, f.Header, f.Parameter, f.Name) + ": " + f.Detail
 	}
 	if e.Err != nil {
 		text += ": " + e.Err.Error()
@@ -92,3 +96,22 @@ func KindOf(err error) Kind {
 	}
 	return Internal
 }
+
+// Locate returns err with a place for each of its fields that has none: place
+// sets it by the field's name. It leaves err itself as it is.
+func Locate(err error, place func(f *Field)) error {
+	e, ok := errors.AsType[*Error](err)
+	if !ok || !slices.ContainsFunc(e.Fields, Field.unplaced) {
+		return err
+	}
+	located := *e
+	located.Fields = slices.Clone(e.Fields)
+	for i := range located.Fields {
+		if f := &located.Fields[i]; f.unplaced() {
+			place(f)
+		}
+	}
+	return &located
+}
+
+func (f Field) unplaced() bool { return f.Pointer == "" && f.Header == "" && f.Parameter == "" }

@@ -7,10 +7,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"time"
 
 	"github.com/aws/aws-lambda-go/events"
+	"github.com/go-json-experiment/json/jsontext"
 
 	"syncplane/pkg/access"
 	"syncplane/pkg/api"
@@ -32,26 +34,18 @@ type Intake struct {
 	decoders jsonpool.Pool
 }
 
-// asked is a request to create.
-type asked struct {
+// KeyLife is how long the key of a create by event is remembered. SQS keeps a
+// message for 14 days at most, and one that is moved from a dead-letter queue
+// back to its source for as long again.
+const KeyLife = 30 * 24 * time.Hour
+
+// request is a request to create.
+type request struct {
 	id        string // of the event, or of the message where there is no event
 	workspace string
 	key       string
-	sync      json.RawMessage
-}
-
-// envelope is a message of the queue: an event as EventBridge delivers it, or
-// its detail alone.
-type envelope struct {
-	ID         string          `json:"id"`
-	DetailType string          `json:"detail-type"` //nolint:tagliatelle // EventBridge's name
-	Detail     json.RawMessage `json:"detail"`
-}
-
-type detail struct {
-	WorkspaceID    *string         `json:"workspace_id"`
-	IdempotencyKey *string         `json:"idempotency_key"`
-	Sync           json.RawMessage `json:"sync"`
+	ownKey    bool           // the key is the sender's, not the event's ID
+	sync      jsontext.Value // nil if there is none
 }
 
 // Invoke takes a batch of the queue over, or a single event that comes by no
@@ -74,7 +68,7 @@ func (in *Intake) Invoke(ctx context.Context, payload json.RawMessage) (events.S
 func (in *Intake) Handle(ctx context.Context, batch events.SQSEvent) events.SQSEventResponse {
 	response := events.SQSEventResponse{BatchItemFailures: []events.SQSBatchItemFailure{}}
 	for _, message := range batch.Records {
-		request, err := read(message)
+		request, err := in.read(message)
 		var created syncs.Sync
 		if err == nil {
 			created, err = in.create(ctx, request)
@@ -117,53 +111,137 @@ func final(err error) bool {
 // have 36.
 const maxID = 255
 
-// read reads a message. What is wrong with it is a fault.Malformed or a
-// fault.Invalid; of the request then as much is there as could be read.
-func read(message events.SQSMessage) (asked, error) {
-	request := asked{id: message.MessageId}
-	const want = "the message must be an event of detail-type sync.create.requested, or its detail, an object with workspace_id and sync"
-	var outer envelope
-	if err := json.Unmarshal([]byte(message.Body), &outer); err != nil {
-		return request, malformed("invalid_json", want)
-	}
-	text := []byte(message.Body)
-	if outer.DetailType != "" || outer.Detail != nil {
-		if outer.DetailType != string(event.Requested) {
-			return request, malformed("unknown_event", want)
+// errForm is the fault of a message that is not a request.
+func errForm(code string) error {
+	return malformed(code, "the message must be an event of detail-type sync.create.requested, or its detail, an object with workspace_id and sync")
+}
+
+// read reads a message: an event as EventBridge delivers it, or its detail
+// alone. What is wrong with it is a fault of a kind for which final is true; the
+// request then holds as much as could be read.
+func (in *Intake) read(message events.SQSMessage) (request, error) {
+	r := request{id: message.MessageId}
+	detail := []byte(message.Body)
+	var kind, id string
+	var enveloped bool
+	err := in.object(detail, func(name string, value jsontext.Value) {
+		switch name {
+		case "id":
+			id, _ = textOf(value)
+		case "detail-type":
+			kind, _ = textOf(value)
+			enveloped = true
+		case "detail":
+			detail, enveloped = value, true
 		}
-		text = outer.Detail
-		if outer.ID != "" && len(outer.ID) <= maxID {
-			request.id = outer.ID
+	})
+	if err != nil {
+		return r, err
+	}
+	if enveloped {
+		if kind != string(event.Requested) {
+			return r, errForm("unknown_event")
+		}
+		if id != "" && len(id) <= maxID {
+			r.id, r.key = id, id
 		}
 	}
-	var inner detail
-	if err := json.Unmarshal(text, &inner); err != nil {
-		return request, malformed("invalid_json", want)
+	if len(detail) > api.MaxBody {
+		return r, api.ErrTooLarge("detail")
 	}
-	request.key, request.sync = request.id, inner.Sync
+	return r, in.readDetail(&r, detail)
+}
+
+// readDetail reads what the sender wrote. Names are those of the schema, to the
+// case, and none may be there twice: two readers of one message must not see
+// two workspaces.
+func (in *Intake) readDetail(r *request, detail []byte) error {
 	var faults []fault.Field
+	refuse := func(pointer, code, message string) {
+		faults = append(faults, fault.Field{Pointer: pointer, Code: code, Detail: message})
+	}
+	err := in.object(detail, func(name string, value jsontext.Value) {
+		switch name {
+		case "workspace_id":
+			if workspace, ok := textOf(value); ok && access.ValidWorkspace(workspace) {
+				r.workspace = workspace
+			}
+		case "idempotency_key":
+			if value.Kind() != jsontext.KindNull {
+				r.key, _ = textOf(value)
+				r.ownKey = true
+			}
+		case "sync":
+			r.sync = value
+		}
+	})
+	if err != nil {
+		return err
+	}
+	if r.workspace == "" {
+		refuse("/workspace_id", "invalid_workspace", fmt.Sprintf("workspace_id is required and must be a string of 1 to %d visible ASCII characters other than #", access.MaxWorkspace))
+	}
 	switch {
-	case inner.WorkspaceID == nil || !access.ValidWorkspace(*inner.WorkspaceID):
-		faults = append(faults, fault.Field{
-			Pointer: "/workspace_id", Code: "invalid_workspace",
-			Detail: fmt.Sprintf("workspace_id is required and must be a string of 1 to %d visible ASCII characters other than #", access.MaxWorkspace),
-		})
-	default:
-		request.workspace = *inner.WorkspaceID
-	}
-	if inner.IdempotencyKey != nil {
-		request.key = *inner.IdempotencyKey
-	}
-	if !api.ValidKey(request.key) {
-		faults = append(faults, fault.Field{
-			Pointer: "/idempotency_key", Code: "invalid_key",
-			Detail: "idempotency_key must be 1 to 255 visible ASCII characters",
-		})
+	case r.key == "" && !r.ownKey:
+		// The ID of a message is another one after each move between queues.
+		refuse("/idempotency_key", "required", "idempotency_key is required where there is no event around the detail, whose id would be the key")
+	case !api.ValidKey(r.key):
+		refuse("/idempotency_key", "invalid_key", "idempotency_key must be a string of 1 to 255 visible ASCII characters")
 	}
 	if len(faults) > 0 {
-		return request, &fault.Error{Kind: fault.Invalid, Fields: faults}
+		return &fault.Error{Kind: fault.Invalid, Fields: faults}
 	}
-	return request, nil
+	return nil
+}
+
+// object reads text, which must be one JSON object, and calls member for each
+// of its members. The values are parts of text.
+func (in *Intake) object(text []byte, member func(name string, value jsontext.Value)) error {
+	lent := in.decoders.Lend(text)
+	defer in.decoders.Return(lent)
+	dec := &lent.Decoder
+	if dec.PeekKind() != jsontext.KindBeginObject {
+		return errForm("invalid_json")
+	}
+	if _, err := dec.ReadToken(); err != nil {
+		return unreadable(err)
+	}
+	for dec.PeekKind() == jsontext.KindString {
+		name, err := dec.ReadToken()
+		if err != nil {
+			return unreadable(err)
+		}
+		named := name.String()
+		value, err := dec.ReadValue()
+		if err != nil {
+			return unreadable(err)
+		}
+		end := int(dec.InputOffset())
+		member(named, text[end-len(value):end])
+	}
+	if _, err := dec.ReadToken(); err != nil {
+		return unreadable(err)
+	}
+	if _, err := dec.ReadToken(); !errors.Is(err, io.EOF) {
+		return errForm("invalid_json")
+	}
+	return nil
+}
+
+// unreadable returns the fault of a message that is not JSON as we read it.
+func unreadable(err error) error {
+	if errors.Is(err, jsontext.ErrDuplicateName) {
+		return malformed("duplicate_member", "the message has two members of the same name in one object, so its meaning is in doubt")
+	}
+	return errForm("invalid_json")
+}
+
+// textOf returns the text of a JSON string. ok is false for anything else.
+func textOf(value jsontext.Value) (text string, ok bool) {
+	if value.Kind() != jsontext.KindString {
+		return "", false
+	}
+	return string(jsonpool.Unquote(value)), true
 }
 
 func malformed(code, message string) error {
@@ -173,7 +251,7 @@ func malformed(code, message string) error {
 // create makes the sync once, however often it is asked for. Whoever may put
 // messages into the queue may create in every workspace: that is the business
 // of the policies of bus and queue.
-func (in *Intake) create(ctx context.Context, request asked) (syncs.Sync, error) {
+func (in *Intake) create(ctx context.Context, request request) (syncs.Sync, error) {
 	body := []byte(`{}`)
 	if request.sync != nil {
 		body = append(append([]byte(`{"sync":`), request.sync...), '}')
@@ -183,12 +261,24 @@ func (in *Intake) create(ctx context.Context, request asked) (syncs.Sync, error)
 		return syncs.Sync{}, err
 	}
 	who := access.Caller{Workspace: request.workspace, Subject: "event", Scopes: []string{string(access.WriteSyncs)}}
-	sync, _, err := in.Syncs.CreateOnce(ctx, who, read.Draft, request.key, read.Fingerprint)
-	return sync, read.Explain(err)
+	sync, _, err := in.Syncs.CreateOnce(ctx, who, read.Draft, syncs.IdempotencyKey{
+		Key: request.key, Fingerprint: read.Fingerprint, Life: KeyLife,
+	})
+	return sync, read.Explain(request.place(err))
+}
+
+// place says where the key of a request stands in its detail. The ID of an event
+// stands outside of it.
+func (r request) place(err error) error {
+	return fault.Locate(err, func(f *fault.Field) {
+		if f.Name == syncs.KeyField && r.ownKey {
+			f.Pointer = "/idempotency_key"
+		}
+	})
 }
 
 // reject tells who listens that a request came to nothing, and why.
-func (in *Intake) reject(ctx context.Context, request asked, reason error) error {
+func (in *Intake) reject(ctx context.Context, request request, reason error) error {
 	b := resource.AppendText([]byte(`{"request_id":`), request.id)
 	if request.workspace != "" {
 		b = resource.AppendText(append(b, `,"workspace_id":`...), request.workspace)

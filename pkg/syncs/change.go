@@ -15,7 +15,7 @@ import (
 func (s Sync) changed(patch Draft, now time.Time) (Sync, error) {
 	var faults []fault.Field
 	if patch.empty() {
-		faults = append(faults, fault.Field{Pointer: "/sync", Code: "empty_change", Detail: "sync must name at least one field to change"})
+		faults = append(faults, fault.Field{Code: "empty_change", Detail: "sync must name at least one field to change"})
 	}
 	fixed := patch.CursorField != nil
 	if i := slices.Index(patch.Mistyped, "cursor_field"); i >= 0 {
@@ -39,7 +39,7 @@ func (s Sync) changed(patch Draft, now time.Time) (Sync, error) {
 		faults = append(faults, invalid.Fields...)
 	}
 	if fixed {
-		faults = append(faults, fault.Field{Pointer: "/sync/cursor_field", Code: "immutable", Detail: "cursor_field cannot be changed once the sync exists; create another sync instead"})
+		faults = append(faults, fault.Field{Name: "cursor_field", Code: "immutable", Detail: "cursor_field cannot be changed once the sync exists; create another sync instead"})
 	}
 	if len(faults) > 0 {
 		return Sync{}, &fault.Error{Kind: fault.Invalid, Fields: faults}

@@ -53,9 +53,9 @@ func (d Draft) Validate() error {
 	var faults []fault.Field
 	reject := func(name, code, format string, args ...any) {
 		faults = append(faults, fault.Field{
-			Pointer: "/sync/" + name,
-			Code:    code,
-			Detail:  name + " " + fmt.Sprintf(format, args...),
+			Name:   name,
+			Code:   code,
+			Detail: name + " " + fmt.Sprintf(format, args...),
 		})
 	}
 	// usable reports whether a field has a value worth a closer look.

@@ -36,7 +36,7 @@ const (
 func TestValidate(t *testing.T) {
 	t.Parallel()
 	one := func(name, code, detail string) []fault.Field {
-		return []fault.Field{{Pointer: "/sync/" + name, Code: code, Detail: name + " " + detail}}
+		return []fault.Field{{Name: name, Code: code, Detail: name + " " + detail}}
 	}
 	for name, test := range map[string]struct {
 		edit func(d *syncs.Draft)
@@ -93,7 +93,7 @@ func TestValidateTellsAll(t *testing.T) {
 	t.Parallel()
 	var got []string
 	for _, field := range fieldsOf(t, syncs.Draft{CronExpression: new("never"), CursorField: new(strings.Repeat("a", 256))}.Validate()) {
-		got = append(got, strings.TrimPrefix(field.Pointer, "/sync/")+" "+field.Code)
+		got = append(got, field.Name+" "+field.Code)
 	}
 	want := []string{
 		"source_id required", "destination_id required", "model_id required", "schedule_type required",

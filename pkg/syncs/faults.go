@@ -19,10 +19,13 @@ func ErrOvertaken() error {
 	return &fault.Error{Kind: fault.Conflict, Code: "overtaken", Message: "other changes to this sync keep coming first; please try again"}
 }
 
+// KeyField names the idempotency key in a fault.Field.
+const KeyField = "idempotency_key"
+
 // ErrKeyReused is that of an idempotency key that stands for another request.
 func ErrKeyReused() error {
 	return &fault.Error{Kind: fault.Invalid, Fields: []fault.Field{{
-		Header: "Idempotency-Key", Code: "idempotency_key_reused",
-		Detail: "this Idempotency-Key was used for another request within the last 24 hours; use a new one for a new request",
+		Name: KeyField, Code: "idempotency_key_reused",
+		Detail: "this idempotency key was used for another request; use a new one for a new request",
 	}}}
 }

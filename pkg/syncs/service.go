@@ -58,7 +58,15 @@ type Once struct {
 	Expires     time.Time // when the key may be used for something else
 }
 
-// KeyLife is how long an idempotency key is remembered.
+// IdempotencyKey makes a create safe to repeat.
+type IdempotencyKey struct {
+	Key         string        // 1 … 255 visible ASCII characters, the client's own
+	Fingerprint string        // the same for requests that are equal
+	Life        time.Duration // how long the key is remembered
+}
+
+// KeyLife is how long a key is remembered for a client that waits for the
+// answer. Stripe's too.
 const KeyLife = 24 * time.Hour
 
 // maxTries is how often a change is tried that another one overtakes.
@@ -89,13 +97,13 @@ func (s *Service) Create(ctx context.Context, who access.Caller, d Draft) (Sync,
 // CreateOnce is Create for a client that repeats itself: the second call with
 // the same key and fingerprint returns what the first one did, and replayed is
 // true. The same key with another fingerprint is a fault.Invalid.
-func (s *Service) CreateOnce(ctx context.Context, who access.Caller, d Draft, key, fingerprint string) (sync Sync, replayed bool, err error) {
+func (s *Service) CreateOnce(ctx context.Context, who access.Caller, d Draft, key IdempotencyKey) (sync Sync, replayed bool, err error) {
 	sync, err = s.build(who, d)
 	if err != nil {
 		return Sync{}, false, err
 	}
 	now := s.Now()
-	first, err := s.Store.CreateOnce(ctx, sync, Once{Key: key, Fingerprint: fingerprint, Now: now, Expires: now.Add(KeyLife)})
+	first, err := s.Store.CreateOnce(ctx, sync, Once{Key: key.Key, Fingerprint: key.Fingerprint, Now: now, Expires: now.Add(key.Life)})
 	if err != nil {
 		return Sync{}, false, fmt.Errorf("create sync %s once: %w", sync.ID, err)
 	}
@@ -105,11 +113,11 @@ func (s *Service) CreateOnce(ctx context.Context, who access.Caller, d Draft, ke
 // Created returns what CreateOnce did with the same key and fingerprint. ok is
 // false if it did nothing yet. The same key with another fingerprint is a
 // fault.Invalid.
-func (s *Service) Created(ctx context.Context, who access.Caller, key, fingerprint string) (first Sync, ok bool, err error) {
+func (s *Service) Created(ctx context.Context, who access.Caller, key IdempotencyKey) (first Sync, ok bool, err error) {
 	if err := access.Check(who, access.WriteSyncs); err != nil {
 		return Sync{}, false, err
 	}
-	return s.Store.Created(ctx, who.Workspace, Once{Key: key, Fingerprint: fingerprint, Now: s.Now()})
+	return s.Store.Created(ctx, who.Workspace, Once{Key: key.Key, Fingerprint: key.Fingerprint, Now: s.Now()})
 }
 
 func (s *Service) build(who access.Caller, d Draft) (Sync, error) {
