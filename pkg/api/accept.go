@@ -17,89 +17,107 @@ const (
 	mediaJSONAPI media = "application/vnd.api+json"
 )
 
-// accepted is the form that the client prefers (RFC 9110, section 12.5.1); the
-// documented one where it does not care. It returns a fault.NotAcceptable if
-// the client takes neither.
+// accepted returns the form that the client prefers (RFC 9110, section 12.5.1);
+// the documented one if it has no preference. Ranges that are malformed are
+// ignored. It returns a fault.NotAcceptable if the client takes neither form.
 func accepted(header http.Header) (media, error) {
-	ranges := strings.Join(header.Values("Accept"), ",")
-	if strings.TrimSpace(ranges) == "" {
-		return mediaJSON, nil
+	values := header["Accept"]
+	if len(values) == 1 && (values[0] == string(mediaJSON) || values[0] == "*/*") {
+		return mediaJSON, nil // as most clients send it
 	}
 	var plain, jsonAPI preference
-	for item := range strings.SplitSeq(ranges, ",") {
-		name, parameters, _ := strings.Cut(item, ";")
-		quality := qualityOf(parameters)
-		switch strings.ToLower(strings.TrimSpace(name)) {
-		case "":
-		case "*/*":
-			plain.add(1, quality)
-			jsonAPI.add(1, quality)
-		case "application/*":
-			plain.add(2, quality)
-			jsonAPI.add(2, quality)
-		case string(mediaJSON):
-			plain.add(3, quality)
-		case string(mediaJSONAPI):
-			// JSON:API 1.1: an instance with a parameter that the server
-			// does not support is passed over; profiles may be ignored.
-			if !extended(parameters) {
-				jsonAPI.add(3, quality)
-			}
+	given := false
+	for member := range listMembers(values) {
+		given = true
+		name, parameters, ok := parseMedia(member)
+		weight, fits := weightOf(parameters)
+		switch {
+		case !ok || !fits:
+		case name == "*/*":
+			plain.add(1, weight)
+			jsonAPI.add(1, weight)
+		case strings.EqualFold(name, "application/*"):
+			plain.add(2, weight)
+			jsonAPI.add(2, weight)
+		case strings.EqualFold(name, string(mediaJSON)):
+			plain.add(3, weight) // whatever its parameters: RFC 8259 has none
+		case strings.EqualFold(name, string(mediaJSONAPI)) && !extended(parameters):
+			jsonAPI.add(3, weight)
 		}
 	}
 	switch {
-	case plain.quality <= 0 && jsonAPI.quality <= 0:
+	case !given:
+		return mediaJSON, nil
+	case plain.weight <= 0 && jsonAPI.weight <= 0:
 		return mediaJSON, &fault.Error{Kind: fault.NotAcceptable, Fields: []fault.Field{{
 			Header: "Accept", Code: "not_acceptable",
 			Detail: "Accept must allow application/json or application/vnd.api+json",
 		}}}
-	case jsonAPI.quality > plain.quality || jsonAPI.quality == plain.quality && jsonAPI.specific > plain.specific:
+	case jsonAPI.weight > plain.weight || jsonAPI.weight == plain.weight && jsonAPI.specific > plain.specific:
 		return mediaJSONAPI, nil
 	default:
 		return mediaJSON, nil
 	}
 }
 
-// preference is how much a client wants a form: what the most specific range
-// that fits says.
+// preference is how much a client wants a form: the weight of the most specific
+// range that fits.
 type preference struct {
 	specific int
-	quality  float64
+	weight   int // in thousandths
 }
 
-func (p *preference) add(specific int, quality float64) {
+func (p *preference) add(specific, weight int) {
 	if specific > p.specific {
-		*p = preference{specific, quality}
+		*p = preference{specific, weight}
 	} else if specific == p.specific {
-		p.quality = max(p.quality, quality)
+		p.weight = max(p.weight, weight)
 	}
 }
 
-// qualityOf is the weight among the parameters of a range, 1 without one. A
-// weight that is no number from 0 to 1 counts as 0.
-func qualityOf(parameters string) float64 {
-	for parameter := range strings.SplitSeq(parameters, ";") {
-		name, value, _ := strings.Cut(strings.TrimSpace(parameter), "=")
-		if !strings.EqualFold(name, "q") {
+// weightOf returns the weight among the parameters of a range (RFC 9110,
+// section 12.4.2), in thousandths; 1,000 without one. ok is false if it is
+// malformed or there twice.
+func weightOf(parameters []parameter) (weight int, ok bool) {
+	weight, given := 1000, false
+	for _, p := range parameters {
+		if !p.is("q") {
 			continue
 		}
-		quality, err := strconv.ParseFloat(value, 64)
-		if err != nil || !(quality >= 0 && quality <= 1) {
-			return 0
+		if given || p.quoted {
+			return 0, false
 		}
-		return quality
+		given = true
+		if weight, ok = thousandths(p.value); !ok {
+			return 0, false
+		}
 	}
-	return 1
+	return weight, true
 }
 
-// extended reports whether parameters hold one that JSON:API 1.1 has the
-// server refuse: any but a profile and the weight.
-func extended(parameters string) bool {
-	for parameter := range strings.SplitSeq(parameters, ";") {
-		name, _, _ := strings.Cut(strings.TrimSpace(parameter), "=")
-		switch strings.ToLower(name) {
-		case "", "q", "profile":
-		default:
+// thousandths reads a number from 0 to 1. Beyond the grammar it takes more than
+// three decimals, which it ignores, and ".2" without a digit before the point,
+// which Java's HttpURLConnection sends in every request.
+func thousandths(text string) (n int, ok bool) {
+	whole, decimals, _ := strings.Cut(text, ".")
+	if whole != "0" && whole != "1" && (whole != "" || decimals == "") {
+		return 0, false
+	}
+	if strings.ContainsFunc(decimals, func(c rune) bool { return c < '0' || c > '9' }) {
+		return 0, false
+	}
+	if whole == "1" {
+		return 1000, strings.Trim(decimals, "0") == ""
+	}
+	n, err := strconv.Atoi((decimals + "000")[:3])
+	return n, err == nil
+}
+
+// extended reports whether parameters hold one for which JSON:API 1.1 has the
+// server ignore the range: any but a profile and the weight.
+func extended(parameters []parameter) bool {
+	for _, p := range parameters {
+		if !p.is("q") && !p.is("profile") {
 			return true
 		}
 	}

@@ -7,7 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"maps"
-	"mime"
 	"net/http"
 	"net/url"
 	"slices"
@@ -124,25 +123,46 @@ func (r route) allow() string {
 
 // checkMedia returns nil for JSON in UTF-8, not compressed.
 func checkMedia(header http.Header) error {
-	refuse := func(name, detail string) error {
-		return &fault.Error{Kind: fault.UnsupportedMedia, Fields: []fault.Field{{Header: name, Code: "unsupported_media_type", Detail: detail}}}
+	if err := checkContentType(header["Content-Type"]); err != nil {
+		return err
 	}
-	const want = "Content-Type must be application/json"
-	sent := header.Get("Content-Type")
-	if sent == "" {
-		return refuse("Content-Type", want+", and there is none")
-	}
-	media, parameters, err := mime.ParseMediaType(sent)
-	if err != nil || media != "application/json" {
-		return refuse("Content-Type", fmt.Sprintf("%s, got %q", want, shortened(sent)))
-	}
-	if charset := parameters["charset"]; charset != "" && !strings.EqualFold(charset, "utf-8") {
-		return refuse("Content-Type", fmt.Sprintf("%s in UTF-8, got charset %q", want, shortened(charset)))
-	}
-	if coding := header.Get("Content-Encoding"); coding != "" && !strings.EqualFold(coding, "identity") {
-		return refuse("Content-Encoding", fmt.Sprintf("the body must not be compressed, got %q", shortened(coding)))
+	for coding := range listMembers(header["Content-Encoding"]) {
+		if coding = strings.Trim(coding, " \t"); !strings.EqualFold(coding, "identity") {
+			return unsupported("Content-Encoding", fmt.Sprintf("the body must not be compressed, got %q", shortened(coding)))
+		}
 	}
 	return nil
+}
+
+// checkContentType returns nil for application/json in UTF-8. Other parameters
+// than charset are ignored; one that is there twice is malformed (RFC 6838,
+// section 4.3).
+func checkContentType(values []string) error {
+	const want = "Content-Type must be application/json"
+	if len(values) == 0 || len(values) == 1 && values[0] == "" {
+		return unsupported("Content-Type", want+", and there is none")
+	}
+	sent := strings.Join(values, ",")
+	if sent == string(mediaJSON) {
+		return nil // as most clients send it
+	}
+	name, parameters, ok := parseMedia(sent)
+	if !ok || !strings.EqualFold(name, string(mediaJSON)) {
+		return unsupported("Content-Type", fmt.Sprintf("%s, got %q", want, shortened(sent)))
+	}
+	for i, p := range parameters {
+		if slices.ContainsFunc(parameters[:i], func(before parameter) bool { return before.is(p.name) }) {
+			return unsupported("Content-Type", fmt.Sprintf("%s, got %q, with a parameter twice", want, shortened(sent)))
+		}
+		if p.is("charset") && !strings.EqualFold(p.value, "utf-8") {
+			return unsupported("Content-Type", fmt.Sprintf("%s in UTF-8, got charset %q", want, shortened(p.value)))
+		}
+	}
+	return nil
+}
+
+func unsupported(name, detail string) error {
+	return &fault.Error{Kind: fault.UnsupportedMedia, Fields: []fault.Field{{Header: name, Code: "unsupported_media_type", Detail: detail}}}
 }
 
 // ErrTooLarge is the fault of a request, whose name is what, over MaxBody.

@@ -458,6 +458,20 @@ func changeRefuses(t *testing.T, c client) {
 	}
 	c.wantCodes(c.want(400, "PATCH", location, `{"sync":`), "invalid_json")
 	c.wantCodes(c.want(415, "PATCH", location, `{}`, "Content-Type", "application/merge-patch+json"), "unsupported_media_type Content-Type")
+	for _, accepted := range []string{
+		"application/json;", "application/json;;charset=utf-8", `application/json; profile="a;charset=latin1, b"`, `application/json; charset="u\tf-8"`, "APPLICATION/json ; CHARSET=UTF-8",
+	} {
+		c.want(422, "PATCH", location, `{}`, "Content-Type", accepted)
+	}
+	for _, refused := range []string{
+		"application/json, application/json", "application/json; charset = utf-8", `application/json; charset="utf-8`, `application/json; charset=""`,
+		"application/json; charset=utf-8; charset=utf-8", "application/json; charset", "application/json; a=b c", "application /json", "json", ";charset=utf-8",
+	} {
+		c.wantCodes(c.want(415, "PATCH", location, `{}`, "Content-Type", refused), "unsupported_media_type Content-Type")
+	}
+	c.wantCodes(c.want(415, "PATCH", location, `{}`, "Content-Type", "application/json", "Content-Type", "application/json"), "unsupported_media_type Content-Type")
+	c.wantCodes(c.want(415, "PATCH", location, `{}`, "Content-Encoding", "identity", "Content-Encoding", "gzip"), "unsupported_media_type Content-Encoding")
+	c.want(422, "PATCH", location, `{}`, "Content-Encoding", "identity, ,Identity")
 	if got := c.want(200, "GET", location, ""); got.body != created.body {
 		t.Errorf("it is now %s", got.body)
 	}
@@ -852,13 +866,24 @@ func forms(t *testing.T, c client) {
 		api + ", */*":                         api,
 		api + `;ext="https://a.example", */*`: plain,
 		"*/*, " + plain + ";q=0":              api,
+		api + `;profile="https://a.example/?a;b,c"`:                        api,
+		api + `;profile="a, ` + plain + `;q=1";q=0.5, ` + plain + `;q=0.6`: plain,
+		plain + `;profile="\"";q=0.1 , ` + api + ` ; Q=0.2`:                api,
+		", ," + api + ",":  api,
+		",":                plain,
+		plain + ";;q=0.9":  plain,
+		api + ";q=1.0000":  api,
+		api + `;q="1",*/*`: plain,
+		"*;q=.2, */*;q=.2": plain,
+		// Java's HttpURLConnection, if its user sets nothing.
+		"text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2": plain,
 	} {
 		got := c.want(200, "GET", location, "", "Accept", accept)
 		if form := got.header.Get("Content-Type"); form != want || got.header.Get("Vary") != "Accept" {
 			t.Errorf("%s: got %s, want %s", accept, form, want)
 		}
 	}
-	for _, accept := range []string{"text/html", plain + ";q=0", api + `;ext="https://a.example"`, "*/*;q=0", "application/xml;q=0.5"} {
+	for _, accept := range []string{"text/html", plain + ";q=0", api + `;ext="https://a.example"`, "*/*;q=0", "application/xml;q=0.5", "json", plain + ";q=2", plain + `;a="` + plain, plain + " " + plain} {
 		got := c.want(406, "GET", location, "", "Accept", accept)
 		c.wantCodes(got, "not_acceptable Accept")
 		if got.header.Get("Content-Type") != plain {
