@@ -50,7 +50,11 @@ func TestNamedStage(t *testing.T) {
 				header, body := follow(201, "POST", base+"/api/v1/syncs", createBody)
 				location := header.Get("Location")
 				var created struct {
-					Data struct{ Links struct{ Self string } }
+					Data struct {
+						Links struct {
+							Self string `json:"self"`
+						} `json:"links"`
+					} `json:"data"`
 				}
 				if err := json.Unmarshal([]byte(body), &created); err != nil || created.Data.Links.Self != location || !strings.HasPrefix(location, base+"/api/v1/syncs/") {
 					t.Errorf("Location is %s in %s", location, body)
@@ -62,8 +66,15 @@ func TestNamedStage(t *testing.T) {
 			for next != "" && seen < 10 {
 				_, body := follow(200, "GET", next, "")
 				var page struct {
-					Data  []struct{ Links struct{ Self string } }
-					Links struct{ Self, Next string }
+					Data []struct {
+						Links struct {
+							Self string `json:"self"`
+						} `json:"links"`
+					} `json:"data"`
+					Links struct {
+						Self string `json:"self"`
+						Next string `json:"next"`
+					} `json:"links"`
 				}
 				if err := json.Unmarshal([]byte(body), &page); err != nil {
 					t.Fatalf("%v: %s", err, body)
