@@ -271,11 +271,11 @@ func TestWarm(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var opened atomic.Int32
+	opened := make(chan struct{}, 100)
 	front := httptest.NewUnstartedServer(httputil.NewSingleHostReverseProxy(behind))
 	front.Config.ConnState = func(_ net.Conn, state http.ConnState) {
 		if state == http.StateNew {
-			opened.Add(1)
+			opened <- struct{}{}
 		}
 	}
 	front.Start()
@@ -285,14 +285,16 @@ func TestWarm(t *testing.T) {
 	if err := store.Warm(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if got := opened.Load(); got != 1 {
-		t.Errorf("%d connections are open, want 1", got)
+	select { // the client may have connected before the server has accepted
+	case <-opened:
+	case <-time.After(10 * time.Second):
+		t.Fatal("no connection was opened")
 	}
 	if err := store.Create(t.Context(), storetest.Good(t)); err != nil {
 		t.Error(err)
 	}
-	if got := opened.Load(); got != 1 {
-		t.Errorf("the first call opened a connection: there are %d", got)
+	if n := len(opened); n > 0 {
+		t.Errorf("the first call opened %d connections", n)
 	}
 }
 

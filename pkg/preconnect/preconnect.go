@@ -34,7 +34,9 @@ type Client struct {
 	http.Client
 	dialer net.Dialer
 	config *tls.Config
-	ready  chan connection
+	// connecting is held by the Connect that dials, so that there is one at a time.
+	connecting chan struct{}
+	ready      chan connection
 }
 
 // connection is one that was opened beforehand.
@@ -51,9 +53,10 @@ func New(c Config) *Client {
 	}
 	config.NextProtos = []string{"http/1.1"} // DynamoDB and its like speak no other
 	client := &Client{
-		dialer: net.Dialer{Timeout: dialTimeout, KeepAlive: keepAlive},
-		config: config,
-		ready:  make(chan connection, 1),
+		dialer:     net.Dialer{Timeout: dialTimeout, KeepAlive: keepAlive},
+		config:     config,
+		connecting: make(chan struct{}, 1),
+		ready:      make(chan connection, 1),
 	}
 	client.Timeout = c.Timeout
 	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
@@ -68,11 +71,21 @@ func New(c Config) *Client {
 	return client
 }
 
-// Connect opens the connection that the first request to this address finds. It
-// does nothing if one is waiting, or if a proxy stands between.
+// Connect opens a connection that the next request to this address uses. It
+// does nothing if a connection opened before is unused, or if the environment
+// names a proxy for the address. Calls at the same time open one connection.
 func (c *Client) Connect(ctx context.Context, address *url.URL) error {
 	if proxy, err := http.ProxyFromEnvironment(&http.Request{URL: address}); proxy != nil || err != nil {
 		return err
+	}
+	select {
+	case c.connecting <- struct{}{}:
+		defer func() { <-c.connecting }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if len(c.ready) > 0 {
+		return nil
 	}
 	open, port := c.dialSecure, "443"
 	if address.Scheme == "http" {
@@ -83,12 +96,8 @@ func (c *Client) Connect(ctx context.Context, address *url.URL) error {
 	if err != nil {
 		return fmt.Errorf("connect to %s: %w", target, err)
 	}
-	select {
-	case c.ready <- connection{target, conn}:
-		return nil
-	default:
-		return conn.Close()
-	}
+	c.ready <- connection{target, conn} // has room: only the holder of connecting sends
+	return nil
 }
 
 // waiting is the connection that was opened beforehand, if it is to this
