@@ -321,25 +321,43 @@ func with(t *testing.T, name, value string) string {
 	return string(edited)
 }
 
-// TestStreamName holds the pattern of stream_name against its rule.
-func TestStreamName(t *testing.T) {
+// TestNames compares the patterns of stream_name and cursor_field with their rule.
+func TestNames(t *testing.T) {
 	t.Parallel()
-	schema, err := apitest.Schema("/components/schemas/StreamName")
-	if err != nil {
-		t.Fatal(err)
-	}
-	// White space of Unicode, and characters beside it.
-	character := rapid.SampledFrom([]rune("aé🚀 \u0000\u0009\u000a\u001f\u0020\u0021\u007e\u007f\u0080\u0085\u009f\u00a0\u00a1\u167f\u1680\u1681\u180e\u1fff\u2000\u200a\u200b\u2027\u2028\u2029\u202a\u202f\u205f\u2060\u3000\u3001\ufeff"))
+	// White space of Unicode, characters that show nothing, and their neighbours.
+	character := rapid.SampledFrom([]rune("aé🚀 \u0000\u0009\u000a\u001f\u0020\u0021\u007e\u007f\u0080\u0085\u009f\u00a0\u00a1\u00ad\u115f\u167f\u1680\u1681\u180e\u1fff\u2000\u200a\u200b\u2027\u2028\u2029\u202a\u202f\u205f\u2060\u2800\u3000\u3001\u3164\ufeff\U000e0001"))
 	rapid.Check(t, func(t *rapid.T) {
-		text := rapid.StringOfN(character, 0, 4, -1).Draw(t, "before") +
-			strings.Repeat(string(character.Draw(t, "character")), rapid.SampledFrom([]int{0, 1, 251, 252, 253, 254, 255, 256}).Draw(t, "times")) +
-			rapid.StringOfN(character, 0, 4, -1).Draw(t, "after")
-		wrong := syncs.Draft{StreamName: &text}.Validate()
-		refused := slices.ContainsFunc(fieldsOf(wrong), func(f fault.Field) bool { return f.Name == "stream_name" })
-		if said := schema.Validate(text); refused != (said != nil) {
-			t.Fatalf("%q: the rule says %v, the schema %v", text, wrong, said)
-		}
+		compareNames(t, rapid.StringOfN(character, 0, 4, -1).Draw(t, "before")+
+			strings.Repeat(string(character.Draw(t, "character")), rapid.SampledFrom([]int{0, 1, 251, 252, 253, 254, 255, 256}).Draw(t, "times"))+
+			rapid.StringOfN(character, 0, 4, -1).Draw(t, "after"))
 	})
+}
+
+// TestNamesOfOneCharacter compares the patterns with the rule for each character
+// of the planes that have any that show nothing.
+func TestNamesOfOneCharacter(t *testing.T) {
+	t.Parallel()
+	planes := [][2]rune{{0, 0xd7ff}, {0xe000, 0x1ffff}, {0xe0000, 0xe1fff}}
+	for _, plane := range planes {
+		for c := plane[0]; c <= plane[1]; c++ {
+			compareNames(t, string(c))
+		}
+	}
+}
+
+func compareNames(tb rapid.TB, text string) {
+	tb.Helper()
+	wrong := fieldsOf(syncs.Draft{StreamName: &text, CursorField: &text}.Validate())
+	for name, component := range map[string]string{"stream_name": "StreamName", "cursor_field": "CursorField"} {
+		schema, err := apitest.Schema("/components/schemas/" + component)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		refused := slices.ContainsFunc(wrong, func(f fault.Field) bool { return f.Name == name })
+		if said := schema.Validate(text); refused != (said != nil) {
+			tb.Fatalf("%s %+q: the rule says %v, the schema %v", name, text, wrong, said)
+		}
+	}
 }
 
 func fieldsOf(err error) []fault.Field {

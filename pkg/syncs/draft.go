@@ -42,6 +42,12 @@ type Draft struct {
 	CronExpression   *string // "" is none, as is nil
 	CursorField      *string // "" is none, as is nil
 
+	// Status, ID and CreatedAt are for a change alone, whose client may send
+	// all that it has read: they must be those of the sync.
+	Status    *string
+	ID        *string
+	CreatedAt *time.Time
+
 	// Mistyped names the fields that were given with a type that no Draft
 	// can hold, such as a string for source_id.
 	Mistyped []string
@@ -88,6 +94,20 @@ func (d Draft) Validate() error {
 		}
 	}
 
+	label := func(name string, value *string, required bool) {
+		if !usable(name, fmt.Sprintf("a string of 1 to %d characters", MaxText), value != nil && (required || *value != ""), required) {
+			return
+		}
+		switch length := utf8.RuneCountInString(strings.TrimSpace(*value)); {
+		case strings.ContainsFunc(*value, unicode.IsControl):
+			reject(name, "control_character", "must not contain control characters such as line breaks and tabs")
+		case !strings.ContainsFunc(*value, visible):
+			reject(name, "blank", "must have at least one visible character")
+		case length > MaxText:
+			reject(name, "too_long", "must have at most %d characters, got %d", MaxText, length)
+		}
+	}
+
 	integer("source_id", d.SourceID, MaxID)
 	integer("destination_id", d.DestinationID, MaxID)
 	integer("model_id", d.ModelID, MaxID)
@@ -95,16 +115,7 @@ func (d Draft) Validate() error {
 	if usable("configuration", "an object", d.Configuration != nil, true) && Depth(*d.Configuration) > MaxDepth {
 		reject("configuration", "too_deep", "must be nested at most %d levels deep", MaxDepth)
 	}
-	if usable("stream_name", fmt.Sprintf("a string of 1 to %d characters", MaxText), d.StreamName != nil, true) {
-		switch length := utf8.RuneCountInString(strings.TrimSpace(*d.StreamName)); {
-		case strings.ContainsFunc(*d.StreamName, unicode.IsControl):
-			reject("stream_name", "control_character", "must not contain control characters such as line breaks and tabs")
-		case length < 1:
-			reject("stream_name", "blank", "must have at least one character that is not a space")
-		case length > MaxText:
-			reject("stream_name", "too_long", "must have at most %d characters, got %d", MaxText, length)
-		}
-	}
+	label("stream_name", d.StreamName, true)
 	constant("sync_mode", d.SyncMode, ModeFullRefresh)
 	integer("sync_interval", d.SyncInterval, MaxInterval)
 	constant("sync_interval_unit", d.SyncIntervalUnit, UnitMinutes)
@@ -113,11 +124,7 @@ func (d Draft) Validate() error {
 			reject("cron_expression", "invalid_cron", "must be five cron fields that fire at some time, such as %q: %s", schedule.Example, err)
 		}
 	}
-	if usable("cursor_field", "a string", textOf(d.CursorField) != "", false) {
-		if length := utf8.RuneCountInString(*d.CursorField); length > MaxText {
-			reject("cursor_field", "too_long", "must have at most %d characters, got %d", MaxText, length)
-		}
-	}
+	label("cursor_field", d.CursorField, false)
 
 	if len(faults) > 0 {
 		return &fault.Error{Kind: fault.Invalid, Fields: faults}
@@ -144,7 +151,7 @@ func (d Draft) describe(s *Sync) {
 	s.SyncInterval = *d.SyncInterval
 	s.SyncIntervalUnit = *d.SyncIntervalUnit
 	s.CronExpression = textOf(d.CronExpression)
-	s.CursorField = textOf(d.CursorField)
+	s.CursorField = strings.TrimSpace(textOf(d.CursorField))
 	s.StreamName = strings.TrimSpace(*d.StreamName)
 }
 
@@ -153,6 +160,22 @@ func textOf(s *string) string {
 		return ""
 	}
 	return *s
+}
+
+// visible reports whether a character shows anything. Those that do not are
+// white space, format characters and what is default-ignorable (Unicode, PropList
+// and DerivedCoreProperties), and the empty Braille pattern. The prepended
+// concatenation marks are format characters with a glyph.
+func visible(c rune) bool {
+	const blankBraille = '\u2800'
+	switch {
+	case c < unicode.MaxASCII:
+		return c > ' '
+	case unicode.Is(unicode.Prepended_Concatenation_Mark, c):
+		return true
+	}
+	return c != blankBraille && !unicode.IsSpace(c) && !unicode.IsControl(c) &&
+		!unicode.In(c, unicode.Cf, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
 }
 
 // instant is t as a Sync keeps it.

@@ -31,6 +31,7 @@ func good() syncs.Draft {
 const (
 	wantID       = "an integer from 1 to 9007199254740991"
 	wantInterval = "an integer from 1 to 527040"
+	wantVisible  = "must have at least one visible character"
 )
 
 func TestValidate(t *testing.T) {
@@ -59,8 +60,8 @@ func TestValidate(t *testing.T) {
 		"64 levels":               {func(d *syncs.Draft) { d.Configuration = new(nested(64)) }, nil},
 		"65 levels":               {func(d *syncs.Draft) { d.Configuration = new(nested(65)) }, one("configuration", "too_deep", "must be nested at most 64 levels deep")},
 		"no stream":               {func(d *syncs.Draft) { d.StreamName = nil }, one("stream_name", "required", "is required and must be a string of 1 to 255 characters")},
-		"empty stream":            {func(d *syncs.Draft) { d.StreamName = new("") }, one("stream_name", "blank", "must have at least one character that is not a space")},
-		"blank stream":            {func(d *syncs.Draft) { d.StreamName = new(" \u00a0\u3000") }, one("stream_name", "blank", "must have at least one character that is not a space")},
+		"empty stream":            {func(d *syncs.Draft) { d.StreamName = new("") }, one("stream_name", "blank", wantVisible)},
+		"blank stream":            {func(d *syncs.Draft) { d.StreamName = new(" \u00a0\u3000") }, one("stream_name", "blank", wantVisible)},
 		"stream of 255":           {func(d *syncs.Draft) { d.StreamName = new("  " + strings.Repeat("ü", 255) + " ") }, nil},
 		"stream of 256":           {func(d *syncs.Draft) { d.StreamName = new(strings.Repeat("ü", 256)) }, one("stream_name", "too_long", "must have at most 255 characters, got 256")},
 		"stream with a tab":       {func(d *syncs.Draft) { d.StreamName = new("a\tb") }, one("stream_name", "control_character", "must not contain control characters such as line breaks and tabs")},
@@ -75,6 +76,12 @@ func TestValidate(t *testing.T) {
 		"cron of another type":    {func(d *syncs.Draft) { d.CronExpression, d.Mistyped = nil, []string{"cron_expression"} }, one("cron_expression", "wrong_type", "must be a string")},
 		"cursor of 255":           {func(d *syncs.Draft) { d.CursorField = new(strings.Repeat("ü", 255)) }, nil},
 		"cursor of 256":           {func(d *syncs.Draft) { d.CursorField = new(strings.Repeat("ü", 256)) }, one("cursor_field", "too_long", "must have at most 255 characters, got 256")},
+		"cursor in spaces":        {func(d *syncs.Draft) { d.CursorField = new(" \u3000" + strings.Repeat("ü", 255) + "\u00a0") }, nil},
+		"no cursor":               {func(d *syncs.Draft) { d.CursorField = new("") }, nil},
+		"blank cursor":            {func(d *syncs.Draft) { d.CursorField = new(" \u00a0\u3000") }, one("cursor_field", "blank", wantVisible)},
+		"cursor of nothing":       {func(d *syncs.Draft) { d.CursorField = new("\u200b") }, one("cursor_field", "blank", wantVisible)},
+		"cursor with a line end":  {func(d *syncs.Draft) { d.CursorField = new("id\n") }, one("cursor_field", "control_character", "must not contain control characters such as line breaks and tabs")},
+		"cursor of another type":  {func(d *syncs.Draft) { d.CursorField, d.Mistyped = nil, []string{"cursor_field"} }, one("cursor_field", "wrong_type", "must be a string of 1 to 255 characters")},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -113,6 +120,40 @@ func TestValidateExplainsCron(t *testing.T) {
 		fields := fieldsOf(t, draft.Validate())
 		if len(fields) != 1 || fields[0].Code != "invalid_cron" || !strings.Contains(fields[0].Detail, `such as "0 6 * * 1-5": `) {
 			t.Errorf("%s: got %+v", cron, fields)
+		}
+	}
+}
+
+// TestInvisible checks names of one character: those that show nothing are blank,
+// and their neighbours are not.
+func TestInvisible(t *testing.T) {
+	t.Parallel()
+	for _, c := range "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b\u180e\u180f\u200b\u200f\u2028\u202a\u202e\u205f\u2060\u2065\u206f\u2800\u3164\ufe00\ufe0f\ufeff\uffa0\ufff0\ufff8\ufff9\ufffb\U0001bca0\U0001d173\U0001d17a\U000e0000\U000e0001\U000e0041\U000e0100\U000e0fff" {
+		for _, text := range []string{string(c), "\u3000" + string(c) + " " + string(c), strings.Repeat(string(c), 255)} {
+			draft := good()
+			draft.StreamName, draft.CursorField = &text, &text
+			var got []string
+			for _, f := range fieldsOf(t, draft.Validate()) {
+				got = append(got, f.Name+" "+f.Code)
+			}
+			if diff := cmp.Diff([]string{"stream_name blank", "cursor_field blank"}, got); diff != "" {
+				t.Errorf("%U: %s", c, diff)
+			}
+		}
+		text := "a" + string(c)
+		draft := good()
+		draft.StreamName, draft.CursorField = &text, &text
+		if err := draft.Validate(); err != nil {
+			t.Errorf("a and %U: %v", c, err)
+		}
+	}
+	// Arabic number signs are format characters with a glyph.
+	for _, c := range "!aé🚀\u0301\u0600\u06dd\u115e\u1161\u2010\u27ff\u2801\u3163\u3165\uff9f\uffa1\ufffc\U000110bd\U000e1000" {
+		text := string(c)
+		draft := good()
+		draft.StreamName, draft.CursorField = &text, &text
+		if err := draft.Validate(); err != nil {
+			t.Errorf("%U: %v", c, err)
 		}
 	}
 }
