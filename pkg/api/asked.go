@@ -15,7 +15,7 @@ type Asked struct {
 // Ask reads what would be the body of a create. Its errors are
 // fault.Malformed and fault.Invalid.
 func Ask(pool *jsonpool.Pool, body []byte) (Asked, error) {
-	in, err := readRequest(pool, body)
+	in, err := readCreate(pool, body)
 	if err != nil {
 		return Asked{}, err
 	}

@@ -12,7 +12,7 @@ func (a *API) changeSync(ctx context.Context, c call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	in, err := readRequest(&a.decoders, c.body)
+	in, err := readChange(&a.decoders, c.body)
 	if err != nil {
 		return in.warning(), err
 	}

@@ -21,7 +21,7 @@ func (a *API) createSync(ctx context.Context, c call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	in, err := readRequest(&a.decoders, c.body)
+	in, err := readCreate(&a.decoders, c.body)
 	refused := in.warned(answer{header: http.Header{}})
 	if err != nil {
 		return refused, err

@@ -9,12 +9,14 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
 
 	"syncplane/pkg/fault"
 	"syncplane/pkg/jsonpool"
+	"syncplane/pkg/resource"
 	"syncplane/pkg/syncs"
 )
 
@@ -24,6 +26,7 @@ const maxJSONDepth = 10_000
 // request is the body {"sync": {…}} as it was sent.
 type request struct {
 	draft   syncs.Draft
+	change  bool     // it is a change, which may repeat what a client cannot set
 	enable  bool     // of {"enable": …}
 	unknown []string // JSON pointers of the members that mean nothing to us
 	sent    []member // the members of sync that do
@@ -38,26 +41,37 @@ type member struct {
 // fieldCount is how many fields a sync has.
 const fieldCount = 11
 
-// readRequest reads the body of a create or a change. It returns a fault.Malformed for what
-// is not one JSON object, and leaves every judgement about the fields to
+// readCreate reads the body of a create; for the errors see request.readAll.
+func readCreate(pool *jsonpool.Pool, body []byte) (request, error) {
+	in := request{sent: make([]member, 0, fieldCount)}
+	return in, in.readAll(pool, body)
+}
+
+// readChange reads the body of a change; for the errors see request.readAll.
+func readChange(pool *jsonpool.Pool, body []byte) (request, error) {
+	in := request{sent: make([]member, 0, fieldCount), change: true}
+	return in, in.readAll(pool, body)
+}
+
+// readAll reads the body of a create or a change. It returns a fault.Malformed
+// for what is not one JSON object, and leaves every judgement about the fields to
 // Draft.Validate: a value that no Draft can hold becomes Draft.Mistyped. Only
 // where there is no sync object at all is there nothing to validate: that is a
 // fault.Invalid.
-func readRequest(pool *jsonpool.Pool, body []byte) (request, error) {
-	in := request{sent: make([]member, 0, fieldCount)}
+func (in *request) readAll(pool *jsonpool.Pool, body []byte) error {
 	const want = "an object with the fields of the sync"
 	kind, err := in.read(pool, body, "sync", `{"sync": {…}}`, func(dec *jsontext.Decoder) error {
 		return in.readSync(dec, body)
 	})
 	switch {
 	case err != nil:
-		return in, err
+		return err
 	case kind == jsontext.KindInvalid:
-		return in, invalid("/sync", "required", "sync is required and must be "+want)
+		return invalid("/sync", "required", "sync is required and must be "+want)
 	case kind != jsontext.KindBeginObject:
-		return in, invalid("/sync", "wrong_type", "sync must be "+want+", got "+nameOf(kind))
+		return invalid("/sync", "wrong_type", "sync must be "+want+", got "+nameOf(kind))
 	}
-	return in, nil
+	return nil
 }
 
 // readEnable reads {"enable": true} or false, and no other spelling of it.
@@ -112,6 +126,9 @@ func (in *request) read(pool *jsonpool.Pool, body []byte, name, example string, 
 func (in *request) readSync(dec *jsontext.Decoder, body []byte) error {
 	return readObject(dec, func(name []byte) error {
 		field := fieldOf(name)
+		if field == "" && in.change {
+			field = readOnlyOf(name)
+		}
 		if field == "" {
 			in.unknown = append(in.unknown, string(jsontext.Pointer("/sync").AppendToken(string(name))))
 			return dec.SkipValue()
@@ -138,6 +155,17 @@ func fieldOf(name []byte) string {
 		"source_id", "destination_id", "model_id", "schedule_type", "configuration", "stream_name",
 		"sync_mode", "sync_interval", "sync_interval_unit", "cron_expression", "cursor_field",
 	} {
+		if string(name) == field {
+			return field
+		}
+	}
+	return ""
+}
+
+// readOnlyOf is the member of a sync that a client reads and cannot set which has
+// this name, "" if there is none.
+func readOnlyOf(name []byte) string {
+	for _, field := range [...]string{"id", "type", "status", "created_at", "updated_at", "next_run_at"} {
 		if string(name) == field {
 			return field
 		}
@@ -174,6 +202,21 @@ func (in *request) take(field string, value jsontext.Value) (fits bool) {
 		d.CronExpression, fits = optionalText(value)
 	case "cursor_field":
 		d.CursorField, fits = optionalText(value)
+	case "id":
+		d.ID, fits = text(value)
+	case "type":
+		kind, isText := text(value)
+		fits = isText && *kind == resource.Type
+	case "status":
+		d.Status, fits = text(value)
+	case "created_at":
+		var written *string
+		if written, fits = text(value); fits {
+			at, err := time.Parse(time.RFC3339, *written)
+			d.CreatedAt, fits = &at, err == nil
+		}
+	case "updated_at", "next_run_at":
+		fits = true // they follow from the clock, and may have changed since they were read
 	}
 	return fits
 }

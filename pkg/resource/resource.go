@@ -14,13 +14,16 @@ import (
 // TimeLayout is RFC 3339 in UTC with milliseconds.
 const TimeLayout = "2006-01-02T15:04:05.000Z07:00"
 
+// Type is the type of a sync (JSON:API 1.1, "Identification").
+const Type = "syncs"
+
 // Append appends s, the attributes in the document's order. What follows them
 // is ours: next_run_at is the first run after at, and not there for a sync that
 // is paused. A configuration that is "" is left out. The text is written by
 // hand because configuration must come out as it went in, byte for byte.
 func Append(b []byte, s syncs.Sync, at time.Time) []byte {
 	b = AppendText(append(b, `{"id":`...), s.ID)
-	b = appendInt(append(b, `,"type":"syncs","attributes":{"source_id":`...), s.SourceID)
+	b = appendInt(append(b, `,"type":"`+Type+`","attributes":{"source_id":`...), s.SourceID)
 	b = appendInt(append(b, `,"destination_id":`...), s.DestinationID)
 	b = appendInt(append(b, `,"model_id":`...), s.ModelID)
 	if s.Configuration != "" {

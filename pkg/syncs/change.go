@@ -3,54 +3,98 @@ package syncs
 import (
 	"errors"
 	"slices"
+	"strings"
 	"time"
+	"unicode"
 
 	"syncplane/pkg/fault"
 )
 
-// changed is s with the fields that patch names put in place of its own, one
-// version on. What is validated is the result, as a create's is; it returns a
-// fault.Invalid with every violation. A field of patch that is nil stays as it
-// is, and "" clears an optional one.
+// changed returns s with the fields that patch names put in place of its own,
+// one version on; s itself if that changes nothing. A field of patch that is nil
+// stays as it is, and "" clears an optional one. The result is validated as a
+// create is, but for values that are there already, which an earlier version may
+// have accepted. The error is a fault.Invalid with every violation.
 func (s Sync) changed(patch Draft, now time.Time) (Sync, error) {
+	result := s.draft()
+	var edited []string
+	edit(&edited, "source_id", &result.SourceID, patch.SourceID)
+	edit(&edited, "destination_id", &result.DestinationID, patch.DestinationID)
+	edit(&edited, "model_id", &result.ModelID, patch.ModelID)
+	edit(&edited, "schedule_type", &result.ScheduleType, patch.ScheduleType)
+	edit(&edited, "configuration", &result.Configuration, patch.Configuration)
+	edit(&edited, "stream_name", &result.StreamName, patch.StreamName)
+	edit(&edited, "sync_mode", &result.SyncMode, patch.SyncMode)
+	edit(&edited, "sync_interval", &result.SyncInterval, patch.SyncInterval)
+	edit(&edited, "sync_interval_unit", &result.SyncIntervalUnit, patch.SyncIntervalUnit)
+	edit(&edited, "cron_expression", &result.CronExpression, patch.CronExpression)
+
+	fixed := s.fixed(patch)
 	var faults []fault.Field
-	if patch.empty() {
+	if patch.empty() && len(fixed) == 0 {
 		faults = append(faults, fault.Field{Code: "empty_change", Detail: "sync must name at least one field to change"})
 	}
-	fixed := patch.CursorField != nil
-	if i := slices.Index(patch.Mistyped, "cursor_field"); i >= 0 {
-		fixed = true
-		patch.Mistyped = slices.Delete(slices.Clone(patch.Mistyped), i, i+1)
+	for _, name := range patch.Mistyped {
+		if !slices.ContainsFunc(fixed, func(f fault.Field) bool { return f.Name == name }) {
+			result.Mistyped = append(result.Mistyped, name)
+		}
 	}
-	result := s.draft()
-	replace(&result.SourceID, patch.SourceID)
-	replace(&result.DestinationID, patch.DestinationID)
-	replace(&result.ModelID, patch.ModelID)
-	replace(&result.ScheduleType, patch.ScheduleType)
-	replace(&result.Configuration, patch.Configuration)
-	replace(&result.StreamName, patch.StreamName)
-	replace(&result.SyncMode, patch.SyncMode)
-	replace(&result.SyncInterval, patch.SyncInterval)
-	replace(&result.SyncIntervalUnit, patch.SyncIntervalUnit)
-	replace(&result.CronExpression, patch.CronExpression)
-	result.Mistyped = patch.Mistyped
-
 	if invalid, ok := errors.AsType[*fault.Error](result.Validate()); ok {
-		faults = append(faults, invalid.Fields...)
+		for _, f := range invalid.Fields {
+			if slices.Contains(edited, f.Name) || slices.Contains(result.Mistyped, f.Name) {
+				faults = append(faults, f)
+			}
+		}
 	}
-	if fixed {
-		faults = append(faults, fault.Field{Name: "cursor_field", Code: "immutable", Detail: "cursor_field cannot be changed once the sync exists; create another sync instead"})
-	}
-	if len(faults) > 0 {
+	if faults = append(faults, fixed...); len(faults) > 0 {
 		return Sync{}, &fault.Error{Kind: fault.Invalid, Fields: faults}
 	}
 	before := s
 	result.describe(&s)
+	s.CursorField = before.CursorField
+	if s == before {
+		return before, nil
+	}
 	s = s.touched(now)
 	if s.SyncInterval != before.SyncInterval || s.CronExpression != before.CronExpression {
 		s.ScheduledAt = s.UpdatedAt
 	}
 	return s, nil
+}
+
+// edit puts a value that was given in place of another one, and notes the name
+// of the field.
+func edit[T comparable](edited *[]string, name string, field **T, with *T) {
+	if with != nil && *with != **field {
+		*field = with
+		*edited = append(*edited, name)
+	}
+}
+
+// fixed returns a violation for each field that no change can set and to which
+// patch gives another value than it has. A client may send all that it has read.
+func (s Sync) fixed(patch Draft) []fault.Field {
+	var faults []fault.Field
+	check := func(name, advice string, differs bool) {
+		if differs || slices.Contains(patch.Mistyped, name) {
+			faults = append(faults, fault.Field{Name: name, Code: "immutable", Detail: name + " cannot be changed" + advice})
+		}
+	}
+	check("cursor_field", " once the sync exists; create another sync instead", patch.CursorField != nil && !s.hasCursor(*patch.CursorField))
+	const leave = "; leave it out, or send the value that it has"
+	check("id", leave, patch.ID != nil && canonical(*patch.ID) != s.ID)
+	check("type", leave, false)
+	check("status", " by a client; pause or resume the sync instead", patch.Status != nil && *patch.Status != string(s.Status))
+	check("created_at", leave, patch.CreatedAt != nil && !patch.CreatedAt.Equal(s.CreatedAt))
+	return faults
+}
+
+// hasCursor reports whether s could have been created with this cursor_field.
+func (s Sync) hasCursor(text string) bool {
+	if text == s.CursorField {
+		return true
+	}
+	return s.CursorField != "" && strings.TrimSpace(text) == s.CursorField && !strings.ContainsFunc(text, unicode.IsControl)
 }
 
 // draft is s as a client would describe it.
@@ -98,17 +142,11 @@ func Changed(before, after Sync) []string {
 	return changed
 }
 
-// empty reports whether d names no field at all.
+// empty reports whether d names no field that a change is for.
 func (d Draft) empty() bool {
 	return d.SourceID == nil && d.DestinationID == nil && d.ModelID == nil && d.ScheduleType == nil &&
 		d.Configuration == nil && d.StreamName == nil && d.SyncMode == nil && d.SyncInterval == nil &&
 		d.SyncIntervalUnit == nil && d.CronExpression == nil && d.CursorField == nil && len(d.Mistyped) == 0
-}
-
-func replace[T any](field **T, with *T) {
-	if with != nil {
-		*field = with
-	}
 }
 
 // Condition is which versions of a sync a request may act on. The zero

@@ -3,6 +3,7 @@ package syncs
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"syncplane/pkg/access"
@@ -142,23 +143,35 @@ func (s *Service) Read(ctx context.Context, who access.Caller, id string) (Sync,
 	return s.read(ctx, who, id)
 }
 
-// read is Read without the question whether who may. What is no ID at all is
-// not worth asking a store, which may have bounds of its own.
+// read is Read without the check of the scope. A malformed ID never reaches a
+// store, which may have bounds of its own.
 func (s *Service) read(ctx context.Context, who access.Caller, id string) (Sync, error) {
-	const form = "00000000-0000-0000-0000-000000000000"
-	if len(id) != len(form) {
+	if id = canonical(id); id == "" {
 		return Sync{}, ErrNotFound()
-	}
-	for i, c := range []byte(id) {
-		if hex := c >= '0' && c <= '9' || c >= 'a' && c <= 'f'; hex != (form[i] == '0') || !hex && c != '-' {
-			return Sync{}, ErrNotFound()
-		}
 	}
 	return s.Store.Read(ctx, who.Workspace, id)
 }
 
+// canonical returns an ID with its letters in lower case, as IDs are stored; a
+// client may send either case (RFC 9562, section 4). It returns "" for what is
+// no ID.
+func canonical(id string) string {
+	const form = "00000000-0000-0000-0000-000000000000"
+	if len(id) != len(form) {
+		return ""
+	}
+	for i, c := range []byte(id) {
+		hex := c >= '0' && c <= '9' || c >= 'a' && c <= 'f' || c >= 'A' && c <= 'F'
+		if hex != (form[i] == '0') || !hex && c != '-' {
+			return ""
+		}
+	}
+	return strings.ToLower(id)
+}
+
 // Change puts the fields that patch names in place of those of a sync, and
-// validates the result as Create does. It returns a fault.PreconditionFailed
+// validates the result as Create does. A sync that is so already stays as it is,
+// its version included. It returns a fault.PreconditionFailed
 // if only does not allow the version that is there.
 func (s *Service) Change(ctx context.Context, who access.Caller, id string, patch Draft, only Condition) (Sync, error) {
 	return s.replace(ctx, who, id, only, func(old Sync) (Sync, error) {

@@ -104,3 +104,48 @@ func TestCreateWithoutAnID(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// TestChangeNothing checks that a change to what is there already writes nothing:
+// no version, no time and no event.
+func TestChangeNothing(t *testing.T) {
+	t.Parallel()
+	service := newService(t)
+	store, ok := service.Store.(*bolt.Store)
+	if !ok {
+		t.Fatalf("the store is a %T", service.Store)
+	}
+	created, err := service.Create(t.Context(), writer(), good())
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, _ := store.Last()
+	later := service.Now().Add(time.Hour)
+	service.Now = func() time.Time { return later }
+	same := good()
+	same.ID, same.Status, same.CreatedAt = new(id), new("pending"), &created.CreatedAt
+	for name, patch := range map[string]syncs.Draft{
+		"everything": same,
+		"a cursor":   {CursorField: new(" updated_at ")},
+		"a name":     {StreamName: new("\u3000contacts")},
+		"a schedule": {CronExpression: new("0 6 * * 1-5"), SyncInterval: new(int64(30))},
+	} {
+		got, err := service.Change(t.Context(), writer(), id, patch, syncs.Condition{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(created, got); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+	}
+	if last, _ := store.Last(); last != first {
+		t.Errorf("there are %d events, want %d", last, first)
+	}
+	same.ModelID = new(int64(4))
+	got, err := service.Change(t.Context(), writer(), id, same, syncs.Condition{})
+	if err != nil || got.Version != 2 || !got.UpdatedAt.Equal(later.Truncate(time.Millisecond)) || !got.ScheduledAt.Equal(created.ScheduledAt) {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	if last, _ := store.Last(); last != first+1 {
+		t.Errorf("there are %d events, want %d", last, first+1)
+	}
+}

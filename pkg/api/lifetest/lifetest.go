@@ -10,6 +10,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -159,6 +160,9 @@ func Run(t *testing.T, server Server) {
 		"list refuses":          listRefuses,
 		"change":                change,
 		"change refuses":        changeRefuses,
+		"change nothing":        changeNothing,
+		"put what was read":     putWhatWasRead,
+		"an upper-case id":      upperCase,
 		"change conditionally":  changeConditionally,
 		"change unless":         changeUnless,
 		"read conditionally":    readConditionally,
@@ -404,7 +408,6 @@ func change(t *testing.T, c client) {
 		{"PATCH", `{"sync":{"cron_expression":""}}`, map[string]any{"cron_expression": nil}},
 		{"PATCH", `{"sync":{"cron_expression":"5 4 * * *"}}`, map[string]any{"cron_expression": "5 4 * * *"}},
 		{"PATCH", `{"sync":{"cron_expression":null}}`, map[string]any{"cron_expression": nil}},
-		{"PATCH", `{"sync":{"schedule_type":"automated","sync_mode":"full_refresh","sync_interval_unit":"minutes"}}`, nil},
 	} {
 		got := c.want(200, step.method, location, step.patch)
 		want := before
@@ -430,7 +433,7 @@ func change(t *testing.T, c client) {
 	if got := c.want(200, "PATCH", location, `{"sync":{"configuration":{"b":1.0, "a":1e400}}}`); !strings.Contains(got.body, `"configuration":{"b":1.0, "a":1e400},`) {
 		t.Errorf("the configuration came back as %s", got.body)
 	}
-	got := c.want(200, "PATCH", location, `{"sync":{"source_id":8,"status":"healthy","id":"x","created_at":"2020-01-01T00:00:00Z"}}`)
+	got := c.want(200, "PATCH", location, `{"sync":{"source_id":8,"Status":"healthy","name":"x","sourceId":9}}`)
 	if warned := strings.Join(got.header.Values("Warning"), ","); strings.Count(warned, "unknown field") != 3 {
 		t.Errorf("the warnings are %s", warned)
 	}
@@ -439,18 +442,156 @@ func change(t *testing.T, c client) {
 	}
 }
 
+// changeNothing checks that a change to what is there already makes no version.
+func changeNothing(t *testing.T, c client) {
+	location, created := c.create()
+	for _, patch := range []string{
+		body,
+		`{"sync":{"cursor_field":"updated_at"}}`,
+		`{"sync":{"cursor_field":"\u00a0updated_at "}}`,
+		`{"sync":{"source_id":1.0}}`,
+		`{"sync":{"stream_name":" contacts "}}`,
+		`{"sync":{"schedule_type":"automated","sync_mode":"full_refresh","sync_interval_unit":"minutes"}}`,
+		`{"sync":{"cron_expression":"0 6 * * 1-5","unknown":1}}`,
+	} {
+		for _, method := range []string{"PATCH", "PUT"} {
+			got := c.want(200, method, location, patch)
+			if got.body != created.body || got.header.Get("Etag") != created.header.Get("Etag") {
+				t.Errorf("%s %s: got %s %s, was %s", method, patch, got.header.Get("Etag"), got.body, created.body)
+			}
+			c.want(200, method, location, patch, "If-Match", created.header.Get("Etag"))
+			c.wantCodes(c.want(412, method, location, patch, "If-Match", `"2"`), "version_mismatch")
+		}
+	}
+	if got := c.want(200, "GET", location, ""); got.body != created.body || got.header.Get("Etag") != created.header.Get("Etag") {
+		t.Errorf("it is now %s", got.body)
+	}
+
+	bare := strings.TrimPrefix(c.want(200, "POST", path, strings.NewReplacer(`,"cron_expression":"0 6 * * 1-5","cursor_field":"updated_at"`, "").Replace(body)).header.Get("Location"), path)
+	for _, patch := range []string{`{"sync":{"cursor_field":""}}`, `{"sync":{"cursor_field":null,"cron_expression":null}}`, `{"sync":{"cron_expression":""}}`} {
+		if got := c.want(200, "PATCH", path+bare, patch); got.header.Get("Etag") != `"1"` {
+			t.Errorf("%s: got version %s", patch, got.header.Get("Etag"))
+		}
+	}
+	for _, patch := range []string{`{"sync":{"cursor_field":"id"}}`, `{"sync":{"cursor_field":" "}}`, `{"sync":{"cursor_field":7}}`} {
+		c.wantCodes(c.want(422, "PATCH", path+bare, patch), "immutable /sync/cursor_field")
+	}
+}
+
+// putWhatWasRead checks that a client can read a sync, edit what it got and send
+// all of it back.
+func putWhatWasRead(t *testing.T, c client) {
+	location, created := c.create()
+	whole := func(got result, edit func(attributes map[string]any)) string {
+		t.Helper()
+		attributes := got.attributes(t)
+		attributes["id"], attributes["type"] = strings.TrimPrefix(location, path+"/"), "syncs"
+		edit(attributes)
+		text, err := json.Marshal(map[string]any{"sync": attributes})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	got := created
+	for i, edit := range []func(map[string]any){
+		func(map[string]any) {},
+		func(a map[string]any) { a["id"] = strings.ToUpper(a["id"].(string)) },
+		func(a map[string]any) { a["created_at"] = strings.Replace(a["created_at"].(string), "Z", "+00:00", 1) },
+		func(a map[string]any) {
+			// They may have changed since the client read them.
+			a["updated_at"], a["next_run_at"] = "2020-01-01T00:00:00.000Z", "2020-01-01T00:00:00.000Z"
+		},
+		func(a map[string]any) { a["stream_name"] = "companies" },
+		func(map[string]any) {},
+	} {
+		// A number comes back as another text of the same value, and so does the
+		// configuration: {"n":1.0} was read as {"n":1}.
+		put := strings.Replace(whole(got, edit), `{"n":1}`, `{"n":1.0}`, 1)
+		next := c.want(200, "PUT", location, put)
+		if warned := next.header.Values("Warning"); len(warned) > 0 {
+			t.Errorf("edit %d: warned of %v", i, warned)
+		}
+		if same := next.body == got.body && next.header.Get("Etag") == got.header.Get("Etag"); same == (i == 4) {
+			t.Errorf("edit %d: got %s %s, was %s", i, next.header.Get("Etag"), next.body, got.body)
+		}
+		got = next
+	}
+	if got.header.Get("Etag") != `"2"` || got.attributes(t)["stream_name"] != "companies" {
+		t.Errorf("got %s %s", got.header.Get("Etag"), got.body)
+	}
+	for member, values := range map[string][]any{
+		"id":           {uuid.NewString(), "x", nil, 5},
+		"type":         {"sync", nil, 5},
+		"created_at":   {"2020-01-01T00:00:00.000Z", "x", nil, 5},
+		"status":       {"disabled", "healthy", "Pending", nil, 5},
+		"cursor_field": {"id", "", nil, 5, "Updated_at"},
+	} {
+		for _, value := range values {
+			put := whole(got, func(a map[string]any) { a[member], a["stream_name"] = value, "else" })
+			c.wantCodes(c.want(422, "PUT", location, put), "immutable /sync/"+member)
+		}
+	}
+	c.wantCodes(c.want(422, "PUT", location, whole(got, func(a map[string]any) {
+		a["source_id"], a["status"], a["id"], a["cursor_field"] = 0, "x", "x", "x"
+	})), "out_of_range /sync/source_id", "immutable /sync/cursor_field", "immutable /sync/id", "immutable /sync/status")
+	if after := c.want(200, "GET", location, ""); after.body != got.body {
+		t.Errorf("it is now %s", after.body)
+	}
+	// On a create these are unknown, as ever.
+	other := c.want(200, "POST", path, whole(got, func(map[string]any) {}))
+	if warned := strings.Join(other.header.Values("Warning"), ","); strings.Count(warned, "unknown field") != 6 || other.header.Get("Location") == location {
+		t.Errorf("the warnings are %s", warned)
+	}
+}
+
+// upperCase checks that the letters of an ID may have either case (RFC 9562,
+// section 4), and that answers and links have the one that was given out.
+func upperCase(t *testing.T, c client) {
+	location, created := c.create()
+	id := strings.TrimPrefix(location, path+"/")
+	for _, spelled := range []string{strings.ToUpper(id), strings.ToUpper(id[:18]) + id[18:]} {
+		if got := c.want(200, "GET", path+"/"+spelled, ""); got.body != created.body {
+			t.Errorf("%s: got %s", spelled, got.body)
+		}
+		got := c.want(200, "GET", path+"/"+spelled, "", "Accept", "application/vnd.api+json")
+		if !strings.Contains(got.body, `"links":{"self":"`+location+`"}`) {
+			t.Errorf("%s: got %s", spelled, got.body)
+		}
+	}
+	upper := path + "/" + strings.ToUpper(id)
+	if got := c.want(200, "PATCH", upper, `{"sync":{"source_id":9}}`); !strings.HasPrefix(got.body, `{"id":"`+id+`"`) {
+		t.Errorf("got %s", got.body)
+	}
+	c.want(200, "PATCH", upper+"/enable", `{"enable":false}`)
+	if got := c.want(200, "GET", location, "").attributes(t); got["source_id"] != 9.0 || got["status"] != "disabled" {
+		t.Errorf("got %v", got)
+	}
+	for _, other := range []string{strings.ReplaceAll(id, "-", ""), "{" + id + "}", "urn:uuid:" + id, id + "0", strings.Replace(id, "0", "g", 1), strings.Replace(id, "0", "\u0660", 1)} {
+		c.want(404, "GET", path+"/"+url.PathEscape(other), "")
+	}
+	c.want(204, "DELETE", upper, "")
+	c.want(404, "GET", location, "")
+	if ids, _ := c.ids(path); len(ids) > 0 {
+		t.Errorf("there are %v", ids)
+	}
+}
+
 func changeRefuses(t *testing.T, c client) {
 	location, created := c.create()
 	for patch, want := range map[string][]string{
-		`{"sync":{}}`:                   {"empty_change /sync"},
-		`{"sync":{"status":"healthy"}}`: {"empty_change /sync"},
-		`{}`:                            {"required /sync"},
-		`{"sync":[]}`:                   {"wrong_type /sync"},
-		`{"sync":{"source_id":0,"model_id":null}}`:                        {"out_of_range /sync/source_id", "wrong_type /sync/model_id"},
-		`{"sync":{"cursor_field":"id"}}`:                                  {"immutable /sync/cursor_field"},
-		`{"sync":{"cursor_field":null}}`:                                  {"immutable /sync/cursor_field"},
-		`{"sync":{"cursor_field":5}}`:                                     {"immutable /sync/cursor_field"},
-		`{"sync":{"stream_name":"","sync_mode":1}}`:                       {"blank /sync/stream_name", "wrong_type /sync/sync_mode"},
+		`{"sync":{}}`:                                        {"empty_change /sync"},
+		`{"sync":{"Status":"healthy"}}`:                      {"empty_change /sync"},
+		`{"sync":{"status":"pending"}}`:                      {"empty_change /sync"},
+		`{"sync":{"updated_at":"2020-01-01T00:00:00.000Z"}}`: {"empty_change /sync"},
+		`{"sync":{"status":"healthy"}}`:                      {"immutable /sync/status"},
+		`{}`:                                                 {"required /sync"},
+		`{"sync":[]}`:                                        {"wrong_type /sync"},
+		`{"sync":{"source_id":0,"model_id":null}}`:           {"out_of_range /sync/source_id", "wrong_type /sync/model_id"},
+		`{"sync":{"cursor_field":"id"}}`:                     {"immutable /sync/cursor_field"},
+		`{"sync":{"cursor_field":null}}`:                     {"immutable /sync/cursor_field"},
+		`{"sync":{"cursor_field":5}}`:                        {"immutable /sync/cursor_field"},
+		`{"sync":{"stream_name":"","sync_mode":1}}`:          {"blank /sync/stream_name", "wrong_type /sync/sync_mode"},
 		`{"sync":{"cron_expression":"*/90 * * * *","cursor_field":"id"}}`: {"invalid_cron /sync/cron_expression", "immutable /sync/cursor_field"},
 	} {
 		c.wantCodes(c.want(422, "PATCH", location, patch), want...)
