@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
 	"syncplane/pkg/schedule"
@@ -14,28 +16,35 @@ import (
 func TestParse(t *testing.T) {
 	t.Parallel()
 	for text, same := range map[string]string{
-		schedule.Example:         "0 6 * * MON-FRI",
-		"* * * * *":              "*/1 0-23 1-31/1 1-12 */1",
-		"  0\t6  * * * ":         "0 6 * * *",
-		"0 0 1 jan *":            "0 0 1 1 *",
-		"0 0 1 JAN,Feb-apr,12 *": "0 0 1 1-4,12 *",
-		"0 0 * * 7":              "0 0 * * 0",
-		"0 0 * * SUN":            "0 0 * * 0",
-		"0 0 * * FRI-SUN":        "0 0 * * 0,5,6",
-		"0 0 * * SUN-TUE":        "0 0 * * 0-2",
-		"0 0 * * SUN-SUN":        "0 0 * * 0",
-		"0 0 * * 5-7":            "0 0 * * 0,5,6",
-		"*/20 * * * *":           "0,20,40 * * * *",
-		"10-40/15 * * * *":       "10,25,40 * * * *",
-		"*/60 */24 * */12 *":     "0 0 * 1 *",
-		"0 0 */31 * *":           "0 0 1 * *",
-		"0 0 * * */7":            "0 0 * * 0",
-		"59 23 31 12 6":          "59 23 31 12 SAT",
-		"00 006 * * *":           "0 6 * * *",
-		"0 0 29 2 *":             "0 0 29 feb *",
-		"0 0 31 2,4,5 *":         "0 0 31 5,4,2 *",
-		"0 0 30 2 MON":           "0 0 30 2 1", // either day: Mondays in February
-		"1,1,1 * * * *":          "1 * * * *",
+		schedule.Example:          "0 6 * * MON-FRI",
+		"* * * * *":               "*/1 0-23 1-31/1 1-12 */1",
+		"  0\t6  * * * ":          "0 6 * * *",
+		"0 0 1 jan *":             "0 0 1 1 *",
+		"0 0 1 JAN,Feb-apr,12 *":  "0 0 1 1-4,12 *",
+		"0 0 * * 7":               "0 0 * * 0",
+		"0 0 * * SUN":             "0 0 * * 0",
+		"0 0 * * FRI-SUN":         "0 0 * * 0,5,6",
+		"0 0 * * SUN-TUE":         "0 0 * * 0-2",
+		"0 0 * * SUN-SUN":         "0 0 * * 0",
+		"0 0 * * sUn-tUE":         "0 0 * * 0-2",
+		"0 0 * * FRI-sun":         "0 0 * * 0,5,6",
+		"0 0 */01 * 1":            "0 0 * * 1",
+		"0 0 1 * */001":           "0 0 1 * *",
+		"*/01 */1 */1 */0001 */1": "* * * * *",
+		"*/45 * * * *":            "0,45 * * * *",
+		"*/045 * * * *":           "0,45 * * * *",
+		"0 0 * * 5-7":             "0 0 * * 0,5,6",
+		"*/20 * * * *":            "0,20,40 * * * *",
+		"10-40/15 * * * *":        "10,25,40 * * * *",
+		"*/60 */24 * */12 *":      "0 0 * 1 *",
+		"0 0 */31 * *":            "0 0 1 * *",
+		"0 0 * * */7":             "0 0 * * 0",
+		"59 23 31 12 6":           "59 23 31 12 SAT",
+		"00 006 * * *":            "0 6 * * *",
+		"0 0 29 2 *":              "0 0 29 feb *",
+		"0 0 31 2,4,5 *":          "0 0 31 5,4,2 *",
+		"0 0 30 2 MON":            "0 0 30 2 1", // either day: Mondays in February
+		"1,1,1 * * * *":           "1 * * * *",
 	} {
 		got, err := schedule.Parse(text)
 		want, err2 := schedule.Parse(same)
@@ -84,6 +93,11 @@ func TestParseRefuses(t *testing.T) {
 		"0 0 ? * *":                          `day-of-month must be 1-31, got "?"`,
 		"0 0 1 0 *":                          `month must be 1-12, got "0"`,
 		"0 0 1 13 *":                         `month must be 1-12, got "13"`,
+		"0 0 * * \u017fun":                   "day-of-week must be 0-7, got \"\u017fun\"",
+		"0 0 * * FRI-\u017fUN":               "day-of-week must be 0-7, got \"\u017fUN\"",
+		"0 0 * * \uff33\uff35\uff2e":         "day-of-week must be 0-7, got \"\uff33\uff35\uff2e\"",
+		"0 0 1 \u017fep *":                   "month must be 1-12, got \"\u017fep\"",
+		"*/\u0661 * * * *":                   "minute \"*/\u0661\" has a step that is not a number from 1 to 60",
 		"0 0 1 MON *":                        `month must be 1-12, got "MON"`,
 		"0 0 1 january *":                    `month must be 1-12, got "january"`,
 		"0 0 * * 8":                          `day-of-week must be 0-7, got "8"`,
@@ -140,13 +154,104 @@ func TestParseTakesWhatIsWritten(t *testing.T) {
 	})
 }
 
+// TestParseStored checks that what an earlier version accepted keeps its times.
+func TestParseStored(t *testing.T) {
+	t.Parallel()
+	for text, same := range map[string]string{
+		schedule.Example:                                 schedule.Example,
+		"0 0 * * \u017fun":                               "0 0 * * SUN",
+		"0 0 * * FRI-\u017fUN":                           "0 0 * * FRI-SUN",
+		"0 0 1 \u017fep \u017fAT":                        "0 0 1 SEP SAT",
+		"0" + strings.Repeat(",0", 100_000) + " 6 * * *": "0 6 * * *",
+	} {
+		got, err := schedule.ParseStored(text)
+		want, err2 := schedule.Parse(same)
+		if err != nil || err2 != nil || got != want {
+			t.Errorf("%.40q: %+v, %v; %q: %+v, %v", text, got, err, same, want, err2)
+		}
+	}
+	for _, text := range []string{"", "0 0 * * \uff33\uff35\uff2e", "*/90 * * * *", "0 0 30 2 *", "0 6 * * * *"} {
+		_, want := schedule.Parse(text)
+		if _, err := schedule.ParseStored(text); err == nil || want == nil || err.Error() != want.Error() {
+			t.Errorf("%q: got %v, want %v", text, err, want)
+		}
+	}
+}
+
+// TestUneven checks which steps are reported, and when they run.
+func TestUneven(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string][]string{
+		schedule.Example:            nil,
+		"*/15 */6 * */3 *":          nil,
+		"*/1 */01 */1 * */1":        nil,
+		"*/60 */24 */31 */12 */7":   nil,
+		"10-40/15 8-18/2 * * *":     nil,
+		"*/30,*/20 * * * *":         nil,
+		"*/45 * * * *":              {"minute */45 runs at 0 and 45, not every 45 minutes"},
+		"*/045 * * * *":             {"minute */045 runs at 0 and 45, not every 45 minutes"},
+		"*/7 * * * *":               {"minute */7 runs at 0, 7, 14, 21, 28, 35, 42, 49 and 56, not every 7 minutes"},
+		"*/31 * * * *":              {"minute */31 runs at 0 and 31, not every 31 minutes"},
+		"0-59/59 * * * *":           {"minute 0-59/59 runs at 0 and 59, not every 59 minutes"},
+		"0 */5 * * *":               {"hour */5 runs at 0, 5, 10, 15 and 20, not every 5 hours"},
+		"0 */23 * * *":              {"hour */23 runs at 0 and 23, not every 23 hours"},
+		"0 0 */2 * *":               {"day-of-month */2 runs at 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29 and 31, not every 2 days"},
+		"0 0 */16 * *":              {"day-of-month */16 runs at 1 and 17, not every 16 days"},
+		"0 0 1 */5 *":               {"month */5 runs at 1, 6 and 11, not every 5 months"},
+		"0 0 1 JAN-dec/7 *":         {"month JAN-dec/7 runs at 1 and 8, not every 7 months"},
+		"0 0 * * */2":               {"day-of-week */2 runs at 0, 2, 4 and 6, not every 2 days"},
+		"0 0 * * 1-7/4":             {"day-of-week 1-7/4 runs at 1 and 5, not every 4 days"},
+		"0 8-18/7 * * *":            {"hour 8-18/7 runs at 8 and 15, not every 7 hours"},
+		"0-10/30 * * * *":           {"minute 0-10/30 runs at 0, not every 30 minutes"},
+		"7-7/5 * * * *":             {"minute 7-7/5 runs at 7, not every 5 minutes"},
+		"7-7/1 3-3/24 * * *":        nil,
+		"5,*/45,20-30/25 */9 * * *": {"minute */45 runs at 0 and 45, not every 45 minutes", "minute 20-30/25 runs at 20, not every 25 minutes", "hour */9 runs at 0, 9 and 18, not every 9 hours"},
+		"*/" + strings.Repeat("0", 60) + "45 * * * *": {"minute */" + strings.Repeat("0", 38) + "… runs at 0 and 45, not every 45 minutes"},
+		"*/90 * * * *": nil, // it is refused
+		"no cron":      nil,
+	} {
+		if diff := cmp.Diff(want, schedule.Uneven(text)); diff != "" {
+			t.Errorf("%q: %s", text, diff)
+		}
+	}
+}
+
+// TestUnevenMeans checks against the runs themselves that a step without a
+// report runs at equal distances around the clock, and that one with a report
+// does not.
+func TestUnevenMeans(t *testing.T) {
+	t.Parallel()
+	for step := 1; step <= 60; step++ {
+		text := fmt.Sprintf("*/%d * * * *", step)
+		at, gaps := start, map[time.Duration]bool{}
+		for i := range 200 {
+			next := parse(t, text).Next(at)
+			if i > 0 {
+				gaps[next.Sub(at)] = true
+			}
+			at = next
+		}
+		even := len(gaps) == 1 && gaps[time.Duration(step)*time.Minute]
+		if got := schedule.Uneven(text); (len(got) == 0) != even {
+			t.Errorf("%s: the gaps are %v, reported is %v", text, gaps, got)
+		}
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	for _, text := range []string{schedule.Example, "*/90 * * * *", "0 0 30 2 *", "@daily", "0 0 * * FRI-SUN", "5/15 * * * *"} {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		if _, err := schedule.Parse(text); err != nil && len(err.Error()) > 400 {
+		_, err := schedule.Parse(text)
+		if err != nil && len(err.Error()) > 400 {
 			t.Errorf("an error of %d bytes: %v", len(err.Error()), err)
+		}
+		if _, stored := schedule.ParseStored(text); err == nil && stored != nil {
+			t.Errorf("%q is valid, and stored it is not: %v", text, stored)
+		}
+		if err != nil && len(schedule.Uneven(text)) > 0 {
+			t.Errorf("%q is invalid, and has steps: %v", text, schedule.Uneven(text))
 		}
 	})
 }

@@ -131,7 +131,7 @@ func drawCron(t *rapid.T) string {
 				case 1:
 					return fmt.Sprintf("%d-%d", low, high)
 				case 2:
-					return fmt.Sprintf("*/%d", step)
+					return fmt.Sprintf("*/%0*d", rapid.IntRange(1, 3).Draw(t, "digits"), step)
 				default:
 					return strconv.Itoa(low)
 				}
@@ -209,7 +209,9 @@ func calendarOf(fires func(day time.Time) bool, minutes, hours matcher) calendar
 func posix(text string) calendar {
 	f := strings.Fields(text)
 	days, months, weekdays := read(f[2], 1, 31), read(f[3], 1, 12), read(f[4], 0, 7)
-	open := func(field string) bool { return field == "*" || field == "*/1" }
+	open := func(field string) bool {
+		return field == "*" || strings.TrimLeft(strings.TrimPrefix(field, "*/"), "0") == "1" && field[0] == '*'
+	}
 	return calendarOf(func(day time.Time) bool {
 		weekday := weekdays[int(day.Weekday())] || day.Weekday() == time.Sunday && weekdays[7]
 		switch {

@@ -42,7 +42,7 @@ func (s Sync) Schedule() (schedule.Schedule, error) {
 	if s.CronExpression == "" {
 		return schedule.Every(s.SyncInterval, s.ScheduledAt), nil
 	}
-	cron, err := schedule.Parse(s.CronExpression)
+	cron, err := schedule.ParseStored(s.CronExpression)
 	return schedule.At(cron), err
 }
 
