@@ -350,6 +350,40 @@ func TestCreateWarnsOfUnknownFields(t *testing.T) {
 	}
 }
 
+// TestUnevenStepsAreWarnedOf checks that a cron expression whose steps do not run
+// at equal distances is accepted, and that its runs are named.
+func TestUnevenStepsAreWarnedOf(t *testing.T) {
+	t.Parallel()
+	const minutes = `299 - "/sync/cron_expression: minute */45 runs at 0 and 45, not every 45 minutes"`
+	for cron, want := range map[string][]string{
+		"0 6 * * 1-5":    nil,
+		"*/15 * * * *":   nil,
+		"*/45 * * * *":   {minutes},
+		"*/45 */5 * * *": {minutes, `299 - "/sync/cron_expression: hour */5 runs at 0, 5, 10, 15 and 20, not every 5 hours"`},
+		"0 0 */2 * *":    {`299 - "/sync/cron_expression: day-of-month */2 runs at 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29 and 31, not every 2 days"`},
+		"*/" + strings.Repeat("0", 50) + "7 * * * *":                      {`299 - "/sync/cron_expression: minute */` + strings.Repeat("0", 38) + `%E2%80%A6 runs at 0, 7, 14, 21, 28, 35, 42, 49 and 56, not every 7 minutes"`},
+		strings.TrimSuffix(strings.Repeat("*/45,", 20), ",") + " * * * *": {minutes, minutes, minutes, minutes, minutes, minutes, minutes, minutes, minutes, minutes},
+	} {
+		g := newRig(t)
+		body := strings.Replace(goodBody, "0 6 * * 1-5", cron, 1)
+		for _, method := range []string{http.MethodPost, http.MethodPut, http.MethodPatch} {
+			r := good(body)
+			if method != http.MethodPost {
+				r.Method, r.URL.Path = method, "/api/v1/syncs/"+syncID
+			}
+			response := g.do(t, r)
+			if diff := cmp.Diff(want, response.Header["Warning"]); response.StatusCode != http.StatusOK || diff != "" {
+				t.Errorf("%s %s: got %d: %s", method, cron, response.StatusCode, diff)
+			}
+		}
+		r := good(`{"sync":{"source_id":7}}`)
+		r.Method, r.URL.Path = http.MethodPatch, "/api/v1/syncs/"+syncID
+		if got := g.do(t, r); got.Header["Warning"] != nil {
+			t.Errorf("%s: a change of another field warns of %v", cron, got.Header["Warning"])
+		}
+	}
+}
+
 // TestOrder holds the order in which a request is looked at: each case has the
 // faults of all that follow it as well.
 func TestOrder(t *testing.T) {

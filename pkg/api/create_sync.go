@@ -12,6 +12,7 @@ import (
 
 	"syncplane/pkg/access"
 	"syncplane/pkg/fault"
+	"syncplane/pkg/schedule"
 	"syncplane/pkg/syncs"
 )
 
@@ -139,32 +140,51 @@ func (a *API) limit(ctx context.Context, workspace string) (http.Header, error) 
 	}, err
 }
 
-// maxWarnings is how many unknown members are named in an answer.
+// maxWarnings is how many warnings an answer has.
 const maxWarnings = 10
 
-// maxWarned is how much of a pointer a warning repeats, in bytes: all headers
-// of a response must fit 10,240 bytes at API Gateway.
-const maxWarned = 128
+// The longest texts that a warning repeats, in bytes: all headers of a response
+// must fit 10,240 bytes at API Gateway.
+const (
+	maxWarned  = 128 // of a pointer
+	maxCaution = 256 // of what a cron expression means
+)
 
 // warning is an answer with nothing but the warnings.
 func (in request) warning() answer { return in.warned(answer{header: http.Header{}}) }
 
-// warned names in out the members that were ignored, so that a misspelt
-// optional field does not vanish silently. The form is RFC 7234's, section 5.5.
+// warned adds warnings to out, in the form of RFC 7234, section 5.5. They name
+// the members that were ignored, so that a misspelt optional field does not
+// vanish silently, and the steps of a cron expression that do not run at equal
+// distances.
 func (in request) warned(out answer) answer {
-	for _, pointer := range in.unknown[:min(len(in.unknown), maxWarnings)] {
-		out.header.Add("Warning", `299 - "unknown field `+quotable(pointer)+`"`)
+	warnings := 0
+	warn := func(text string) {
+		if warnings++; warnings <= maxWarnings {
+			out.header.Add("Warning", `299 - "`+text+`"`)
+		}
+	}
+	if in.draft.CronExpression != nil {
+		for _, sentence := range schedule.Uneven(*in.draft.CronExpression) {
+			warn(quotableTo(maxCaution, "/sync/cron_expression: "+sentence))
+		}
+	}
+	for _, pointer := range in.unknown {
+		warn("unknown field " + quotable(pointer))
 	}
 	return out
 }
 
 // quotable makes text fit for a quoted-string in a header: what is not visible
 // ASCII is percent-encoded, what would end the string is escaped, and the rest
-// of a long text is left out.
-func quotable(text string) string {
+// of a text longer than maxWarned is left out.
+func quotable(text string) string { return quotableTo(maxWarned, text) }
+
+// quotableTo is quotable with another bound.
+func quotableTo(most int, text string) string {
 	var b strings.Builder
 	for i := 0; i < len(text); i++ {
-		if b.Len() >= maxWarned {
+		if b.Len() >= most {
 			b.WriteString("...")
 			break
 		}
