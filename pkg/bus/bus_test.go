@@ -17,6 +17,7 @@ import (
 	"syncplane/pkg/event"
 	"syncplane/pkg/event/eventtest"
 	"syncplane/pkg/eventboot"
+	"syncplane/pkg/syncs/storetest"
 )
 
 // wire is EventBridge as far as PutEvents goes. It refuses an entry as often as
@@ -80,12 +81,13 @@ func (w *wire) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 			w.arrived = append(w.arrived, seen.ID)
 		}
 	}
-	if len(in.Entries) > 10 || size > 256<<10 {
+	tooLarge := len(in.Entries) > 10 || size > 256<<10 // which EventBridge refuses altogether
+	if tooLarge {
 		w.t.Errorf("a call has %d entries of %d bytes", len(in.Entries), size)
 	}
 	rw.Header().Set("Content-Type", "application/x-amz-json-1.1")
-	if w.breaks > 0 {
-		w.breaks--
+	if w.breaks > 0 || tooLarge {
+		w.breaks = max(w.breaks-1, 0)
 		rw.WriteHeader(http.StatusBadRequest)
 		_, _ = io.WriteString(rw, `{"__type":"ValidationException","message":"no"}`)
 		return
@@ -104,6 +106,37 @@ func numbered(size int, subjects ...string) []event.Event {
 		all = append(all, event.Event{Kind: event.Updated, ID: fmt.Sprint(i), Subject: subject, Workspace: "acme", Time: time.Now(), Data: []byte(data)})
 	}
 	return all
+}
+
+// TestPublishLargest checks that the largest events that syncs make fit a call:
+// of the longest workspace, in a table that an earlier version has written.
+func TestPublishLargest(t *testing.T) {
+	t.Parallel()
+	var all []event.Event
+	var want []string
+	for _, size := range []int{1 << 10, 60 << 10, 120 << 10, 199 << 10, 238 << 10, 241 << 10, 256 << 10, 380 << 10} {
+		s := storetest.Good(t)
+		s.Workspace = strings.Repeat(`"`, 128)
+		s.CronExpression = "0" + strings.Repeat(",0", size/2) + " 6 * * *"
+		s.Configuration = `{"a":"` + strings.Repeat("\\u003c", 10<<10) + `"}`
+		s.StreamName, s.CursorField = strings.Repeat("🚀", 255), strings.Repeat("\u0001", 255)
+		all = append(all, event.OfChange(nil, &s))
+		want = append(want, s.ID+"/1")
+	}
+	w := &wire{t: t}
+	server := httptest.NewServer(w)
+	t.Cleanup(server.Close)
+	b := eventboot.EventBus(eventboot.Config{
+		Config:   boot.Config{Region: "us-east-1", AccessKeyID: "local", SecretAccessKey: "local"},
+		EventBus: "bus", APIURL: "https://" + strings.Repeat("a", 1000) + ".example.com", EventBridgeEndpoint: server.URL,
+	})
+	sent, err := b.Publish(t.Context(), all)
+	if sent != len(all) || err != nil {
+		t.Errorf("sent %d of %d, %v", sent, len(all), err)
+	}
+	if diff := cmp.Diff(want, w.arrived); diff != "" {
+		t.Error(diff)
+	}
 }
 
 func TestPublish(t *testing.T) {

@@ -30,8 +30,13 @@ const Requested Kind = "sync.create.requested"
 const version = ".v1"
 
 // MaxConfiguration is the longest configuration that an event carries, in
-// bytes; a longer one is left out. EventBridge takes 256 KB an entry.
+// bytes; a longer one is left out. Our own choice.
 const MaxConfiguration = 64 << 10
+
+// MaxData is the longest data of an event of a change, in bytes: what would make
+// it longer is left out. EventBridge takes entries of 256 KB (its API reference,
+// PutEvents), and the event around the data has some 1 KB.
+const MaxData = 240 << 10
 
 // Event is one event.
 type Event struct {
@@ -70,19 +75,39 @@ func idOf(s *syncs.Sync) string {
 	return s.ID + "/" + strconv.FormatInt(s.Version, 10)
 }
 
-// dataOf is s at a moment, with its workspace, and the names of the fields that
-// changed if they are not nil.
+// dataOf returns s at a moment, with its workspace, and the names of the fields
+// that changed if they are not nil. What is left out of a sync that is too large
+// is the configuration, and then the cron expression, on which early versions
+// had no bound.
 func dataOf(s *syncs.Sync, at time.Time, changed []string) []byte {
-	shown := *s
-	omitted := len(s.Configuration) > MaxConfiguration
-	if omitted {
-		shown.Configuration = ""
+	without := resource.Without{Configuration: len(s.Configuration) > MaxConfiguration}
+	b := dataWithout(s, at, changed, without)
+	if len(b) > MaxData && !without.Configuration {
+		without.Configuration = true
+		b = dataWithout(s, at, changed, without)
 	}
-	const more = 512 // bytes beside the configuration, about
-	b := resource.Append(make([]byte, 0, more+len(shown.Configuration)), shown, at)
+	if len(b) > MaxData {
+		without.CronExpression = true
+		b = dataWithout(s, at, changed, without)
+	}
+	return b
+}
+
+func dataWithout(s *syncs.Sync, at time.Time, changed []string, without resource.Without) []byte {
+	size := 512 // bytes beside these, about
+	if !without.Configuration {
+		size += len(s.Configuration)
+	}
+	if !without.CronExpression {
+		size += len(s.CronExpression)
+	}
+	b := resource.AppendWithout(make([]byte, 0, size), *s, at, without)
 	b = resource.AppendText(append(b[:len(b)-1], `,"workspace_id":`...), s.Workspace)
-	if omitted {
+	if without.Configuration {
 		b = append(b, `,"configuration_omitted":true`...)
+	}
+	if without.CronExpression {
+		b = append(b, `,"cron_expression_omitted":true`...)
 	}
 	if changed != nil {
 		b = append(b, `,"changed":[`...)

@@ -79,6 +79,62 @@ func TestLargeConfiguration(t *testing.T) {
 	}
 }
 
+// longCron is a valid expression of this many characters, as was accepted once.
+func longCron(length int) string {
+	const rest = " 6 * * *"
+	return "0" + strings.Repeat(",0", (length-len(rest)-1)/2) + rest
+}
+
+// TestMaxData checks that an event has room for what is around its data, however
+// large the sync is: what makes it too large is left out, the configuration
+// first.
+func TestMaxData(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		configuration, cron     int // bytes
+		noConfiguration, noCron bool
+	}{
+		"usual":                        {20, 20, false, false},
+		"both are long":                {60 << 10, 100 << 10, false, false},
+		"both are too long":            {60 << 10, 200 << 10, true, false},
+		"the cron expression alone is": {20, 250 << 10, true, true},
+		"the longest that there are":   {140 << 10, 256 << 10, true, true},
+	} {
+		s := storetest.Good(t)
+		s.Configuration = `{"a":"` + strings.Repeat("x", test.configuration-len(`{"a":""}`)) + `"}`
+		s.CronExpression = longCron(test.cron)
+		after := s
+		after.Version, after.Status = 2, syncs.Disabled
+		for _, e := range []event.Event{event.OfChange(nil, &s), event.OfChange(&s, &after), event.OfChange(&after, nil)} {
+			if len(e.Data) > event.MaxData {
+				t.Errorf("%s: %s has %d bytes", name, e.Kind, len(e.Data))
+			}
+			seen := check(t, e)
+			attributes, _ := seen.Data["attributes"].(map[string]any)
+			got := []bool{attributes["configuration"] == nil, seen.Data["configuration_omitted"] == true, attributes["cron_expression"] == nil, seen.Data["cron_expression_omitted"] == true}
+			want := []bool{test.noConfiguration, test.noConfiguration, test.noCron, test.noCron}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("%s: %s: %s", name, e.Kind, diff)
+			}
+		}
+	}
+
+	// Both sides of the bound.
+	s := storetest.Good(t)
+	s.CronExpression = longCron(100 << 10)
+	s.Configuration = `{"a":"` + strings.Repeat("x", 100) + `"}`
+	s.CronExpression += strings.Repeat(" ", event.MaxData-len(event.OfChange(nil, &s).Data))
+	e := event.OfChange(nil, &s)
+	if check(t, e).Data["configuration_omitted"] != nil || len(e.Data) != event.MaxData {
+		t.Errorf("%d bytes are cut", len(e.Data))
+	}
+	s.CronExpression += " "
+	e = event.OfChange(nil, &s)
+	if seen := check(t, e); seen.Data["configuration_omitted"] != true || seen.Data["cron_expression_omitted"] != nil {
+		t.Errorf("%d bytes are not cut: %.200s", len(e.Data), e.Data)
+	}
+}
+
 func TestOfRun(t *testing.T) {
 	t.Parallel()
 	s := storetest.Good(t)

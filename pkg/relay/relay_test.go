@@ -51,6 +51,14 @@ func (c *cloud) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			} `json:"Entries"` //nolint:tagliatelle // as above
 		}
 		_ = json.Unmarshal(body, &in)
+		size := 0
+		for _, e := range in.Entries {
+			size += len(e.Detail)
+		}
+		if size > 256<<10 {
+			refuse(http.StatusBadRequest, "ValidationException") // all of them
+			return
+		}
 		var results []string
 		for _, e := range in.Entries {
 			var seen struct {
@@ -136,6 +144,11 @@ func TestHandle(t *testing.T) {
 		"one without an image": {"abcde", func(all []events.DynamoDBEventRecord) {
 			all[1].Change.NewImage = nil
 		}, &cloud{}, []string{"number 1"}, "a", "a"},
+		"very long cron expressions": {"abcde", func(all []events.DynamoDBEventRecord) {
+			for _, i := range []int{1, 2, 4} {
+				all[i].Change.NewImage["cron_expression"] = events.NewStringAttribute("0" + strings.Repeat(",0", 131_000) + " 6 * * *")
+			}
+		}, &cloud{}, nil, "abcde", "abcde"},
 		"other items": {"abc", func(all []events.DynamoDBEventRecord) {
 			all[1].Change.Keys["sk"] = events.NewStringAttribute("ONCE#k")
 		}, &cloud{}, nil, "ac", "ac"},
