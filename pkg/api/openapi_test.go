@@ -281,6 +281,7 @@ func TestSchemaSaysWhatIsAccepted(t *testing.T) {
 		"0", "1", "-1", "1.0", "1.5", "1e2", "1e400", "527040", "527041", "9007199254740991", "9007199254740992",
 		`"automated"`, `"Automated"`, `"automated "`, `"full_refresh"`, `"incremental"`, `"minutes"`, `"hours"`,
 		`"0 6 * * 1-5"`, `"\t0 6  1,15 JAN-mar SUN "`, `"*/15 0-6/2,22 * * *"`, `"0 6 * * 1-5 2027"`, `"0 6 * *"`, `"@daily"`, `"0 6 L * ?"`, `"a * * * *"`,
+		`"0` + strings.Repeat(",0", 123) + ` 6 * * *"`, `"0` + strings.Repeat(",0", 123) + ` 6 * * * "`,
 		rockets(255), rockets(256), `"\u2003` + strings.Repeat("é", 255) + `\u00a0"`, `"\ufeff"`, `"\u200b"`,
 		`"a\nb"`, `"a\n"`, `"\ta"`, `"\u0085a"`, `"a\u007f"`, `"\u0000"`,
 	}

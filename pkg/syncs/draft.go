@@ -16,7 +16,7 @@ import (
 const (
 	MaxID       = 1<<53 - 1     // the largest integer that every JSON reader keeps exactly (RFC 7493)
 	MaxInterval = 366 * 24 * 60 // minutes; a leap year
-	MaxText     = 255           // characters (Unicode code points) of stream_name and cursor_field
+	MaxText     = 255           // characters (Unicode code points) of stream_name, cursor_field and cron_expression
 	MaxDepth    = 64            // levels of nesting in configuration, itself the first
 )
 
@@ -120,7 +120,9 @@ func (d Draft) Validate() error {
 	integer("sync_interval", d.SyncInterval, MaxInterval)
 	constant("sync_interval_unit", d.SyncIntervalUnit, UnitMinutes)
 	if usable("cron_expression", "a string", textOf(d.CronExpression) != "", false) {
-		if _, err := schedule.Parse(*d.CronExpression); err != nil {
+		if length := utf8.RuneCountInString(*d.CronExpression); length > MaxText {
+			reject("cron_expression", "too_long", "must have at most %d characters, got %d", MaxText, length)
+		} else if _, err := schedule.Parse(*d.CronExpression); err != nil {
 			reject("cron_expression", "invalid_cron", "must be five cron fields that fire at some time, such as %q: %s", schedule.Example, err)
 		}
 	}

@@ -74,6 +74,10 @@ func TestValidate(t *testing.T) {
 		"interval beyond":         {func(d *syncs.Draft) { d.SyncInterval = new(int64(527041)) }, one("sync_interval", "out_of_range", "must be "+wantInterval)},
 		"another unit":            {func(d *syncs.Draft) { d.SyncIntervalUnit = new("hours") }, one("sync_interval_unit", "not_in_enum", `must be "minutes"`)},
 		"cron of another type":    {func(d *syncs.Draft) { d.CronExpression, d.Mistyped = nil, []string{"cron_expression"} }, one("cron_expression", "wrong_type", "must be a string")},
+		"cron of 255":             {func(d *syncs.Draft) { d.CronExpression = new("0" + strings.Repeat(",0", 123) + " 6 * * *") }, nil},
+		"cron of 256":             {func(d *syncs.Draft) { d.CronExpression = new("0" + strings.Repeat(",0", 123) + " 6 * * * ") }, one("cron_expression", "too_long", "must have at most 255 characters, got 256")},
+		"cron of 256 spaces":      {func(d *syncs.Draft) { d.CronExpression = new(strings.Repeat(" ", 256)) }, one("cron_expression", "too_long", "must have at most 255 characters, got 256")},
+		"cron of 256 rockets":     {func(d *syncs.Draft) { d.CronExpression = new(strings.Repeat("🚀", 256)) }, one("cron_expression", "too_long", "must have at most 255 characters, got 256")},
 		"cursor of 255":           {func(d *syncs.Draft) { d.CursorField = new(strings.Repeat("ü", 255)) }, nil},
 		"cursor of 256":           {func(d *syncs.Draft) { d.CursorField = new(strings.Repeat("ü", 256)) }, one("cursor_field", "too_long", "must have at most 255 characters, got 256")},
 		"cursor in spaces":        {func(d *syncs.Draft) { d.CursorField = new(" \u3000" + strings.Repeat("ü", 255) + "\u00a0") }, nil},
@@ -114,7 +118,7 @@ func TestValidateTellsAll(t *testing.T) {
 
 func TestValidateExplainsCron(t *testing.T) {
 	t.Parallel()
-	for _, cron := range []string{"*/90 * * * *", "0 0 30 2 *", "0 6 * * 1-5 *", "L"} {
+	for _, cron := range []string{"*/90 * * * *", "0 0 30 2 *", "0 6 * * 1-5 *", "L", strings.Repeat("🚀", 255)} {
 		draft := good()
 		draft.CronExpression = &cron
 		fields := fieldsOf(t, draft.Validate())

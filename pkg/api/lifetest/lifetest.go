@@ -592,7 +592,8 @@ func changeRefuses(t *testing.T, c client) {
 		`{"sync":{"cursor_field":null}}`:                     {"immutable /sync/cursor_field"},
 		`{"sync":{"cursor_field":5}}`:                        {"immutable /sync/cursor_field"},
 		`{"sync":{"stream_name":"","sync_mode":1}}`:          {"blank /sync/stream_name", "wrong_type /sync/sync_mode"},
-		`{"sync":{"cron_expression":"*/90 * * * *","cursor_field":"id"}}`: {"invalid_cron /sync/cron_expression", "immutable /sync/cursor_field"},
+		`{"sync":{"cron_expression":"0` + strings.Repeat(",0", 120_000) + ` 6 * * *","source_id":0}}`: {"out_of_range /sync/source_id", "too_long /sync/cron_expression"},
+		`{"sync":{"cron_expression":"*/90 * * * *","cursor_field":"id"}}`:                             {"invalid_cron /sync/cron_expression", "immutable /sync/cursor_field"},
 	} {
 		c.wantCodes(c.want(422, "PATCH", location, patch), want...)
 		c.wantCodes(c.want(422, "PUT", location, patch), want...)
