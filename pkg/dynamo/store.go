@@ -317,6 +317,9 @@ func translate(doing string, err error) error {
 	if err == nil {
 		return nil
 	}
+	if tooLarge(err) {
+		return syncs.ErrTooLarge()
+	}
 	err = fmt.Errorf("%s: %w", doing, err)
 	unavailable := &fault.Error{
 		Kind: fault.Unavailable, Code: "store_unavailable",

@@ -61,6 +61,30 @@ func TestStore(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) syncs.Store { return open(t, config(t)) })
 }
 
+// TestTooLarge checks that an item that DynamoDB refuses for its size is the same
+// fault as a sync over the bound, and that the bound wastes less than 1 % of what
+// an item may have.
+func TestTooLarge(t *testing.T) {
+	t.Parallel()
+	store := open(t, config(t))
+	s := storetest.Good(t)
+	s.Configuration += strings.Repeat(" ", syncs.MaxSize-s.Size()+4<<10)
+	once := storetest.Key("k")
+	refused := map[string]error{"Create": store.Create(t.Context(), s)}
+	_, refused["CreateOnce"] = store.CreateOnce(t.Context(), s, once)
+	small := storetest.Good(t)
+	if err := store.Create(t.Context(), small); err != nil {
+		t.Fatal(err)
+	}
+	s.Workspace, s.ID, s.Version = small.Workspace, small.ID, 2
+	refused["Replace"] = store.Replace(t.Context(), s)
+	for name, err := range refused {
+		if diff := cmp.Diff(syncs.ErrTooLarge().Error(), fmt.Sprint(err)); diff != "" || fault.KindOf(err) != fault.Invalid {
+			t.Errorf("%s: %s", name, diff)
+		}
+	}
+}
+
 func TestEnsureTableTwice(t *testing.T) {
 	t.Parallel()
 	store := open(t, config(t))

@@ -55,6 +55,9 @@ func (s Sync) changed(patch Draft, now time.Time) (Sync, error) {
 	if s == before {
 		return before, nil
 	}
+	if size := s.Size(); size > MaxSize && size > before.Size() { // an early version may have let it grow
+		return Sync{}, ErrTooLarge()
+	}
 	s = s.touched(now)
 	if s.SyncInterval != before.SyncInterval || s.CronExpression != before.CronExpression {
 		s.ScheduledAt = s.UpdatedAt

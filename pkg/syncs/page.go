@@ -13,9 +13,10 @@ const (
 	maxRead     = 1000 // syncs that one request reads, those that a filter drops included
 	readAhead   = 250  // syncs read at a time where a filter drops some
 
-	// maxPageText bounds the configurations on a page, in bytes: a Lambda
-	// answers with at most 6 MB, in which a character may take six.
-	maxPageText = 900 << 10
+	// maxPageSize bounds the syncs on a page, in bytes as Size counts them,
+	// but for a single one. A Lambda answers with at most 6 MB, in which a
+	// character may take six.
+	maxPageSize = 900 << 10
 )
 
 // Query is what a client wants listed.
@@ -49,13 +50,13 @@ func (q Query) filtered() bool {
 }
 
 // List returns a page of the syncs of who's workspace. With a filter, or where
-// configurations are large, a page may be short and have a next one all the
+// syncs are large, a page may be short and have a next one all the
 // same.
 func (s *Service) List(ctx context.Context, who access.Caller, q Query) (Page, error) {
 	if err := access.Check(who, access.ReadSyncs); err != nil {
 		return Page{}, err
 	}
-	page, text, after := Page{}, 0, q.After
+	page, size, after := Page{}, 0, q.After
 	for read := 0; read < maxRead; {
 		limit := q.Size + 1 - len(page.Syncs) // one more tells whether there is a next page
 		if q.filtered() {
@@ -67,8 +68,8 @@ func (s *Service) List(ctx context.Context, who access.Caller, q Query) (Page, e
 		}
 		for _, sync := range syncs {
 			if q.matches(sync) {
-				text += len(sync.Configuration)
-				if n := len(page.Syncs); n == q.Size || n > 0 && text > maxPageText {
+				size += sync.Size()
+				if n := len(page.Syncs); n == q.Size || n > 0 && size > maxPageSize {
 					page.Next = after
 					return page, nil
 				}

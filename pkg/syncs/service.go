@@ -132,7 +132,11 @@ func (s *Service) build(who access.Caller, d Draft) (Sync, error) {
 	if err != nil {
 		return Sync{}, fmt.Errorf("make an id: %w", err)
 	}
-	return d.sync(who.Workspace, id, s.Now()), nil
+	sync := d.sync(who.Workspace, id, s.Now())
+	if sync.Size() > MaxSize {
+		return Sync{}, ErrTooLarge()
+	}
+	return sync, nil
 }
 
 // Read returns one sync. One of another workspace is as if it never was.

@@ -5,6 +5,7 @@ package storetest
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -81,6 +82,49 @@ func Run(t *testing.T, open func(t *testing.T) syncs.Store) {
 					t.Error(diff)
 				}
 			})
+		}
+	})
+
+	t.Run("the largest sync can be created, repeated and replaced", func(t *testing.T) {
+		store := open(t)
+		for name, edit := range map[string]func(s *syncs.Sync, room int){
+			"a large configuration":   func(s *syncs.Sync, room int) { s.Configuration += strings.Repeat(" ", room) },
+			"a large cron expression": func(s *syncs.Sync, room int) { s.CronExpression += strings.Repeat(" ", room) },
+			"both": func(s *syncs.Sync, room int) {
+				s.Configuration += strings.Repeat("\u0416", 100<<10)
+				s.CronExpression += strings.Repeat(" ", room-200<<10)
+			},
+		} {
+			s := Good(t)
+			s.Workspace += strings.Repeat("w", 128-len(s.Workspace))
+			s.Version = math.MaxInt64 - 1
+			s.SourceID, s.DestinationID, s.SyncInterval = syncs.MaxID, syncs.MaxID, syncs.MaxInterval
+			s.StreamName, s.CursorField = strings.Repeat("🚀", syncs.MaxText), strings.Repeat("\u0416", syncs.MaxText)
+			s.Status = syncs.Disabled
+			edit(&s, syncs.MaxSize-s.Size())
+			if s.Size() != syncs.MaxSize {
+				t.Fatalf("%s: it has %d bytes", name, s.Size())
+			}
+			create(t, store, s)
+			next := s
+			next.Version++
+			if err := store.Replace(t.Context(), next); err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			if diff := cmp.Diff(next, read(t, store, s)); diff != "" {
+				t.Errorf("%s: %s", name, diff)
+			}
+			s.ID = newID(t)
+			key := Key(strings.Repeat("k", 254) + s.ID[35:])
+			key.Fingerprint = strings.Repeat("f", 64)
+			for range 2 {
+				if first, err := store.CreateOnce(t.Context(), s, key); err != nil || first != s {
+					t.Fatalf("%s: got %s, %v", name, first.ID, err)
+				}
+			}
+			if err := store.Delete(t.Context(), next); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
 		}
 	})
 

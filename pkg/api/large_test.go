@@ -1,0 +1,193 @@
+package api_test
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"syncplane/pkg/api/apitest"
+	"syncplane/pkg/bolt"
+	"syncplane/pkg/boot"
+	"syncplane/pkg/boot/boottest"
+	"syncplane/pkg/syncs"
+	"syncplane/pkg/syncs/storetest"
+)
+
+// engines are empty stores, one of each engine.
+func engines(t *testing.T) map[string]syncs.Store {
+	t.Helper()
+	store, err := bolt.Open(filepath.Join(t.TempDir(), "syncs.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := store.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return map[string]syncs.Store{"bolt": store, "dynamo": boot.DynamoDB(boottest.Table(t))}
+}
+
+// sendTo sends a request to an API over store, as a client of a workspace that
+// may do everything.
+func sendTo(t *testing.T, store syncs.Store, workspace, method, target, body string) (status int, header http.Header, text string) {
+	t.Helper()
+	server := serverOver(store)
+	r := httptest.NewRequestWithContext(t.Context(), method, target, strings.NewReader(body))
+	r.Header.Set("Authorization", "Bearer "+server.Token(t, workspace, "syncs:read", "syncs:write"))
+	if body != "" {
+		r.Header.Set("Content-Type", "application/json")
+	}
+	response, err := server.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	read, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(read) < syncs.MaxSize { // of many pages it takes longer than all the rest
+		apitest.Check(t, r, response.StatusCode, response.Header, read)
+	}
+	return response.StatusCode, response.Header, string(read)
+}
+
+// longCron is a valid expression of this many characters, as early versions
+// accepted.
+func longCron(length int) string {
+	const rest = " 6 * * *"
+	text := "0" + strings.Repeat(",0", (length-len(rest)-1)/2) + rest
+	return text + strings.Repeat(" ", length-len(text))
+}
+
+// TestPagesFitALambda checks that every page of a list fits what a function may
+// answer, whatever the syncs are that make it large, and that nothing is left
+// out.
+func TestPagesFitALambda(t *testing.T) {
+	t.Parallel()
+	const most = 6 << 20 // of a response (Lambda quotas, "invocation payload"); the headers are within what is left by the bound
+	for name, test := range map[string]struct {
+		engine string
+		syncs  int
+		edit   func(s *syncs.Sync)
+	}{
+		"long cron expressions":    {"dynamo", 30, func(s *syncs.Sync) { s.CronExpression = longCron(240_000) }},
+		"cron expressions of tabs": {"bolt", 6, func(s *syncs.Sync) { s.CronExpression = "0 6 * * *" + strings.Repeat("\t", 390_000) }},
+		"configurations of quotes": {"bolt", 6, func(s *syncs.Sync) { s.Configuration = `{"a":"` + strings.Repeat(`\"`, 125_000) + `"}` }},
+		"configurations of lines":  {"bolt", 6, func(s *syncs.Sync) { s.Configuration = `{` + strings.Repeat("\n", 260_000) + `}` }},
+		"configurations of markup": {"bolt", 6, func(s *syncs.Sync) { s.Configuration = `{"a":"` + strings.Repeat(`<`, 260_000) + `"}` }},
+		"many that are middle-sized": {"bolt", 120, func(s *syncs.Sync) {
+			s.Configuration = `{"a":"` + strings.Repeat(`\"`, 4_000) + `"}`
+			s.CronExpression = longCron(10_000)
+			s.StreamName, s.CursorField = strings.Repeat("🚀", 255), strings.Repeat("\u0001", 255)
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			store := engines(t)[test.engine]
+			workspace := ""
+			var want []string
+			for range test.syncs {
+				s := storetest.Good(t)
+				test.edit(&s)
+				if workspace == "" {
+					workspace = s.Workspace
+				}
+				s.Workspace = workspace
+				if err := store.Create(t.Context(), s); err != nil {
+					t.Fatal(err)
+				}
+				want = append(want, s.ID)
+			}
+			slices.Reverse(want)
+			var got []string
+			for target := "/api/v1/syncs?page[size]=100"; target != ""; {
+				_, _, text := sendTo(t, store, workspace, http.MethodGet, target, "")
+				encoded, err := json.Marshal(text)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if len(encoded) > most {
+					t.Errorf("a page has %d bytes", len(encoded))
+				}
+				var page struct {
+					Data []struct {
+						ID string `json:"id"`
+					} `json:"data"`
+					Links struct {
+						Next string `json:"next"`
+					} `json:"links"`
+				}
+				if err := json.Unmarshal([]byte(text), &page); err != nil {
+					t.Fatal(err)
+				}
+				for _, s := range page.Data {
+					got = append(got, s.ID)
+				}
+				target = page.Links.Next
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+// TestLargestSync checks both sides of the bound on a sync, over each engine: a
+// change may make it so large, and not larger. Only a sync of an early version
+// comes near it, since a request has at most 256 KiB.
+func TestLargestSync(t *testing.T) {
+	t.Parallel()
+	for engine, store := range engines(t) {
+		t.Run(engine, func(t *testing.T) {
+			s := storetest.Good(t)
+			s.Configuration = `{}`
+			s.CronExpression = longCron(200_000)
+			create := func() string {
+				t.Helper()
+				s.ID = storetest.Good(t).ID
+				if err := store.Create(t.Context(), s); err != nil {
+					t.Fatal(err)
+				}
+				return "/api/v1/syncs/" + s.ID
+			}
+			configuration := func(size int) string {
+				const empty = `{"a":""}`
+				return `{"a":"` + strings.Repeat("x", size-len(empty)) + `"}`
+			}
+			room := syncs.MaxSize - s.Size() + len(s.Configuration)
+			for size, want := range map[int]int{room: 200, room + 1: 422, room + 30_000: 422} {
+				status, header, text := sendTo(t, store, s.Workspace, http.MethodPatch, create(), `{"sync":{"configuration":`+configuration(size)+`}}`)
+				if status != want || status == 422 && !strings.Contains(text, `"code":"too_large"`) || status == 422 && !strings.Contains(text, `"pointer":"/sync"`) {
+					t.Errorf("%d bytes over: got %d %v %.500s, want %d", size-room, status, header, text, want)
+				}
+			}
+
+			// One that is as large as can be is still paused, resumed and made
+			// smaller.
+			location := create()
+			for _, step := range []struct {
+				target, body string
+				want         int
+			}{
+				{location, `{"sync":{"configuration":` + configuration(room) + `}}`, 200},
+				{location + "/enable", `{"enable":false}`, 200},
+				{location + "/enable", `{"enable":true}`, 200},
+				{location, `{"sync":{"sync_interval":527040,"source_id":9007199254740991}}`, 200},
+				{location, `{"sync":{"stream_name":"a longer name"}}`, 422},
+				{location, `{"sync":{"stream_name":"a longer name","cron_expression":"0 6 * * *"}}`, 200},
+			} {
+				if status, _, text := sendTo(t, store, s.Workspace, http.MethodPatch, step.target, step.body); status != step.want {
+					t.Errorf("%.100s: got %d %.300s, want %d", step.body, status, text, step.want)
+				}
+			}
+		})
+	}
+}

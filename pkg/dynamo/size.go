@@ -1,0 +1,32 @@
+package dynamo
+
+import (
+	"errors"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+	"github.com/aws/smithy-go"
+)
+
+// tooLarge reports whether DynamoDB refused an item for its size. It has no
+// error of its own for that, only a text (its API reference, PutItem and
+// TransactWriteItems, "ValidationError"). The bound on a sync comes first; this
+// is for one that an earlier version let grow beyond it.
+func tooLarge(err error) bool {
+	if cancelled, ok := errors.AsType[*types.TransactionCanceledException](err); ok {
+		for _, r := range cancelled.CancellationReasons {
+			if aws.ToString(r.Code) == "ValidationError" && sizeText(aws.ToString(r.Message)) {
+				return true
+			}
+		}
+		return false
+	}
+	refused, ok := errors.AsType[smithy.APIError](err)
+	return ok && refused.ErrorCode() == "ValidationException" && sizeText(refused.ErrorMessage())
+}
+
+func sizeText(message string) bool {
+	message = strings.ToLower(message)
+	return strings.Contains(message, "item size") && strings.Contains(message, "exceeded the maximum allowed size")
+}
