@@ -1,0 +1,157 @@
+package api_test
+
+import (
+	"encoding/json"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+	"github.com/google/go-cmp/cmp"
+
+	"syncplane/pkg/bolt"
+	"syncplane/pkg/boot"
+	"syncplane/pkg/boot/boottest"
+	"syncplane/pkg/schedule"
+	"syncplane/pkg/syncs"
+	"syncplane/pkg/syncs/storetest"
+)
+
+// earlier are stores that an early version has written, one of each engine.
+func earlier(t *testing.T) map[string]syncs.Store {
+	t.Helper()
+	file, err := bolt.Open(storetest.StoredFile(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := file.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	table := boot.DynamoDB(boottest.Table(t))
+	for _, item := range storetest.StoredItems(t) {
+		put := &dynamodb.PutItemInput{TableName: &table.Table, Item: map[string]types.AttributeValue{}}
+		for name, value := range item {
+			if text, ok := value["S"]; ok {
+				put.Item[name] = &types.AttributeValueMemberS{Value: text}
+			} else {
+				put.Item[name] = &types.AttributeValueMemberN{Value: value["N"]}
+			}
+		}
+		if _, err := table.Client.PutItem(t.Context(), put); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return map[string]syncs.Store{"bolt": file, "dynamo": table}
+}
+
+// TestEarlierSyncs checks that a sync which was created before a rule became
+// stricter is listed, runs and can be changed.
+func TestEarlierSyncs(t *testing.T) {
+	t.Parallel()
+	const list, workspace = "/api/v1/syncs", storetest.StoredWorkspace
+	for engine, store := range earlier(t) {
+		t.Run(engine, func(t *testing.T) {
+			do := func(want int, method, target, body string) (header http.Header, attributes map[string]any) {
+				t.Helper()
+				status, header, text := sendTo(t, store, workspace, method, target, body)
+				if status != want {
+					t.Fatalf("%s %s %.200s: got %d %.500s", method, target, body, status, text)
+				}
+				var document struct {
+					Attributes map[string]any `json:"attributes"`
+				}
+				if err := json.Unmarshal([]byte(text), &document); err != nil {
+					t.Fatal(err)
+				}
+				return header, document.Attributes
+			}
+			listed := map[string]bool{}
+			_, _, text := sendTo(t, store, workspace, http.MethodGet, list+"?page[size]=100", "")
+			var page struct {
+				Data []struct {
+					ID string `json:"id"`
+				} `json:"data"`
+			}
+			if err := json.Unmarshal([]byte(text), &page); err != nil {
+				t.Fatal(err)
+			}
+			for _, s := range page.Data {
+				listed[s.ID] = true
+			}
+			for id, cron := range storetest.Stored() {
+				if !listed[id] {
+					t.Errorf("%s is not listed", id)
+				}
+				location := list + "/" + id
+				s, err := store.Read(t.Context(), workspace, id)
+				if err != nil {
+					t.Fatal(err)
+				}
+				want := schedule.Every(s.SyncInterval, s.ScheduledAt)
+				if cron != "" {
+					parsed, err := schedule.Parse(cron)
+					if err != nil {
+						t.Fatal(err)
+					}
+					want = schedule.At(parsed)
+				}
+				at := time.Date(2026, time.December, 1, 0, 0, 0, 0, time.UTC)
+				if next, ok := s.NextRun(at); !ok || !next.Equal(want.Next(at)) {
+					t.Errorf("%s: runs at %v, want %v", id, next, want.Next(at))
+				}
+
+				// What was read can be sent back, edited or not.
+				header, read := do(200, http.MethodGet, location, "")
+				if read["next_run_at"] == nil {
+					t.Errorf("%s does not run: %v", id, read)
+				}
+				whole := func() string {
+					body, err := json.Marshal(map[string]any{"sync": read})
+					if err != nil {
+						t.Fatal(err)
+					}
+					return strings.Replace(string(body), `{"n":1}`, `{"n":1.0}`, 1)
+				}
+				again, same := do(200, http.MethodPut, location, whole())
+				same["next_run_at"] = read["next_run_at"] // time has passed
+				if diff := cmp.Diff(read, same); diff != "" || again.Get("Etag") != header.Get("Etag") {
+					t.Errorf("%s: a change of nothing made %s: %s", id, again.Get("Etag"), diff)
+				}
+				read["source_id"] = 9.0
+				_, changed := do(200, http.MethodPut, location, whole())
+				read["updated_at"], read["next_run_at"] = changed["updated_at"], changed["next_run_at"]
+				if diff := cmp.Diff(read, changed); diff != "" {
+					t.Errorf("%s: %s", id, diff)
+				}
+				do(200, http.MethodPatch, location, `{"sync":{"model_id":10}}`)
+				_, paused := do(200, http.MethodPatch, location+"/enable", `{"enable":false}`)
+				if paused["status"] != "disabled" {
+					t.Errorf("%s: it is %v", id, paused["status"])
+				}
+				_, resumed := do(200, http.MethodPatch, location+"/enable", `{"enable":true}`)
+				if resumed["cron_expression"] != read["cron_expression"] || resumed["cursor_field"] != read["cursor_field"] || resumed["stream_name"] != read["stream_name"] {
+					t.Errorf("%s: it is now %v", id, resumed)
+				}
+
+				// A new value is held to the rules of today.
+				for _, field := range []string{
+					`"cron_expression":"0 0 * * \u017fUN"`, `"cron_expression":"1` + strings.Repeat(",1", 200) + ` 6 * * *"`,
+					`"cursor_field":" \tid2\n"`, `"stream_name":"\u2800"`,
+				} {
+					do(422, http.MethodPatch, location, `{"sync":{`+field+`}}`)
+				}
+				_, fixed := do(200, http.MethodPatch, location, `{"sync":{"cron_expression":"5 4 * * *","stream_name":"contacts"}}`)
+				if fixed["cron_expression"] != "5 4 * * *" || fixed["stream_name"] != "contacts" {
+					t.Errorf("%s: it is now %v", id, fixed)
+				}
+				if status, _, text := sendTo(t, store, workspace, http.MethodDelete, location, ""); status != 204 {
+					t.Errorf("%s: got %d %s", id, status, text)
+				}
+			}
+		})
+	}
+}
