@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"path/filepath"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -24,6 +25,17 @@ type engine struct {
 	feed   *bolt.Store // nil where the engine has no feed: DynamoDB's is its stream
 	place  string      // for people
 	close  func() error
+}
+
+// logTo has the store log what it cannot read. It must be called before the store
+// is used.
+func (e engine) logTo(log *slog.Logger) {
+	switch store := e.syncs.(type) {
+	case *bolt.Store:
+		store.Log = log
+	case *dynamo.Store:
+		store.Log = log
+	}
 }
 
 // openEngine opens the engine that STORE names.

@@ -58,6 +58,7 @@ func serve(ctx context.Context, m machine) error {
 
 	address := "http://" + listener.Addr().String()
 	log := boot.Logger(m.stderr, m.getenv("LOG_LEVEL"))
+	e.logTo(log)
 	work, err := newBackground(ctx, m, e.feed, address, log)
 	if err != nil {
 		return errors.Join(err, listener.Close(), e.close())

@@ -67,7 +67,8 @@ func (st *Store) Last() (sequence uint64, grown <-chan struct{}) {
 }
 
 // Events are at most limit events of the feed after a sequence number, oldest
-// first. Of very old ones the oldest that are kept come.
+// first. Of very old ones the oldest that are kept come. One that cannot be read
+// is left out and logged.
 func (st *Store) Events(after uint64, limit int) ([]Entry, error) {
 	var entries []Entry
 	err := st.view(func(tx *tx) error {
@@ -75,7 +76,8 @@ func (st *Store) Events(after uint64, limit int) ([]Entry, error) {
 		for key, value := cursor.Seek(sequenceKey(after + 1)); key != nil && len(entries) < limit; key, value = cursor.Next() {
 			var r feedRow
 			if err := json.Unmarshal(value, &r); err != nil {
-				return fmt.Errorf("decode an event: %w", err)
+				st.unreadable(context.Background(), fmt.Errorf("decode event %d: %w", binary.BigEndian.Uint64(key), err))
+				continue
 			}
 			entries = append(entries, Entry{binary.BigEndian.Uint64(key), event.Event{
 				Kind: event.Kind(r.Kind), ID: r.ID, Subject: r.Subject, Workspace: r.Workspace, Time: r.Time.UTC(), Data: []byte(r.Data),
@@ -126,20 +128,22 @@ func (st *Store) Forget(ctx context.Context, name string) error {
 	return st.write(ctx, func(tx *tx) error { return tx.marks.Delete([]byte(name)) })
 }
 
-// Each calls visit for every sync there is, until one returns an error.
+// Each calls visit for every sync there is, until one returns an error. One that
+// cannot be read is left out and logged.
 func (st *Store) Each(visit func(syncs.Sync) error) error {
 	return st.view(func(tx *tx) error {
 		cursor := tx.all.Cursor()
 		for key, value := cursor.First(); key != nil; key, value = cursor.Next() {
-			workspace, ok := workspaceOf(key)
+			workspace, id, ok := splitKey(key)
 			if !ok {
 				continue
 			}
-			var r row
-			if err := json.Unmarshal(value, &r); err != nil {
-				return fmt.Errorf("decode a sync: %w", err)
+			s, err := decode(workspace, id, value)
+			if err != nil {
+				st.unreadable(context.Background(), err)
+				continue
 			}
-			if err := visit(r.sync(workspace)); err != nil {
+			if err := visit(s); err != nil {
 				return err
 			}
 		}

@@ -2,6 +2,8 @@ package bolt
 
 import (
 	"bytes"
+	"encoding/json"
+	"fmt"
 	"time"
 
 	"syncplane/pkg/syncs"
@@ -16,11 +18,12 @@ func prefixOf(workspace string) []byte { return []byte(workspace + "\x00SYNC#") 
 // keyOf is the key of a sync.
 func keyOf(workspace, id string) []byte { return append(prefixOf(workspace), id...) }
 
-// workspaceOf is the workspace in the key of a sync. ok is false for keys of
-// other things.
-func workspaceOf(key []byte) (workspace string, ok bool) {
+// splitKey returns the workspace and the ID in the key of a sync. ok is false for
+// keys of other things.
+func splitKey(key []byte) (workspace, id string, ok bool) {
 	before, after, found := bytes.Cut(key, []byte{0})
-	return string(before), found && bytes.HasPrefix(after, []byte("SYNC#"))
+	after, is := bytes.CutPrefix(after, []byte("SYNC#"))
+	return string(before), string(after), found && is
 }
 
 // onceKeyOf is the key of an idempotency record.
@@ -98,6 +101,18 @@ func (r row) sync(workspace string) syncs.Sync {
 		s.ScheduledAt = s.CreatedAt
 	}
 	return s
+}
+
+// decode reads the sync with this ID in a workspace.
+func decode(workspace, id string, value []byte) (syncs.Sync, error) {
+	var r row
+	if err := json.Unmarshal(value, &r); err != nil {
+		return syncs.Sync{}, fmt.Errorf("decode sync %s: %w: %w", id, syncs.ErrUnreadable, err)
+	}
+	if r.ID != id || r.Version < 1 {
+		return syncs.Sync{}, fmt.Errorf("decode sync %s: %w: it has the ID %q and version %d", id, syncs.ErrUnreadable, r.ID, r.Version)
+	}
+	return r.sync(workspace), nil
 }
 
 // onceRow is an idempotency record: the sync as it was created, so that a

@@ -5,9 +5,9 @@ package bolt
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"time"
@@ -34,6 +34,10 @@ const lockPatience = time.Second
 
 // Store is a syncs.Store. Close it.
 type Store struct {
+	// Log gets what is left out since it cannot be read; nil is nothing. It
+	// must be set before the store is used.
+	Log *slog.Logger
+
 	db     *bbolt.DB
 	writes chan write
 	done   chan struct{} // closed when the committer has ended
@@ -140,22 +144,23 @@ func (st *Store) Created(_ context.Context, workspace string, once syncs.Once) (
 }
 
 // Read reads one sync.
-func (st *Store) Read(_ context.Context, workspace, id string) (syncs.Sync, error) {
-	var r row
-	err := st.view(func(tx *tx) error {
-		switch found, err := tx.read(keyOf(workspace, id), &r); {
-		case err != nil:
-			return err
-		case !found:
-			return syncs.ErrNotFound()
-		}
-		return nil
+func (st *Store) Read(_ context.Context, workspace, id string) (s syncs.Sync, err error) {
+	err = st.view(func(tx *tx) error {
+		s, err = tx.sync(workspace, id)
+		return err
 	})
-	return r.sync(workspace), err
+	return s, err
+}
+
+// unreadable logs what is left out since it cannot be read.
+func (st *Store) unreadable(ctx context.Context, err error) {
+	if st.Log != nil {
+		st.Log.LogAttrs(ctx, slog.LevelError, "unreadable sync", slog.String("error", err.Error()))
+	}
 }
 
 // List reads backwards through the keys of the workspace.
-func (st *Store) List(_ context.Context, workspace, after string, limit int) (list []syncs.Sync, more bool, err error) {
+func (st *Store) List(ctx context.Context, workspace, after string, limit int) (list []syncs.Sync, more bool, err error) {
 	prefix := prefixOf(workspace)
 	err = st.view(func(tx *tx) error {
 		cursor := tx.all.Cursor()
@@ -177,11 +182,12 @@ func (st *Store) List(_ context.Context, workspace, after string, limit int) (li
 				more = true
 				return nil
 			}
-			var r row
-			if err := json.Unmarshal(value, &r); err != nil {
-				return fmt.Errorf("decode a sync: %w", err)
+			s, err := decode(workspace, string(key[len(prefix):]), value)
+			if err != nil {
+				st.unreadable(ctx, err)
+				continue
 			}
-			list = append(list, r.sync(workspace))
+			list = append(list, s)
 		}
 		return nil
 	})

@@ -1,13 +1,16 @@
 package bolt_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -44,6 +47,80 @@ func TestStore(t *testing.T) {
 		t.Cleanup(func() { closeStore(t, store) })
 		return store
 	})
+}
+
+// TestUnreadable writes values that no version of ours does.
+func TestUnreadable(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "syncs.db")
+	store := open(t, path)
+	var log bytes.Buffer
+	store.Log = slog.New(slog.NewJSONHandler(&log, nil))
+	defer closeStore(t, store)
+	values := []string{"", "{", "[]", "{}", "null", `{"id":"x","version":1}`, `{"id":"ID","version":"1"}`, `{"id":"ID","version":0}`, `{"id":"ID","version":1,"created_at":"yesterday"}`}
+	n := 0
+	storetest.Unreadable(t, store, func(t *testing.T, s syncs.Sync) {
+		t.Helper()
+		value := strings.ReplaceAll(values[n%len(values)], "ID", s.ID)
+		n++
+		if err := store.Spoil(s.Workspace+"\x00SYNC#"+s.ID, value); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if n == 0 || !strings.Contains(log.String(), `"msg":"unreadable sync"`) {
+		t.Errorf("the log is %s", &log)
+	}
+	seen := 0
+	if err := store.Each(func(syncs.Sync) error { seen++; return nil }); err != nil || seen != 3 {
+		t.Errorf("went through %d syncs, %v", seen, err)
+	}
+}
+
+// TestUnreadableRecords checks that an event or an idempotency record which
+// cannot be read stands in the way of no other.
+func TestUnreadableRecords(t *testing.T) {
+	t.Parallel()
+	store := open(t, filepath.Join(t.TempDir(), "syncs.db"))
+	defer closeStore(t, store)
+	s := storetest.Good(t)
+	key := storetest.Key("k")
+	if _, err := store.CreateOnce(t.Context(), s, key); err != nil {
+		t.Fatal(err)
+	}
+	if err := store.Spoil(s.Workspace+"\x00ONCE#k", "{"); err != nil {
+		t.Fatal(err)
+	}
+	later := storetest.Key("another")
+	later.Now, later.Expires = key.Expires.Add(time.Second), key.Expires.Add(time.Hour)
+	for _, name := range []string{"a", "b"} {
+		next := storetest.Good(t)
+		next.Workspace, later.Key = s.Workspace, name
+		if first, err := store.CreateOnce(t.Context(), next, later); err != nil || first != next {
+			t.Errorf("got %v, %v", first, err)
+		}
+	}
+	if err := store.SpoilEvent(2, "{"); err != nil {
+		t.Fatal(err)
+	}
+	for limit := 1; limit < 4; limit++ {
+		var got []uint64
+		for after := uint64(0); ; {
+			entries, err := store.Events(after, limit)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(entries) == 0 {
+				break
+			}
+			for _, e := range entries {
+				after = e.Sequence
+				got = append(got, after)
+			}
+		}
+		if diff := cmp.Diff([]uint64{1, 3}, got); diff != "" {
+			t.Errorf("limit %d: %s", limit, diff)
+		}
+	}
 }
 
 func TestStoreOutlivesItsProcess(t *testing.T) {

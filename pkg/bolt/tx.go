@@ -70,18 +70,25 @@ func (t *tx) created(workspace string, once syncs.Once) (first syncs.Sync, ok bo
 	return known.First.sync(workspace), true, nil
 }
 
+// sync returns a sync, or a fault.NotFound.
+func (t *tx) sync(workspace, id string) (syncs.Sync, error) {
+	value := t.all.Get(keyOf(workspace, id))
+	if value == nil {
+		return syncs.Sync{}, syncs.ErrNotFound()
+	}
+	return decode(workspace, id, value)
+}
+
 // expect returns what is in the place of s if that has this version.
 func (t *tx) expect(s syncs.Sync, version int64) (syncs.Sync, error) {
-	var r row
-	switch found, err := t.read(keyOf(s.Workspace, s.ID), &r); {
-	case err != nil:
+	found, err := t.sync(s.Workspace, s.ID)
+	if err != nil {
 		return syncs.Sync{}, err
-	case !found:
-		return syncs.Sync{}, syncs.ErrNotFound()
-	case r.Version != version:
+	}
+	if found.Version != version {
 		return syncs.Sync{}, syncs.ErrOvertaken()
 	}
-	return r.sync(s.Workspace), nil
+	return found, nil
 }
 
 // maxSwept is how many expired records each new one takes with it: more than
@@ -102,10 +109,7 @@ func (t *tx) expire(key []byte, once syncs.Once) error {
 		stale := due[len(limit):]
 		var known onceRow
 		found, err := t.read(stale, &known)
-		if err != nil {
-			return err
-		}
-		if found && !known.Expires.After(once.Now) {
+		if err != nil || found && !known.Expires.After(once.Now) { // nothing can be made of it, or it has expired
 			if err := t.all.Delete(stale); err != nil {
 				return err
 			}

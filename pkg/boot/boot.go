@@ -61,6 +61,7 @@ func API(getenv func(string) string, output io.Writer) error {
 	}
 	log := Logger(output, config.LogLevel)
 	store := DynamoDB(config)
+	store.Log = log
 	verifier := bearer.New(bearer.Config{
 		Issuer:         config.TokenIssuer,
 		Audience:       config.TokenAudience,

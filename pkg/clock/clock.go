@@ -8,7 +8,6 @@ import (
 	"container/heap"
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"time"
 
@@ -119,9 +118,9 @@ func (c *Clock) load() error {
 	c.read, c.grown = c.Store.Last() // changes after this are followed
 	all := map[string]*run{}
 	err = c.Store.Each(func(s syncs.Sync) error {
-		r, err := newRun(s)
-		if err != nil || r == nil {
-			return err
+		r := c.newRun(s)
+		if r == nil {
+			return nil
 		}
 		since := s.ScheduledAt
 		if began := time.Unix(c.mark, 0); began.After(since) {
@@ -148,16 +147,23 @@ func (c *Clock) load() error {
 	return nil
 }
 
-// newRun is a run of s without a time, nil if s does not run.
-func newRun(s syncs.Sync) (*run, error) {
+// newRun is a run of s without a time, nil if s does not run: it is paused, or
+// has no schedule that can be read, which is logged.
+func (c *Clock) newRun(s syncs.Sync) *run {
 	if s.Status == syncs.Disabled {
-		return nil, nil //nolint:nilnil // no run is no error
+		return nil
 	}
 	when, err := s.Schedule()
 	if err != nil {
-		return nil, fmt.Errorf("the schedule of sync %s: %w", s.ID, err)
+		c.unreadable(s.Workspace, s.ID, err)
+		return nil
 	}
-	return &run{id: s.ID, workspace: s.Workspace, when: when}, nil
+	return &run{id: s.ID, workspace: s.Workspace, when: when}
+}
+
+func (c *Clock) unreadable(workspace, id string, err error) {
+	c.Log.LogAttrs(context.Background(), slog.LevelError, "unreadable sync",
+		slog.String("workspace", workspace), slog.String("sync", id), slog.String("error", err.Error()))
 }
 
 // follow takes over the changes since it was last asked. It looks at the sync
@@ -195,12 +201,12 @@ func (c *Clock) update(workspace, id string) error {
 	var next *run
 	switch {
 	case fault.KindOf(err) == fault.NotFound:
+	case errors.Is(err, syncs.ErrUnreadable):
+		c.unreadable(workspace, id, err)
 	case err != nil:
 		return err
 	default:
-		if next, err = newRun(s); err != nil {
-			return err
-		}
+		next = c.newRun(s)
 	}
 	before := c.syncs[id]
 	switch {

@@ -3,6 +3,7 @@ package dynamo
 import (
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
@@ -75,8 +76,9 @@ func onceOf(s syncs.Sync, once syncs.Once) row {
 	return r
 }
 
-// syncOf is the reverse of rowOf. An attribute that is missing or of another
-// type is an error: somebody else has written into the table.
+// syncOf is the reverse of rowOf. It returns syncs.ErrUnreadable where an
+// attribute is missing or of another type, or the ID is not that of the key:
+// another program has written into the table.
 func syncOf(r row) (syncs.Sync, error) {
 	read := reader{row: r}
 	s := syncs.Sync{
@@ -102,7 +104,16 @@ func syncOf(r row) (syncs.Sync, error) {
 	if _, given := r["scheduled_at"]; given {
 		s.ScheduledAt = read.time("scheduled_at")
 	}
-	return s, read.err
+	switch {
+	case read.err != nil:
+		return syncs.Sync{}, fmt.Errorf("%w: %w", syncs.ErrUnreadable, read.err)
+	case s.Version < 1:
+		return syncs.Sync{}, fmt.Errorf("%w: it has version %d", syncs.ErrUnreadable, s.Version)
+	}
+	if id, is := strings.CutPrefix(read.text(sortKey), syncPrefix); is && id != s.ID {
+		return syncs.Sync{}, fmt.Errorf("%w: it has the ID %q", syncs.ErrUnreadable, s.ID)
+	}
+	return s, nil
 }
 
 func text(s string) types.AttributeValue { return &types.AttributeValueMemberS{Value: s} }

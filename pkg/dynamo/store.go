@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"net/url"
 	"time"
@@ -24,6 +25,9 @@ import (
 type Store struct {
 	Client *dynamodb.Client
 	Table  string
+
+	// Log gets what is left out since it cannot be read; nil is nothing.
+	Log *slog.Logger
 }
 
 // Create writes s in one round trip: a PutItem that costs one write unit for
@@ -197,19 +201,36 @@ func (st *Store) List(ctx context.Context, workspace, after string, limit int) (
 	if after != "" {
 		in.ExclusiveStartKey = keyOf(workspace, after)
 	}
-	out, err := st.Client.Query(ctx, in)
-	if err != nil {
-		return nil, false, translate("list the items", err)
-	}
-	list := make([]syncs.Sync, 0, len(out.Items))
-	for _, item := range out.Items {
-		s, err := syncOf(item)
+	for {
+		out, err := st.Client.Query(ctx, in)
 		if err != nil {
-			return nil, false, err
+			return nil, false, translate("list the items", err)
 		}
-		list = append(list, s)
+		list := make([]syncs.Sync, 0, len(out.Items))
+		for _, item := range out.Items {
+			s, err := syncOf(item)
+			if err != nil {
+				st.unreadable(ctx, item, err)
+				continue
+			}
+			list = append(list, s)
+		}
+		more := len(out.LastEvaluatedKey) > 0
+		if len(list) > 0 || !more {
+			return list, more, nil
+		}
+		in.ExclusiveStartKey = out.LastEvaluatedKey // none of these can be read
 	}
-	return list, len(out.LastEvaluatedKey) > 0, nil
+}
+
+// unreadable logs what is left out since it cannot be read.
+func (st *Store) unreadable(ctx context.Context, item row, err error) {
+	if st.Log == nil {
+		return
+	}
+	read := reader{row: item}
+	st.Log.LogAttrs(ctx, slog.LevelError, "unreadable sync",
+		slog.String("workspace", read.text(partitionKey)), slog.String("key", read.text(sortKey)), slog.String("error", err.Error()))
 }
 
 // Replace writes s if the version before it is there.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -59,6 +60,41 @@ func open(t *testing.T, c boot.Config) *dynamo.Store {
 func TestStore(t *testing.T) {
 	t.Parallel()
 	storetest.Run(t, func(t *testing.T) syncs.Store { return open(t, config(t)) })
+}
+
+// TestUnreadable writes items that no version of ours does.
+func TestUnreadable(t *testing.T) {
+	t.Parallel()
+	store := open(t, config(t))
+	var log bytes.Buffer
+	store.Log = slog.New(slog.NewJSONHandler(&log, nil))
+	spoilers := []string{
+		"REMOVE version", "REMOVE created_at", "SET version = :text", "SET stream_name = :number", "SET created_at = :text", "SET id = :text", "SET version = :number",
+	}
+	n := 0
+	storetest.Unreadable(t, store, func(t *testing.T, s syncs.Sync) {
+		t.Helper()
+		update := spoilers[n%len(spoilers)]
+		n++
+		in := &dynamodb.UpdateItemInput{
+			TableName: &store.Table, UpdateExpression: &update,
+			Key: map[string]types.AttributeValue{
+				"pk": &types.AttributeValueMemberS{Value: s.Workspace}, "sk": &types.AttributeValueMemberS{Value: "SYNC#" + s.ID},
+			},
+		}
+		switch {
+		case strings.Contains(update, ":text"):
+			in.ExpressionAttributeValues = map[string]types.AttributeValue{":text": &types.AttributeValueMemberS{Value: "x"}}
+		case strings.Contains(update, ":number"):
+			in.ExpressionAttributeValues = map[string]types.AttributeValue{":number": &types.AttributeValueMemberN{Value: "0"}}
+		}
+		if _, err := store.Client.UpdateItem(t.Context(), in); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if n == 0 || !strings.Contains(log.String(), `"msg":"unreadable sync"`) {
+		t.Errorf("the log is %s", &log)
+	}
 }
 
 // TestTooLarge checks that an item that DynamoDB refuses for its size is the same

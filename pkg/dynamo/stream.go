@@ -14,11 +14,22 @@ import (
 	"syncplane/pkg/syncs"
 )
 
+// KeyOf returns the workspace and the ID of the sync that a record of the table's
+// stream is about. ok is false for an item that is no sync.
+func KeyOf(record events.DynamoDBEventRecord) (workspace, id string, ok bool) {
+	partition, sort := record.Change.Keys[partitionKey], record.Change.Keys[sortKey]
+	if partition.DataType() != events.DataTypeString || sort.DataType() != events.DataTypeString {
+		return "", "", false
+	}
+	id, ok = strings.CutPrefix(sort.String(), syncPrefix)
+	return partition.String(), id, ok
+}
+
 // Change reads a record of the table's stream: a sync before and after, nil
-// where it was not there. ok is false for an item that is no sync.
+// where it was not there. ok is false for an item that is no sync. The error is
+// syncs.ErrUnreadable for an image that is none of ours.
 func Change(record events.DynamoDBEventRecord) (before, after *syncs.Sync, ok bool, err error) {
-	sort := record.Change.Keys[sortKey]
-	if sort.DataType() != events.DataTypeString || !strings.HasPrefix(sort.String(), syncPrefix) {
+	if _, _, ok := KeyOf(record); !ok {
 		return nil, nil, false, nil
 	}
 	if before, err = ofImage(record.Change.OldImage); err != nil {

@@ -5,6 +5,7 @@ package relay
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -16,6 +17,7 @@ import (
 	"syncplane/pkg/bus"
 	"syncplane/pkg/dynamo"
 	"syncplane/pkg/event"
+	"syncplane/pkg/syncs"
 	"syncplane/pkg/timetable"
 )
 
@@ -32,7 +34,7 @@ type Relay struct {
 
 // change is a record that was read.
 type change struct {
-	event     event.Event
+	event     event.Event // zero where the record cannot be read
 	workspace string
 	sync      string
 	sequence  string
@@ -47,7 +49,7 @@ func (r *Relay) Handle(ctx context.Context, batch events.DynamoDBEvent) (events.
 		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-margin))
 		defer cancel()
 	}
-	changes, unread, err := read(batch)
+	changes, unread, err := r.read(ctx, batch)
 	failed := len(changes)
 	if stopped, failure := r.tell(ctx, changes); failure != nil {
 		failed, unread, err = stopped, "", failure
@@ -71,38 +73,53 @@ func (r *Relay) Handle(ctx context.Context, batch events.DynamoDBEvent) (events.
 	return response, nil
 }
 
-// read reads the records up to the first that cannot be read, of which it
-// returns the sequence number.
-func read(batch events.DynamoDBEvent) (changes []change, unread string, err error) {
+// read reads the records up to the first that fails, of which it returns the
+// sequence number. A sync that cannot be read will not be, however often the
+// record comes again: it is logged, makes no event, and holds up no other.
+func (r *Relay) read(ctx context.Context, batch events.DynamoDBEvent) (changes []change, failed string, err error) {
 	changes = make([]change, 0, len(batch.Records))
 	for _, record := range batch.Records {
-		before, after, ok, err := dynamo.Change(record)
-		if err != nil {
-			return changes, record.Change.SequenceNumber, err
-		}
+		workspace, id, ok := dynamo.KeyOf(record)
 		if !ok {
 			continue
 		}
-		e := event.OfChange(before, after)
-		if after == nil && !record.Change.ApproximateCreationDateTime.IsZero() {
-			e.Time = record.Change.ApproximateCreationDateTime.UTC()
+		c := change{workspace: workspace, sync: id, sequence: record.Change.SequenceNumber}
+		before, after, _, err := dynamo.Change(record)
+		switch {
+		case errors.Is(err, syncs.ErrUnreadable):
+			r.unreadable(ctx, c, err)
+		case err != nil:
+			return changes, c.sequence, err
+		default:
+			c.event = event.OfChange(before, after)
+			if after == nil && !record.Change.ApproximateCreationDateTime.IsZero() {
+				c.event.Time = record.Change.ApproximateCreationDateTime.UTC()
+			}
 		}
-		changes = append(changes, change{e, e.Workspace, e.Subject, record.Change.SequenceNumber})
+		changes = append(changes, c)
 	}
 	return changes, "", nil
 }
 
+func (r *Relay) unreadable(ctx context.Context, c change, err error) {
+	r.Log.LogAttrs(ctx, slog.LevelError, "unreadable sync", slog.String("workspace", c.workspace), slog.String("sync", c.sync),
+		slog.String("sequence", c.sequence), slog.String("error", err.Error()))
+}
+
 // tell publishes the events, and returns which was the first that it could not.
 func (r *Relay) tell(ctx context.Context, changes []change) (int, error) {
-	all := make([]event.Event, len(changes))
+	var all []event.Event
+	var of []int // the change of each event
 	for i, c := range changes {
-		all[i] = c.event
+		if c.event.ID != "" {
+			all, of = append(all, c.event), append(of, i)
+		}
 	}
 	sent, err := r.Bus.Publish(ctx, all)
 	if err != nil {
-		return sent, fmt.Errorf("tell of sync %s: %w", changes[sent].sync, err)
+		return of[sent], fmt.Errorf("tell of sync %s: %w", changes[of[sent]].sync, err)
 	}
-	return sent, nil
+	return len(changes), nil
 }
 
 // maxAtOnce is how many syncs are scheduled at the same time. A call of
@@ -125,6 +142,10 @@ func (r *Relay) schedule(ctx context.Context, changes []change) (int, error) {
 		begun[c.sync] = true
 		group.Go(func() error {
 			_, err := r.Timetable.Reconcile(ctx, c.workspace, c.sync)
+			if errors.Is(err, syncs.ErrUnreadable) { // its schedules stay as they are
+				r.unreadable(ctx, c, err)
+				return nil
+			}
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil && i < first {

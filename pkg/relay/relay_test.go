@@ -87,10 +87,17 @@ func (c *cloud) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// table holds every sync that it is asked for.
-type table struct{}
+// table holds every sync that it is asked for. What ends with unreadable cannot be
+// read, and what ends with unscheduled has a schedule that cannot be.
+type table struct{ unreadable, unscheduled string }
 
-func (table) Read(_ context.Context, workspace, id string) (syncs.Sync, error) {
+func (tb table) Read(_ context.Context, workspace, id string) (syncs.Sync, error) {
+	switch {
+	case tb.unreadable != "" && strings.HasSuffix(id, tb.unreadable):
+		return syncs.Sync{}, fmt.Errorf("%w: no", syncs.ErrUnreadable)
+	case tb.unscheduled != "" && strings.HasSuffix(id, tb.unscheduled):
+		return syncs.Sync{Workspace: workspace, ID: id, Version: 1, CronExpression: "@hourly", Status: syncs.Pending}, nil
+	}
 	return syncs.Sync{Workspace: workspace, ID: id, Version: 1, SyncInterval: 30, Status: syncs.Pending}, nil
 }
 
@@ -130,28 +137,37 @@ func TestHandle(t *testing.T) {
 		failed    []string
 		published string
 		scheduled string
+		table     table
 	}{
-		"all is well":              {"abcde", nil, &cloud{}, nil, "abcde", "abcde"},
-		"nothing":                  {"", nil, &cloud{}, nil, "", ""},
-		"a sync twice":             {"abab", nil, &cloud{}, nil, "abab", "ab"},
-		"no event of one":          {"abcde", nil, &cloud{refuseEvents: "c"}, []string{"number 2"}, "abde", "ab"},
-		"no schedule of one":       {"abcde", nil, &cloud{refuseSchedules: "c"}, []string{"number 2"}, "abcde", "abde"},
-		"no schedule of the first": {"abcde", nil, &cloud{refuseSchedules: "a"}, []string{"number 0"}, "abcde", "bcde"},
-		"no event, nor a schedule": {"abcde", nil, &cloud{refuseEvents: "d", refuseSchedules: "b"}, []string{"number 1"}, "abce", "ac"},
+		"all is well":              {"abcde", nil, &cloud{}, nil, "abcde", "abcde", table{}},
+		"nothing":                  {"", nil, &cloud{}, nil, "", "", table{}},
+		"a sync twice":             {"abab", nil, &cloud{}, nil, "abab", "ab", table{}},
+		"no event of one":          {"abcde", nil, &cloud{refuseEvents: "c"}, []string{"number 2"}, "abde", "ab", table{}},
+		"no schedule of one":       {"abcde", nil, &cloud{refuseSchedules: "c"}, []string{"number 2"}, "abcde", "abde", table{}},
+		"no schedule of the first": {"abcde", nil, &cloud{refuseSchedules: "a"}, []string{"number 0"}, "abcde", "bcde", table{}},
+		"no event, nor a schedule": {"abcde", nil, &cloud{refuseEvents: "d", refuseSchedules: "b"}, []string{"number 1"}, "abce", "ac", table{}},
 		"one that cannot be read": {"abcde", func(all []events.DynamoDBEventRecord) {
 			all[3].Change.NewImage["version"] = events.NewStringAttribute("x")
-		}, &cloud{}, []string{"number 3"}, "abc", "abc"},
+		}, &cloud{}, nil, "abce", "abcde", table{}},
+		"one that was something else": {"abcde", func(all []events.DynamoDBEventRecord) {
+			all[2].Change.OldImage = map[string]events.DynamoDBAttributeValue{"pk": all[2].Change.Keys["pk"], "sk": all[2].Change.Keys["sk"]}
+		}, &cloud{}, nil, "abde", "abcde", table{}},
+		"one that is something else by now":        {"abcde", nil, &cloud{}, nil, "abcde", "acde", table{unreadable: "b"}},
+		"one of which the schedule cannot be read": {"abcde", nil, &cloud{}, nil, "abcde", "abcd", table{unscheduled: "e"}},
+		"none that can be read, and no event of one": {"ab", func(all []events.DynamoDBEventRecord) {
+			delete(all[0].Change.NewImage, "version")
+		}, &cloud{refuseEvents: "b"}, []string{"number 1"}, "", "a", table{}},
 		"one without an image": {"abcde", func(all []events.DynamoDBEventRecord) {
 			all[1].Change.NewImage = nil
-		}, &cloud{}, []string{"number 1"}, "a", "a"},
+		}, &cloud{}, []string{"number 1"}, "a", "a", table{}},
 		"very long cron expressions": {"abcde", func(all []events.DynamoDBEventRecord) {
 			for _, i := range []int{1, 2, 4} {
 				all[i].Change.NewImage["cron_expression"] = events.NewStringAttribute("0" + strings.Repeat(",0", 131_000) + " 6 * * *")
 			}
-		}, &cloud{}, nil, "abcde", "abcde"},
+		}, &cloud{}, nil, "abcde", "abcde", table{}},
 		"other items": {"abc", func(all []events.DynamoDBEventRecord) {
 			all[1].Change.Keys["sk"] = events.NewStringAttribute("ONCE#k")
-		}, &cloud{}, nil, "ac", "ac"},
+		}, &cloud{}, nil, "ac", "ac", table{}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -162,7 +178,7 @@ func TestHandle(t *testing.T) {
 				EventBus: "bus", APIURL: "https://api.example.com", EventBridgeEndpoint: server.URL, SchedulerEndpoint: server.URL, ScheduleGroup: "group",
 			}
 			schedules := eventboot.Timetable(config, eventboot.Credentials(config))
-			schedules.Syncs, schedules.Now = table{}, time.Now
+			schedules.Syncs, schedules.Now = test.table, time.Now
 			r := &relay.Relay{Bus: eventboot.EventBus(config), Timetable: schedules, Log: boot.Logger(io.Discard, "")}
 			batch := events.DynamoDBEvent{Records: records(t, test.letters)}
 			if test.edit != nil {

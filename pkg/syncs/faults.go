@@ -1,6 +1,10 @@
 package syncs
 
-import "syncplane/pkg/fault"
+import (
+	"errors"
+
+	"syncplane/pkg/fault"
+)
 
 // The faults that a Store tells, the same in every engine.
 
@@ -18,6 +22,11 @@ func ErrExists() error {
 func ErrOvertaken() error {
 	return &fault.Error{Kind: fault.Conflict, Code: "overtaken", Message: "other changes to this sync keep coming first; please try again"}
 }
+
+// ErrUnreadable is in the errors for a stored sync of which nothing can be made,
+// since another version or another program wrote it. Whatever goes through many
+// syncs logs it and goes on. A client is shown an internal error.
+var ErrUnreadable = errors.New("the stored sync cannot be read")
 
 // KeyField names the idempotency key in a fault.Field.
 const KeyField = "idempotency_key"

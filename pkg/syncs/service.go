@@ -30,13 +30,15 @@ type Store interface {
 	Created(ctx context.Context, workspace string, once Once) (first Sync, ok bool, err error)
 
 	// Read returns the sync as it was last written, equal in every field, or
-	// a fault.NotFound. It sees every write that returned before it began.
+	// a fault.NotFound, or ErrUnreadable. It sees every write that returned
+	// before it began.
 	Read(ctx context.Context, workspace, id string) (Sync, error)
 
 	// List returns up to limit syncs of the workspace, newest first, that
 	// are older than the sync after; from the newest if after is "". more
 	// is true if there may be others. It may return fewer than limit, but
-	// not none, while there are more.
+	// not none, while there are more. A sync that is ErrUnreadable is left
+	// out and logged.
 	List(ctx context.Context, workspace, after string, limit int) (syncs []Sync, more bool, err error)
 
 	// Replace writes s over the sync whose version is one less. It returns

@@ -36,18 +36,24 @@ type Sync struct {
 	ScheduledAt time.Time // UTC, whole milliseconds: when its schedule was set; an interval counts from here
 }
 
-// Schedule is when s runs: by its cron expression, else by its interval. An
-// error says that s was never validated.
+// Schedule is when s runs: by its cron expression, else by its interval. It
+// returns ErrUnreadable if s has neither in a form that this version knows.
 func (s Sync) Schedule() (schedule.Schedule, error) {
+	if s.CronExpression == "" && s.SyncInterval < 1 {
+		return schedule.Schedule{}, fmt.Errorf("%w: its interval is %d", ErrUnreadable, s.SyncInterval)
+	}
 	if s.CronExpression == "" {
 		return schedule.Every(s.SyncInterval, s.ScheduledAt), nil
 	}
 	cron, err := schedule.ParseStored(s.CronExpression)
-	return schedule.At(cron), err
+	if err != nil {
+		return schedule.Schedule{}, fmt.Errorf("%w: its cron expression: %w", ErrUnreadable, err)
+	}
+	return schedule.At(cron), nil
 }
 
 // NextRun is the first run of s after a moment. ok is false for one that does
-// not run: it is paused.
+// not run: it is paused, or has no schedule that can be read.
 func (s Sync) NextRun(after time.Time) (next time.Time, ok bool) {
 	when, err := s.Schedule()
 	if err != nil || s.Status == Disabled {

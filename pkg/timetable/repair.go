@@ -3,6 +3,7 @@ package timetable
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -32,11 +33,13 @@ const maxAtOnce = 16
 
 // Repair compares all syncs with all schedules and makes these what they are to
 // be: for what the change feed lost. With dry it only tells. say is called with
-// the ID of each sync whose schedules differ, one at a time.
+// the ID of each sync whose schedules differ, one at a time. The schedules of a
+// sync that cannot be read stay as they are, and the error in the end names it.
 func (t *Timetable) Repair(ctx context.Context, table Table, dry bool, say func(id string)) (Report, error) {
 	var report Report
 	seen := map[string]bool{}
 	var mu sync.Mutex
+	var unreadable []error // what is no reason to stop
 	group, grouped := errgroup.WithContext(ctx)
 	group.SetLimit(maxAtOnce)
 	err := table.Each(grouped, func(s syncs.Sync) error {
@@ -44,11 +47,15 @@ func (t *Timetable) Repair(ctx context.Context, table Table, dry bool, say func(
 		seen[s.ID] = true
 		group.Go(func() error {
 			differs, err := t.repair(grouped, s.Workspace, s.ID, &s, dry)
+			mu.Lock()
+			defer mu.Unlock()
 			if differs {
-				mu.Lock()
-				defer mu.Unlock()
 				report.Repaired++
 				say(s.ID)
+			}
+			if errors.Is(err, syncs.ErrUnreadable) {
+				unreadable = append(unreadable, err)
+				return nil
 			}
 			return err
 		})
@@ -57,7 +64,9 @@ func (t *Timetable) Repair(ctx context.Context, table Table, dry bool, say func(
 	if failure := group.Wait(); failure != nil {
 		err = failure // and what it stopped is no news
 	}
-	if err != nil {
+	if errors.Is(err, syncs.ErrUnreadable) { // all others were visited
+		unreadable = append(unreadable, err)
+	} else if err != nil {
 		return report, err
 	}
 	orphans, err := t.orphans(ctx, seen)
@@ -70,6 +79,9 @@ func (t *Timetable) Repair(ctx context.Context, table Table, dry bool, say func(
 			return report, err
 		}
 		s, err := t.read(ctx, workspace, id) // it may have been made just now
+		if errors.Is(err, syncs.ErrUnreadable) {
+			continue // as above
+		}
 		if err != nil {
 			return report, err
 		}
@@ -82,7 +94,7 @@ func (t *Timetable) Repair(ctx context.Context, table Table, dry bool, say func(
 			say(id)
 		}
 	}
-	return report, nil
+	return report, errors.Join(unreadable...)
 }
 
 // orphans are the schedules of no sync that was seen: a name for each ID.

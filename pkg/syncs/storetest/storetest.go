@@ -4,6 +4,7 @@ package storetest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -523,5 +524,55 @@ func wantKind(t *testing.T, err error, want fault.Kind) {
 	t.Helper()
 	if err == nil || fault.KindOf(err) != want {
 		t.Errorf("got %v, want a fault of kind %d", err, want)
+	}
+}
+
+// Unreadable checks that syncs which cannot be read, since another version or
+// another program wrote them, hide no other. spoil makes one so in each way that
+// there is, as often as it is called.
+func Unreadable(t *testing.T, store syncs.Store, spoil func(t *testing.T, s syncs.Sync)) {
+	t.Helper()
+	first := Good(t)
+	var want []string
+	var spoiled []syncs.Sync
+	for i := range 30 {
+		s := Good(t)
+		s.Workspace = first.Workspace
+		create(t, store, s)
+		if i%10 == 4 {
+			want = append(want, s.ID)
+		} else {
+			spoiled = append(spoiled, s)
+		}
+	}
+	for _, s := range spoiled {
+		spoil(t, s)
+	}
+	slices.Reverse(want)
+	for _, limit := range []int{1, 2, 3, 5, 100} {
+		var got []string
+		after := ""
+		for more := true; more; {
+			var list []syncs.Sync
+			var err error
+			if list, more, err = store.List(t.Context(), first.Workspace, after, limit); err != nil {
+				t.Fatalf("limit %d: %v", limit, err)
+			}
+			if len(list) > limit || len(list) == 0 && more {
+				t.Fatalf("limit %d: got %d syncs, more %t", limit, len(list), more)
+			}
+			for _, s := range list {
+				got = append(got, s.ID)
+				after = s.ID
+			}
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("limit %d: %s", limit, diff)
+		}
+	}
+	for _, s := range spoiled {
+		if _, err := store.Read(t.Context(), s.Workspace, s.ID); !errors.Is(err, syncs.ErrUnreadable) || fault.KindOf(err) != fault.Internal {
+			t.Errorf("read %s: %v", s.ID, err)
+		}
 	}
 }

@@ -1,0 +1,15 @@
+package bolt
+
+import "go.etcd.io/bbolt"
+
+// Spoil puts a value in the place of what is at key.
+func (st *Store) Spoil(key, value string) error {
+	return st.db.Update(func(tx *bbolt.Tx) error { return tx.Bucket([]byte(allBucket)).Put([]byte(key), []byte(value)) })
+}
+
+// SpoilEvent puts a value in the place of an event.
+func (st *Store) SpoilEvent(sequence uint64, value string) error {
+	return st.db.Update(func(tx *bbolt.Tx) error {
+		return tx.Bucket([]byte(feedBucket)).Put(sequenceKey(sequence), []byte(value))
+	})
+}
