@@ -93,14 +93,14 @@ func (v *Verifier) Caller(ctx context.Context, authorization string) (access.Cal
 	if err != nil {
 		return access.Caller{}, err
 	}
-	candidates, fetched, err := v.keys.find(ctx, token.keyID, token.algorithm)
+	candidates, fetched, err := v.keys.find(ctx, token.header)
 	if err != nil {
 		return access.Caller{}, err
 	}
 	print := sha256.Sum256([]byte(text))
 	said, known := v.seen.find(print, fetched)
 	if !known {
-		if !slices.ContainsFunc(candidates, func(k key) bool { return token.verify(k) == nil }) {
+		if !slices.ContainsFunc(candidates, token.verify) {
 			return access.Caller{}, invalid("the token's signature does not match")
 		}
 		var ok bool

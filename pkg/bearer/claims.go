@@ -108,20 +108,29 @@ func listOf(value jsontext.Value) ([]string, bool) {
 		text, ok := textOf(value)
 		return []string{text}, ok
 	}
-	dec := jsontext.NewDecoder(bytes.NewBuffer(value))
-	_, err := dec.ReadToken()
 	var list []string
-	for err == nil && dec.PeekKind() != jsontext.KindEndArray {
-		var item jsontext.Value
-		if item, err = dec.ReadValue(); err == nil {
-			text, ok := textOf(item)
-			if !ok {
-				return nil, false
-			}
-			list = append(list, text)
+	ok := readElements(value, func(item jsontext.Value) bool {
+		text, ok := textOf(item)
+		list = append(list, text)
+		return ok
+	})
+	return list, ok
+}
+
+// readElements reads an array and calls take with each element, which take must
+// not keep. It reports whether the array is well-formed and take accepted all.
+func readElements(array jsontext.Value, take func(item jsontext.Value) bool, options ...jsontext.Options) bool {
+	dec := jsontext.NewDecoder(bytes.NewBuffer(array), options...)
+	if token, err := dec.ReadToken(); err != nil || token.Kind() != jsontext.KindBeginArray {
+		return false
+	}
+	for dec.PeekKind() != jsontext.KindEndArray {
+		item, err := dec.ReadValue()
+		if err != nil || !take(item) {
+			return false
 		}
 	}
-	return list, err == nil
+	return true
 }
 
 // dateOf reads seconds since 1970, which may have a fraction (RFC 7519, section

@@ -2,10 +2,9 @@ package bearer
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/ed25519"
-	"crypto/rsa"
 	"time"
+
+	"github.com/golang-jwt/jwt/v5"
 
 	"syncplane/pkg/fault"
 )
@@ -21,9 +20,10 @@ const (
 
 // key is a public key that can verify tokens.
 type key struct {
-	id        string
-	algorithm string // the only one it may be used with, "" if the issuer does not say
-	public    any
+	id      string
+	named   bool                         // it has an ID, which may be ""
+	methods map[string]jwt.SigningMethod // the algorithms that it may be used with
+	public  any
 }
 
 // keyring holds the keys of an issuer. It has no goroutine of its own, which a
@@ -66,20 +66,20 @@ func (r *keyring) unlock() { <-r.turn }
 // find returns the keys that may have signed a token, and when they came. Where
 // there is none it looks again, and where it cannot look it says so: a key that
 // we cannot see is no proof against a token.
-func (r *keyring) find(ctx context.Context, id, algorithm string) ([]key, time.Time, error) {
+func (r *keyring) find(ctx context.Context, h header) ([]key, time.Time, error) {
 	if err := r.lock(ctx); err != nil {
 		return nil, time.Time{}, err
 	}
 	defer r.unlock()
 	now := r.now()
-	candidates := r.candidates(id)
+	candidates := r.candidates(h)
 	wait := refetchAfter
 	if len(r.keys) == 0 {
 		wait = retryAfter
 	}
 	if (len(candidates) == 0 || now.Sub(r.fetched) >= maxAge) && (r.tried.IsZero() || now.Sub(r.tried) >= wait) {
 		r.fetch(ctx)
-		candidates = r.candidates(id)
+		candidates = r.candidates(h)
 	}
 	if now.Sub(r.fetched) >= staleAge {
 		candidates = nil
@@ -89,7 +89,7 @@ func (r *keyring) find(ctx context.Context, id, algorithm string) ([]key, time.T
 	}
 	var fitting []key
 	for _, k := range candidates {
-		if k.fits(algorithm) {
+		if _, ok := k.methods[h.algorithm]; ok {
 			fitting = append(fitting, k)
 		}
 	}
@@ -99,10 +99,11 @@ func (r *keyring) find(ctx context.Context, id, algorithm string) ([]key, time.T
 	return fitting, r.fetched, nil
 }
 
-// candidates are the keys of an ID. A token may leave the ID out where the
-// issuer has but one key (OpenID Connect Core 1.0, section 10.1).
-func (r *keyring) candidates(id string) []key {
-	if id == "" {
+// candidates are the keys of a token's ID, of which an issuer may have several
+// (RFC 7517, section 4.5). A token may leave the ID out where the issuer has but
+// one key (OpenID Connect Core 1.0, section 10.1).
+func (r *keyring) candidates(h header) []key {
+	if !h.named {
 		if len(r.keys) == 1 {
 			return r.keys
 		}
@@ -110,7 +111,7 @@ func (r *keyring) candidates(id string) []key {
 	}
 	var found []key
 	for _, k := range r.keys {
-		if k.id == id {
+		if k.named && k.id == h.keyID {
 			found = append(found, k)
 		}
 	}
@@ -131,22 +132,6 @@ func (r *keyring) fetch(ctx context.Context) {
 		}
 	}
 	r.failure = err
-}
-
-// fits reports whether k may verify a token of this algorithm.
-func (k key) fits(algorithm string) bool {
-	if k.algorithm != "" && k.algorithm != algorithm {
-		return false
-	}
-	switch k.public.(type) {
-	case *rsa.PublicKey:
-		return algorithm == "RS256" || algorithm == "PS256"
-	case *ecdsa.PublicKey:
-		return algorithm == "ES256"
-	case ed25519.PublicKey:
-		return algorithm == "EdDSA"
-	}
-	return false
 }
 
 func unavailable(err error) error {

@@ -1,8 +1,8 @@
 package bearer
 
 import (
+	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +10,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // KeySource returns a JSON Web Key Set (RFC 7517).
@@ -42,20 +44,25 @@ func Discover(issuer string) KeySource {
 		if err != nil {
 			return nil, err
 		}
-		var metadata struct {
-			Issuer string `json:"issuer"`
-			Keys   string `json:"jwks_uri"`
+		var metadata struct{ issuer, keys string }
+		if !readMembers(jsontext.NewDecoder(bytes.NewBuffer(text)), func(name string, value jsontext.Value) (ok bool) {
+			switch ok = true; name {
+			case "issuer":
+				metadata.issuer, ok = textOf(value)
+			case "jwks_uri":
+				metadata.keys, ok = textOf(value)
+			}
+			return ok
+		}) {
+			return nil, errors.New("the issuer's metadata is not a JSON object with issuer and jwks_uri")
 		}
-		if err := json.Unmarshal(text, &metadata); err != nil {
-			return nil, fmt.Errorf("read the issuer's metadata: %w", err)
+		if metadata.issuer != issuer { // section 4.3: or somebody else answers for it
+			return nil, fmt.Errorf("the metadata are those of the issuer %q, not of %q", metadata.issuer, issuer)
 		}
-		if metadata.Issuer != issuer { // section 4.3: or somebody else answers for it
-			return nil, fmt.Errorf("the metadata are those of the issuer %q, not of %q", metadata.Issuer, issuer)
-		}
-		if insecure(metadata.Keys) && !insecure(issuer) {
+		if insecure(metadata.keys) && !insecure(issuer) {
 			return nil, errors.New("the issuer's jwks_uri must be an https address, as its own is")
 		}
-		return fetch(ctx, client, metadata.Keys)
+		return fetch(ctx, client, metadata.keys)
 	}
 }
 

@@ -2,28 +2,11 @@ package bearer
 
 import (
 	"encoding/base64"
+	"errors"
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
-	"github.com/golang-jwt/jwt/v5"
 )
-
-// method is the algorithm of a name in a token's header (RFC 7518, section
-// 3.1; RFC 8037), if it is accepted: the asymmetric ones that every issuer has.
-// Never none, and never HS*, which a public key would satisfy as the secret.
-func method(name string) jwt.SigningMethod {
-	switch name {
-	case "RS256":
-		return jwt.SigningMethodRS256
-	case "PS256":
-		return jwt.SigningMethodPS256
-	case "ES256":
-		return jwt.SigningMethodES256
-	case "EdDSA":
-		return jwt.SigningMethodEdDSA
-	}
-	return nil
-}
 
 // token is a JWT in its compact form (RFC 7515, section 7.1), of which nothing
 // is known to be true yet.
@@ -31,12 +14,23 @@ type token struct {
 	signed    string // header and payload, as the issuer signed them
 	signature []byte
 	payload   []byte
-	algorithm string // alg
-	keyID     string // kid
+	header
 }
 
-// decode reads base64url, strictly, so that a signature has one spelling.
+// header holds the header parameters that are evaluated.
+type header struct {
+	algorithm string // alg
+	keyID     string // kid
+	named     bool   // kid is there; "" is a key ID like any other
+	critical  bool   // crit is there
+}
+
+// decode reads base64url strictly: a value has one spelling. The library alone
+// would ignore line breaks.
 func decode(text string) ([]byte, error) {
+	if strings.ContainsAny(text, "\r\n") {
+		return nil, errors.New("a line break in base64url")
+	}
 	return base64.RawURLEncoding.Strict().DecodeString(text)
 }
 
@@ -47,7 +41,7 @@ func (v *Verifier) parse(text string) (token, error) {
 	noToken := func() (token, error) { return token{}, invalid("the token is not a signed JWT") }
 	header, rest, _ := strings.Cut(text, ".")
 	payload, signature, found := strings.Cut(rest, ".")
-	if !found || strings.ContainsAny(text, "\r\n") { // which base64 passes over
+	if !found {
 		return noToken()
 	}
 	t := token{signed: text[:len(text)-len(signature)-1]}
@@ -61,39 +55,39 @@ func (v *Verifier) parse(text string) (token, error) {
 	if t.signature, err = decode(signature); err != nil {
 		return noToken()
 	}
-	critical, ok := v.readHeader(raw, &t)
-	switch {
-	case !ok:
+	if !v.readHeader(raw, &t.header) {
 		return noToken()
-	case critical: // section 4.1.11: what must be understood, and is not
+	}
+	switch {
+	case t.critical: // section 4.1.11: what must be understood, and is not
 		return token{}, invalid("the token's header has crit, and no extension is understood")
-	case method(t.algorithm) == nil:
-		return token{}, invalid("the token must be signed with RS256, PS256, ES256 or EdDSA")
+	case !accepted(t.algorithm):
+		return token{}, invalid("the token must be signed with RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512, EdDSA or Ed25519")
 	}
 	return t, nil
 }
 
-// verify returns nil if k signed t.
-func (t token) verify(k key) error {
-	return method(t.algorithm).Verify(t.signed, t.signature, k.public)
+// verify reports whether k signed t. k.methods must hold the algorithm of t.
+func (t *token) verify(k key) bool {
+	return k.methods[t.algorithm].Verify(t.signed, t.signature, k.public) == nil
 }
 
-// readHeader reads the header of a token into t. ok is false if it is not an
+// readHeader reads the header of a token. It reports false if it is not an
 // object, says something twice, or has a parameter of another type than RFC
 // 7515 gives it.
-func (v *Verifier) readHeader(text []byte, t *token) (critical, ok bool) {
+func (v *Verifier) readHeader(text []byte, h *header) (ok bool) {
 	dec := v.pool.Lend(text)
 	defer v.pool.Return(dec)
-	ok = readMembers(&dec.Decoder, func(name string, value jsontext.Value) (ok bool) {
+	return readMembers(&dec.Decoder, func(name string, value jsontext.Value) (ok bool) {
 		switch ok = true; name {
 		case "alg":
-			t.algorithm, ok = textOf(value)
+			h.algorithm, ok = textOf(value)
 		case "kid":
-			t.keyID, ok = textOf(value)
+			h.keyID, ok = textOf(value)
+			h.named = true
 		case "crit":
-			critical = true
+			h.critical = true
 		}
 		return ok
 	})
-	return critical, ok
 }
