@@ -326,6 +326,9 @@ func TestGenuineHeaders(t *testing.T) {
 		`{"alg":"Ed448","kid":"k"}`:                                 "ES512, EdDSA or Ed25519",
 		`{"alg":"","kid":"k"}`:                                      "ES512, EdDSA or Ed25519",
 		`{"kid":"k"}`:                                               "ES512, EdDSA or Ed25519",
+		`{"alg":"EdDSA","kid":"k","b64":true}`:                      "",
+		`{"alg":"EdDSA","kid":"k","b64":false}`:                     "b64",
+		`{"alg":"EdDSA","kid":"k","b64":0}`:                         "b64",
 		`{"alg":"EdDSA","kid":"k","TYP":"logout+jwt","Crit":["x"]}`: "",
 		`{"alg":"EdDSA","kid":"k","typ":"JWT","typ":"JWT"}`:         "not a signed JWT",
 		`{"alg":"EdDSA","kid":"k","x":1,"x":1}`:                     "not a signed JWT",
@@ -351,6 +354,39 @@ func TestGenuineHeaders(t *testing.T) {
 			continue
 		}
 		wantFault(t, err, fault.Unauthenticated, "invalid_token", message)
+	}
+}
+
+// TestTypes checks typ (RFC 9068, section 4; RFC 7515, section 4.1.9).
+func TestTypes(t *testing.T) {
+	t.Parallel()
+	s := newSigner(t, "k", jose.EdDSA)
+	v := bearer.New(config(), bearer.Static(keySet(t, s.public())), at(start))
+	for typ, message := range map[string]string{
+		`"JWT"`: "", `"jwt"`: "", `"Jwt"`: "", `"at+jwt"`: "", `"AT+JWT"`: "", `"At+Jwt"`: "",
+		`"application/at+jwt"`: "", `"Application/AT+jwt"`: "", `"application/jwt"`: "", `"APPLICATION/JWT"`: "",
+		`"\u0061t\u002bjwt"`: "", `"application\/at+jwt"`: "",
+
+		`""`: "typ", `" JWT"`: "typ", `"JWT "`: "typ", `"application/"`: "typ", `"application/application/jwt"`: "typ",
+		`"JOSE"`: "typ", `"JWS"`: "typ", `"JWE"`: "typ", `"JOSE+JSON"`: "typ", `"logout+jwt"`: "typ", `"secevent+jwt"`: "typ",
+		`"dpop+jwt"`: "typ", `"id+jwt"`: "typ", `"oauth-authz-req+jwt"`: "typ", `"token-introspection+jwt"`: "typ", `"rt+jwt"`: "typ",
+		`"client-authentication+jwt"`: "typ", `"vc+sd-jwt"`: "typ", `"at+jwt+x"`: "typ", `"at jwt"`: "typ", `"at+jwt;v=1"`: "typ",
+		`"text/jwt"`: "typ", `"application-at+jwt"`: "typ", `"x/application/jwt"`: "typ", `"\u0000JWT"`: "typ", `"at+jwt\u0000"`: "typ",
+		`"access_token"`: "typ", `"Bearer"`: "typ", `"none"`: "typ",
+
+		`null`: "not a signed JWT", `5`: "not a signed JWT", `["JWT"]`: "not a signed JWT", `{}`: "not a signed JWT", `true`: "not a signed JWT",
+	} {
+		_, err := v.Caller(t.Context(), s.signHeader(t, `{"alg":"EdDSA","kid":"k","typ":`+typ+`}`))
+		if message == "" {
+			if err != nil {
+				t.Errorf("%s: %v", typ, err)
+			}
+			continue
+		}
+		refusal, ok := errors.AsType[*fault.Error](err)
+		if !ok || refusal.Code != "invalid_token" || !strings.Contains(refusal.Message, message) {
+			t.Errorf("%s: got %v, want invalid_token: %s", typ, err, message)
+		}
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"syncplane/pkg/jsonpool"
 )
 
 // token is a JWT in its compact form (RFC 7515, section 7.1), of which nothing
@@ -23,6 +25,8 @@ type header struct {
 	keyID     string // kid
 	named     bool   // kid is there; "" is a key ID like any other
 	critical  bool   // crit is there
+	foreign   bool   // typ names something other than an access token
+	unencoded bool   // b64 is there and not true
 }
 
 // decode reads base64url strictly: a value has one spelling. The library alone
@@ -61,6 +65,10 @@ func (v *Verifier) parse(text string) (token, error) {
 	switch {
 	case t.critical: // section 4.1.11: what must be understood, and is not
 		return token{}, invalid("the token's header has crit, and no extension is understood")
+	case t.unencoded: // RFC 7797, section 7: never in a JWT
+		return token{}, invalid("the token's header has b64, and a JWT is always base64url")
+	case t.foreign:
+		return token{}, invalid("the token's typ must be JWT or at+jwt, or absent")
 	case !accepted(t.algorithm):
 		return token{}, invalid("the token must be signed with RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512, EdDSA or Ed25519")
 	}
@@ -85,9 +93,27 @@ func (v *Verifier) readHeader(text []byte, h *header) (ok bool) {
 		case "kid":
 			h.keyID, ok = textOf(value)
 			h.named = true
+		case "typ":
+			ok = value.Kind() == jsontext.KindString
+			h.foreign = ok && !isAccessToken(string(jsonpool.Unquote(value)))
 		case "crit":
 			h.critical = true
+		case "b64":
+			h.unencoded = value.Kind() != jsontext.KindTrue
 		}
 		return ok
 	})
+}
+
+// isAccessToken reports whether a typ is that of an access token (RFC 9068,
+// section 2.1) or of any JWT (RFC 7519, section 5.1). JWTs for other purposes,
+// such as logout tokens, have their own (RFC 8725, section 3.11). A typ is a
+// media type, compared without regard to case; application/ may be left out (RFC
+// 7515, section 4.1.9).
+func isAccessToken(typ string) bool {
+	const prefix = "application/"
+	if len(typ) > len(prefix) && strings.EqualFold(typ[:len(prefix)], prefix) {
+		typ = typ[len(prefix):]
+	}
+	return strings.EqualFold(typ, "JWT") || strings.EqualFold(typ, "at+jwt")
 }
