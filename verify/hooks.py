@@ -43,6 +43,9 @@ CRON = st.just("") | st.builds(
 
 schemathesis.openapi.format("cron", CRON)
 
+# No expression of these has as many characters.
+LONGEST = 200
+
 AFTER = "page[after]"
 
 # What only the server can make, as it was last given.
@@ -78,6 +81,11 @@ def before_call(context, case, kwargs):
     if case.method != "GET":
         replace(case.headers, "If-None-Match", None)
     replace(case.query, AFTER, cursors.get(case.auth_identity))
+    # The longest expressions are made of the pattern, which says nothing of days.
+    sync = case.body.get("sync") if isinstance(case.body, dict) else None
+    cron = sync.get("cron_expression") if isinstance(sync, dict) else None
+    if isinstance(cron, str) and len(cron) > LONGEST:
+        sync["cron_expression"] = "0 6 * * 1-5".ljust(len(cron))
 
 
 def replace(values, name, value):
