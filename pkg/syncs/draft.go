@@ -20,6 +20,10 @@ const (
 	MaxDepth    = 64            // levels of nesting in configuration, itself the first
 )
 
+// wantLabel describes stream_name and cursor_field, as far as a type does; the
+// number is MaxText. It is a constant because every create passes by it.
+const wantLabel = "a string of 1 to 255 characters"
+
 // The enumerations of the public document: one value each today.
 const (
 	ScheduleAutomated = "automated"
@@ -95,7 +99,7 @@ func (d Draft) Validate() error {
 	}
 
 	label := func(name string, value *string, required bool) {
-		if !usable(name, fmt.Sprintf("a string of 1 to %d characters", MaxText), value != nil && (required || *value != ""), required) {
+		if !usable(name, wantLabel, value != nil && (required || *value != ""), required) {
 			return
 		}
 		switch length := utf8.RuneCountInString(strings.TrimSpace(*value)); {
