@@ -2,7 +2,9 @@ package api_test
 
 import (
 	"encoding/json"
+	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -150,6 +152,52 @@ func TestEarlierSyncs(t *testing.T) {
 				}
 				if status, _, text := sendTo(t, store, workspace, http.MethodDelete, location, ""); status != 204 {
 					t.Errorf("%s: got %d %s", id, status, text)
+				}
+			}
+		})
+	}
+}
+
+// TestUnknownSchedule checks that a sync with a schedule which this version cannot
+// read is shown without a next run, and can be changed.
+func TestUnknownSchedule(t *testing.T) {
+	t.Parallel()
+	for engine, store := range engines(t) {
+		t.Run(engine, func(t *testing.T) {
+			for name, edit := range map[string]func(s *syncs.Sync){
+				"a macro":     func(s *syncs.Sync) { s.CronExpression = "@hourly" },
+				"six fields":  func(s *syncs.Sync) { s.CronExpression = "0 0 6 * * *" },
+				"no interval": func(s *syncs.Sync) { s.CronExpression, s.SyncInterval = "", 0 },
+			} {
+				s := storetest.Good(t)
+				edit(&s)
+				if err := store.Create(t.Context(), s); err != nil {
+					t.Fatal(err)
+				}
+				location := "/api/v1/syncs/" + s.ID
+				for _, step := range []struct {
+					method, target, body string
+					runs                 bool
+				}{
+					{http.MethodGet, location, "", false},
+					{http.MethodPatch, location, `{"sync":{"source_id":9}}`, false},
+					{http.MethodPatch, location, `{"sync":{"cron_expression":"0 6 * * *"}}`, true},
+				} {
+					r := httptest.NewRequestWithContext(t.Context(), step.method, step.target, strings.NewReader(step.body))
+					server := serverOver(store)
+					r.Header.Set("Authorization", "Bearer "+server.Token(t, s.Workspace, "syncs:read", "syncs:write"))
+					r.Header.Set("Content-Type", "application/json")
+					response, err := server.Do(r)
+					if err != nil {
+						t.Fatal(err)
+					}
+					text, err := io.ReadAll(response.Body)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if runs := strings.Contains(string(text), "next_run_at"); response.StatusCode != 200 || runs != step.runs {
+						t.Errorf("%s: %s %s: got %d %s", name, step.method, step.body, response.StatusCode, text)
+					}
 				}
 			}
 		})
