@@ -7,15 +7,15 @@ import (
 
 	"syncplane/pkg/boot"
 	"syncplane/pkg/boot/boottest"
-	"syncplane/pkg/mototest"
 	"syncplane/pkg/syncs/storetest"
+	"syncplane/pkg/testkit/stacktest"
 )
 
-// TestMotoReconcile has the command tell what is missing, repair it, and find
+// TestReconcile has the command tell what is missing, repair it, and find
 // nothing the next time.
-func TestMotoReconcile(t *testing.T) {
+func TestReconcile(t *testing.T) {
 	config := boottest.Table(t)
-	stack := mototest.New(t, config)
+	stack := stacktest.New(t, config)
 	store := boot.DynamoDB(config)
 	s := storetest.Good(t)
 	if err := store.Create(t.Context(), s); err != nil {

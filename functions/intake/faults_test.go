@@ -16,11 +16,11 @@ import (
 	"syncplane/pkg/boot/boottest"
 	"syncplane/pkg/eventboot"
 	"syncplane/pkg/intake"
-	"syncplane/pkg/mototest"
+	"syncplane/pkg/testkit/stacktest"
 	"syncplane/pkg/unreliable"
 )
 
-// How much TestMotoFaults does.
+// How much TestFaults does.
 const (
 	requests = 120
 	badOnes  = 40   // of them
@@ -28,12 +28,12 @@ const (
 	tries    = 200  // of all messages, until the test gives up
 )
 
-// TestMotoFaults has any call of the intake fail at any point, and messages
+// TestFaults has any call of the intake fail at any point, and messages
 // come again though they were done with, and holds that each makes one sync or
 // one refusal.
-func TestMotoFaults(t *testing.T) {
+func TestFaults(t *testing.T) {
 	config := boottest.Table(t)
-	stack := mototest.New(t, config)
+	stack := stacktest.New(t, config)
 	broken := stack.Config
 	broken.DynamoDBEndpoint = unreliable.Start(t, broken.DynamoDBEndpoint, 1, share).URL
 	broken.EventBridgeEndpoint = unreliable.Start(t, broken.EventBridgeEndpoint, 2, share).URL

@@ -11,9 +11,9 @@ import (
 
 	"syncplane/pkg/boot"
 	"syncplane/pkg/boot/boottest"
-	"syncplane/pkg/mototest"
 	"syncplane/pkg/runtimeapi"
 	"syncplane/pkg/runtimeapi/runtimetest"
+	"syncplane/pkg/testkit/stacktest"
 )
 
 const good = `{"source_id":1,"destination_id":2,"model_id":3,"schedule_type":"automated","configuration":{"a":1.0},` +
@@ -22,7 +22,7 @@ const good = `{"source_id":1,"destination_id":2,"model_id":3,"schedule_type":"au
 // rig is the real bootstrap of the function, its table and its bus.
 type rig struct {
 	config   boot.Config
-	stack    *mototest.Stack
+	stack    *stacktest.Stack
 	function *runtimeapi.Function
 	log      bytes.Buffer
 }
@@ -31,7 +31,7 @@ func newRig(t *testing.T, edit func(config *boot.Config)) *rig {
 	t.Helper()
 	g := &rig{config: boottest.Table(t)}
 	edit(&g.config)
-	g.stack = mototest.New(t, g.config)
+	g.stack = stacktest.New(t, g.config)
 	g.function = runtimetest.Start(t, g.stack.Env(), &g.log)
 	return g
 }
@@ -76,8 +76,8 @@ func (g *rig) streams(t *testing.T, workspace string) []string {
 	return streams
 }
 
-// TestMotoIntake asks for creates, good and bad, once and often.
-func TestMotoIntake(t *testing.T) {
+// TestIntake asks for creates, good and bad, once and often.
+func TestIntake(t *testing.T) {
 	g := newRig(t, func(*boot.Config) {})
 	named := func(workspace, stream, more string) string {
 		return `{"workspace_id":"` + workspace + `"` + more + `,"sync":` + strings.Replace(good, "contacts", stream, 1) + `}`
@@ -116,8 +116,8 @@ func TestMotoIntake(t *testing.T) {
 		"the key of another":    {event("e", named("acme", "y", `,"idempotency_key":"k1"`)), []string{"idempotency_key_reused"}},
 		"another event":         {strings.Replace(first, "sync.create.requested", "sync.created", 1), []string{"unknown_event"}},
 		"no JSON":               {"<sync/>", []string{"invalid_json"}},
-		"a workspace of 5":      {event("e", `{"workspace_id":5}`), []string{"invalid_json"}},
-		"an event with no sync": {`{"detail-type":"sync.create.requested","detail":null}`, []string{"invalid_workspace"}},
+		"a workspace of 5":      {event("e", `{"workspace_id":5}`), []string{"invalid_workspace"}},
+		"an event with no sync": {`{"detail-type":"sync.create.requested","detail":null}`, []string{"invalid_json"}},
 	} {
 		if diff := cmp.Diff([]string{}, g.invoke(t, test.body)); diff != "" {
 			t.Errorf("%s: %s", name, diff)
@@ -146,9 +146,9 @@ func TestMotoIntake(t *testing.T) {
 	}
 }
 
-// TestMotoIntakeComesBack holds that what failed for now is named, and it
+// TestIntakeComesBack holds that what failed for now is named, and it
 // alone.
-func TestMotoIntakeComesBack(t *testing.T) {
+func TestIntakeComesBack(t *testing.T) {
 	g := newRig(t, func(config *boot.Config) { config.DynamoDBEndpoint = "http://127.0.0.1:1" }) // nobody listens on port 1
 	good := event("e", `{"workspace_id":"acme","sync":`+good+`}`)
 	if diff := cmp.Diff([]string{"message-0", "message-2"}, g.invoke(t, good, "<sync/>", good)); diff != "" {
@@ -159,9 +159,9 @@ func TestMotoIntakeComesBack(t *testing.T) {
 	}
 }
 
-// TestMotoEvents gives the function the sample events: an event that comes by
+// TestEvents gives the function the sample events: an event that comes by
 // itself, and by the queue a second time, with another that is refused.
-func TestMotoEvents(t *testing.T) {
+func TestEvents(t *testing.T) {
 	g := newRig(t, func(*boot.Config) {})
 	for _, name := range []string{"create-requested.json", "queue.json", "create-requested.json"} {
 		payload, err := os.ReadFile("../../events/" + name)
@@ -182,9 +182,9 @@ func TestMotoEvents(t *testing.T) {
 	}
 }
 
-// TestMotoEventComesBack holds that an event which comes by itself and fails
+// TestEventComesBack holds that an event which comes by itself and fails
 // for now is a failure of the function.
-func TestMotoEventComesBack(t *testing.T) {
+func TestEventComesBack(t *testing.T) {
 	g := newRig(t, func(config *boot.Config) { config.DynamoDBEndpoint = "http://127.0.0.1:1" }) // nobody listens on port 1
 	if answer, err := g.function.Invoke(t.Context(), []byte(event("e", `{"workspace_id":"acme","sync":`+good+`}`))); err == nil {
 		t.Errorf("got %s", answer)

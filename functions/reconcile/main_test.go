@@ -13,19 +13,19 @@ import (
 	"syncplane/pkg/boot"
 	"syncplane/pkg/boot/boottest"
 	"syncplane/pkg/eventboot"
-	"syncplane/pkg/mototest"
 	"syncplane/pkg/runtimeapi/runtimetest"
 	"syncplane/pkg/syncs"
 	"syncplane/pkg/syncs/storetest"
+	"syncplane/pkg/testkit/stacktest"
 	"syncplane/pkg/timetable"
 )
 
-// TestMotoReconcile has schedules drift from the table in every way, and the
+// TestReconcile has schedules drift from the table in every way, and the
 // real bootstrap put them right.
-func TestMotoReconcile(t *testing.T) {
+func TestReconcile(t *testing.T) {
 	config := boottest.Table(t)
 	store := boot.DynamoDB(config)
-	stack := mototest.New(t, config)
+	stack := stacktest.New(t, config)
 	table := eventboot.Timetable(stack.Config, eventboot.Credentials(stack.Config))
 	create := func(cron string) syncs.Sync {
 		t.Helper()

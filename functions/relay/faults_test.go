@@ -12,13 +12,13 @@ import (
 
 	"syncplane/pkg/boot"
 	"syncplane/pkg/eventboot"
-	"syncplane/pkg/mototest"
 	"syncplane/pkg/relay"
 	"syncplane/pkg/syncs"
+	"syncplane/pkg/testkit/stacktest"
 	"syncplane/pkg/unreliable"
 )
 
-// How much TestMotoFaults does.
+// How much TestFaults does.
 const (
 	lives    = 25 // syncs
 	changes  = 150
@@ -27,12 +27,12 @@ const (
 	tries    = 100  // of a batch, until the test gives up
 )
 
-// TestMotoFaults has any call of the relay fail at any point, batches come
+// TestFaults has any call of the relay fail at any point, batches come
 // again and again, and holds that in the end the schedules are what the table
 // says and no event is missing.
-func TestMotoFaults(t *testing.T) {
+func TestFaults(t *testing.T) {
 	tb := newTable(t)
-	stack := mototest.New(t, tb.config)
+	stack := stacktest.New(t, tb.config)
 	broken := stack.Config
 	broken.DynamoDBEndpoint = unreliable.Start(t, broken.DynamoDBEndpoint, 1, share).URL
 	moto := unreliable.Start(t, broken.EventBridgeEndpoint, 2, share)

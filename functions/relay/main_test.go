@@ -21,11 +21,11 @@ import (
 	"syncplane/pkg/boot"
 	"syncplane/pkg/boot/boottest"
 	"syncplane/pkg/dynamo"
-	"syncplane/pkg/mototest"
 	"syncplane/pkg/runtimeapi"
 	"syncplane/pkg/runtimeapi/runtimetest"
 	"syncplane/pkg/syncs"
 	"syncplane/pkg/syncs/storetest"
+	"syncplane/pkg/testkit/stacktest"
 )
 
 // table is a table with a stream, in DynamoDB Local.
@@ -148,12 +148,12 @@ func newSync(t *testing.T, edit func(*syncs.Sync)) syncs.Sync {
 	return s
 }
 
-// TestMotoRelay follows syncs through their lives: written to the table, read
+// TestRelay follows syncs through their lives: written to the table, read
 // off its stream, given to the real bootstrap, looked for on the bus and among
 // the schedules.
-func TestMotoRelay(t *testing.T) {
+func TestRelay(t *testing.T) {
 	tb := newTable(t)
-	stack := mototest.New(t, tb.config)
+	stack := stacktest.New(t, tb.config)
 	var log bytes.Buffer
 	function := runtimetest.Start(t, stack.Env(), &log)
 	ctx := t.Context()
@@ -178,7 +178,7 @@ func TestMotoRelay(t *testing.T) {
 	var types []string
 	for _, e := range stack.Published(t) {
 		types = append(types, e.Type+" "+e.Subject)
-		if e.Source != mototest.Origin+"/api/v1/syncs" || e.Workspace != "acme" || e.ID != e.Subject+"/1" {
+		if e.Source != stacktest.Origin+"/api/v1/syncs" || e.Workspace != "acme" || e.ID != e.Subject+"/1" {
 			t.Errorf("got %+v", e)
 		}
 	}
@@ -291,11 +291,11 @@ func TestMotoRelay(t *testing.T) {
 	}
 }
 
-// TestMotoEvents gives the function the sample events: those of a sync that is
+// TestEvents gives the function the sample events: those of a sync that is
 // not in the table any more, so that it has no schedule in the end.
-func TestMotoEvents(t *testing.T) {
+func TestEvents(t *testing.T) {
 	tb := newTable(t)
-	stack := mototest.New(t, tb.config)
+	stack := stacktest.New(t, tb.config)
 	function := runtimetest.Start(t, stack.Env(), io.Discard)
 	payload, err := os.ReadFile("../../events/stream.json")
 	if err != nil {

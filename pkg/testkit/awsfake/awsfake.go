@@ -1,0 +1,339 @@
+// Package awsfake is EventBridge and EventBridge Scheduler in the test's own
+// process: the operations that this project calls, with the bounds and errors
+// that their API references give. What a test puts in it stays in memory, and
+// a test can have any call refused. `make verify` runs the same tests over
+// moto, which others wrote.
+package awsfake
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// The bounds of a PutEvents call (EventBridge API reference).
+const (
+	maxEntries    = 10
+	maxEntryBytes = 256 << 10
+	timeBytes     = 14
+)
+
+// maxPage is how many schedules a page has at most (Scheduler API reference).
+const maxPage = 100
+
+// Entry is an event on a bus.
+type Entry struct {
+	EventBusName string   `json:"EventBusName"` //nolint:tagliatelle // EventBridge's names
+	Source       string   `json:"Source"`       //nolint:tagliatelle // as above
+	DetailType   string   `json:"DetailType"`   //nolint:tagliatelle // as above
+	Detail       string   `json:"Detail"`       //nolint:tagliatelle // as above
+	Time         float64  `json:"Time"`         //nolint:tagliatelle // as above
+	Resources    []string `json:"Resources"`    //nolint:tagliatelle // as above
+}
+
+// size is what EventBridge counts of an entry, in bytes.
+func (e Entry) size() int {
+	n := len(e.Source) + len(e.DetailType) + len(e.Detail)
+	if e.Time != 0 {
+		n += timeBytes
+	}
+	for _, r := range e.Resources {
+		n += len(r)
+	}
+	return n
+}
+
+// Error is a refusal as AWS sends it. Status 0 is 400.
+type Error struct {
+	Status int
+	Code   string // such as ThrottlingException
+}
+
+// Call is a call that a test may refuse.
+type Call struct {
+	Operation string  // such as PutEvents, CreateSchedule
+	Schedule  string  // the name of the schedule, "" where there is none
+	Entries   []Entry // of PutEvents
+}
+
+// Server is both services. Its zero value is ready; set the functions before
+// the first call. It implements http.Handler and the HTTP client that the AWS
+// SDK takes.
+type Server struct {
+	// Refuse is asked before each call is carried out. It may change the
+	// server, as another client would.
+	Refuse func(Call) *Error
+	// RefuseEntry returns the error code of an entry that is refused while
+	// others of its call are taken, "" for none.
+	RefuseEntry func(Entry) string
+
+	mu        sync.Mutex
+	calls     []Call
+	entries   []Entry
+	schedules map[string]map[string]json.RawMessage // by group and name, as created
+}
+
+// Start serves s on loopback until the test ends, and returns its address.
+func (s *Server) Start(tb interface{ Cleanup(func()) }) string {
+	server := httptest.NewServer(s)
+	tb.Cleanup(server.Close)
+	return server.URL
+}
+
+// Calls returns the calls so far, refused ones included.
+func (s *Server) Calls() []Call {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.calls)
+}
+
+// Entries returns the events that were put since the last call of Entries.
+func (s *Server) Entries() []Entry {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	entries := s.entries
+	s.entries = nil
+	return entries
+}
+
+// Schedules returns the names of a group's schedules, sorted.
+func (s *Server) Schedules(group string) []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Sorted(maps.Keys(s.schedules[group]))
+}
+
+// Clear removes all schedules and forgets the calls.
+func (s *Server) Clear() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.schedules, s.calls, s.entries = nil, nil, nil
+}
+
+// Do answers a request in this process, without a connection.
+func (s *Server) Do(r *http.Request) (*http.Response, error) {
+	if r.Body == nil {
+		r.Body = http.NoBody
+	}
+	w := httptest.NewRecorder()
+	s.ServeHTTP(w, r)
+	response := w.Result()
+	response.Request = r
+	return response, nil
+}
+
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		refuse(w, Error{Code: "SerializationException"}, err.Error())
+		return
+	}
+	if r.Header.Get("X-Amz-Target") == "AWSEvents.PutEvents" {
+		s.putEvents(w, body)
+		return
+	}
+	s.schedule(w, r, body)
+}
+
+// begin notes a call, and answers it if the test has it refused.
+func (s *Server) begin(w http.ResponseWriter, call Call) (refused bool) {
+	s.mu.Lock()
+	s.calls = append(s.calls, call)
+	s.mu.Unlock()
+	if s.Refuse == nil {
+		return false
+	}
+	e := s.Refuse(call)
+	if e != nil {
+		refuse(w, *e, "refused by the test")
+	}
+	return e != nil
+}
+
+func (s *Server) putEvents(w http.ResponseWriter, body []byte) {
+	var in struct {
+		Entries []Entry `json:"Entries"` //nolint:tagliatelle // EventBridge's name
+	}
+	if err := json.Unmarshal(body, &in); err != nil {
+		refuse(w, Error{Code: "SerializationException"}, err.Error())
+		return
+	}
+	if s.begin(w, Call{Operation: "PutEvents", Entries: in.Entries}) {
+		return
+	}
+	size := 0
+	for _, e := range in.Entries {
+		size += e.size()
+	}
+	if n := len(in.Entries); n < 1 || n > maxEntries || size > maxEntryBytes {
+		refuse(w, Error{Code: "ValidationException"}, fmt.Sprintf("%d entries of %d bytes", n, size))
+		return
+	}
+	type result struct {
+		EventID      string `json:"EventId,omitempty"`      //nolint:tagliatelle // EventBridge's names
+		ErrorCode    string `json:"ErrorCode,omitempty"`    //nolint:tagliatelle // as above
+		ErrorMessage string `json:"ErrorMessage,omitempty"` //nolint:tagliatelle // as above
+	}
+	results := make([]result, 0, len(in.Entries))
+	failed := 0
+	for _, e := range in.Entries {
+		code := ""
+		switch {
+		case s.RefuseEntry != nil:
+			code = s.RefuseEntry(e)
+		case !json.Valid([]byte(e.Detail)):
+			code = "MalformedDetail"
+		}
+		if code != "" {
+			failed++
+			results = append(results, result{ErrorCode: code, ErrorMessage: "refused"})
+			continue
+		}
+		results = append(results, result{EventID: uuid.NewString()})
+		s.mu.Lock()
+		s.entries = append(s.entries, e)
+		s.mu.Unlock()
+	}
+	answer(w, "application/x-amz-json-1.1", map[string]any{"FailedEntryCount": failed, "Entries": results})
+}
+
+// schedule answers the operations of Scheduler.
+func (s *Server) schedule(w http.ResponseWriter, r *http.Request, body []byte) {
+	if r.URL.Path == "/schedules" && r.Method == http.MethodGet {
+		if !s.begin(w, Call{Operation: "ListSchedules"}) {
+			s.list(w, r)
+		}
+		return
+	}
+	name, ok := strings.CutPrefix(r.URL.Path, "/schedules/")
+	operation := map[string]string{
+		http.MethodPost: "CreateSchedule", http.MethodPut: "UpdateSchedule", http.MethodGet: "GetSchedule", http.MethodDelete: "DeleteSchedule",
+	}[r.Method]
+	if !ok || operation == "" {
+		refuse(w, Error{Status: http.StatusNotFound, Code: "UnknownOperationException"}, r.Method+" "+r.URL.Path)
+		return
+	}
+	if s.begin(w, Call{Operation: operation, Schedule: name}) {
+		return
+	}
+	group := r.URL.Query().Get("groupName")
+	if r.Method == http.MethodPost || r.Method == http.MethodPut {
+		given, stored, err := stored(name, body)
+		if err != nil {
+			refuse(w, Error{Code: "ValidationException"}, err.Error())
+			return
+		}
+		group, body = given, stored
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	there, exists := s.schedules[group][name]
+	switch {
+	case operation == "CreateSchedule" && exists:
+		refuse(w, Error{Status: http.StatusConflict, Code: "ConflictException"}, "schedule "+name+" exists")
+	case operation != "CreateSchedule" && !exists:
+		refuse(w, Error{Status: http.StatusNotFound, Code: "ResourceNotFoundException"}, "schedule "+name+" does not exist")
+	case operation == "GetSchedule":
+		answer(w, "application/json", there)
+	case operation == "DeleteSchedule":
+		delete(s.schedules[group], name)
+		answer(w, "application/json", struct{}{})
+	default:
+		if s.schedules == nil {
+			s.schedules = map[string]map[string]json.RawMessage{}
+		}
+		if s.schedules[group] == nil {
+			s.schedules[group] = map[string]json.RawMessage{}
+		}
+		s.schedules[group][name] = body
+		answer(w, "application/json", map[string]string{"ScheduleArn": "arn:aws:scheduler:us-east-1:123456789012:schedule/" + group + "/" + name})
+	}
+}
+
+// stored returns the group that a CreateSchedule or UpdateSchedule names, and
+// what GetSchedule returns after it. An update sets all members, those that it
+// leaves out to their defaults (Scheduler API reference, UpdateSchedule).
+func stored(name string, body []byte) (group string, text []byte, err error) {
+	var in map[string]any
+	if err := json.Unmarshal(body, &in); err != nil {
+		return "", nil, err
+	}
+	for _, member := range []string{"ScheduleExpression", "FlexibleTimeWindow", "Target"} {
+		if in[member] == nil {
+			return "", nil, fmt.Errorf("%s is required", member)
+		}
+	}
+	if description, _ := in["Description"].(string); len(description) > 512 {
+		return "", nil, fmt.Errorf("Description has %d characters", len(description))
+	}
+	if start, ok := in["StartDate"].(float64); ok && start < float64(time.Now().Add(-time.Minute*5).Unix()) {
+		return "", nil, fmt.Errorf("StartDate %s is in the past", strconv.FormatFloat(start, 'f', 0, 64))
+	}
+	delete(in, "ClientToken")
+	in["Name"] = name
+	for member, value := range map[string]string{"State": "ENABLED", "GroupName": "default", "ScheduleExpressionTimezone": "UTC"} {
+		if in[member] == nil {
+			in[member] = value
+		}
+	}
+	text, err = json.Marshal(in)
+	group, _ = in["GroupName"].(string)
+	return group, text, err
+}
+
+// list answers ListSchedules, in order of names.
+func (s *Server) list(w http.ResponseWriter, r *http.Request) {
+	query := r.URL.Query()
+	size := maxPage
+	if text := query.Get("MaxResults"); text != "" {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 1 || n > maxPage {
+			refuse(w, Error{Code: "ValidationException"}, "MaxResults is "+text)
+			return
+		}
+		size = n
+	}
+	group, after := query.Get("ScheduleGroup"), query.Get("NextToken")
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	page := struct {
+		Schedules []map[string]string `json:"Schedules"`           //nolint:tagliatelle // Scheduler's names
+		NextToken string              `json:"NextToken,omitempty"` //nolint:tagliatelle // as above
+	}{Schedules: []map[string]string{}}
+	for _, name := range slices.Sorted(maps.Keys(s.schedules[group])) {
+		if name <= after {
+			continue
+		}
+		if len(page.Schedules) == size {
+			page.NextToken = page.Schedules[size-1]["Name"]
+			break
+		}
+		page.Schedules = append(page.Schedules, map[string]string{"Name": name, "GroupName": group})
+	}
+	answer(w, "application/json", page)
+}
+
+func answer(w http.ResponseWriter, mediaType string, value any) {
+	w.Header().Set("Content-Type", mediaType)
+	_ = json.NewEncoder(w).Encode(value) // the client sees a body that ends early
+}
+
+func refuse(w http.ResponseWriter, e Error, message string) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("X-Amzn-Errortype", e.Code)
+	if e.Status == 0 {
+		e.Status = http.StatusBadRequest
+	}
+	w.WriteHeader(e.Status)
+	_ = json.NewEncoder(w).Encode(map[string]string{"__type": e.Code, "message": message, "Message": message})
+}

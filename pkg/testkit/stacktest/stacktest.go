@@ -1,0 +1,201 @@
+// Package stacktest gives tests what template.yaml makes for events: an event
+// bus and a schedule group. They are awsfake's, in the test's own process, or
+// those of moto's server where MOTO_ENDPOINT names one: `make verify` does.
+package stacktest
+
+import (
+	"encoding/json"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/eventbridge"
+	bustypes "github.com/aws/aws-sdk-go-v2/service/eventbridge/types"
+	"github.com/aws/aws-sdk-go-v2/service/scheduler"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	queuetypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
+	"github.com/google/uuid"
+
+	"syncplane/pkg/boot"
+	"syncplane/pkg/event/eventtest"
+	"syncplane/pkg/eventboot"
+	"syncplane/pkg/testkit/awsfake"
+)
+
+// Variable is the environment variable for the address of moto's server.
+const Variable = "MOTO_ENDPOINT"
+
+// Origin is the address of the API in events.
+const Origin = "https://api.example.com"
+
+// Stack is what template.yaml makes, as far as events need it.
+type Stack struct {
+	Config    eventboot.Config
+	Schedules *scheduler.Client
+	drain     func(testing.TB) []published
+}
+
+// published is an event as it left the bus.
+type published struct {
+	DetailType string          `json:"detail-type"` //nolint:tagliatelle // EventBridge's name
+	Detail     json.RawMessage `json:"detail"`
+}
+
+// New makes a stack of the test's own, over a table.
+func New(tb testing.TB, table boot.Config) *Stack {
+	tb.Helper()
+	name := "test-" + uuid.NewString()
+	s := &Stack{Config: eventboot.Config{
+		Config: table, EventBus: name, EventBusARN: "arn:aws:events:us-east-1:123456789012:event-bus/" + name, APIURL: Origin,
+		ScheduleGroup: name, ScheduleRoleARN: "arn:aws:iam::123456789012:role/schedules",
+		ScheduleFailuresARN: "arn:aws:sqs:us-east-1:123456789012:" + name,
+	}}
+	endpoint := os.Getenv(Variable)
+	if endpoint == "" {
+		endpoint = s.fake(tb)
+	} else {
+		s.moto(tb, endpoint, name)
+	}
+	s.Config.EventBridgeEndpoint, s.Config.SchedulerEndpoint = endpoint, endpoint
+	s.Schedules = scheduler.New(scheduler.Options{Region: table.Region, BaseEndpoint: &endpoint, Credentials: static()})
+	if os.Getenv(Variable) != "" {
+		_, err := s.Schedules.CreateScheduleGroup(tb.Context(), &scheduler.CreateScheduleGroupInput{Name: &name})
+		check(tb, err)
+	}
+	return s
+}
+
+func static() aws.CredentialsProvider {
+	return credentials.NewStaticCredentialsProvider("local", "local", "")
+}
+
+func check(tb testing.TB, err error) {
+	tb.Helper()
+	if err != nil {
+		tb.Fatal(err)
+	}
+}
+
+// fake starts the services in this process.
+func (s *Stack) fake(tb testing.TB) (endpoint string) {
+	server := &awsfake.Server{}
+	s.drain = func(testing.TB) []published {
+		var all []published
+		for _, e := range server.Entries() {
+			all = append(all, published{e.DetailType, json.RawMessage(e.Detail)})
+		}
+		return all
+	}
+	return server.Start(tb)
+}
+
+// moto makes a bus and a queue that receives each of its events.
+func (s *Stack) moto(tb testing.TB, endpoint, name string) {
+	tb.Helper()
+	buses := eventbridge.New(eventbridge.Options{Region: s.Config.Region, BaseEndpoint: &endpoint, Credentials: static()})
+	queues := sqs.New(sqs.Options{Region: s.Config.Region, BaseEndpoint: &endpoint, Credentials: static()})
+	ctx := tb.Context()
+	bus, err := buses.CreateEventBus(ctx, &eventbridge.CreateEventBusInput{Name: &name})
+	check(tb, err)
+	queue, err := queues.CreateQueue(ctx, &sqs.CreateQueueInput{QueueName: &name})
+	check(tb, err)
+	attributes, err := queues.GetQueueAttributes(ctx, &sqs.GetQueueAttributesInput{
+		QueueUrl: queue.QueueUrl, AttributeNames: []queuetypes.QueueAttributeName{queuetypes.QueueAttributeNameQueueArn},
+	})
+	check(tb, err)
+	arn := attributes.Attributes["QueueArn"]
+	_, err = buses.PutRule(ctx, &eventbridge.PutRuleInput{Name: &name, EventBusName: &name, EventPattern: aws.String(`{"source":["syncplane"]}`)})
+	check(tb, err)
+	_, err = buses.PutTargets(ctx, &eventbridge.PutTargetsInput{
+		Rule: &name, EventBusName: &name, Targets: []bustypes.Target{{Id: aws.String("queue"), Arn: &arn}},
+	})
+	check(tb, err)
+	s.Config.EventBusARN, s.Config.ScheduleFailuresARN = *bus.EventBusArn, arn
+	s.drain = func(tb testing.TB) []published {
+		var all []published
+		for {
+			out, err := queues.ReceiveMessage(tb.Context(), &sqs.ReceiveMessageInput{QueueUrl: queue.QueueUrl, MaxNumberOfMessages: 10})
+			check(tb, err)
+			if len(out.Messages) == 0 {
+				return all
+			}
+			for _, m := range out.Messages {
+				var e published
+				check(tb, json.Unmarshal([]byte(*m.Body), &e))
+				all = append(all, e)
+				_, err := queues.DeleteMessage(tb.Context(), &sqs.DeleteMessageInput{QueueUrl: queue.QueueUrl, ReceiptHandle: m.ReceiptHandle})
+				check(tb, err)
+			}
+		}
+	}
+}
+
+// Env returns the environment of a function of the stack.
+func (s *Stack) Env() []string {
+	c := s.Config
+	return []string{
+		"AWS_REGION=" + c.Region, "AWS_ACCESS_KEY_ID=local", "AWS_SECRET_ACCESS_KEY=local",
+		"TABLE_NAME=" + c.TableName, "DYNAMODB_ENDPOINT=" + c.DynamoDBEndpoint, "EVENT_BUS=" + c.EventBus, "EVENT_BUS_ARN=" + c.EventBusARN,
+		"API_URL=" + c.APIURL, "EVENTBRIDGE_ENDPOINT=" + c.EventBridgeEndpoint, "SCHEDULE_GROUP=" + c.ScheduleGroup,
+		"SCHEDULE_ROLE_ARN=" + c.ScheduleRoleARN, "SCHEDULE_FAILURES_ARN=" + c.ScheduleFailuresARN, "SCHEDULER_ENDPOINT=" + c.SchedulerEndpoint,
+	}
+}
+
+// Published returns the events that were put on the bus since its last call,
+// each checked against its schema.
+func (s *Stack) Published(tb testing.TB) []eventtest.Seen {
+	tb.Helper()
+	var all []eventtest.Seen
+	for _, e := range s.drain(tb) {
+		seen := eventtest.Check(tb, e.Detail)
+		if e.DetailType+".v1" != seen.Type {
+			tb.Errorf("detail-type %s holds %s", e.DetailType, seen.Type)
+		}
+		all = append(all, seen)
+	}
+	return all
+}
+
+// Schedule holds what tests compare of a schedule.
+type Schedule struct {
+	Expression string
+	State      string
+	Start      time.Time
+	Event      eventtest.Seen // as at 2026-11-24T06:00:00Z
+}
+
+// All returns the schedules of the group, by name.
+func (s *Stack) All(tb testing.TB) map[string]Schedule {
+	tb.Helper()
+	all := map[string]Schedule{}
+	pages := scheduler.NewListSchedulesPaginator(s.Schedules, &scheduler.ListSchedulesInput{GroupName: &s.Config.ScheduleGroup})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(tb.Context())
+		if err != nil {
+			tb.Fatal(err)
+		}
+		for _, summary := range page.Schedules {
+			all[*summary.Name] = s.schedule(tb, *summary.Name)
+		}
+	}
+	return all
+}
+
+func (s *Stack) schedule(tb testing.TB, name string) Schedule {
+	tb.Helper()
+	out, err := s.Schedules.GetSchedule(tb.Context(), &scheduler.GetScheduleInput{Name: &name, GroupName: &s.Config.ScheduleGroup})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	if got := []string{*out.Target.Arn, *out.Target.RoleArn, *out.Target.DeadLetterConfig.Arn, *out.ScheduleExpressionTimezone, *out.Target.EventBridgeParameters.DetailType}; !slices.Equal(got, []string{
+		s.Config.EventBusARN, s.Config.ScheduleRoleARN, s.Config.ScheduleFailuresARN, "UTC", "sync.due",
+	}) {
+		tb.Errorf("schedule %s: %v", name, got)
+	}
+	filled := strings.ReplaceAll(*out.Target.Input, "<aws.scheduler.scheduled-time>", "2026-11-24T06:00:00Z")
+	return Schedule{Expression: *out.ScheduleExpression, State: string(out.State), Start: aws.ToTime(out.StartDate).UTC(), Event: eventtest.Check(tb, []byte(filled))}
+}
