@@ -1,16 +1,12 @@
 package main_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
-	"net/http"
 	"os"
-	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -23,45 +19,9 @@ import (
 	"syncplane/pkg/bus"
 	"syncplane/pkg/relay"
 	"syncplane/pkg/syncs"
+	"syncplane/pkg/testkit/awsfake"
 	"syncplane/pkg/timetable"
 )
-
-// cloud stands for EventBridge and Scheduler: it takes what it is given, and
-// remembers schedules.
-type cloud struct {
-	mu        sync.Mutex
-	schedules map[string][]byte
-}
-
-func (c *cloud) Do(r *http.Request) (*http.Response, error) {
-	body := []byte{}
-	if r.Body != nil {
-		var err error
-		if body, err = io.ReadAll(r.Body); err != nil {
-			return nil, err
-		}
-	}
-	status, answer := http.StatusOK, []byte("{}")
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	switch {
-	case r.Header.Get("X-Amz-Target") == "AWSEvents.PutEvents":
-		entries := strings.Repeat(`,{"EventId":"e"}`, bytes.Count(body, []byte(`"DetailType"`)))
-		answer = []byte(`{"FailedEntryCount":0,"Entries":[` + entries[1:] + `]}`)
-	case r.Method == http.MethodPost:
-		c.schedules[r.URL.Path] = body
-	default:
-		known, ok := c.schedules[r.URL.Path]
-		if answer = known; !ok {
-			status, answer = http.StatusNotFound, []byte(`{"Message":"no"}`)
-		}
-	}
-	response := &http.Response{StatusCode: status, Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(bytes.NewReader(answer)), Request: r}
-	if status == http.StatusNotFound {
-		response.Header.Set("X-Amzn-Errortype", "ResourceNotFoundException")
-	}
-	return response, nil
-}
 
 // rows is a table that holds every sync it is asked for.
 type rows struct{ one syncs.Sync }
@@ -96,7 +56,7 @@ func BenchmarkRelay(b *testing.B) {
 		record.Change.Keys = map[string]events.DynamoDBAttributeValue{"pk": image["pk"], "sk": image["sk"]}
 		batch.Records = append(batch.Records, record)
 	}
-	client := &cloud{schedules: map[string][]byte{}}
+	client := &awsfake.Server{}
 	static := credentials.NewStaticCredentialsProvider("a", "b", "")
 	s := syncs.Sync{Workspace: "demo", Version: 1, SyncInterval: 30, CronExpression: "0 6 * * 1-5", Status: syncs.Pending}
 	r := &relay.Relay{
@@ -109,10 +69,10 @@ func BenchmarkRelay(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		clear(client.schedules)
+		client.Clear()
 		response, err := r.Handle(b.Context(), batch)
-		if err != nil || len(response.BatchItemFailures) > 0 || len(client.schedules) != size {
-			b.Fatalf("%v: %v, %d schedules", err, response, len(client.schedules))
+		if err != nil || len(response.BatchItemFailures) > 0 || len(client.Schedules("group")) != size {
+			b.Fatalf("%v: %v, %d schedules", err, response, len(client.Schedules("group")))
 		}
 	}
 }

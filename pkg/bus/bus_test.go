@@ -3,11 +3,7 @@ package bus_test
 import (
 	"encoding/json"
 	"fmt"
-	"io"
-	"net/http"
-	"net/http/httptest"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -18,84 +14,73 @@ import (
 	"syncplane/pkg/event/eventtest"
 	"syncplane/pkg/eventboot"
 	"syncplane/pkg/syncs/storetest"
+	"syncplane/pkg/testkit/awsfake"
 )
 
-// wire is EventBridge as far as PutEvents goes. It refuses an entry as often as
-// the test says, by the number that is its data.
-type wire struct {
-	t       *testing.T
-	refuse  map[string]int
-	breaks  int // calls that fail altogether
-	mu      sync.Mutex
-	calls   [][]string // the numbers in each call
-	arrived []string
+// bridge is EventBridge. It refuses an entry as often as the test says, by the
+// ID of its event.
+type bridge struct {
+	awsfake.Server
+	refuse map[string]int
+	breaks int // calls that fail altogether
 }
 
-func (w *wire) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	text, err := io.ReadAll(r.Body)
-	if err != nil {
-		w.t.Error(err)
-	}
-	var in struct {
-		Entries []struct {
-			EventBusName string `json:"EventBusName"` //nolint:tagliatelle // EventBridge's name
-			Source       string `json:"Source"`       //nolint:tagliatelle // as above
-			DetailType   string `json:"DetailType"`   //nolint:tagliatelle // as above
-			Detail       string `json:"Detail"`       //nolint:tagliatelle // as above
-		} `json:"Entries"` //nolint:tagliatelle // as above
-	}
-	if err := json.Unmarshal(text, &in); err != nil {
-		w.t.Error(err)
-	}
-	size, subjects := 0, map[string]bool{}
-	var call []string
-	type result struct {
-		EventID      string `json:"EventId,omitempty"`      //nolint:tagliatelle // as above
-		ErrorCode    string `json:"ErrorCode,omitempty"`    //nolint:tagliatelle // as above
-		ErrorMessage string `json:"ErrorMessage,omitempty"` //nolint:tagliatelle // as above
-	}
-	results := []result{}
-	for _, e := range in.Entries {
-		size += 14 + len(e.Source) + len(e.DetailType) + len(e.Detail)
-		var seen eventtest.Seen
-		if err := json.Unmarshal([]byte(e.Detail), &seen); err != nil {
-			w.t.Error(err)
+func newBridge(refuse map[string]int, breaks int) *bridge {
+	b := &bridge{refuse: refuse, breaks: breaks}
+	b.Refuse = func(awsfake.Call) *awsfake.Error {
+		if b.breaks == 0 {
+			return nil
 		}
-		if subjects[seen.Subject] {
-			w.t.Errorf("two events of %s are in one call", seen.Subject)
-		}
-		subjects[seen.Subject] = true
-		if e.EventBusName != "bus" || e.Source != "syncplane" || e.DetailType+".v1" != seen.Type {
-			w.t.Errorf("got %+v", e)
-		}
-		call = append(call, seen.ID)
-		if w.refuse[seen.ID] > 0 {
-			w.refuse[seen.ID]--
-			results = append(results, result{ErrorCode: "InternalFailure", ErrorMessage: "try again"})
-			continue
-		}
-		results = append(results, result{EventID: "e"})
-		if w.breaks == 0 {
-			w.arrived = append(w.arrived, seen.ID)
-		}
+		b.breaks--
+		return &awsfake.Error{Code: "ValidationException"}
 	}
-	tooLarge := len(in.Entries) > 10 || size > 256<<10 // which EventBridge refuses altogether
-	if tooLarge {
-		w.t.Errorf("a call has %d entries of %d bytes", len(in.Entries), size)
+	b.RefuseEntry = func(e awsfake.Entry) string {
+		id := parse(e).ID
+		if b.refuse[id] == 0 {
+			return ""
+		}
+		b.refuse[id]--
+		return "InternalFailure"
 	}
-	rw.Header().Set("Content-Type", "application/x-amz-json-1.1")
-	if w.breaks > 0 || tooLarge {
-		w.breaks = max(w.breaks-1, 0)
-		rw.WriteHeader(http.StatusBadRequest)
-		_, _ = io.WriteString(rw, `{"__type":"ValidationException","message":"no"}`)
-		return
+	return b
+}
+
+func parse(e awsfake.Entry) (seen eventtest.Seen) {
+	_ = json.Unmarshal([]byte(e.Detail), &seen) // no event has no ID
+	return seen
+}
+
+// taken returns the IDs in each call that was not refused, and checks what the
+// calls promise.
+func (b *bridge) taken(t *testing.T) [][]string {
+	t.Helper()
+	var calls [][]string
+	for _, c := range b.Calls() {
+		subjects := map[string]bool{}
+		var ids []string
+		for _, e := range c.Entries {
+			seen := parse(e)
+			if subjects[seen.Subject] {
+				t.Errorf("two events of %s are in one call", seen.Subject)
+			}
+			subjects[seen.Subject] = true
+			if e.EventBusName != "bus" || e.Source != "syncplane" || e.DetailType+".v1" != seen.Type || e.Time == 0 {
+				t.Errorf("got %+v", e)
+			}
+			ids = append(ids, seen.ID)
+		}
+		calls = append(calls, ids)
 	}
-	w.calls = append(w.calls, call)
-	if err := json.NewEncoder(rw).Encode(map[string]any{"FailedEntryCount": 0, "Entries": results}); err != nil {
-		w.t.Error(err)
+	return calls
+}
+
+// arrived returns the IDs of the events that are on the bus.
+func (b *bridge) arrived() []string {
+	var ids []string
+	for _, e := range b.Entries() {
+		ids = append(ids, parse(e).ID)
 	}
+	return ids
 }
 
 // numbered are events of these subjects, one after the other.
@@ -123,18 +108,16 @@ func TestPublishLargest(t *testing.T) {
 		all = append(all, event.OfChange(nil, &s))
 		want = append(want, s.ID+"/1")
 	}
-	w := &wire{t: t}
-	server := httptest.NewServer(w)
-	t.Cleanup(server.Close)
+	w := newBridge(nil, 0)
 	b := eventboot.EventBus(eventboot.Config{
 		Config:   boot.Config{Region: "us-east-1", AccessKeyID: "local", SecretAccessKey: "local"},
-		EventBus: "bus", APIURL: "https://" + strings.Repeat("a", 1000) + ".example.com", EventBridgeEndpoint: server.URL,
+		EventBus: "bus", APIURL: "https://" + strings.Repeat("a", 1000) + ".example.com", EventBridgeEndpoint: w.Start(t),
 	})
 	sent, err := b.Publish(t.Context(), all)
 	if sent != len(all) || err != nil {
 		t.Errorf("sent %d of %d, %v", sent, len(all), err)
 	}
-	if diff := cmp.Diff(want, w.arrived); diff != "" {
+	if diff := cmp.Diff(want, w.arrived()); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -158,22 +141,20 @@ func TestPublish(t *testing.T) {
 		"one is refused, and goes alone": {numbered(1, "a", "b", "c"), map[string]int{"1": 2}, 0, 3, false, [][]string{{"0", "1", "2"}, {"1"}, {"1"}}, []string{"0", "2", "1"}},
 		"two are refused":                {numbered(1, "a", "b", "c"), map[string]int{"0": 1, "2": 1}, 0, 3, false, [][]string{{"0", "1", "2"}, {"0"}, {"2"}}, []string{"1", "0", "2"}},
 		"one is refused for good":        {numbered(1, "a", "b", "c", "b"), map[string]int{"1": 99}, 0, 1, true, [][]string{{"0", "1", "2"}, {"1"}, {"1"}, {"1"}}, []string{"0", "2"}},
-		"the call fails":                 {numbered(1, abc...), nil, 1, 0, true, nil, []string{}},
+		"the call fails":                 {numbered(1, abc...), nil, 1, 0, true, [][]string{{"0", "1", "2", "3", "4", "5", "6", "7", "8", "9"}}, []string{}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := &wire{t: t, refuse: test.refuse, breaks: test.breaks}
-			server := httptest.NewServer(w)
-			t.Cleanup(server.Close)
+			w := newBridge(test.refuse, test.breaks)
 			b := eventboot.EventBus(eventboot.Config{
 				Config:   boot.Config{Region: "us-east-1", AccessKeyID: "local", SecretAccessKey: "local"},
-				EventBus: "bus", APIURL: "https://api.example.com", EventBridgeEndpoint: server.URL,
+				EventBus: "bus", APIURL: "https://api.example.com", EventBridgeEndpoint: w.Start(t),
 			})
 			sent, err := b.Publish(t.Context(), test.events)
 			if sent != test.sent || (err != nil) != test.fails {
 				t.Errorf("sent %d, %v", sent, err)
 			}
-			if diff := cmp.Diff(test.calls, w.calls); diff != "" {
+			if diff := cmp.Diff(test.calls, w.taken(t)); diff != "" {
 				t.Error(diff)
 			}
 			want := test.arrived
@@ -182,7 +163,7 @@ func TestPublish(t *testing.T) {
 					want = append(want, e.ID)
 				}
 			}
-			if diff := cmp.Diff(strings.Join(want, " "), strings.Join(w.arrived, " ")); diff != "" {
+			if diff := cmp.Diff(strings.Join(want, " "), strings.Join(w.arrived(), " ")); diff != "" {
 				t.Error(diff)
 			}
 		})

@@ -6,12 +6,9 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -19,72 +16,52 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"syncplane/pkg/boot"
+	"syncplane/pkg/event/eventtest"
 	"syncplane/pkg/eventboot"
 	"syncplane/pkg/relay"
 	"syncplane/pkg/syncs"
+	"syncplane/pkg/testkit/awsfake"
 )
 
-// cloud is EventBridge and Scheduler on the wire. It refuses whatever has to do
-// with the syncs that it is told of.
+// cloud is EventBridge and Scheduler, which refuse what has to do with these
+// syncs.
 type cloud struct {
 	refuseEvents, refuseSchedules string // the end of an ID; "" is none
-
-	mu        sync.Mutex
-	published []string // the ends of the IDs
-	scheduled []string
+	awsfake.Server
 }
 
-func (c *cloud) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	body, _ := io.ReadAll(r.Body)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	w.Header().Set("Content-Type", "application/json")
-	refuse := func(status int, kind string) {
-		w.Header().Set("X-Amzn-Errortype", kind)
-		w.WriteHeader(status)
-		_, _ = io.WriteString(w, `{"__type":"`+kind+`","message":"no","Message":"no"}`)
+// start serves c until the test ends, and returns its address.
+func (c *cloud) start(t *testing.T) string {
+	t.Helper()
+	c.RefuseEntry = func(e awsfake.Entry) string {
+		if c.refuseEvents != "" && strings.HasSuffix(subject(e), c.refuseEvents) {
+			return "InternalFailure"
+		}
+		return ""
 	}
-	if r.Header.Get("X-Amz-Target") == "AWSEvents.PutEvents" {
-		var in struct {
-			Entries []struct {
-				Detail string `json:"Detail"` //nolint:tagliatelle // EventBridge's name
-			} `json:"Entries"` //nolint:tagliatelle // as above
+	c.Refuse = func(call awsfake.Call) *awsfake.Error {
+		if c.refuseSchedules != "" && strings.HasSuffix(call.Schedule, c.refuseSchedules) {
+			return &awsfake.Error{Code: "ValidationException"}
 		}
-		_ = json.Unmarshal(body, &in)
-		size := 0
-		for _, e := range in.Entries {
-			size += len(e.Detail)
-		}
-		if size > 256<<10 {
-			refuse(http.StatusBadRequest, "ValidationException") // all of them
-			return
-		}
-		var results []string
-		for _, e := range in.Entries {
-			var seen struct {
-				Subject string `json:"subject"`
-			}
-			_ = json.Unmarshal([]byte(e.Detail), &seen)
-			if c.refuseEvents != "" && strings.HasSuffix(seen.Subject, c.refuseEvents) {
-				results = append(results, `{"ErrorCode":"InternalFailure","ErrorMessage":"no"}`)
-				continue
-			}
-			c.published = append(c.published, seen.Subject[len(seen.Subject)-1:])
-			results = append(results, `{"EventId":"e"}`)
-		}
-		_, _ = io.WriteString(w, `{"FailedEntryCount":0,"Entries":[`+strings.Join(results, ",")+`]}`)
-		return
+		return nil
 	}
-	name := r.URL.Path[strings.LastIndex(r.URL.Path, "/")+1:]
-	switch {
-	case c.refuseSchedules != "" && strings.HasSuffix(name, c.refuseSchedules):
-		refuse(http.StatusBadRequest, "ValidationException")
-	case r.Method == http.MethodGet:
-		refuse(http.StatusNotFound, "ResourceNotFoundException")
-	default:
-		c.scheduled = append(c.scheduled, name[len(name)-1:])
-		_, _ = io.WriteString(w, `{"ScheduleArn":"arn"}`)
+	return c.Start(t)
+}
+
+func subject(e awsfake.Entry) string {
+	var seen eventtest.Seen
+	_ = json.Unmarshal([]byte(e.Detail), &seen) // no event has no subject
+	return seen.Subject
+}
+
+// lastLetters returns the last letters of these names, sorted.
+func lastLetters(names []string) string {
+	letters := []string{}
+	for _, name := range names {
+		letters = append(letters, name[len(name)-1:])
 	}
+	slices.Sort(letters)
+	return strings.Join(letters, "")
 }
 
 // table holds every sync that it is asked for. What ends with unreadable cannot be
@@ -171,11 +148,10 @@ func TestHandle(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			server := httptest.NewServer(test.cloud)
-			t.Cleanup(server.Close)
+			address := test.cloud.start(t)
 			config := eventboot.Config{
-				Config:   boot.Config{Region: "us-east-1", AccessKeyID: "local", SecretAccessKey: "local", DynamoDBEndpoint: server.URL, TableName: "syncs"},
-				EventBus: "bus", APIURL: "https://api.example.com", EventBridgeEndpoint: server.URL, SchedulerEndpoint: server.URL, ScheduleGroup: "group",
+				Config:   boot.Config{Region: "us-east-1", AccessKeyID: "local", SecretAccessKey: "local", TableName: "syncs"},
+				EventBus: "bus", APIURL: "https://api.example.com", EventBridgeEndpoint: address, SchedulerEndpoint: address, ScheduleGroup: "group",
 			}
 			schedules := eventboot.Timetable(config, eventboot.Credentials(config))
 			schedules.Syncs, schedules.Now = test.table, time.Now
@@ -192,10 +168,12 @@ func TestHandle(t *testing.T) {
 			for _, f := range response.BatchItemFailures {
 				failed = append(failed, f.ItemIdentifier)
 			}
-			slices.Sort(test.cloud.scheduled)
-			slices.Sort(test.cloud.published)
+			var published []string
+			for _, e := range test.cloud.Entries() {
+				published = append(published, subject(e))
+			}
 			want := []string{strings.Join(test.failed, " "), sorted(test.published), test.scheduled}
-			got := []string{strings.Join(failed, " "), strings.Join(test.cloud.published, ""), strings.Join(test.cloud.scheduled, "")}
+			got := []string{strings.Join(failed, " "), lastLetters(published), lastLetters(test.cloud.Schedules("group"))}
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Error(diff)
 			}

@@ -73,8 +73,9 @@ type action struct {
 }
 
 // Reconcile makes the schedules of a sync what the sync says, and reports
-// whether they were anything else. It looks at the sync again after what it
-// did, so that of several at once the last to write has seen the last version.
+// whether it changed any; with an error it reports false, whatever it did
+// before. It reads the sync again after a change, so that of several callers at
+// once the last to write has seen the last version.
 func (t *Timetable) Reconcile(ctx context.Context, workspace, id string) (repaired bool, err error) {
 	s, err := t.read(ctx, workspace, id)
 	if err != nil {
@@ -82,27 +83,32 @@ func (t *Timetable) Reconcile(ctx context.Context, workspace, id string) (repair
 	}
 	for range maxRounds {
 		actions, err := t.plan(ctx, id, s)
-		if err != nil || len(actions) == 0 {
-			return repaired, err
+		if err != nil {
+			return false, err
 		}
-		repaired = true
+		if len(actions) == 0 {
+			return repaired, nil
+		}
 		settled := true
 		for _, a := range actions {
-			if err := t.do(ctx, a); overtaken(err) {
+			switch err := t.do(ctx, a); {
+			case err == nil:
+				repaired = true
+			case overtaken(err):
 				settled = false
-			} else if err != nil {
-				return repaired, fmt.Errorf("schedule sync %s: %w", id, err)
+			default:
+				return false, fmt.Errorf("schedule sync %s: %w", id, err)
 			}
 		}
 		planned := s
 		if s, err = t.read(ctx, workspace, id); err != nil {
-			return repaired, err
+			return false, err
 		}
 		if settled && version(s) == version(planned) {
 			return repaired, nil
 		}
 	}
-	return repaired, fmt.Errorf("schedule sync %s: it changed %d times meanwhile", id, maxRounds)
+	return false, fmt.Errorf("schedule sync %s: it changed %d times meanwhile", id, maxRounds)
 }
 
 // version is that of a sync, 0 if it is not there.
