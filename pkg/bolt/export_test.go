@@ -13,3 +13,12 @@ func (st *Store) SpoilEvent(sequence uint64, value string) error {
 		return tx.Bucket([]byte(feedBucket)).Put(sequenceKey(sequence), []byte(value))
 	})
 }
+
+// SkipSequence leaves out n numbers of the feed, as if so many events had been
+// stored and removed.
+func (st *Store) SkipSequence(n uint64) error {
+	return st.db.Update(func(tx *bbolt.Tx) error {
+		feed := tx.Bucket([]byte(feedBucket))
+		return feed.SetSequence(feed.Sequence() + n)
+	})
+}

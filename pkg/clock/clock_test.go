@@ -6,6 +6,7 @@ import (
 	"io"
 	"path/filepath"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -64,17 +65,24 @@ func (r *rig) restart(down time.Duration) {
 	r.open()
 }
 
-// create makes a sync that runs every so many minutes, or by cron.
+// create stores a sync that runs every so many minutes, or by cron.
 func (r *rig) create(minutes int64, cron string) syncs.Sync {
+	r.t.Helper()
+	s := r.sync(minutes, cron)
+	if err := r.store.Create(r.t.Context(), s); err != nil {
+		r.t.Fatal(err)
+	}
+	return s
+}
+
+// sync returns a sync that is not stored.
+func (r *rig) sync(minutes int64, cron string) syncs.Sync {
 	r.t.Helper()
 	s := storetest.Good(r.t)
 	r.ids++
 	s.Workspace, s.ID = "acme", fmt.Sprintf("019ab0c4-0000-7000-8000-%012d", r.ids)
 	s.SyncInterval, s.CronExpression = minutes, cron
 	s.CreatedAt, s.UpdatedAt, s.ScheduledAt = r.now, r.now, r.now
-	if err := r.store.Create(r.t.Context(), s); err != nil {
-		r.t.Fatal(err)
-	}
 	return s
 }
 
@@ -246,9 +254,16 @@ func TestManyAtOnce(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	const many = 2500
-	for range many {
-		r.create(1, "")
+	var group sync.WaitGroup
+	for range many { // at once, so that few commits store them
+		s := r.sync(1, "")
+		group.Go(func() {
+			if err := r.store.Create(t.Context(), s); err != nil {
+				t.Error(err)
+			}
+		})
 	}
+	group.Wait()
 	r.want(0)
 	r.now = r.now.Add(time.Minute)
 	if got := len(r.step()); got != many {

@@ -362,8 +362,41 @@ func TestStartStopsWithItsContext(t *testing.T) {
 	}
 }
 
+// archive returns the path of the archive as npm downloads it. It is kept in the
+// cache, so that a machine downloads it for this test once.
+func archive(t *testing.T) string {
+	t.Helper()
+	cache, err := dynamolocal.CacheFolder(os.Getenv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const name = "amplify-dynamodb-simulator-2.9.30.tgz"
+	kept := filepath.Join(cache, "test", name)
+	if _, err := os.Stat(kept); err == nil {
+		return kept
+	}
+	if err := os.MkdirAll(filepath.Dir(kept), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	work, err := os.MkdirTemp(filepath.Dir(kept), "partial-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(work) })
+	npm := exec.CommandContext(t.Context(), "npm", "pack", "amplify-dynamodb-simulator@2.9.30", "--silent", "--ignore-scripts")
+	npm.Dir = work
+	if text, err := npm.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, text)
+	}
+	if err := os.Rename(filepath.Join(work, name), kept); err != nil {
+		t.Fatal(err)
+	}
+	return kept
+}
+
 func TestProcessesThatFetchAtOnce(t *testing.T) {
 	needs(t, "java", "npm")
+	script(t, t.TempDir(), "npm", "cp '"+archive(t)+"' .")
 	cache, program := t.TempDir(), build(t)
 	setting := "SYNCPLANE_CACHE=" + cache
 	first, second := run(t, program, setting), run(t, program, setting)

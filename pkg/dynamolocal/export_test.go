@@ -1,0 +1,4 @@
+package dynamolocal
+
+// CacheFolder returns the folder for downloads.
+var CacheFolder = cacheFolder
