@@ -318,7 +318,7 @@ func TestOneClearSentence(t *testing.T) {
 		"a key of no form":   {[]string{"DATA_DIR=" + bad}, []string{"token"}, filepath.Join(bad, "signing-key.pem") + " is not a signing key of ours; remove it to have a new one made"},
 		"a TTL of no form":   {[]string{"TTL=1 hour", "DATA_DIR=" + t.TempDir()}, []string{"token"}, `TTL must be a duration such as 15m, 1h or -1h, got "1 hour"`},
 		"a webhook to none":  {[]string{"PORT=0", "WEBHOOK_URL=example.com", "DATA_DIR=" + t.TempDir()}, []string{"serve"}, "WEBHOOK_URL must be an http or https address"},
-		"a secret too short": {[]string{"PORT=0", "WEBHOOK_URL=http://127.0.0.1:1", "WEBHOOK_SECRET=x", "DATA_DIR=" + t.TempDir()}, []string{"serve"}, "WEBHOOK_SECRET must have at least 24 bytes; `openssl rand -base64 32` makes one"},
+		"a secret too short": {[]string{"PORT=0", "WEBHOOK_URL=http://127.0.0.1:1", "WEBHOOK_SECRET=x", "DATA_DIR=" + t.TempDir()}, []string{"serve"}, "WEBHOOK_SECRET must be 24 to 64 bytes in base64; `echo whsec_$(openssl rand -base64 32)` makes one"},
 		"no schedule":        {nil, []string{"when"}, `name a cron expression such as "0 6 * * 1-5", or a number of minutes`},
 		"one never due":      {nil, []string{"when", "0 0 30 2 *"}, "it never fires, as no month that it names has such a day"},
 		"an interval of 0":   {nil, []string{"when", "0"}, "an interval must be 1 to 527040 minutes, got 0"},

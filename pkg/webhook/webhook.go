@@ -34,14 +34,16 @@ const (
 	maxBatch   = 100 // events read from the feed at once
 )
 
-// minSecret is the length of the shortest secret, in bytes (Standard Webhooks,
-// "Signature scheme").
-const minSecret = 24
+// The bounds of a secret, in bytes (Standard Webhooks, "Signature scheme").
+const (
+	minSecret = 24
+	maxSecret = 64
+)
 
 // Config is where events go.
 type Config struct {
 	URL    string
-	Secret string // whsec_ and base64, or plain text, of at least 24 bytes
+	Secret string // of 24 to 64 bytes, in base64; whsec_ may stand before it
 }
 
 // Sender sends the events of a store.
@@ -65,14 +67,9 @@ func New(config Config, store *bolt.Store, origin string, now func() time.Time, 
 	if err != nil || address.Scheme != "https" && address.Scheme != "http" || address.Host == "" {
 		return nil, errors.New("WEBHOOK_URL must be an http or https address")
 	}
-	secret := []byte(config.Secret)
-	if encoded, ok := strings.CutPrefix(config.Secret, "whsec_"); ok {
-		if secret, err = base64.StdEncoding.DecodeString(encoded); err != nil {
-			return nil, errors.New("WEBHOOK_SECRET must be base64 after whsec_")
-		}
-	}
-	if len(secret) < minSecret {
-		return nil, fmt.Errorf("WEBHOOK_SECRET must have at least %d bytes; `openssl rand -base64 32` makes one", minSecret)
+	secret, err := decodeSecret(config.Secret)
+	if err != nil {
+		return nil, err
 	}
 	return &Sender{
 		Store: store, Origin: origin, Now: now, Log: log, Pause: pause, url: config.URL, secret: secret,
@@ -81,6 +78,18 @@ func New(config Config, store *bolt.Store, origin string, now func() time.Time, 
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 	}, nil
+}
+
+// decodeSecret returns the bytes that a secret stands for, as the libraries of
+// Standard Webhooks read it: base64 with padding (RFC 4648, section 4). The
+// error does not hold the secret.
+func decodeSecret(text string) ([]byte, error) {
+	encoded := strings.TrimPrefix(text, "whsec_")
+	secret, err := base64.StdEncoding.DecodeString(encoded)
+	if err != nil || strings.ContainsAny(encoded, "\r\n") || len(secret) < minSecret || len(secret) > maxSecret {
+		return nil, fmt.Errorf("WEBHOOK_SECRET must be %d to %d bytes in base64; `echo whsec_$(openssl rand -base64 32)` makes one", minSecret, maxSecret)
+	}
+	return secret, nil
 }
 
 func pause(ctx context.Context, d time.Duration) {

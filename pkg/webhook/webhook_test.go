@@ -28,24 +28,43 @@ import (
 
 const plain = "a secret of more than 24 bytes"
 
+// secret is plain as the configuration has it.
+var secret = "whsec_" + base64.StdEncoding.EncodeToString([]byte(plain))
+
 var now = time.Date(2026, time.November, 24, 6, 0, 0, 0, time.UTC)
 
 func TestConfig(t *testing.T) {
 	t.Parallel()
-	encoded := base64.StdEncoding.EncodeToString([]byte(plain))
+	const address, badURL, badSecret = "https://example.com/hook", "WEBHOOK_URL must be an http or https address",
+		"WEBHOOK_SECRET must be 24 to 64 bytes in base64; `echo whsec_$(openssl rand -base64 32)` makes one"
+	long := func(n int) string { return base64.StdEncoding.EncodeToString([]byte(strings.Repeat("x", n))) }
 	for _, test := range []struct{ url, secret, want string }{
-		{"https://example.com/hook", plain, ""},
-		{"http://127.0.0.1:9000", "whsec_" + encoded, ""},
-		{"example.com", plain, "WEBHOOK_URL must be"},
-		{"ftp://example.com", plain, "WEBHOOK_URL must be"},
-		{"https://example.com", "", "at least 24 bytes"},
-		{"https://example.com", strings.Repeat("x", 23), "at least 24 bytes"},
-		{"https://example.com", "whsec_" + encoded[:8], "at least 24 bytes"},
-		{"https://example.com", "whsec_!", "must be base64"},
+		{address, secret, ""},
+		{"http://127.0.0.1:9000", long(32), ""},
+		{address, long(24), ""},
+		{address, "whsec_" + long(24), ""},
+		{address, long(64), ""},
+		{address, "whsec_" + long(64), ""},
+		{"example.com", secret, badURL},
+		{"ftp://example.com", secret, badURL},
+		{address, "", badSecret},
+		{address, "whsec_", badSecret},
+		{address, long(23), badSecret},
+		{address, "whsec_" + long(23), badSecret},
+		{address, long(65), badSecret},
+		{address, "whsec_" + long(65), badSecret},
+		{address, plain, badSecret}, // of 30 bytes, but not base64
+		{address, "whsec_!", badSecret},
+		{address, "WHSEC_" + long(32), badSecret},
+		{address, "whsec_whsec_" + long(32), badSecret},
+		{address, strings.TrimRight(long(32), "="), badSecret},
+		{address, strings.Repeat("-_", 20), badSecret}, // the other alphabet of RFC 4648
+		{address, long(32) + "\n", badSecret},
+		{address, long(15) + "\n" + long(30), badSecret},
 	} {
 		_, err := webhook.New(webhook.Config{URL: test.url, Secret: test.secret}, nil, "", time.Now, nil)
-		if (err == nil) != (test.want == "") || err != nil && (!strings.Contains(err.Error(), test.want) || strings.Contains(err.Error(), plain)) {
-			t.Errorf("%s %s: got %v, want %q", test.url, test.secret, err, test.want)
+		if got := fmt.Sprint(err); (err != nil || test.want != "") && got != test.want {
+			t.Errorf("%s %q: got %v, want %q", test.url, test.secret, err, test.want)
 		}
 	}
 }
@@ -101,6 +120,7 @@ type rig struct {
 	t        *testing.T
 	path     string
 	store    *bolt.Store
+	now      func() time.Time
 	endpoint *endpoint
 	log      bytes.Buffer
 	pauses   []time.Duration
@@ -109,7 +129,7 @@ type rig struct {
 
 func newRig(t *testing.T, answers ...int) *rig {
 	t.Helper()
-	g := &rig{t: t, path: filepath.Join(t.TempDir(), "syncs.db"), endpoint: newEndpoint(t, answers...)}
+	g := &rig{t: t, path: filepath.Join(t.TempDir(), "syncs.db"), endpoint: newEndpoint(t, answers...), now: func() time.Time { return now }}
 	g.open()
 	t.Cleanup(func() {
 		if err := g.store.Close(); err != nil {
@@ -131,7 +151,7 @@ func (g *rig) open() {
 func (g *rig) run(secret string) {
 	g.t.Helper()
 	s, err := webhook.New(webhook.Config{URL: g.endpoint.URL + "/hook?key=hush", Secret: secret}, g.store, "http://127.0.0.1:8080",
-		func() time.Time { return now }, boot.Logger(&g.log, ""))
+		g.now, boot.Logger(&g.log, ""))
 	if err != nil {
 		g.t.Fatal(err)
 	}
@@ -177,7 +197,7 @@ func (g *rig) await(n int) {
 // TestDelivery compares all of a delivery, its signature made here anew.
 func TestDelivery(t *testing.T) {
 	t.Parallel()
-	for secret, key := range map[string]string{plain: plain, "whsec_" + base64.StdEncoding.EncodeToString([]byte(plain+"!")): plain + "!"} {
+	for secret, key := range map[string]string{base64.StdEncoding.EncodeToString([]byte(plain)): plain, "whsec_" + base64.StdEncoding.EncodeToString([]byte(plain+"!")): plain + "!"} {
 		g := newRig(t)
 		g.run(secret)
 		s := g.create()
@@ -214,7 +234,7 @@ func TestDelivery(t *testing.T) {
 func TestAgain(t *testing.T) {
 	t.Parallel()
 	g := newRig(t, 500, 0, 302, 404, 410, 429, 200, 503)
-	g.run(plain)
+	g.run(secret)
 	first, second := g.create(), g.create()
 	g.await(2)
 	g.stop()
@@ -229,7 +249,7 @@ func TestAgain(t *testing.T) {
 			t.Errorf("pause %d is %v, want half of %v or more", i, pause, most)
 		}
 	}
-	for _, secret := range []string{"hush", plain, "contacts"} {
+	for _, secret := range []string{"hush", plain, secret, "contacts"} {
 		if strings.Contains(g.log.String(), secret) {
 			t.Errorf("the log holds %q:\n%s", secret, &g.log)
 		}
@@ -245,7 +265,7 @@ func TestRestart(t *testing.T) {
 	t.Parallel()
 	g := newRig(t)
 	g.create() // before there was a webhook
-	g.run(plain)
+	g.run(secret)
 	first := g.create()
 	g.await(1)
 	g.stop()
@@ -254,7 +274,7 @@ func TestRestart(t *testing.T) {
 		t.Fatal(err)
 	}
 	g.open()
-	g.run(plain)
+	g.run(secret)
 	third := g.create()
 	g.await(2)
 	g.stop()
@@ -268,7 +288,7 @@ func TestRestart(t *testing.T) {
 func TestStopWhileItFails(t *testing.T) {
 	t.Parallel()
 	g := newRig(t, 500, 500, 500)
-	g.run(plain)
+	g.run(secret)
 	s := g.create()
 	g.await(1) // in the end
 	g.stop()
@@ -276,7 +296,7 @@ func TestStopWhileItFails(t *testing.T) {
 		t.Error(diff)
 	}
 	g.endpoint.Close() // nobody listens any more
-	g.run(plain)
+	g.run(secret)
 	g.create()
 	g.stop()
 }
