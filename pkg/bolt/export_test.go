@@ -1,6 +1,10 @@
 package bolt
 
-import "go.etcd.io/bbolt"
+import (
+	"go.etcd.io/bbolt"
+
+	"syncplane/pkg/syncs"
+)
 
 // Spoil puts a value in the place of what is at key.
 func (st *Store) Spoil(key, value string) error {
@@ -21,4 +25,13 @@ func (st *Store) SkipSequence(n uint64) error {
 		feed := tx.Bucket([]byte(feedBucket))
 		return feed.SetSequence(feed.Sequence() + n)
 	})
+}
+
+// SpoilSync puts a row of s in the place of its sync, whatever that is.
+func (st *Store) SpoilSync(s syncs.Sync) error {
+	value, err := encode(rowOf(s))
+	if err != nil {
+		return err
+	}
+	return st.Spoil(string(keyOf(s.Workspace, s.ID)), string(value))
 }

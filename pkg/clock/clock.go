@@ -46,6 +46,7 @@ type Clock struct {
 // run is the next run of a sync.
 type run struct {
 	id, workspace string
+	version       int64 // of the sync that when is of
 	when          schedule.Schedule
 	at            int64 // seconds since 1970
 	late          bool
@@ -158,7 +159,15 @@ func (c *Clock) newRun(s syncs.Sync) *run {
 		c.unreadable(s.Workspace, s.ID, err)
 		return nil
 	}
-	return &run{id: s.ID, workspace: s.Workspace, when: when}
+	return &run{id: s.ID, workspace: s.Workspace, version: s.Version, when: when}
+}
+
+// scheduled returns a function that reports whether a sync has this schedule.
+func scheduled(when schedule.Schedule) func(syncs.Sync) bool {
+	return func(s syncs.Sync) bool {
+		now, err := s.Schedule()
+		return err == nil && now == when
+	}
 }
 
 func (c *Clock) unreadable(workspace, id string, err error) {
@@ -221,17 +230,21 @@ func (c *Clock) update(workspace, id string) error {
 		c.stale = c.stale || s.Version > 1
 	case before.when != next.when:
 		before.when, before.late, before.at = next.when, false, next.when.Next(s.UpdatedAt).Unix()
+		before.version = s.Version
 		heap.Fix(&c.queue, before.index)
+	default:
+		before.version = s.Version
 	}
 	return nil
 }
 
 // fire begins what is due, some of it at a time, and reports whether there is
-// more. That a run began and that it is marked as begun are one commit.
+// more. That a run began and that it is marked as begun are one commit, which
+// leaves out what is not due any more by then.
 func (c *Clock) fire(ctx context.Context) (more bool, err error) {
 	now := c.Now()
 	var due []*run
-	var events []event.Event
+	var begin []bolt.Due
 	var next []int64
 	for len(c.queue) > 0 && c.queue[0].at <= now.Unix() && len(due) < maxBatch {
 		r := heap.Pop(&c.queue).(*run) //nolint:forcetypeassert // there is nothing else in it
@@ -244,7 +257,7 @@ func (c *Clock) fire(ctx context.Context) (more bool, err error) {
 			}
 		}
 		s := syncs.Sync{ID: r.id, Workspace: r.workspace}
-		events = append(events, event.OfRun(&s, at, late))
+		begin = append(begin, bolt.Due{Event: event.OfRun(&s, at, late), Version: r.version, Still: scheduled(r.when)})
 		if late { // it stands for all until now
 			at = now
 		}
@@ -255,7 +268,7 @@ func (c *Clock) fire(ctx context.Context) (more bool, err error) {
 		more, mark = true, c.queue[0].at-1
 	}
 	if len(due) > 0 || c.stale {
-		err = c.Store.Publish(ctx, events, markName, uint64(mark)) //nolint:gosec // after 1970
+		err = c.Store.Begin(ctx, begin, markName, uint64(mark)) //nolint:gosec // after 1970
 		c.stale = err != nil
 	}
 	for i, r := range due {
