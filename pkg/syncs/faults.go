@@ -23,6 +23,11 @@ func ErrOvertaken() error {
 	return &fault.Error{Kind: fault.Conflict, Code: "overtaken", Message: "other changes to this sync keep coming first; please try again"}
 }
 
+func isOvertaken(err error) bool {
+	e, ok := errors.AsType[*fault.Error](err)
+	return ok && e.Kind == fault.Conflict && e.Code == "overtaken"
+}
+
 // ErrUnreadable is in the errors for a stored sync of which nothing can be made,
 // since another version or another program wrote it. Whatever goes through many
 // syncs logs it and goes on. A client is shown an internal error.

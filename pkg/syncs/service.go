@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"syncplane/pkg/access"
+	"syncplane/pkg/backoff"
 	"syncplane/pkg/fault"
 )
 
@@ -71,9 +72,6 @@ type IdempotencyKey struct {
 // KeyLife is how long a key is remembered for a client that waits for the
 // answer. Stripe's too.
 const KeyLife = 24 * time.Hour
-
-// maxTries is how often a change is tried that another one overtakes.
-const maxTries = 8
 
 // Service is what can be done with syncs, whoever asks and however: the HTTP
 // face and every other entry call it. All methods return a fault.Forbidden to
@@ -237,12 +235,12 @@ func (s *Service) Delete(ctx context.Context, who access.Caller, id string, only
 }
 
 // retried reads a sync and calls act with it, again where a change came
-// between, a bounded number of times.
+// between, as long as the deadline of ctx leaves time.
 func (s *Service) retried(ctx context.Context, who access.Caller, id string, only Condition, act func(old Sync) error) error {
 	if err := access.Check(who, access.WriteSyncs); err != nil {
 		return err
 	}
-	for try := 1; ; try++ {
+	return backoff.Retry(ctx, isOvertaken, func() error {
 		old, err := s.read(ctx, who, id)
 		if err != nil {
 			return err
@@ -250,9 +248,6 @@ func (s *Service) retried(ctx context.Context, who access.Caller, id string, onl
 		if err := only.Check(old.Version); err != nil {
 			return err
 		}
-		err = act(old)
-		if try == maxTries || fault.KindOf(err) != fault.Conflict {
-			return err
-		}
-	}
+		return act(old)
+	})
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
 
+	"syncplane/pkg/access"
 	"syncplane/pkg/fault"
 	"syncplane/pkg/syncs"
 )
@@ -453,6 +454,38 @@ func Run(t *testing.T, open func(t *testing.T) syncs.Store) {
 		if err != nil || len(list) != 1 {
 			t.Errorf("there are %d syncs, %v", len(list), err)
 		}
+	})
+
+	t.Run("simultaneous changes are all made", func(t *testing.T) {
+		const callers = 32
+		store, s := open(t), Good(t)
+		create(t, store, s)
+		who := access.Caller{Workspace: s.Workspace, Scopes: []string{"syncs:read", "syncs:write"}}
+		service := &syncs.Service{Store: store, Now: func() time.Time { return s.UpdatedAt.Add(time.Second) }}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		var all sync.WaitGroup
+		for i := range callers {
+			all.Go(func() {
+				name := fmt.Sprintf("stream %d", i)
+				if _, err := service.Change(ctx, who, s.ID, syncs.Draft{StreamName: &name}, syncs.Condition{}); err != nil {
+					t.Errorf("caller %d: %v", i, err)
+				}
+			})
+		}
+		all.Wait()
+		if got, err := store.Read(t.Context(), s.Workspace, s.ID); err != nil || got.Version != s.Version+callers {
+			t.Errorf("got version %d, want %d, %v", got.Version, s.Version+callers, err)
+		}
+	})
+
+	t.Run("a key that cannot be stored creates nothing", func(t *testing.T) {
+		store, s := open(t), Good(t)
+		if _, err := store.CreateOnce(t.Context(), s, Key(strings.Repeat("k", 40_000))); err == nil {
+			t.Error("a key of 40,000 bytes was stored")
+		}
+		_, err := store.Read(t.Context(), s.Workspace, s.ID)
+		wantKind(t, err, fault.NotFound)
 	})
 
 	t.Run("a caller that has no time left is told so", func(t *testing.T) {
