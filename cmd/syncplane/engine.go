@@ -38,6 +38,20 @@ func (e engine) logTo(log *slog.Logger) {
 	}
 }
 
+// damaged returns a channel that receives an error if the file turns out to be
+// damaged while the server runs.
+func (e engine) damaged() <-chan error {
+	found := make(chan error, 1)
+	if e.feed != nil {
+		go func() {
+			if err, ok := <-e.feed.Damaged(); ok {
+				found <- err
+			}
+		}()
+	}
+	return found
+}
+
 // openEngine opens the engine that STORE names.
 func openEngine(ctx context.Context, m machine, dataDir string) (engine, error) {
 	dynamodb, err := usesDynamoDB(m)

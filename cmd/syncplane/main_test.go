@@ -305,11 +305,17 @@ func TestOneClearSentence(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(bad, "signing-key.pem"), []byte("rubbish"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	damaged := t.TempDir()
+	if err := os.WriteFile(filepath.Join(damaged, "syncs.db"), bytes.Repeat([]byte("x"), 1<<16), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for name, test := range map[string]struct {
 		env  []string
 		args []string
 		want string
 	}{
+		"damaged data": {[]string{"PORT=0", "DATA_DIR=" + damaged}, []string{"serve"}, filepath.Join(damaged, "syncs.db") +
+			" is damaged or was not made by this program; replace it with a backup, or move it away to start with an empty one (invalid database)"},
 		"a busy port":        {[]string{"PORT=" + port, "DATA_DIR=" + t.TempDir()}, []string{"serve"}, "port " + port + " is in use; set PORT to another one, such as PORT=8081"},
 		"busy data":          {[]string{"PORT=0", "DATA_DIR=" + dataDir}, []string{"serve"}, filepath.Join(dataDir, "syncs.db") + " is in use by another process"},
 		"a file as data dir": {[]string{"PORT=0", "DATA_DIR=" + file}, []string{"serve"}, "make the data directory: mkdir " + file + ": not a directory"},

@@ -88,6 +88,7 @@ func serve(ctx context.Context, m machine) error {
 	work.start()
 	select {
 	case err = <-ended:
+	case err = <-e.damaged():
 	case <-ctx.Done():
 		stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 		err = server.Shutdown(stopping)

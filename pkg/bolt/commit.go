@@ -2,8 +2,7 @@ package bolt
 
 import (
 	"context"
-
-	"go.etcd.io/bbolt"
+	"errors"
 
 	"syncplane/pkg/fault"
 )
@@ -12,9 +11,10 @@ import (
 // once, whatever is in it.
 const maxGroup = 512
 
-// write is one change on its way to the disk. apply must return its error
-// before it changes anything, since the rest of its group is committed all the
-// same.
+// write is one change on its way to the disk. apply returns a *fault.Error only
+// before it changes anything, since the rest of its group is committed then. Any
+// other error rolls the group back, which is applied again without this write:
+// apply must set whatever it sets outside of tx each time.
 type write struct {
 	apply  func(tx *tx) error
 	result chan error
@@ -76,29 +76,51 @@ func (st *Store) gather(group []write) []write {
 	return group
 }
 
-// flush commits a group and tells each of its writers how it went.
+// flush commits a group and reports to each of its writers.
 func (st *Store) flush(group []write) {
 	results := make([]error, len(group))
-	var last uint64
-	err := st.db.Update(func(raw *bbolt.Tx) error {
-		tx := open(raw)
+	broken := make([]bool, len(group))
+	for {
+		last, failed, err := st.try(group, broken, results)
+		if failed >= 0 {
+			broken[failed] = true
+			continue
+		}
+		if err == nil {
+			st.feed.grow(last)
+		}
 		for i, w := range group {
-			results[i] = w.apply(tx)
+			if err != nil {
+				w.result <- &fault.Error{
+					Kind: fault.Unavailable, Code: "store_unavailable",
+					Message: "the sync could not be written to the disk", Err: err,
+				}
+				continue
+			}
+			w.result <- results[i]
+		}
+		return
+	}
+}
+
+// try commits those of a group that are not broken, and sets their results. It
+// commits nothing if one fails that is not to be committed with: failed is its
+// index, else -1. last is the feed's sequence number.
+func (st *Store) try(group []write, broken []bool, results []error) (last uint64, failed int, err error) {
+	failed = -1
+	err = st.update(func(tx *tx) error {
+		for i, w := range group {
+			if broken[i] {
+				continue
+			}
+			results[i] = guard(func() error { return w.apply(tx) })
+			if _, ok := errors.AsType[*fault.Error](results[i]); results[i] != nil && !ok {
+				failed = i
+				return results[i]
+			}
 		}
 		last = tx.feed.Sequence()
 		return tx.trim()
 	})
-	if err == nil {
-		st.feed.grow(last)
-	}
-	for i, w := range group {
-		if err != nil {
-			w.result <- &fault.Error{
-				Kind: fault.Unavailable, Code: "store_unavailable",
-				Message: "the sync could not be written to the disk", Err: err,
-			}
-			continue
-		}
-		w.result <- results[i]
-	}
+	return last, failed, err
 }

@@ -14,6 +14,7 @@ func quotaKeyOf(workspace string) []byte { return []byte(workspace + "\x00QUOTA#
 func (st *Store) Take(ctx context.Context, workspace string, p quota.Policy, now time.Time) (full time.Time, ok bool, err error) {
 	key := quotaKeyOf(workspace)
 	err = st.write(ctx, func(tx *tx) error {
+		full = time.Time{}
 		if _, err := tx.read(key, &full); err != nil {
 			return err
 		}

@@ -10,10 +10,10 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"go.etcd.io/bbolt"
-	bolterrors "go.etcd.io/bbolt/errors"
 
 	"syncplane/pkg/event"
 	"syncplane/pkg/syncs"
@@ -42,26 +42,55 @@ type Store struct {
 	writes chan write
 	done   chan struct{} // closed when the committer has ended
 	closed chan struct{} // closed by Close
-	feed   feed
+
+	verifying sync.WaitGroup
+	damaged   chan error
+	feed      feed
 }
 
 // Open opens the store in the file path and makes both where they are missing.
+// The error says what to do about a file that is damaged or in use.
 func Open(path string) (*Store, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("make the data directory: %w", err)
 	}
-	db, err := bbolt.Open(path, 0o600, &bbolt.Options{
-		Timeout:        lockPatience,
-		FreelistType:   bbolt.FreelistMapType,
-		NoFreelistSync: true, // it is rebuilt on opening; a commit writes less
+	st := &Store{writes: make(chan write), done: make(chan struct{}), closed: make(chan struct{}), damaged: make(chan error, 1)}
+	if err := guard(func() error { return st.open(path) }); err != nil {
+		if st.db != nil {
+			err = errors.Join(err, guard(st.db.Close))
+		}
+		return nil, describe(path, err)
+	}
+	go st.commit()
+	st.verifying.Go(func() {
+		defer close(st.damaged)
+		if err := st.verify(); err != nil {
+			st.damaged <- describe(path, err)
+		}
 	})
-	if errors.Is(err, bolterrors.ErrTimeout) {
-		return nil, fmt.Errorf("%s is in use by another process", path)
+	patience := time.NewTimer(verifyPatience)
+	defer patience.Stop()
+	select {
+	case err, failed := <-st.damaged:
+		if failed {
+			return nil, errors.Join(err, st.Close())
+		}
+	case <-patience.C:
 	}
-	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", path, err)
+	return st, nil
+}
+
+// Damaged returns a channel that receives an error if a page of the file turns
+// out to be damaged after Open has returned, and is closed when all were read.
+func (st *Store) Damaged() <-chan error { return st.damaged }
+
+// open opens the file, makes the buckets that are missing and reads where the
+// feed is.
+func (st *Store) open(path string) (err error) {
+	if st.db, err = bbolt.Open(path, 0o600, &bbolt.Options{Timeout: lockPatience, FreelistType: bbolt.FreelistMapType}); err != nil {
+		return err
 	}
-	err = db.Update(func(tx *bbolt.Tx) error {
+	err = st.db.Update(func(tx *bbolt.Tx) error {
 		for _, name := range []string{allBucket, expiryBucket, feedBucket, markBucket} {
 			if _, err := tx.CreateBucketIfNotExists([]byte(name)); err != nil {
 				return err
@@ -70,22 +99,18 @@ func Open(path string) (*Store, error) {
 		return nil
 	})
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("prepare %s: %w", path, err), db.Close())
+		return err
 	}
-	st := &Store{db: db, writes: make(chan write), done: make(chan struct{}), closed: make(chan struct{})}
 	st.feed.grown = make(chan struct{})
-	if err := st.view(func(tx *tx) error { st.feed.last = tx.feed.Sequence(); return nil }); err != nil {
-		return nil, errors.Join(err, db.Close())
-	}
-	go st.commit()
-	return st, nil
+	return st.view(func(tx *tx) error { st.feed.last = tx.feed.Sequence(); return nil })
 }
 
 // Close commits what is under way and closes the file.
 func (st *Store) Close() error {
 	close(st.closed)
 	<-st.done
-	return st.db.Close()
+	st.verifying.Wait()
+	return guard(st.db.Close)
 }
 
 // Create writes s and returns when it is on the disk.
@@ -115,8 +140,9 @@ func (st *Store) CreateOnce(ctx context.Context, s syncs.Sync, once syncs.Once) 
 	if err != nil {
 		return syncs.Sync{}, err
 	}
-	first := s
+	var first syncs.Sync
 	err = st.write(ctx, func(tx *tx) error {
+		first = s
 		key := onceKeyOf(s.Workspace, once.Key)
 		known, ok, err := tx.created(s.Workspace, once)
 		if err != nil {

@@ -187,10 +187,80 @@ func TestOpenSaysWhatIsWrong(t *testing.T) {
 	for path, want := range map[string]string{
 		taken:                         "is in use by another process",
 		filepath.Join(file, "sub.db"): "make the data directory",
-		file:                          "open " + file,
+		file:                          "is damaged or was not made by this program; replace it with a backup",
 	} {
 		if _, err := bolt.Open(path); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, want %q", path, err, want)
+		}
+	}
+}
+
+// TestDamaged checks that a file with damaged pages, or that was cut, is an error
+// and never a panic: when it is opened, read or written to.
+func TestDamaged(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "syncs.db")
+	store := open(t, path)
+	var all []syncs.Sync
+	var group sync.WaitGroup
+	for range 150 {
+		s := storetest.Good(t)
+		all = append(all, s)
+		group.Go(func() {
+			if _, err := store.CreateOnce(t.Context(), s, storetest.Key(s.ID)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	group.Wait()
+	closeStore(t, store)
+	good, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	use := func(t *testing.T, damaged []byte) (refused bool) {
+		t.Helper()
+		path := filepath.Join(t.TempDir(), "syncs.db")
+		if err := os.WriteFile(path, damaged, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		store, err := bolt.Open(path)
+		if err != nil {
+			if !strings.Contains(err.Error(), "replace it with a backup") || strings.Contains(err.Error(), "goroutine") {
+				t.Errorf("got %v", err)
+			}
+			return true
+		}
+		for _, s := range all { // what is there may be used, and no use ends the process
+			_, _ = store.Read(t.Context(), s.Workspace, s.ID)
+		}
+		_ = store.Each(func(syncs.Sync) error { return nil })
+		for range 2 {
+			_ = store.Create(t.Context(), storetest.Good(t))
+		}
+		_ = store.Close()
+		return false
+	}
+	const page = 4096
+	pages, refused := 0, 0
+	for at := 0; at < len(good); at += page {
+		if bytes.Count(good[at:at+page], []byte{0}) == page {
+			continue // was never used
+		}
+		pages++
+		damaged := bytes.Clone(good)
+		copy(damaged[at:], bytes.Repeat([]byte{[]byte{0, 0xff, 0x5a}[pages%3]}, page))
+		if use(t, damaged) {
+			refused++
+		}
+	}
+	t.Logf("of %d pages %d are refused", pages, refused)
+	if refused < pages/4 {
+		t.Errorf("of %d pages only %d are refused", pages, refused)
+	}
+	for _, size := range []int{1, 100, page, 2*page + 1, 4 * page, len(good) / 4, len(good) / 2, len(good) * 3 / 4} {
+		if !use(t, good[:size]) {
+			t.Errorf("a file cut to %d of %d bytes was opened", size, len(good))
 		}
 	}
 }

@@ -28,7 +28,15 @@ func open(raw *bbolt.Tx) *tx {
 }
 
 func (st *Store) view(read func(tx *tx) error) error {
-	return st.db.View(func(raw *bbolt.Tx) error { return read(open(raw)) })
+	return guard(func() error {
+		return st.db.View(func(raw *bbolt.Tx) error { return read(open(raw)) })
+	})
+}
+
+func (st *Store) update(change func(tx *tx) error) error {
+	return guard(func() error {
+		return st.db.Update(func(raw *bbolt.Tx) error { return change(open(raw)) })
+	})
 }
 
 // read decodes what is at key into value, and reports whether there is

@@ -1,0 +1,92 @@
+package bolt
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
+)
+
+// ErrDamaged is in the errors of what meets a page that bbolt cannot have
+// written. Such a file is neither repaired nor written over.
+var ErrDamaged = errors.New("the file is damaged")
+
+// verifyPatience is how long Open waits for what verify finds: enough for a file
+// of some 100 MB that is in memory.
+const verifyPatience = 300 * time.Millisecond
+
+// verify goes through all pages of all buckets. It returns nil if Close comes
+// first.
+func (st *Store) verify() error {
+	return st.view(func(tx *tx) error {
+		for _, bucket := range []*bbolt.Bucket{tx.all, tx.expiry, tx.feed, tx.marks} {
+			cursor := bucket.Cursor()
+			n := 0
+			for key, _ := cursor.First(); key != nil; key, _ = cursor.Next() {
+				if n++; n%1000 != 0 {
+					continue
+				}
+				select {
+				case <-st.closed:
+					return nil
+				default:
+				}
+			}
+		}
+		return nil
+	})
+}
+
+// describe adds to an error of the file what to do about it.
+func describe(path string, err error) error {
+	switch {
+	case errors.Is(err, bolterrors.ErrTimeout):
+		return fmt.Errorf("%s is in use by another process", path)
+	case errors.Is(err, ErrDamaged), errors.Is(err, bolterrors.ErrInvalid), errors.Is(err, bolterrors.ErrChecksum), errors.Is(err, bolterrors.ErrVersionMismatch),
+		strings.Contains(err.Error(), "file size too small"): // bbolt has no value for it
+		return fmt.Errorf("%s is damaged or was not made by this program; replace it with a backup, or move it away to start with an empty one (%w)", path, err)
+	default:
+		return fmt.Errorf("open %s: %w", path, err)
+	}
+}
+
+// guard calls do, and turns a panic about a damaged page into an error. bbolt
+// panics where a page is not what another one says, and reading beyond the end
+// of a file that was cut faults.
+func guard(do func() error) (err error) {
+	before := debug.SetPanicOnFault(true)
+	defer func() {
+		debug.SetPanicOnFault(before)
+		if value := recover(); value != nil {
+			if !fromPages(value) {
+				panic(value)
+			}
+			err = fmt.Errorf("%w: %v", ErrDamaged, value)
+		}
+	}()
+	return do()
+}
+
+// fromPages reports whether a panic comes of what a page holds: bbolt's own
+// panics are texts, a fault has an address, and what is too long or too short
+// for its page breaks the bounds of a slice. All others are defects of ours.
+func fromPages(value any) bool {
+	switch value := value.(type) {
+	case string:
+		return true
+	case interface {
+		runtime.Error
+		Addr() uintptr
+	}:
+		return true
+	case runtime.Error:
+		return strings.Contains(value.Error(), "out of range")
+	default:
+		return false
+	}
+}
