@@ -173,6 +173,7 @@ func Retryer() aws.Retryer {
 	return retry.NewStandard(func(o *retry.StandardOptions) {
 		o.MaxAttempts = maxAttempts
 		o.Backoff = retry.BackoffDelayerFunc(backoff)
+		o.Retryables = append(o.Retryables, retry.RetryableErrorCode{Codes: dynamo.RetryCodes()})
 	})
 }
 

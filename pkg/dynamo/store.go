@@ -5,18 +5,15 @@ package dynamo
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"net/url"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/aws/retry"
-	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
+	"syncplane/pkg/backoff"
 	"syncplane/pkg/fault"
 	"syncplane/pkg/syncs"
 )
@@ -66,49 +63,44 @@ func (st *Store) CreateOnce(ctx context.Context, s syncs.Sync, once syncs.Once) 
 		put(onceOf(s, once), "attribute_not_exists(pk) OR expires_at <= :now", row{":now": number(once.Now.Unix())}),
 		put(rowOf(s), "attribute_not_exists(pk)", nil),
 	}
-	for wait := firstWait; ; wait *= 2 {
-		_, err := st.Client.TransactWriteItems(ctx, &dynamodb.TransactWriteItemsInput{TransactItems: items})
+	first, replayed := s, error(nil)
+	err := backoff.Retry(ctx, isPassing, func() error {
+		err := st.transact(ctx, items)
 		cancelled, ok := errors.AsType[*types.TransactionCanceledException](err)
 		if !ok {
-			return s, translate("write the items", err)
+			return err
 		}
-		switch first, second := reason(cancelled, 0), reason(cancelled, 1); {
-		case first.code == conditionFailed:
-			return replay(first.item, once)
-		case second.code == conditionFailed:
-			return syncs.Sync{}, syncs.ErrExists()
-		case first.code != transactionConflict && second.code != transactionConflict:
-			return syncs.Sync{}, translate("write the items", err)
+		switch record, item := reason(cancelled, 0), reason(cancelled, 1); {
+		case record.code == conditionFailed:
+			first, replayed = replay(record.item, once)
+			return nil
+		case item.code == conditionFailed:
+			return syncs.ErrExists()
+		default:
+			return err
 		}
-		// Another request with this key is being decided at this moment.
-		if !pause(ctx, wait) {
+	})
+	if cancelled, ok := errors.AsType[*types.TransactionCanceledException](err); ok {
+		if reason(cancelled, 0).code == transactionConflict {
 			return syncs.Sync{}, &fault.Error{
 				Kind: fault.Conflict, Code: "idempotency_key_in_use",
-				Message:    "another request with this Idempotency-Key is under way; please try again",
+				Message:    "another request with this idempotency key is being processed; please try again",
 				RetryAfter: retryConflict, Err: err,
 			}
 		}
 	}
-}
-
-// The reasons why DynamoDB cancels a transaction that we tell apart.
-const (
-	conditionFailed     = "ConditionalCheckFailed"
-	transactionConflict = "TransactionConflict"
-)
-
-type cancellation struct {
-	code string
-	item row
-}
-
-// reason is why item i of a transaction stood in its way, if it did.
-func reason(cancelled *types.TransactionCanceledException, i int) cancellation {
-	if i >= len(cancelled.CancellationReasons) {
-		return cancellation{}
+	if err != nil {
+		return syncs.Sync{}, translate("write the items", err)
 	}
-	r := cancelled.CancellationReasons[i]
-	return cancellation{code: aws.ToString(r.Code), item: r.Item}
+	return first, replayed
+}
+
+// transact writes all of these items or none.
+func (st *Store) transact(ctx context.Context, items []types.TransactWriteItem) error {
+	// The SDK names the request by a token, so that a repetition whose answer
+	// was lost is not a second transaction.
+	_, err := st.Client.TransactWriteItems(ctx, &dynamodb.TransactWriteItemsInput{TransactItems: items})
+	return err
 }
 
 // replay is the answer to a request whose key was used before.
@@ -141,30 +133,6 @@ func (st *Store) Created(ctx context.Context, workspace string, once syncs.Once)
 	}
 	first, err = replay(out.Item, once)
 	return first, err == nil, err
-}
-
-// firstWait is the first pause between two tries of a transaction; each is
-// twice as long as the one before.
-const firstWait = 10 * time.Millisecond
-
-// reserve is the time that must be left for one more try and the answer.
-const reserve = time.Second
-
-// pause waits for up to wait, at random so that rivals part. It returns false
-// if ctx leaves no time for another try.
-func pause(ctx context.Context, wait time.Duration) bool {
-	wait = wait/2 + rand.N(wait/2) //nolint:gosec // jitter, not a secret
-	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < wait+reserve {
-		return false
-	}
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }
 
 // Read reads one sync, strongly consistent.
@@ -319,41 +287,4 @@ func (st *Store) EnsureTable(ctx context.Context) error {
 		return translate("wait for the table "+st.Table, err)
 	}
 	return nil
-}
-
-// retryThrottled is when a client comes back after throttling: DynamoDB adapts
-// to a hot partition within seconds.
-const retryThrottled = 2 * time.Second
-
-// retryConflict is when a client comes back whose twin was under way.
-const retryConflict = time.Second
-
-// retryUnavailable is when a client comes back after an outage.
-const retryUnavailable = 5 * time.Second
-
-// translate is the one place where errors of AWS become ours. What DynamoDB
-// could not do now is Unavailable, whatever the reason; what it refuses as
-// wrong is a defect of ours and stays unclassified.
-func translate(doing string, err error) error {
-	if err == nil {
-		return nil
-	}
-	if tooLarge(err) {
-		return syncs.ErrTooLarge()
-	}
-	err = fmt.Errorf("%s: %w", doing, err)
-	unavailable := &fault.Error{
-		Kind: fault.Unavailable, Code: "store_unavailable",
-		Message:    "the sync could not be stored or read just now; please try again",
-		RetryAfter: retryUnavailable, Err: err,
-	}
-	if throttles := retry.IsErrorThrottles(retry.DefaultThrottles); throttles.IsErrorThrottle(err).Bool() {
-		unavailable.RetryAfter = retryThrottled
-		return unavailable
-	}
-	refused, ok := errors.AsType[*awshttp.ResponseError](err)
-	if ok && refused.HTTPStatusCode() >= 400 && refused.HTTPStatusCode() < 500 {
-		return err
-	}
-	return unavailable
 }

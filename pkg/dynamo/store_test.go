@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -150,6 +151,7 @@ func through(store *dynamo.Store, w *wire) *dynamo.Store {
 	options := store.Client.Options()
 	w.HTTPClient = options.HTTPClient
 	options.HTTPClient = w
+	options.Retryer = boot.Retryer() // with a retry quota of its own
 	return &dynamo.Store{Client: dynamodb.New(options), Table: store.Table}
 }
 
@@ -254,53 +256,224 @@ func TestCreateWhoseAnswerIsLost(t *testing.T) {
 	}
 }
 
-// TestFaults holds how errors of AWS are told.
-func TestFaults(t *testing.T) {
+// answer returns what refuses calls with an error of DynamoDB: the first of them
+// only, or all for times 0.
+func answer(times int32, status int, body string) func(int32, *http.Request, *http.Response) (*http.Response, error) {
+	return func(call int32, r *http.Request, response *http.Response) (*http.Response, error) {
+		if times > 0 && call > times {
+			return response, nil
+		}
+		if err := response.Body.Close(); err != nil {
+			return nil, err
+		}
+		return &http.Response{
+			StatusCode: status, Header: http.Header{"Content-Type": {"application/x-amz-json-1.0"}},
+			Body: io.NopCloser(strings.NewReader(body)), ContentLength: int64(len(body)), Request: r,
+		}, nil
+	}
+}
+
+// refusal returns the body of an error of DynamoDB.
+func refusal(code string) string {
+	return fmt.Sprintf(`{"__type":"com.amazonaws.dynamodb.v20120810#%s","message":"secret of AWS"}`, code)
+}
+
+// cancelled returns the body of the error for a transaction that was cancelled
+// for these reasons.
+func cancelled(codes ...string) string {
+	var reasons []string
+	for _, code := range codes {
+		reasons = append(reasons, fmt.Sprintf(`{"Code":%q,"Message":"secret of AWS"}`, code))
+	}
+	return fmt.Sprintf(`{"__type":"com.amazonaws.dynamodb.v20120810#TransactionCanceledException","message":"secret of AWS","CancellationReasons":[%s]}`, strings.Join(reasons, ","))
+}
+
+// fails checks an error's kind and when the client comes back, and that it shows
+// nothing of AWS.
+func fails(t *testing.T, err error, kind fault.Kind, retry time.Duration) bool {
+	t.Helper()
+	if err == nil || fault.KindOf(err) != kind {
+		t.Errorf("got %v, want kind %d", err, kind)
+		return false
+	}
+	public, ok := errors.AsType[*fault.Error](err)
+	if ok && (public.RetryAfter != retry || strings.Contains(public.Message, "AWS")) {
+		t.Errorf("got %+v, want to come back after %v", public, retry)
+		return false
+	}
+	return true
+}
+
+// TestErrors checks what becomes of each error that DynamoDB documents for the
+// calls we make: whether the call is tried again, so that the client sees
+// nothing of one that passes, and what the client sees if it stays.
+func TestErrors(t *testing.T) {
 	t.Parallel()
-	answer := func(status int, kind string) func(int32, *http.Request, *http.Response) (*http.Response, error) {
-		return func(_ int32, r *http.Request, response *http.Response) (*http.Response, error) {
-			if err := response.Body.Close(); err != nil {
-				return nil, err
+	shared := open(t, config(t))
+	calls := map[string]func(*dynamo.Store) error{
+		"GetItem": func(st *dynamo.Store) error {
+			_, _, err := st.Created(t.Context(), "acme", storetest.Key("k"))
+			return err
+		},
+		"PutItem": func(st *dynamo.Store) error {
+			return st.Create(t.Context(), storetest.Good(t))
+		},
+		"UpdateItem": func(st *dynamo.Store) error {
+			_, _, err := st.Take(t.Context(), storetest.Good(t).Workspace, quota.Policy{Quota: 3, Window: time.Minute}, time.Now())
+			return err
+		},
+		"DeleteItem": func(st *dynamo.Store) error {
+			s := storetest.Good(t)
+			if err := shared.Create(t.Context(), s); err != nil {
+				return err
 			}
-			body := fmt.Sprintf(`{"__type":"com.amazonaws.dynamodb.v20120810#%s","message":"secret of AWS"}`, kind)
-			return &http.Response{
-				StatusCode: status, Header: http.Header{"Content-Type": {"application/x-amz-json-1.0"}},
-				Body: io.NopCloser(strings.NewReader(body)), ContentLength: int64(len(body)), Request: r,
-			}, nil
+			err := st.Delete(t.Context(), s)
+			if fault.KindOf(err) == fault.NotFound { // the attempt that was refused had been made
+				return nil
+			}
+			return err
+		},
+		"Query": func(st *dynamo.Store) error {
+			_, _, err := st.List(t.Context(), "acme", "", 10)
+			return err
+		},
+		"Scan": func(st *dynamo.Store) error {
+			return st.Each(t.Context(), func(syncs.Sync) error { return nil })
+		},
+		"TransactWriteItems": func(st *dynamo.Store) error {
+			s := storetest.Good(t)
+			_, err := st.CreateOnce(t.Context(), s, storetest.Key("k"))
+			if fault.KindOf(err) == fault.Conflict { // as with DeleteItem
+				return nil
+			}
+			return err
+		},
+	}
+	var group sync.WaitGroup
+	for _, test := range []struct {
+		code   string
+		status int
+		again  bool // by us
+		kind   fault.Kind
+		retry  time.Duration
+	}{
+		{"ThrottlingException", 400, true, fault.Unavailable, 2 * time.Second},
+		{"ProvisionedThroughputExceededException", 400, true, fault.Unavailable, 2 * time.Second},
+		{"RequestLimitExceeded", 400, true, fault.Unavailable, 2 * time.Second},
+		{"LimitExceededException", 400, true, fault.Unavailable, 2 * time.Second},
+		{"TransactionConflictException", 400, true, fault.Unavailable, time.Second},
+		{"TransactionInProgressException", 400, true, fault.Unavailable, time.Second},
+		{"ReplicatedWriteConflictException", 400, true, fault.Unavailable, time.Second},
+		{"InternalServerError", 500, true, fault.Unavailable, 5 * time.Second},
+		{"ServiceUnavailable", 503, true, fault.Unavailable, 5 * time.Second},
+		{"BadGateway", 502, true, fault.Unavailable, 5 * time.Second},
+		{"GatewayTimeout", 504, true, fault.Unavailable, 5 * time.Second},
+		{"RequestTimeout", 408, true, fault.Unavailable, 5 * time.Second},
+		{"AccessDeniedException", 400, false, fault.Internal, 0},
+		{"ExpiredTokenException", 400, false, fault.Internal, 0},
+		{"IdempotentParameterMismatchException", 400, false, fault.Internal, 0},
+		{"IncompleteSignature", 400, false, fault.Internal, 0},
+		{"InvalidSignatureException", 400, false, fault.Internal, 0},
+		{"ItemCollectionSizeLimitExceededException", 400, false, fault.Internal, 0},
+		{"MissingAuthenticationToken", 400, false, fault.Internal, 0},
+		{"NotAuthorized", 400, false, fault.Internal, 0},
+		{"OptInRequired", 403, false, fault.Internal, 0},
+		{"RequestExpired", 400, false, fault.Internal, 0},
+		{"ResourceNotFoundException", 400, false, fault.Internal, 0},
+		{"SerializationException", 400, false, fault.Internal, 0},
+		{"UnrecognizedClientException", 400, false, fault.Internal, 0},
+		{"ValidationException", 400, false, fault.Internal, 0},
+	} {
+		for call, do := range calls {
+			group.Go(func() { // they wait more than they work
+				w := &wire{after: answer(0, test.status, refusal(test.code))}
+				if err := do(through(shared, w)); !fails(t, err, test.kind, test.retry) {
+					t.Errorf("%s of %s", test.code, call)
+				}
+				if again := w.calls.Load() > 1; again != test.again {
+					t.Errorf("%s of %s: %d calls were made", test.code, call, w.calls.Load())
+				}
+				if !test.again {
+					return
+				}
+				if err := do(through(shared, &wire{after: answer(1, test.status, refusal(test.code))})); err != nil {
+					t.Errorf("%s of %s, refused once: %v", test.code, call, err)
+				}
+			})
 		}
 	}
-	for name, test := range map[string]struct {
-		after func(int32, *http.Request, *http.Response) (*http.Response, error)
-		kind  fault.Kind
-		retry time.Duration
+	group.Wait()
+}
+
+// TestCancellations checks the same of the reasons for which DynamoDB cancels a
+// transaction (API reference, TransactWriteItems).
+func TestCancellations(t *testing.T) {
+	t.Parallel()
+	shared := open(t, config(t))
+	for _, test := range []struct {
+		reasons []string
+		again   bool
+		kind    fault.Kind
+		code    string
+		retry   time.Duration
 	}{
-		"throttled":         {answer(400, "ThrottlingException"), fault.Unavailable, 2 * time.Second},
-		"over the capacity": {answer(400, "ProvisionedThroughputExceededException"), fault.Unavailable, 2 * time.Second},
-		"an outage":         {answer(500, "InternalServerError"), fault.Unavailable, 5 * time.Second},
-		"unavailable":       {answer(503, "ServiceUnavailable"), fault.Unavailable, 5 * time.Second},
-		"cut off": {func(_ int32, _ *http.Request, response *http.Response) (*http.Response, error) {
+		{[]string{"ThrottlingError", "None"}, true, fault.Unavailable, "store_unavailable", 2 * time.Second},
+		{[]string{"None", "ThrottlingError"}, true, fault.Unavailable, "store_unavailable", 2 * time.Second},
+		{[]string{"None", "ProvisionedThroughputExceeded"}, true, fault.Unavailable, "store_unavailable", 2 * time.Second},
+		{[]string{"ProvisionedThroughputExceeded", "ThrottlingError"}, true, fault.Unavailable, "store_unavailable", 2 * time.Second},
+		{[]string{"RequestLimitExceeded", "None"}, true, fault.Unavailable, "store_unavailable", 2 * time.Second},
+		{[]string{"TransactionConflict", "None"}, true, fault.Conflict, "idempotency_key_in_use", time.Second},
+		{[]string{"TransactionConflict", "ThrottlingError"}, true, fault.Conflict, "idempotency_key_in_use", time.Second},
+		{[]string{"None", "TransactionConflict"}, true, fault.Unavailable, "store_unavailable", time.Second},
+		{[]string{"None", "ConditionalCheckFailed"}, false, fault.Conflict, "already_exists", 0},
+		{[]string{"ThrottlingError", "ConditionalCheckFailed"}, false, fault.Conflict, "already_exists", 0},
+		{[]string{"ValidationError", "None"}, false, fault.Internal, "", 0},
+		{[]string{"ThrottlingError", "ValidationError"}, false, fault.Internal, "", 0},
+		{[]string{"ItemCollectionSizeLimitExceeded", "None"}, false, fault.Internal, "", 0},
+		{[]string{"AccessDenied", "None"}, false, fault.Internal, "", 0},
+		{[]string{"None", "SomethingNew"}, false, fault.Internal, "", 0},
+		{[]string{"None", "None"}, false, fault.Internal, "", 0},
+		{nil, false, fault.Internal, "", 0},
+	} {
+		t.Run(strings.Join(test.reasons, " "), func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := context.WithTimeout(t.Context(), 1100*time.Millisecond) // time for some tries
+			defer cancel()
+			w := &wire{after: answer(0, 400, cancelled(test.reasons...))}
+			_, err := through(shared, w).CreateOnce(ctx, storetest.Good(t), storetest.Key("k"))
+			fails(t, err, test.kind, test.retry)
+			if public, ok := errors.AsType[*fault.Error](err); ok && public.Code != test.code {
+				t.Errorf("got code %s, want %s", public.Code, test.code)
+			}
+			if again := w.calls.Load() > 1; again != test.again {
+				t.Errorf("%d calls were made", w.calls.Load())
+			}
+			if !test.again {
+				return
+			}
+			s := storetest.Good(t)
+			got, err := through(shared, &wire{after: answer(2, 400, cancelled(test.reasons...))}).CreateOnce(t.Context(), s, storetest.Key("k"))
+			if err != nil || got.ID != s.ID {
+				t.Errorf("refused twice: %v, %v", got, err)
+			}
+		})
+	}
+}
+
+// TestBrokenAnswers checks what becomes of an answer that is none.
+func TestBrokenAnswers(t *testing.T) {
+	t.Parallel()
+	shared := open(t, config(t))
+	for name, after := range map[string]func(int32, *http.Request, *http.Response) (*http.Response, error){
+		"cut off": func(_ int32, _ *http.Request, response *http.Response) (*http.Response, error) {
 			return nil, errors.Join(io.ErrUnexpectedEOF, response.Body.Close())
-		}, fault.Unavailable, 5 * time.Second},
-		"rubbish": {func(_ int32, r *http.Request, response *http.Response) (*http.Response, error) {
-			return &http.Response{StatusCode: 200, Header: response.Header, Body: io.NopCloser(bytes.NewReader([]byte("<html>"))), Request: r}, response.Body.Close()
-		}, fault.Unavailable, 5 * time.Second},
-		"not permitted":   {answer(400, "AccessDeniedException"), fault.Internal, 0},
-		"not valid":       {answer(400, "ValidationException"), fault.Internal, 0},
-		"no such table":   {answer(400, "ResourceNotFoundException"), fault.Internal, 0},
-		"an expired role": {answer(400, "ExpiredTokenException"), fault.Internal, 0},
+		},
+		"no JSON": answer(0, 200, "<html>"),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			store := through(open(t, config(t)), &wire{after: test.after})
-			_, err := store.Read(t.Context(), "acme", "id")
-			if fault.KindOf(err) != test.kind {
-				t.Fatalf("got %v, want kind %d", err, test.kind)
-			}
-			if told, ok := errors.AsType[*fault.Error](err); ok {
-				if told.RetryAfter != test.retry || strings.Contains(told.Message, "AWS") {
-					t.Errorf("got %+v, want to come back after %v", told, test.retry)
-				}
-			}
+			_, err := through(shared, &wire{after: after}).Read(t.Context(), "acme", "id")
+			fails(t, err, fault.Unavailable, 5*time.Second)
 		})
 	}
 }
