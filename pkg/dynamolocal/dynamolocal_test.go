@@ -378,7 +378,7 @@ func archive(t *testing.T) string {
 	if err := os.MkdirAll(filepath.Dir(kept), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	work, err := os.MkdirTemp(filepath.Dir(kept), "partial-")
+	work, err := os.MkdirTemp(filepath.Dir(kept), "partial-") //nolint:usetesting // beside the place it is renamed to
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -122,7 +122,7 @@ func (h *harness) reconcile(t *testing.T, s syncs.Sync) {
 }
 
 // states returns the group's schedules as "name: state expression", the IDs of
-// these syncs replaced by their letters a, b, …
+// these syncs replaced by letters: a, b and so on.
 func (h *harness) states(t *testing.T, of ...syncs.Sync) []string {
 	t.Helper()
 	var all []string
@@ -253,10 +253,8 @@ func TestReconcileRaces(t *testing.T) {
 			t.Helper()
 			h.reconcile(t, s)
 		}, []string{"sync-a: ENABLED cron(0 6 * * ? *)"}, false},
-		"the sync is changed": {"0 6 * * *", "CreateSchedule", change(func(s *syncs.Sync) { s.CronExpression = "5 4 * * *" }),
-			[]string{"sync-a: ENABLED cron(5 4 * * ? *)"}, true},
-		"the sync is paused": {"0 6 * * *", "CreateSchedule", change(func(s *syncs.Sync) { s.Status = syncs.Disabled }),
-			[]string{"sync-a: DISABLED cron(0 6 * * ? *)"}, true},
+		"the sync is changed": {"0 6 * * *", "CreateSchedule", change(func(s *syncs.Sync) { s.CronExpression = "5 4 * * *" }), []string{"sync-a: ENABLED cron(5 4 * * ? *)"}, true},
+		"the sync is paused": {"0 6 * * *", "CreateSchedule", change(func(s *syncs.Sync) { s.Status = syncs.Disabled }), []string{"sync-a: DISABLED cron(0 6 * * ? *)"}, true},
 		"the sync is removed": {"0 6 * * *", "CreateSchedule", func(_ *testing.T, h *harness, s syncs.Sync) { h.table.remove(s) }, nil, true},
 	} {
 		t.Run(name, func(t *testing.T) {

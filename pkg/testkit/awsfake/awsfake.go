@@ -16,7 +16,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/google/uuid"
 )
@@ -274,10 +273,7 @@ func stored(name string, body []byte) (group string, text []byte, err error) {
 		}
 	}
 	if description, _ := in["Description"].(string); len(description) > 512 {
-		return "", nil, fmt.Errorf("Description has %d characters", len(description))
-	}
-	if start, ok := in["StartDate"].(float64); ok && start < float64(time.Now().Add(-time.Minute*5).Unix()) {
-		return "", nil, fmt.Errorf("StartDate %s is in the past", strconv.FormatFloat(start, 'f', 0, 64))
+		return "", nil, fmt.Errorf("the Description has %d characters", len(description))
 	}
 	delete(in, "ClientToken")
 	in["Name"] = name
