@@ -254,7 +254,7 @@ func TestReconcileRaces(t *testing.T) {
 			h.reconcile(t, s)
 		}, []string{"sync-a: ENABLED cron(0 6 * * ? *)"}, false},
 		"the sync is changed": {"0 6 * * *", "CreateSchedule", change(func(s *syncs.Sync) { s.CronExpression = "5 4 * * *" }), []string{"sync-a: ENABLED cron(5 4 * * ? *)"}, true},
-		"the sync is paused": {"0 6 * * *", "CreateSchedule", change(func(s *syncs.Sync) { s.Status = syncs.Disabled }), []string{"sync-a: DISABLED cron(0 6 * * ? *)"}, true},
+		"the sync is paused":  {"0 6 * * *", "CreateSchedule", change(func(s *syncs.Sync) { s.Status = syncs.Disabled }), []string{"sync-a: DISABLED cron(0 6 * * ? *)"}, true},
 		"the sync is removed": {"0 6 * * *", "CreateSchedule", func(_ *testing.T, h *harness, s syncs.Sync) { h.table.remove(s) }, nil, true},
 	} {
 		t.Run(name, func(t *testing.T) {
