@@ -16,12 +16,14 @@ type Action string
 
 // The actions there are.
 const (
-	ReadSyncs  Action = "syncs:read"
-	WriteSyncs Action = "syncs:write"
+	ReadSyncs      Action = "syncs:read"
+	WriteSyncs     Action = "syncs:write"
+	ExecuteRuns    Action = "runs:execute"     // claim, heartbeat and finish in the caller's workspace
+	ExecuteAllRuns Action = "runs:execute:all" // the same in every workspace
 )
 
 // Actions is every Action.
-func Actions() []Action { return []Action{ReadSyncs, WriteSyncs} }
+func Actions() []Action { return []Action{ReadSyncs, WriteSyncs, ExecuteRuns, ExecuteAllRuns} }
 
 // Known reports whether there is such an action.
 func Known(act Action) bool { return slices.Contains(Actions(), act) }
@@ -63,4 +65,21 @@ func Check(who Caller, act Action) error {
 		}
 	}
 	return nil
+}
+
+// CheckExecute returns nil if who may execute runs of a workspace, its own or
+// another, and a fault.Forbidden if not.
+func CheckExecute(who Caller, workspace string) error {
+	if slices.Contains(who.Scopes, string(ExecuteAllRuns)) && ValidWorkspace(workspace) {
+		return nil
+	}
+	if who.Workspace != workspace {
+		return &fault.Error{
+			Kind:    fault.Forbidden,
+			Code:    "insufficient_scope",
+			Message: fmt.Sprintf("the token lacks the scope %q, which runs of another workspace need", string(ExecuteAllRuns)),
+			Scope:   string(ExecuteAllRuns),
+		}
+	}
+	return Check(who, ExecuteRuns)
 }
