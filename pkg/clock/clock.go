@@ -23,13 +23,11 @@ const (
 	maxBatch  = 1000             // runs in one commit, and changes read at once
 	lateAfter = time.Minute      // a run that begins later than this is late
 	maxSleep  = 30 * time.Second // so that a clock that was set is noticed
-	retry     = time.Second      // after the store failed, and until the clock is set
-	tolerance = time.Minute      // a clock that is set back by no more is waited for
+	retry     = time.Second      // after the store failed
 )
 
-// earliest is the first moment that a clock which is set can show, in seconds
-// since 1970: a machine without a battery starts in 1970 or 2000.
-const earliest = 1_704_067_200 // 2024-01-01
+// markName is the mark up to which all runs have begun, seconds since 1970.
+const markName = "clock"
 
 // Clock begins runs. One Clock serves a store.
 type Clock struct {
@@ -43,12 +41,6 @@ type Clock struct {
 	grown <-chan struct{} // the feed has more
 	mark  int64           // all runs up to this second have begun
 	stale bool            // mark is to be written
-	unset bool            // the clock of the machine is not set
-
-	// What has begun before its time, since the clock was ahead then: until
-	// which second, 0 for nothing, and the IDs of the runs.
-	ahead int64
-	begun map[string]bool
 }
 
 // run is the next run of a sync.
@@ -58,16 +50,7 @@ type run struct {
 	when          schedule.Schedule
 	at            int64 // seconds since 1970
 	late          bool
-	began         int64 // the run before it, 0 if that is not known
-	index         int   // in the queue
-}
-
-// next returns the first run after a moment, in seconds since 1970.
-func (r *run) next(after time.Time) int64 { return r.when.From(after).Next(after).Unix() }
-
-// last returns the latest run until a moment, if there was one since another.
-func (r *run) last(since, until time.Time) (time.Time, bool) {
-	return r.when.From(since).Last(since, until)
+	index         int // in the queue
 }
 
 // Run begins runs until ctx ends.
@@ -95,25 +78,12 @@ func (c *Clock) Run(ctx context.Context) {
 
 // Step takes over what has changed, begins what is due, and returns how long
 // there is nothing to do unless something changes. After an error nothing is
-// lost: the next Step does it again. While the clock of the machine is not set,
-// Step does nothing.
+// lost: the next Step does it again.
 func (c *Clock) Step(ctx context.Context) (time.Duration, error) {
-	now := c.Now()
-	if now.Unix() < earliest {
-		if !c.unset {
-			c.Log.LogAttrs(ctx, slog.LevelError, "the clock is not set; no run begins", slog.Time("now", now))
-		}
-		c.unset = true
-		return retry, nil
-	}
-	c.unset = false
 	if c.syncs == nil {
-		if err := c.load(now); err != nil {
+		if err := c.load(); err != nil {
 			return 0, err
 		}
-	}
-	if err := c.adjust(ctx, now); err != nil {
-		return 0, err
 	}
 	if err := c.follow(); err != nil {
 		return 0, err
@@ -136,33 +106,31 @@ func (c *Clock) Step(ctx context.Context) (time.Duration, error) {
 
 // load reads all syncs. What should have begun while nobody was there begins
 // now: once, and marked late.
-func (c *Clock) load(now time.Time) error {
-	progress, known, err := c.Store.Progress()
+func (c *Clock) load() error {
+	now := c.Now()
+	mark, known, err := c.Store.Mark(markName)
 	if err != nil {
 		return err
 	}
-	c.mark, c.ahead = progress.Second, progress.Ahead
+	c.mark = int64(mark) //nolint:gosec // until the year 292 billion
 	if !known {
 		c.mark, c.stale = now.Unix(), true
 	}
-	if c.begun, err = c.early(now); err != nil {
-		return err
-	}
 	c.read, c.grown = c.Store.Last() // changes after this are followed
-	all, began := map[string]*run{}, time.Unix(c.mark, 0)
+	all := map[string]*run{}
 	err = c.Store.Each(func(s syncs.Sync) error {
 		r := c.newRun(s)
 		if r == nil {
 			return nil
 		}
 		since := s.ScheduledAt
-		if since.Before(began) || since.After(now) { // after now: the clock was ahead
+		if began := time.Unix(c.mark, 0); began.After(since) {
 			since = began
 		}
-		if missed, ok := r.last(since, now); ok {
+		if missed, ok := r.when.Last(since, now); ok {
 			r.at, r.late = missed.Unix(), true
 		} else {
-			r.at = r.next(latest(now, began))
+			r.at = r.when.Next(now).Unix()
 		}
 		all[r.id] = r
 		return nil
@@ -180,46 +148,6 @@ func (c *Clock) load(now time.Time) error {
 	return nil
 }
 
-// adjust follows a clock that was set back: every sync runs next after what the
-// clock shows now, but for the runs that have begun already.
-func (c *Clock) adjust(ctx context.Context, now time.Time) error {
-	if now.Add(tolerance).Unix() >= c.mark {
-		return nil
-	}
-	begun, err := c.early(now)
-	if err != nil {
-		return err
-	}
-	c.Log.LogAttrs(ctx, slog.LevelWarn, "the clock was set back", slog.Time("from", time.Unix(c.mark, 0)), slog.Time("to", now))
-	c.begun, c.ahead = begun, max(c.ahead, c.mark)
-	c.mark, c.stale = now.Unix(), true
-	for _, r := range c.queue {
-		r.at, r.late, r.began = r.next(now), false, 0
-	}
-	heap.Init(&c.queue)
-	return nil
-}
-
-// early returns the IDs of the runs that have begun though they are due after
-// now, those of the feed: nil if the clock never was ahead of now.
-func (c *Clock) early(now time.Time) (map[string]bool, error) {
-	if max(c.ahead, c.mark) <= now.Unix() {
-		return nil, nil //nolint:nilnil // as documented
-	}
-	begun := map[string]bool{}
-	for after := uint64(0); ; {
-		entries, err := c.Store.Events(after, maxBatch)
-		if err != nil || len(entries) == 0 {
-			return begun, err
-		}
-		for _, e := range entries {
-			if after = e.Sequence; e.Kind == event.Due && e.Time.After(now) {
-				begun[e.ID] = true
-			}
-		}
-	}
-}
-
 // newRun is a run of s without a time, nil if s does not run: it is paused, or
 // has no schedule that can be read, which is logged.
 func (c *Clock) newRun(s syncs.Sync) *run {
@@ -232,13 +160,6 @@ func (c *Clock) newRun(s syncs.Sync) *run {
 		return nil
 	}
 	return &run{id: s.ID, workspace: s.Workspace, version: s.Version, when: when}
-}
-
-func latest(x, y time.Time) time.Time {
-	if x.After(y) {
-		return x
-	}
-	return y
 }
 
 // scheduled returns a function that reports whether a sync has this schedule.
@@ -273,7 +194,8 @@ func (c *Clock) follow() error {
 				if err := c.update(e.Workspace, e.Subject); err != nil {
 					return err
 				}
-			case event.Due, event.Rejected, event.Requested:
+			case event.Due, event.Rejected, event.Requested, event.RunQueued, event.RunStarted, event.RunSucceeded, event.RunFailed,
+				event.RunCanceled, event.RunSkipped, event.RunCancelRequested, event.RunRejected, event.RunRequested, event.RunReported:
 			}
 			c.read = e.Sequence
 		}
@@ -297,23 +219,18 @@ func (c *Clock) update(workspace, id string) error {
 		next = c.newRun(s)
 	}
 	before := c.syncs[id]
-	since := s.UpdatedAt
-	if now := c.Now(); since.After(now) { // as in load
-		since = now
-	}
 	switch {
 	case next == nil && before == nil:
 	case next == nil:
 		heap.Remove(&c.queue, before.index)
 		delete(c.syncs, id)
 	case before == nil: // new, or resumed: what was due before that does not count
-		next.at = next.next(since)
+		next.at = next.when.Next(s.UpdatedAt).Unix()
 		heap.Push(&c.queue, next)
 		c.syncs[id] = next
 		c.stale = c.stale || s.Version > 1
 	case before.when != next.when:
-		since = latest(since, time.Unix(before.began, 0)) // at the same time it is the same run
-		before.when, before.late, before.at = next.when, false, next.next(since)
+		before.when, before.late, before.at = next.when, false, next.when.Next(s.UpdatedAt).Unix()
 		before.version = s.Version
 		heap.Fix(&c.queue, before.index)
 	default:
@@ -336,30 +253,28 @@ func (c *Clock) fire(ctx context.Context) (more bool, err error) {
 		at, late := time.Unix(r.at, 0), r.late
 		if !late && now.Sub(at) > lateAfter { // the machine slept
 			late = true
-			if last, ok := r.last(at, now); ok {
+			if last, ok := r.when.Last(at, now); ok {
 				at = last
 			}
 		}
 		s := syncs.Sync{ID: r.id, Workspace: r.workspace}
-		if e := event.OfRun(&s, at, late); !c.begun[e.ID] {
-			begin = append(begin, bolt.Due{Event: e, Version: r.version, Still: scheduled(r.when)})
-		}
+		begin = append(begin, bolt.Due{Event: event.OfRun(&s, at, late), Version: r.version, Still: scheduled(r.when)})
 		if late { // it stands for all until now
 			at = now
 		}
-		next = append(next, r.next(at))
+		next = append(next, r.when.Next(at).Unix())
 	}
-	mark := max(c.mark, now.Unix()) // a clock that is a little behind does not undo what has begun
-	if len(c.queue) > 0 && c.queue[0].at <= now.Unix() {
+	mark := now.Unix()
+	if len(c.queue) > 0 && c.queue[0].at <= mark {
 		more, mark = true, c.queue[0].at-1
 	}
 	if len(due) > 0 || c.stale {
-		err = c.Store.Begin(ctx, begin, bolt.Progress{Second: mark, Ahead: c.ahead})
+		err = c.Store.Begin(ctx, begin, markName, uint64(mark)) //nolint:gosec // after 1970
 		c.stale = err != nil
 	}
 	for i, r := range due {
 		if err == nil {
-			r.began, r.at, r.late = r.at, next[i], false
+			r.at, r.late = next[i], false
 		}
 		heap.Push(&c.queue, r)
 	}
@@ -367,9 +282,6 @@ func (c *Clock) fire(ctx context.Context) (more bool, err error) {
 		return false, errors.Join(errors.New("begin what is due"), err)
 	}
 	c.mark = mark
-	if c.begun != nil && mark > c.ahead {
-		c.begun = nil
-	}
 	return more, nil
 }
 

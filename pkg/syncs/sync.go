@@ -59,7 +59,7 @@ func (s Sync) NextRun(after time.Time) (next time.Time, ok bool) {
 	if err != nil || s.Status == Disabled {
 		return time.Time{}, false
 	}
-	return when.From(after).Next(after), true
+	return when.Next(after), true
 }
 
 // Status is where a sync stands in its life.
@@ -101,4 +101,35 @@ func (s Status) To(next Status) error {
 		Kind: fault.Conflict, Code: "wrong_status",
 		Message: fmt.Sprintf("a sync that is %s cannot become %s", s, next),
 	}
+}
+
+// RunResult is what the end of a run says about its sync.
+type RunResult int
+
+// The results that count.
+const (
+	RunSucceeded  RunResult = iota
+	RunFailed               // an executor had it
+	RunNotClaimed           // no executor claimed it
+)
+
+// AfterRun returns s as it is after a run, one version on, and whether that
+// differs from s: a sync whose runs end as the last one did keeps its version.
+// A paused sync stays paused. A run that was not claimed makes a healthy sync
+// fail and no other, so that one whose executor never reports stays pending.
+func (s Sync) AfterRun(result RunResult, now time.Time) (Sync, bool) {
+	next := Failed
+	switch {
+	case s.Status == Disabled:
+		return s, false
+	case result == RunSucceeded:
+		next = Healthy
+	case result == RunNotClaimed && s.Status != Healthy:
+		return s, false
+	}
+	if s.Status == next {
+		return s, false
+	}
+	s.Status = next
+	return s.touched(now), true
 }

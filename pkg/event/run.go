@@ -1,0 +1,56 @@
+package event
+
+import (
+	"strings"
+
+	"syncplane/pkg/resource"
+	"syncplane/pkg/runs"
+	"syncplane/pkg/syncs"
+)
+
+// The kinds of events about runs that are published.
+const (
+	RunQueued          Kind = "sync.run.queued"
+	RunStarted         Kind = "sync.run.started"
+	RunSucceeded       Kind = "sync.run.succeeded"
+	RunFailed          Kind = "sync.run.failed"
+	RunCanceled        Kind = "sync.run.canceled"
+	RunSkipped         Kind = "sync.run.skipped"
+	RunCancelRequested Kind = "sync.run.cancel_requested"
+	RunRejected        Kind = "sync.run.rejected" // a request by event was refused
+)
+
+// The kinds of events that others send about runs.
+const (
+	RunRequested Kind = "sync.run.requested" // asks for a run now
+	RunReported  Kind = "sync.run.reported"  // ends a run
+)
+
+// OfTransition returns the event of the last change of a run. ok is false for
+// a change that is not published. The event of a queued run holds sync, which
+// is all that an executor needs; sync may be nil for the others.
+func OfTransition(r runs.Run, sync *syncs.Sync) (e Event, ok bool) {
+	if r.Transition == "" {
+		return Event{}, false
+	}
+	name, _, _ := strings.Cut(r.Transition, "-") // without the number of the attempt
+	e = Event{
+		Kind: Kind("sync.run." + name), ID: resource.RunID(r.Key) + "/" + r.Transition,
+		Subject: r.SyncID, Workspace: r.Workspace, Time: r.UpdatedAt,
+	}
+	b := resource.AppendRun(nil, r)
+	b = resource.AppendText(append(b[:len(b)-1], `,"workspace_id":`...), r.Workspace)
+	if e.Kind == RunQueued && sync != nil {
+		shown := *sync
+		omitted := len(sync.Configuration) > MaxConfiguration
+		if omitted {
+			shown.Configuration = ""
+		}
+		b = resource.Append(append(b, `,"sync":`...), shown, r.UpdatedAt)
+		if omitted {
+			b = append(b, `,"configuration_omitted":true`...)
+		}
+	}
+	e.Data = append(b, '}')
+	return e, true
+}

@@ -1,0 +1,918 @@
+package runs
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"syncplane/pkg/access"
+	"syncplane/pkg/backoff"
+	"syncplane/pkg/fault"
+	"syncplane/pkg/syncs"
+)
+
+// Syncs reads syncs, strongly consistent.
+type Syncs interface {
+	Read(ctx context.Context, workspace, id string) (syncs.Sync, error)
+}
+
+// Retention is how long a run is kept, counted from its scheduled time.
+type Retention struct {
+	Runs    time.Duration // at least MinRetention
+	Skipped time.Duration // of runs that were skipped
+}
+
+// MinRetention is the shortest time that runs are kept: a sync.due that waited
+// in a dead-letter queue for its 14 days still finds the run that it belongs
+// to.
+const MinRetention = 15 * 24 * time.Hour
+
+// DefaultRetention is the usual Retention.
+func DefaultRetention() Retention {
+	return Retention{Runs: 30 * 24 * time.Hour, Skipped: 7 * 24 * time.Hour}
+}
+
+// Service is what can be done with runs, for every caller and every entry. Its
+// methods return a fault.Forbidden to a caller who may not, and the faults of
+// the store.
+//
+// Every method reads what is stored, applies what time has changed since (see
+// Run.At), decides, and commits on the condition that nothing of it has
+// changed. If something has, it does the same again.
+type Service struct {
+	Store     Store
+	Syncs     Syncs
+	Now       func() time.Time
+	Retention Retention
+}
+
+// The faults of this package.
+var (
+	errNotFound = &fault.Error{Kind: fault.NotFound, Code: "not_found", Message: "there is no run at this time"}
+)
+
+// ErrNotFound is the fault of a run that does not exist.
+func ErrNotFound() error { return errNotFound }
+
+// ErrStale is the fault of a change whose preconditions no longer hold.
+func ErrStale() error {
+	return &fault.Error{Kind: fault.Conflict, Code: "overtaken", Message: "other changes to this run keep coming first; please try again"}
+}
+
+func conflict(code, format string, args ...any) error {
+	return &fault.Error{Kind: fault.Conflict, Code: code, Message: fmt.Sprintf(format, args...)}
+}
+
+// isStale reports whether a commit was overtaken, so that a new attempt makes
+// sense.
+func isStale(err error) bool {
+	e, ok := errors.AsType[*fault.Error](err)
+	return ok && e.Kind == fault.Conflict && e.Code == "overtaken"
+}
+
+// retry calls do until it is not overtaken, as long as ctx leaves time.
+func retry(ctx context.Context, do func() error) error { return backoff.Retry(ctx, isStale, do) }
+
+// Due records that a run of a sync is due. The same time twice is one run.
+// created is false if nothing was done: the run exists, or the sync is deleted
+// or paused. A run that cannot begin, because another is open or a newer one
+// exists, is recorded as skipped.
+func (s *Service) Due(ctx context.Context, key Key, late bool) (run Run, created bool, err error) {
+	key.Time = key.Time.UTC().Truncate(time.Second)
+	err = retry(ctx, func() error {
+		run, created, err = s.due(ctx, key, late)
+		return err
+	})
+	if err != nil {
+		return Run{}, false, fmt.Errorf("record run %s of sync %s: %w", key.Time.Format(time.RFC3339), key.SyncID, err)
+	}
+	if created && run.Status == Queued {
+		err = s.recheck(ctx, key)
+	}
+	return run, created, err
+}
+
+func (s *Service) due(ctx context.Context, key Key, late bool) (Run, bool, error) {
+	sync, err := s.Syncs.Read(ctx, key.Workspace, key.SyncID)
+	switch {
+	case fault.KindOf(err) == fault.NotFound && err != nil:
+		return Run{}, false, nil //nolint:nilerr // a deleted sync has no runs
+	case err != nil:
+		return Run{}, false, err
+	case sync.Status == syncs.Disabled:
+		return Run{}, false, nil
+	}
+	run, change, err := s.begin(ctx, key, late)
+	if err != nil || change == nil {
+		return run, false, err
+	}
+	return run, true, s.Store.Commit(ctx, *change)
+}
+
+// begin computes how the scheduled run of a key comes into being. change is
+// nil if it exists.
+func (s *Service) begin(ctx context.Context, key Key, late bool) (Run, *Change, error) {
+	newest, any, err := s.newest(ctx, key)
+	if err != nil {
+		return Run{}, nil, err
+	}
+	if any && !newest.Time.Before(key.Time) {
+		existing, err := s.Store.Run(ctx, key)
+		if err == nil || fault.KindOf(err) != fault.NotFound {
+			return existing, nil, err
+		}
+		run := s.newRun(key, Skipped, BySchedule, General)
+		run.Late, run.ErrorCode = late, CodeSuperseded
+		return run, &Change{Runs: []Run{run}}, nil
+	}
+	_, busy, err := s.settle(ctx, key)
+	if err != nil {
+		return Run{}, nil, err
+	}
+	if busy {
+		run := s.newRun(key, Skipped, BySchedule, General)
+		run.Late, run.ErrorCode = late, CodeOverlap
+		return run, &Change{Runs: []Run{run}}, nil
+	}
+	run := s.newRun(key, Queued, BySchedule, General)
+	run.Late = late
+	return run, openChange(run), nil
+}
+
+// newest returns the newest run of a sync, whatever its state. any is false if
+// there is none.
+func (s *Service) newest(ctx context.Context, key Key) (run Run, any bool, err error) {
+	runs, _, err := s.Store.Runs(ctx, key.Workspace, key.SyncID, time.Time{}, 1)
+	if err != nil || len(runs) == 0 {
+		return Run{}, false, err
+	}
+	return runs[0], true, nil
+}
+
+// newRun returns a run that begins its life in a status.
+func (s *Service) newRun(key Key, status Status, trigger Trigger, kind Type) Run {
+	now := instant(s.Now())
+	run := Run{Key: key, Version: 1, Status: status, Trigger: trigger, Type: kind, CreatedAt: now, UpdatedAt: now}
+	keep := s.Retention.Runs
+	switch status {
+	case Queued:
+		run.DeadlineAt = now.Add(ClaimWithin)
+	case Skipped:
+		keep = s.Retention.Skipped
+		run.FinishedAt = now
+	case Pending, InProgress, Success, Failed, Canceled:
+	}
+	// A run may be recorded long after its time; it is kept from then on.
+	run.ExpiresAt = latest(key.Time, now).Add(keep).Truncate(time.Second)
+	run.Transition = transitionOf(run)
+	return run
+}
+
+// openChange creates a run and the slot that it takes.
+func openChange(run Run) *Change {
+	return &Change{
+		Runs: []Run{run},
+		Slot: &SlotChange{After: &Slot{Workspace: run.Workspace, SyncID: run.SyncID, Version: 1, Open: run.Time}},
+	}
+}
+
+// occupied is a slot with the runs in it.
+type occupied struct {
+	slot    Slot
+	open    Run
+	waiting *Run
+}
+
+// load reads the slot of a sync and its runs as they are stored. ok is false
+// if no run is open.
+func (s *Service) load(ctx context.Context, key Key) (o occupied, ok bool, err error) {
+	if o.slot, ok, err = s.Store.Slot(ctx, key.Workspace, key.SyncID); err != nil || !ok {
+		return occupied{}, false, err
+	}
+	at := func(when time.Time) (Run, error) {
+		run, err := s.Store.Run(ctx, Key{key.Workspace, key.SyncID, when})
+		switch {
+		case err != nil && fault.KindOf(err) == fault.NotFound:
+			return Run{}, ErrStale() // the slot has changed since it was read
+		case err == nil && run.Status.Final():
+			return Run{}, ErrStale()
+		}
+		return run, err
+	}
+	if o.open, err = at(o.slot.Open); err != nil {
+		return occupied{}, false, err
+	}
+	if !o.slot.Waiting.IsZero() {
+		waiting, err := at(o.slot.Waiting)
+		if err != nil {
+			return occupied{}, false, err
+		}
+		o.waiting = &waiting
+	}
+	return o, true, nil
+}
+
+// settle stores what time has changed of the open run of a sync, if anything,
+// and returns the slot as it is now. ok is false if no run is open.
+func (s *Service) settle(ctx context.Context, key Key) (o occupied, ok bool, err error) {
+	for {
+		o, ok, err = s.load(ctx, key)
+		if err != nil || !ok {
+			return o, ok, err
+		}
+		current, steps := o.open.At(s.Now())
+		if steps == 0 {
+			return o, true, nil
+		}
+		current.Version++
+		if err := s.store(ctx, o, current, nil); err != nil {
+			return occupied{}, false, err
+		}
+	}
+}
+
+// store commits a new version of the open run of a slot, with all that follows
+// from it: a run that has ended frees the slot, or gives it to the waiting
+// run, and may change the status of its sync.
+func (s *Service) store(ctx context.Context, o occupied, run Run, records []Record) error {
+	change := Change{Runs: []Run{run}, Records: records}
+	if run.Status.Final() {
+		if err := s.free(ctx, &change, o, run); err != nil {
+			return err
+		}
+	}
+	return s.Store.Commit(ctx, change)
+}
+
+func (s *Service) free(ctx context.Context, change *Change, o occupied, run Run) error {
+	before := o.slot
+	change.Slot = &SlotChange{Before: &before}
+	if o.waiting != nil {
+		promoted := o.waiting.promote(instant(s.Now()))
+		promoted.Version++
+		change.Runs = append(change.Runs, promoted)
+		change.Slot.After = &Slot{Workspace: before.Workspace, SyncID: before.SyncID, Version: before.Version + 1, Open: promoted.Time}
+	}
+	result, counts := resultOf(run)
+	if !counts {
+		return nil
+	}
+	sync, err := s.Syncs.Read(ctx, run.Workspace, run.SyncID)
+	if err != nil {
+		if fault.KindOf(err) == fault.NotFound {
+			return nil // deleted
+		}
+		return err
+	}
+	if after, flips := sync.AfterRun(result, s.Now()); flips {
+		change.Sync = &after
+	}
+	return nil
+}
+
+// resultOf returns what the end of a run says about its sync. counts is false
+// if it says nothing.
+func resultOf(run Run) (result syncs.RunResult, counts bool) {
+	if run.Type == Test {
+		return 0, false
+	}
+	switch {
+	case run.Status == Success:
+		return syncs.RunSucceeded, true
+	case run.Status == Failed && run.ErrorCode == CodeNotClaimed && !run.Reported:
+		return syncs.RunNotClaimed, true
+	case run.Status == Failed:
+		return syncs.RunFailed, true
+	}
+	return 0, false
+}
+
+// recheck looks at the sync of a run that was just queued once more. A pause
+// or a delete that was decided while the run was being written did not see it.
+func (s *Service) recheck(ctx context.Context, key Key) error {
+	return s.Stop(ctx, key.Workspace, key.SyncID)
+}
+
+// Stop cancels the runs of a sync that is paused or deleted: those that have
+// not begun, and, if the sync is deleted, the open one at its executor's next
+// heartbeat. It looks at the sync as it is, so it may be called at any time
+// and any number of times.
+func (s *Service) Stop(ctx context.Context, workspace, syncID string) error {
+	key := Key{Workspace: workspace, SyncID: syncID}
+	err := retry(ctx, func() error {
+		sync, err := s.Syncs.Read(ctx, workspace, syncID)
+		deleted := err != nil && fault.KindOf(err) == fault.NotFound
+		if err != nil && !deleted || err == nil && sync.Status != syncs.Disabled {
+			return err
+		}
+		for {
+			o, ok, err := s.settle(ctx, key)
+			if err != nil || !ok {
+				return err
+			}
+			now := instant(s.Now())
+			switch {
+			case o.waiting != nil:
+				err = s.cancelWaiting(ctx, o)
+			case o.open.Status == Queued:
+				err = s.store(ctx, o, s.canceled(o.open, ""), nil)
+			case deleted && o.open.CancelRequestedAt.IsZero():
+				run := o.open.requestCancel(now)
+				run.Version++
+				err = s.store(ctx, o, run, nil)
+			default:
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+		}
+	})
+	if err != nil {
+		return fmt.Errorf("stop the runs of sync %s: %w", syncID, err)
+	}
+	return nil
+}
+
+// canceled returns the next version of a run, which is canceled now.
+func (s *Service) canceled(run Run, code string) Run {
+	run = run.end(Canceled, code, instant(s.Now()))
+	run.Version++
+	return run
+}
+
+// cancelWaiting ends the pending run of a slot.
+func (s *Service) cancelWaiting(ctx context.Context, o occupied) error {
+	before, after := o.slot, o.slot
+	after.Version++
+	after.Waiting = time.Time{}
+	return s.Store.Commit(ctx, Change{
+		Runs: []Run{s.canceled(*o.waiting, "")},
+		Slot: &SlotChange{Before: &before, After: &after},
+	})
+}
+
+// Expire stores what time has changed of the open run of a sync. It returns
+// that run, and ok false if none is open.
+func (s *Service) Expire(ctx context.Context, workspace, syncID string) (open Run, ok bool, err error) {
+	err = retry(ctx, func() error {
+		var o occupied
+		o, ok, err = s.settle(ctx, Key{Workspace: workspace, SyncID: syncID})
+		open = o.open
+		return err
+	})
+	if err != nil {
+		return Run{}, false, fmt.Errorf("expire the run of sync %s: %w", syncID, err)
+	}
+	return open, ok, nil
+}
+
+// TriggerRequest asks for a run now.
+type TriggerRequest struct {
+	SyncID  string
+	Type    Type
+	Trigger Trigger
+	Once    *syncs.Once // makes the request safe to repeat
+}
+
+// Triggered is the answer to a TriggerRequest.
+type Triggered struct {
+	Run      Run
+	Created  bool // false: a run that had not begun is what was asked for
+	Replayed bool // the answer was given before
+}
+
+// Trigger returns a run whose last attempt begins after the call: a new one,
+// or the one that has not begun. While a run is under way the new one waits
+// for its end. A paused sync refuses.
+func (s *Service) Trigger(ctx context.Context, who access.Caller, in TriggerRequest) (out Triggered, err error) {
+	if err := access.Check(who, access.WriteSyncs); err != nil {
+		return Triggered{}, err
+	}
+	err = retry(ctx, func() error {
+		out, err = s.trigger(ctx, who.Workspace, in)
+		return err
+	})
+	if err != nil {
+		return Triggered{}, fmt.Errorf("trigger a run of sync %s: %w", in.SyncID, err)
+	}
+	if out.Created && !out.Replayed {
+		err = s.recheck(ctx, out.Run.Key)
+	}
+	return out, err
+}
+
+func (s *Service) trigger(ctx context.Context, workspace string, in TriggerRequest) (Triggered, error) {
+	if in.Once != nil {
+		run, created, ok, err := s.Store.Replay(ctx, workspace, *in.Once)
+		if err != nil || ok {
+			return Triggered{Run: run, Created: created, Replayed: true}, err
+		}
+	}
+	sync, err := s.Syncs.Read(ctx, workspace, in.SyncID)
+	switch {
+	case err != nil:
+		return Triggered{}, err
+	case sync.Status == syncs.Disabled:
+		return Triggered{}, errDisabled()
+	}
+	key := Key{Workspace: workspace, SyncID: sync.ID}
+	o, busy, err := s.settle(ctx, key)
+	if err != nil {
+		return Triggered{}, err
+	}
+	if busy {
+		if existing, ok := o.unbegun(in.Type); ok {
+			if in.Once != nil {
+				err = s.Store.Commit(ctx, Change{Once: in.Once, Answer: &existing})
+			}
+			return Triggered{Run: existing}, err
+		}
+		if o.waiting != nil {
+			return Triggered{}, conflict("run_pending", "a %s run of this sync is waiting already, at %s", o.waiting.Type, o.waiting.Time.Format(time.RFC3339))
+		}
+	}
+	newest, any, err := s.newest(ctx, key)
+	if err != nil {
+		return Triggered{}, err
+	}
+	key.Time = s.Now().UTC().Truncate(time.Second)
+	if any && !newest.Time.Before(key.Time) {
+		key.Time = newest.Time.Add(time.Second)
+	}
+	var change *Change
+	if busy {
+		run := s.newRun(key, Pending, in.Trigger, in.Type)
+		before, after := o.slot, o.slot
+		after.Version++
+		after.Waiting = run.Time
+		change = &Change{Runs: []Run{run}, Slot: &SlotChange{Before: &before, After: &after}}
+	} else {
+		change = openChange(s.newRun(key, Queued, in.Trigger, in.Type))
+	}
+	change.Once, change.Created = in.Once, true
+	return Triggered{Run: change.Runs[0], Created: true}, s.Store.Commit(ctx, *change)
+}
+
+// unbegun returns the run of a type in a slot that no executor has.
+func (o occupied) unbegun(kind Type) (Run, bool) {
+	switch {
+	case o.open.Status == Queued && o.open.Type == kind:
+		return o.open, true
+	case o.waiting != nil && o.waiting.Type == kind:
+		return *o.waiting, true
+	}
+	return Run{}, false
+}
+
+func errDisabled() error {
+	return conflict("sync_disabled", "the sync is paused or deleted, so no run of it begins; resume it first")
+}
+
+// Claim leases a run to an executor and returns it with its sync. The same
+// executor gets the lease that it has. A run that is due and not yet recorded
+// is created. Every fault.Conflict means that the run is not for this executor.
+func (s *Service) Claim(ctx context.Context, who access.Caller, key Key, in ClaimRequest) (run Run, sync syncs.Sync, err error) {
+	if err := mayExecute(who, key.Workspace); err != nil {
+		return Run{}, syncs.Sync{}, err
+	}
+	if err := in.Validate(); err != nil {
+		return Run{}, syncs.Sync{}, err
+	}
+	err = retry(ctx, func() error {
+		run, sync, err = s.claim(ctx, key, *in.Executor, in.lease())
+		return err
+	})
+	if err != nil {
+		return Run{}, syncs.Sync{}, fmt.Errorf("claim a run of sync %s: %w", key.SyncID, err)
+	}
+	return run, sync, nil
+}
+
+func (s *Service) claim(ctx context.Context, key Key, executor string, lease time.Duration) (Run, syncs.Sync, error) {
+	stored, err := s.Store.Run(ctx, key)
+	if err != nil && fault.KindOf(err) == fault.NotFound {
+		return s.claimUnrecorded(ctx, key, executor, lease)
+	}
+	if err != nil {
+		return Run{}, syncs.Sync{}, err
+	}
+	run, steps := stored.At(s.Now())
+	if run.Status == Pending || steps > 0 && run.Status.Final() {
+		// The open run may have ended by time, and this one be promoted.
+		if _, _, err := s.settle(ctx, key); err != nil {
+			return Run{}, syncs.Sync{}, err
+		}
+		if stored, err = s.Store.Run(ctx, key); err != nil {
+			return Run{}, syncs.Sync{}, err
+		}
+		run, _ = stored.At(s.Now())
+	}
+	switch run.Status {
+	case Pending:
+		return Run{}, syncs.Sync{}, conflict("run_pending", "the run waits until another run of its sync ends")
+	case Success, Failed, Canceled, Skipped:
+		return Run{}, syncs.Sync{}, conflict("run_ended", "the run has ended: it is %s", run.Status)
+	case InProgress:
+		if run.Executor != executor {
+			return Run{}, syncs.Sync{}, conflict("run_claimed", "another executor has the run")
+		}
+	case Queued:
+	}
+	sync, err := s.Syncs.Read(ctx, key.Workspace, key.SyncID)
+	switch {
+	case err != nil && fault.KindOf(err) == fault.NotFound:
+		return Run{}, syncs.Sync{}, errDisabled()
+	case err != nil:
+		return Run{}, syncs.Sync{}, err
+	case run.Status == InProgress:
+		return run, sync, nil
+	case sync.Status == syncs.Disabled:
+		return Run{}, syncs.Sync{}, errDisabled()
+	}
+	if run.Attempt == 0 {
+		superseded, err := s.superseded(ctx, key)
+		if err != nil {
+			return Run{}, syncs.Sync{}, err
+		}
+		if superseded {
+			if err := s.supersede(ctx, key); err != nil {
+				return Run{}, syncs.Sync{}, err
+			}
+			return Run{}, syncs.Sync{}, conflict("run_ended", "the run has ended: a newer run of its sync was executed first")
+		}
+	}
+	version := stored.Version
+	run = run.claim(executor, lease, instant(s.Now()))
+	run.Version = version + 1
+	return run, sync, s.Store.Commit(ctx, Change{Runs: []Run{run}})
+}
+
+// claimUnrecorded claims a run that no event has recorded yet, if the schedule
+// of its sync has it.
+func (s *Service) claimUnrecorded(ctx context.Context, key Key, executor string, lease time.Duration) (Run, syncs.Sync, error) {
+	sync, err := s.Syncs.Read(ctx, key.Workspace, key.SyncID)
+	switch {
+	case err != nil && fault.KindOf(err) == fault.NotFound:
+		return Run{}, syncs.Sync{}, ErrNotFound()
+	case err != nil:
+		return Run{}, syncs.Sync{}, err
+	}
+	now := instant(s.Now())
+	next, runs := sync.NextRun(key.Time.Add(-time.Second))
+	switch {
+	case sync.Status == syncs.Disabled:
+		return Run{}, syncs.Sync{}, errDisabled()
+	case !runs || !next.Equal(key.Time) || key.Time.After(now) || now.Sub(key.Time) > ClaimWithin:
+		return Run{}, syncs.Sync{}, ErrNotFound()
+	}
+	run, change, err := s.begin(ctx, key, false)
+	switch {
+	case err != nil:
+		return Run{}, syncs.Sync{}, err
+	case change == nil:
+		return Run{}, syncs.Sync{}, ErrStale() // it was recorded a moment ago
+	case run.Status == Skipped:
+		if err := s.Store.Commit(ctx, *change); err != nil {
+			return Run{}, syncs.Sync{}, err
+		}
+		return Run{}, syncs.Sync{}, conflict("run_ended", "the run has ended: it is skipped, since another run of its sync came first")
+	}
+	run = run.claim(executor, lease, now) // in its first version: nothing is stored
+	change.Runs[0] = run
+	return run, sync, s.Store.Commit(ctx, *change)
+}
+
+// lookAhead is how many newer runs superseded reads. While a run waits for its
+// claim, which takes an hour at most, as many newer ones can be skipped.
+const lookAhead = 100
+
+// superseded reports whether a newer run of the sync was executed. Recording a
+// run looks at the newest one before it writes; one that was triggered,
+// claimed and finished in between is seen here, since fences must grow.
+func (s *Service) superseded(ctx context.Context, key Key) (bool, error) {
+	newer, _, err := s.Store.Runs(ctx, key.Workspace, key.SyncID, time.Time{}, lookAhead)
+	if err != nil {
+		return false, err
+	}
+	for _, run := range newer {
+		if !run.Time.After(key.Time) {
+			return false, nil
+		}
+		if run.Attempt > 0 {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// supersede ends a queued run that a newer one has overtaken.
+func (s *Service) supersede(ctx context.Context, key Key) error {
+	o, ok, err := s.settle(ctx, key)
+	if err != nil || !ok {
+		return err
+	}
+	if !o.open.Time.Equal(key.Time) || o.open.Status != Queued {
+		return ErrStale()
+	}
+	return s.store(ctx, o, s.canceled(o.open, CodeSuperseded), nil)
+}
+
+// mayExecute returns nil if who may execute runs of a workspace.
+func mayExecute(who access.Caller, workspace string) error {
+	return access.CheckExecute(who, workspace)
+}
+
+// Heartbeat extends the lease of the executor that has the fence, and reports
+// its progress. The returned run says whether its cancel is requested.
+func (s *Service) Heartbeat(ctx context.Context, who access.Caller, key Key, in HeartbeatRequest) (run Run, err error) {
+	if err := mayExecute(who, key.Workspace); err != nil {
+		return Run{}, err
+	}
+	if err := in.Validate(); err != nil {
+		return Run{}, err
+	}
+	err = retry(ctx, func() error {
+		run, err = s.heartbeat(ctx, key, in)
+		return err
+	})
+	if err != nil {
+		return Run{}, fmt.Errorf("extend a run of sync %s: %w", key.SyncID, err)
+	}
+	return run, nil
+}
+
+func (s *Service) heartbeat(ctx context.Context, key Key, in HeartbeatRequest) (Run, error) {
+	now := instant(s.Now())
+	run, ok, err := s.Store.Heartbeat(ctx, key, Beat{Fence: *in.Fence, Lease: in.lease(), Counters: in.Counters, Now: now})
+	if err != nil || ok {
+		return run, err
+	}
+	current, _ := run.At(now)
+	if current.Status != InProgress || current.Fence() != *in.Fence {
+		return Run{}, fenced(current)
+	}
+	lease := in.lease()
+	if lease == 0 {
+		lease = run.Lease
+	}
+	next := run.extend(lease, in.Counters, now)
+	next.Version++
+	return next, s.Store.Commit(ctx, Change{Runs: []Run{next}})
+}
+
+// fenced is the fault of an executor that no longer has the run.
+func fenced(run Run) error {
+	return conflict("fenced", "this fence is not that of the run's live attempt (the run is %s); stop, and do not write any more", run.Status)
+}
+
+// Finish ends a run by its executor's report. A report that is not of the live
+// attempt is a fault.Conflict, and kept on the run. The same report again
+// changes nothing.
+func (s *Service) Finish(ctx context.Context, who access.Caller, key Key, in Report) (run Run, err error) {
+	if err := mayExecute(who, key.Workspace); err != nil {
+		return Run{}, err
+	}
+	if err := in.Validate(); err != nil {
+		return Run{}, err
+	}
+	err = retry(ctx, func() error {
+		run, err = s.finish(ctx, key, in)
+		return err
+	})
+	if err != nil {
+		return Run{}, fmt.Errorf("finish a run of sync %s: %w", key.SyncID, err)
+	}
+	return run, nil
+}
+
+func (s *Service) finish(ctx context.Context, key Key, in Report) (Run, error) {
+	stored, err := s.Store.Run(ctx, key)
+	if err != nil {
+		return Run{}, err
+	}
+	now := instant(s.Now())
+	run, steps := stored.At(now)
+	switch {
+	case run.Status == InProgress && run.Fence() == *in.Fence:
+		o, ok, err := s.load(ctx, key)
+		if err != nil {
+			return Run{}, err
+		}
+		if !ok || !o.open.Time.Equal(key.Time) || o.open.Version != stored.Version {
+			return Run{}, ErrStale()
+		}
+		ended := in.end(run, now)
+		ended.Version = stored.Version + 1
+		return ended, s.store(ctx, o, ended, in.FailedRecords)
+	case run.Reported && run.Fence() == *in.Fence && run.Status == Status(*in.Status):
+		return run, nil
+	}
+	if steps > 0 && !run.Status.Final() || steps > 0 {
+		if _, _, err := s.settle(ctx, key); err != nil {
+			return Run{}, err
+		}
+		return Run{}, ErrStale() // decide again by what is stored now
+	}
+	if late := in.late(now); !late.same(stored.LateReport) {
+		stored.LateReport, stored.UpdatedAt, stored.Transition = late, now, ""
+		stored.Version++
+		if err := s.Store.Commit(ctx, Change{Runs: []Run{stored}}); err != nil {
+			return Run{}, err
+		}
+	}
+	if run.Reported && run.Fence() == *in.Fence {
+		return Run{}, conflict("run_ended", "the run has ended: it was reported as %s before", run.Status)
+	}
+	return Run{}, fenced(run)
+}
+
+// Cancel ends a run that has not begun, and asks the executor of one that has
+// to stop. With force it ends that too, and fences its executor off. underWay
+// is true if the run goes on until the executor stops or its lease expires.
+func (s *Service) Cancel(ctx context.Context, who access.Caller, key Key, force bool) (run Run, underWay bool, err error) {
+	if err := access.Check(who, access.WriteSyncs); err != nil {
+		return Run{}, false, err
+	}
+	err = retry(ctx, func() error {
+		run, err = s.cancel(ctx, key, force)
+		return err
+	})
+	if err != nil {
+		return Run{}, false, fmt.Errorf("cancel a run of sync %s: %w", key.SyncID, err)
+	}
+	return run, run.Status == InProgress, nil
+}
+
+func (s *Service) cancel(ctx context.Context, key Key, force bool) (Run, error) {
+	run, err := s.Store.Run(ctx, key)
+	switch {
+	case err != nil:
+		return Run{}, err
+	case run.Status == Canceled:
+		return run, nil
+	case run.Status.Final():
+		return Run{}, conflict("run_ended", "the run has ended: it is %s", run.Status)
+	}
+	o, ok, err := s.settle(ctx, key)
+	if err != nil {
+		return Run{}, err
+	}
+	switch {
+	case !ok:
+		return Run{}, ErrStale()
+	case o.waiting != nil && o.waiting.Time.Equal(key.Time):
+		return s.canceled(*o.waiting, ""), s.cancelWaiting(ctx, o)
+	case !o.open.Time.Equal(key.Time):
+		return Run{}, ErrStale() // it has ended by time: decide again
+	case o.open.Status == Queued || force:
+		ended := s.canceled(o.open, "")
+		if ended.CancelRequestedAt.IsZero() && !ended.StartedAt.IsZero() {
+			ended.CancelRequestedAt = ended.FinishedAt
+		}
+		return ended, s.store(ctx, o, ended, nil)
+	case !o.open.CancelRequestedAt.IsZero():
+		return o.open, nil
+	}
+	requested := o.open.requestCancel(instant(s.Now()))
+	requested.Version++
+	return requested, s.store(ctx, o, requested, nil)
+}
+
+// Read returns a run as it is now.
+func (s *Service) Read(ctx context.Context, who access.Caller, key Key) (Run, int, error) {
+	if err := access.Check(who, access.ReadSyncs); err != nil {
+		return Run{}, 0, err
+	}
+	run, err := s.Store.Run(ctx, key)
+	if err != nil {
+		return Run{}, 0, err
+	}
+	current, steps := run.At(s.Now())
+	return current, steps, nil
+}
+
+// Records returns the failed rows that the report of a run named.
+func (s *Service) Records(ctx context.Context, who access.Caller, key Key) ([]Record, error) {
+	run, _, err := s.Read(ctx, who, key)
+	if err != nil || !run.HasRecords {
+		return nil, err
+	}
+	return s.Store.Records(ctx, key)
+}
+
+// The bounds of a page of runs.
+const (
+	DefaultPage = 20
+	MaxPage     = 100
+	maxRead     = 1000 // runs that one request reads, those that a filter drops included
+	readAhead   = 250  // runs read at a time where a filter drops some
+)
+
+// Query says which runs of a sync to list.
+type Query struct {
+	SyncID string
+	Size   int       // 1 … MaxPage
+	Before time.Time // the time of the last run of the page before; zero for the first page
+	Status Status    // "" for any
+}
+
+// Page is a part of a list, newest first.
+type Page struct {
+	Runs []Run
+	Next time.Time // the Before of the next page; zero if there is none
+}
+
+// List returns a page of the runs of a sync, each as it is now. With a filter
+// a page may be short and have a next one all the same.
+func (s *Service) List(ctx context.Context, who access.Caller, q Query) (Page, error) {
+	if err := access.Check(who, access.ReadSyncs); err != nil {
+		return Page{}, err
+	}
+	page, before, now := Page{}, q.Before, s.Now()
+	for read := 0; read < maxRead; {
+		limit := q.Size + 1 - len(page.Runs)
+		if q.Status != "" {
+			limit = readAhead
+		}
+		runs, more, err := s.Store.Runs(ctx, who.Workspace, q.SyncID, before, min(limit, maxRead-read))
+		if err != nil {
+			return Page{}, err
+		}
+		if len(runs) == 0 && q.Before.IsZero() && len(page.Runs) == 0 {
+			_, err := s.Syncs.Read(ctx, who.Workspace, q.SyncID) // an empty list is one of a sync that exists
+			return page, err
+		}
+		for _, stored := range runs {
+			run, _ := stored.At(now)
+			if q.Status == "" || run.Status == q.Status {
+				if len(page.Runs) == q.Size {
+					page.Next = before
+					return page, nil
+				}
+				page.Runs = append(page.Runs, run)
+			}
+			before = stored.Time
+			read++
+		}
+		if !more {
+			return page, nil
+		}
+	}
+	page.Next = before
+	return page, nil
+}
+
+// OpenQuery says which open runs of a workspace to list.
+type OpenQuery struct {
+	Size   int    // 1 … MaxPage
+	After  string // the ID of the last sync of the page before; "" for the first page
+	Status Status // "" for any
+}
+
+// OpenPage is a part of the list of open runs, by sync.
+type OpenPage struct {
+	Runs []Run
+	Next string // the After of the next page; "" if there is none
+}
+
+// Open returns a page of the runs of who's workspace that have not ended, for
+// executors that look for work. Runs that time has ended are left out.
+func (s *Service) Open(ctx context.Context, who access.Caller, q OpenQuery) (OpenPage, error) {
+	if err := access.Check(who, access.ReadSyncs); err != nil {
+		return OpenPage{}, err
+	}
+	page, now := OpenPage{}, s.Now()
+	slots, more, err := s.Store.Slots(ctx, who.Workspace, q.After, q.Size)
+	if err != nil {
+		return OpenPage{}, err
+	}
+	var keys []Key
+	for _, slot := range slots {
+		keys = append(keys, Key{slot.Workspace, slot.SyncID, slot.Open})
+		if !slot.Waiting.IsZero() {
+			keys = append(keys, Key{slot.Workspace, slot.SyncID, slot.Waiting})
+		}
+		page.Next = slot.SyncID
+	}
+	found, err := s.Store.Batch(ctx, keys)
+	if err != nil {
+		return OpenPage{}, err
+	}
+	for _, stored := range found {
+		if run, _ := stored.At(now); !run.Status.Final() && (q.Status == "" || run.Status == q.Status) {
+			page.Runs = append(page.Runs, run)
+		}
+	}
+	slices.SortFunc(page.Runs, func(x, y Run) int {
+		return cmp.Or(strings.Compare(x.SyncID, y.SyncID), x.Time.Compare(y.Time))
+	})
+	if !more {
+		page.Next = ""
+	}
+	return page, nil
+}
