@@ -18,19 +18,15 @@ func (st *Store) Take(ctx context.Context, workspace string, p quota.Policy, now
 		if _, err := tx.read(key, &full); err != nil {
 			return err
 		}
-		most, next := now.Add(p.Window), full
+		next := full
 		if now.After(full) {
 			next = now
 		}
 		next = next.Add(p.Cost())
-		switch ok = !next.After(most); {
-		case ok:
-			full = next
-		case full.After(most): // the clock was set back, or the window was longer
-			full = most
-		default:
+		if ok = !next.After(now.Add(p.Window)); !ok {
 			return nil
 		}
+		full = next
 		value, err := encode(full)
 		if err != nil {
 			return err

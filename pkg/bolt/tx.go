@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"go.etcd.io/bbolt"
 
@@ -115,9 +116,9 @@ func (t *tx) expire(key []byte, once syncs.Once) error {
 		}
 		// The record may have been renewed since, under the same key.
 		stale := due[len(limit):]
-		var known onceRow
+		var known expiringRow
 		found, err := t.read(stale, &known)
-		if err != nil || found && !known.Expires.After(once.Now) { // nothing can be made of it, or it has expired
+		if err != nil || found && !known.Expires.After(once.Now) && !known.ExpiresAt.After(once.Now) { // nothing can be made of it, or it has expired
 			if err := t.all.Delete(stale); err != nil {
 				return err
 			}
@@ -127,6 +128,13 @@ func (t *tx) expire(key []byte, once syncs.Once) error {
 		}
 	}
 	return t.expiry.Put(expiryKey(once.Expires.Unix(), key), nil)
+}
+
+// expiringRow is when a record of any kind expires: Expires of an idempotency
+// record, ExpiresAt of all others.
+type expiringRow struct {
+	Expires   time.Time `json:"expires"`
+	ExpiresAt time.Time `json:"expires_at"`
 }
 
 // expiryKey sorts by time, in seconds since 1970.

@@ -1,0 +1,528 @@
+package bolt
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"syncplane/pkg/event"
+	"syncplane/pkg/fault"
+	"syncplane/pkg/runs"
+	"syncplane/pkg/syncs"
+)
+
+// Runs is a runs.Store in the file of a Store.
+type Runs struct {
+	*Store
+	Now func() time.Time // decides which runs have expired
+}
+
+var _ runs.Store = Runs{}
+
+// runPrefix begins the keys of all runs of a sync. A key continues with the
+// scheduled time, whose text sorts as the time does.
+func runPrefix(workspace, syncID string) []byte {
+	return []byte(workspace + "#" + syncID + "\x00RUN#")
+}
+
+func runKey(key runs.Key) []byte {
+	return append(runPrefix(key.Workspace, key.SyncID), stamp(key.Time)...)
+}
+
+func recordsKey(key runs.Key) []byte {
+	return []byte(key.Workspace + "#" + key.SyncID + "\x00ROWS#" + stamp(key.Time))
+}
+
+func slotPrefix(workspace string) []byte { return []byte(workspace + "\x00OPEN#") }
+
+func slotKey(workspace, syncID string) []byte { return append(slotPrefix(workspace), syncID...) }
+
+func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+
+// runRow is a run as it is stored, in JSON.
+type runRow struct {
+	Version           int64          `json:"version"`
+	Status            string         `json:"status"`
+	Trigger           string         `json:"trigger"`
+	Type              string         `json:"type"`
+	Late              bool           `json:"late,omitempty"`
+	Attempt           int            `json:"attempt,omitempty"`
+	Executor          string         `json:"executor,omitempty"`
+	LeaseSeconds      int64          `json:"lease_seconds,omitempty"`
+	DeadlineAt        time.Time      `json:"deadline_at,omitzero"`
+	EndBy             time.Time      `json:"end_by,omitzero"`
+	Counters          counterRow     `json:"counters,omitzero"`
+	Error             string         `json:"error,omitempty"`
+	ErrorCode         string         `json:"error_code,omitempty"`
+	LogURL            string         `json:"log_url,omitempty"`
+	CreatedAt         time.Time      `json:"created_at"`
+	UpdatedAt         time.Time      `json:"updated_at"`
+	StartedAt         time.Time      `json:"started_at,omitzero"`
+	FinishedAt        time.Time      `json:"finished_at,omitzero"`
+	CancelRequestedAt time.Time      `json:"cancel_requested_at,omitzero"`
+	Reported          bool           `json:"reported,omitempty"`
+	LateReport        *lateReportRow `json:"late_report,omitempty"`
+	HasRecords        bool           `json:"has_records,omitempty"`
+	ExpiresAt         time.Time      `json:"expires_at"`
+	Transition        string         `json:"transition,omitempty"`
+}
+
+type counterRow struct {
+	TotalQueryRows *int64 `json:"total_query_rows,omitempty"`
+	TotalRows      *int64 `json:"total_rows,omitempty"`
+	SkippedRows    *int64 `json:"skipped_rows,omitempty"`
+	SuccessfulRows *int64 `json:"successful_rows,omitempty"`
+	FailedRows     *int64 `json:"failed_rows,omitempty"`
+}
+
+type lateReportRow struct {
+	Fence      int64      `json:"fence"`
+	Status     string     `json:"status"`
+	ReceivedAt time.Time  `json:"received_at"`
+	Counters   counterRow `json:"counters,omitzero"`
+	Error      string     `json:"error,omitempty"`
+	ErrorCode  string     `json:"error_code,omitempty"`
+	LogURL     string     `json:"log_url,omitempty"`
+}
+
+type slotRow struct {
+	Version int64     `json:"version"`
+	Open    time.Time `json:"open"`
+	Waiting time.Time `json:"waiting,omitzero"`
+}
+
+// recordsRow is the failed rows of a run.
+type recordsRow struct {
+	ExpiresAt time.Time   `json:"expires_at"`
+	Records   []recordRow `json:"records"`
+}
+
+type recordRow struct {
+	PrimaryKey string `json:"primary_key"`
+	Action     string `json:"action,omitempty"`
+	Error      string `json:"error,omitempty"`
+}
+
+// runOnceRow is the idempotency record of a trigger. Its fingerprint and its
+// expiry are where those of a create are.
+type runOnceRow struct {
+	Fingerprint string    `json:"fingerprint"`
+	Expires     time.Time `json:"expires"`
+	SyncID      string    `json:"run_sync_id"`
+	Time        time.Time `json:"run_time"`
+	Created     bool      `json:"run_created"`
+	Run         runRow    `json:"run"`
+}
+
+func runRowOf(r runs.Run) runRow {
+	row := runRow{
+		Version: r.Version, Status: string(r.Status), Trigger: string(r.Trigger), Type: string(r.Type), Late: r.Late,
+		Attempt: r.Attempt, Executor: r.Executor, LeaseSeconds: int64(r.Lease / time.Second),
+		DeadlineAt: r.DeadlineAt, EndBy: r.EndBy, Counters: counterRow(r.Counters),
+		Error: r.Error, ErrorCode: r.ErrorCode, LogURL: r.LogURL,
+		CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt, StartedAt: r.StartedAt, FinishedAt: r.FinishedAt,
+		CancelRequestedAt: r.CancelRequestedAt, Reported: r.Reported, HasRecords: r.HasRecords,
+		ExpiresAt: r.ExpiresAt, Transition: r.Transition,
+	}
+	if l := r.LateReport; l != nil {
+		row.LateReport = &lateReportRow{
+			Fence: l.Fence, Status: string(l.Status), ReceivedAt: l.ReceivedAt, Counters: counterRow(l.Counters),
+			Error: l.Error, ErrorCode: l.ErrorCode, LogURL: l.LogURL,
+		}
+	}
+	return row
+}
+
+func (row runRow) run(key runs.Key) runs.Run {
+	r := runs.Run{
+		Key: key, Version: row.Version, Status: runs.Status(row.Status), Trigger: runs.Trigger(row.Trigger),
+		Type: runs.Type(row.Type), Late: row.Late,
+		Attempt: row.Attempt, Executor: row.Executor, Lease: time.Duration(row.LeaseSeconds) * time.Second,
+		DeadlineAt: row.DeadlineAt, EndBy: row.EndBy, Counters: runs.Counters(row.Counters),
+		Error: row.Error, ErrorCode: row.ErrorCode, LogURL: row.LogURL,
+		CreatedAt: row.CreatedAt, UpdatedAt: row.UpdatedAt, StartedAt: row.StartedAt, FinishedAt: row.FinishedAt,
+		CancelRequestedAt: row.CancelRequestedAt, Reported: row.Reported, HasRecords: row.HasRecords,
+		ExpiresAt: row.ExpiresAt, Transition: row.Transition,
+	}
+	if l := row.LateReport; l != nil {
+		r.LateReport = &runs.LateReport{
+			Fence: l.Fence, Status: runs.Status(l.Status), ReceivedAt: l.ReceivedAt, Counters: runs.Counters(l.Counters),
+			Error: l.Error, ErrorCode: l.ErrorCode, LogURL: l.LogURL,
+		}
+	}
+	return r
+}
+
+// run reads a run that has not expired.
+func (t *tx) run(key runs.Key, now time.Time) (runs.Run, bool, error) {
+	var row runRow
+	found, err := t.read(runKey(key), &row)
+	if err != nil || !found {
+		return runs.Run{}, false, err
+	}
+	r := row.run(key)
+	return r, !r.Expired(now), nil
+}
+
+// Run reads one run.
+func (st Runs) Run(_ context.Context, key runs.Key) (run runs.Run, err error) {
+	err = st.view(func(tx *tx) error {
+		found := false
+		if run, found, err = tx.run(key, st.Now()); err == nil && !found {
+			err = runs.ErrNotFound()
+		}
+		return err
+	})
+	return run, err
+}
+
+// Batch reads several runs.
+func (st Runs) Batch(_ context.Context, keys []runs.Key) (list []runs.Run, err error) {
+	err = st.view(func(tx *tx) error {
+		for _, key := range keys {
+			r, found, err := tx.run(key, st.Now())
+			if err != nil {
+				return err
+			}
+			if found {
+				list = append(list, r)
+			}
+		}
+		return nil
+	})
+	return list, err
+}
+
+// Runs reads backwards through the keys of the sync.
+func (st Runs) Runs(_ context.Context, workspace, syncID string, before time.Time, limit int) (list []runs.Run, more bool, err error) {
+	prefix := runPrefix(workspace, syncID)
+	end := append(bytes.Clone(prefix), '~') // after every time
+	if !before.IsZero() {
+		end = runKey(runs.Key{Workspace: workspace, SyncID: syncID, Time: before})
+	}
+	now := st.Now()
+	err = st.view(func(tx *tx) error {
+		cursor := tx.all.Cursor()
+		var key, value []byte
+		if found, _ := cursor.Seek(end); found == nil {
+			key, value = cursor.Last()
+		} else {
+			key, value = cursor.Prev()
+		}
+		for ; bytes.HasPrefix(key, prefix); key, value = cursor.Prev() {
+			if len(list) == limit {
+				more = true
+				return nil
+			}
+			when, err := time.Parse(time.RFC3339, string(key[len(prefix):]))
+			if err != nil {
+				return fmt.Errorf("read the key of a run: %w", err)
+			}
+			var row runRow
+			if err := json.Unmarshal(value, &row); err != nil {
+				return fmt.Errorf("decode a run: %w", err)
+			}
+			if r := row.run(runs.Key{Workspace: workspace, SyncID: syncID, Time: when}); !r.Expired(now) {
+				list = append(list, r)
+			}
+		}
+		return nil
+	})
+	return list, more, err
+}
+
+func (t *tx) slot(workspace, syncID string) (runs.Slot, bool, error) {
+	var row slotRow
+	found, err := t.read(slotKey(workspace, syncID), &row)
+	return runs.Slot{Workspace: workspace, SyncID: syncID, Version: row.Version, Open: row.Open, Waiting: row.Waiting}, found, err
+}
+
+// Slot reads the slot of a sync.
+func (st Runs) Slot(_ context.Context, workspace, syncID string) (slot runs.Slot, ok bool, err error) {
+	err = st.view(func(tx *tx) error {
+		slot, ok, err = tx.slot(workspace, syncID)
+		return err
+	})
+	return slot, ok, err
+}
+
+// Slots reads through the slots of a workspace.
+func (st Runs) Slots(_ context.Context, workspace, after string, limit int) (slots []runs.Slot, more bool, err error) {
+	prefix := slotPrefix(workspace)
+	start := prefix
+	if after != "" {
+		start = append(slotKey(workspace, after), 0)
+	}
+	err = st.view(func(tx *tx) error {
+		cursor := tx.all.Cursor()
+		for key, value := cursor.Seek(start); bytes.HasPrefix(key, prefix); key, value = cursor.Next() {
+			if len(slots) == limit {
+				more = true
+				return nil
+			}
+			var row slotRow
+			if err := json.Unmarshal(value, &row); err != nil {
+				return fmt.Errorf("decode a slot: %w", err)
+			}
+			slots = append(slots, runs.Slot{
+				Workspace: workspace, SyncID: string(key[len(prefix):]), Version: row.Version, Open: row.Open, Waiting: row.Waiting,
+			})
+		}
+		return nil
+	})
+	return slots, more, err
+}
+
+// AllSlots calls visit for the slot of every sync, until one returns an error.
+func (st Runs) AllSlots(visit func(runs.Slot) error) error {
+	return st.view(func(tx *tx) error {
+		cursor := tx.all.Cursor()
+		for key, value := cursor.First(); key != nil; key, value = cursor.Next() {
+			workspace, rest, _ := bytes.Cut(key, []byte{0})
+			syncID, ok := bytes.CutPrefix(rest, []byte("OPEN#"))
+			if !ok {
+				continue
+			}
+			var row slotRow
+			if err := json.Unmarshal(value, &row); err != nil {
+				return fmt.Errorf("decode a slot: %w", err)
+			}
+			if err := visit(runs.Slot{
+				Workspace: string(workspace), SyncID: string(syncID), Version: row.Version, Open: row.Open, Waiting: row.Waiting,
+			}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// Records reads the failed rows of a run.
+func (st Runs) Records(_ context.Context, key runs.Key) (records []runs.Record, err error) {
+	err = st.view(func(tx *tx) error {
+		var row recordsRow
+		if _, err := tx.read(recordsKey(key), &row); err != nil {
+			return err
+		}
+		for _, r := range row.Records {
+			records = append(records, runs.Record(r))
+		}
+		return nil
+	})
+	return records, err
+}
+
+// Replay reads the idempotency record of a trigger.
+func (st Runs) Replay(_ context.Context, workspace string, once syncs.Once) (run runs.Run, created, ok bool, err error) {
+	err = st.view(func(tx *tx) error {
+		known, found, err := tx.runOnce(workspace, once)
+		if err != nil || !found {
+			return err
+		}
+		run, created, ok = known.Run.run(runs.Key{Workspace: workspace, SyncID: known.SyncID, Time: known.Time}), known.Created, true
+		return nil
+	})
+	return run, created, ok, err
+}
+
+// runOnce reads an idempotency record that has not expired.
+func (t *tx) runOnce(workspace string, once syncs.Once) (known runOnceRow, found bool, err error) {
+	found, err = t.read(onceKeyOf(workspace, once.Key), &known)
+	switch {
+	case err != nil || !found || !known.Expires.After(once.Now):
+		return runOnceRow{}, false, err
+	case known.Fingerprint != once.Fingerprint:
+		return runOnceRow{}, false, syncs.ErrKeyReused()
+	}
+	return known, true, nil
+}
+
+// Commit makes a change in one commit, together with the events of it.
+func (st Runs) Commit(ctx context.Context, change runs.Change) error {
+	return st.write(ctx, func(tx *tx) error {
+		if err := tx.checkChange(change, st.Now()); err != nil {
+			return err
+		}
+		return tx.applyChange(change)
+	})
+}
+
+// checkChange returns a fault.Conflict if anything that a change replaces is
+// not what it was computed from.
+func (t *tx) checkChange(change runs.Change, now time.Time) error {
+	for _, r := range change.Runs {
+		stored, found, err := t.run(r.Key, now)
+		switch {
+		case err != nil:
+			return err
+		case found != (r.Version > 1) || found && stored.Version != r.Version-1:
+			return runs.ErrStale()
+		}
+	}
+	if c := change.Slot; c != nil {
+		of := c.After
+		if of == nil {
+			of = c.Before
+		}
+		stored, found, err := t.slot(of.Workspace, of.SyncID)
+		switch {
+		case err != nil:
+			return err
+		case found != (c.Before != nil) || found && (stored.Version != c.Before.Version || !stored.Open.Equal(c.Before.Open)):
+			return runs.ErrStale()
+		}
+	}
+	if change.Sync != nil {
+		_, err := t.expect(*change.Sync, change.Sync.Version-1)
+		if kind := fault.KindOf(err); err != nil && (kind == fault.Conflict || kind == fault.NotFound) {
+			return runs.ErrStale()
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if change.Once != nil {
+		_, found, err := t.runOnce(change.Answered().Workspace, *change.Once)
+		if err != nil {
+			return err
+		}
+		if found {
+			return runs.ErrStale()
+		}
+	}
+	return nil
+}
+
+// applyChange makes a change that was checked.
+func (t *tx) applyChange(change runs.Change) error {
+	for _, r := range change.Runs {
+		if err := t.putJSON(runKey(r.Key), runRowOf(r)); err != nil {
+			return err
+		}
+		if r.Version == 1 {
+			if err := t.expireAt(runKey(r.Key), r.ExpiresAt); err != nil {
+				return err
+			}
+		}
+	}
+	if c := change.Slot; c != nil && c.After == nil {
+		if err := t.all.Delete(slotKey(c.Before.Workspace, c.Before.SyncID)); err != nil {
+			return err
+		}
+	} else if c != nil {
+		row := slotRow{Version: c.After.Version, Open: c.After.Open, Waiting: c.After.Waiting}
+		if err := t.putJSON(slotKey(c.After.Workspace, c.After.SyncID), row); err != nil {
+			return err
+		}
+	}
+	if len(change.Records) > 0 {
+		r := change.Runs[0]
+		row := recordsRow{ExpiresAt: r.ExpiresAt, Records: make([]recordRow, 0, len(change.Records))}
+		for _, record := range change.Records {
+			row.Records = append(row.Records, recordRow(record))
+		}
+		if err := errors.Join(t.putJSON(recordsKey(r.Key), row), t.expireAt(recordsKey(r.Key), r.ExpiresAt)); err != nil {
+			return err
+		}
+	}
+	if change.Sync != nil {
+		if err := t.changeStatus(*change.Sync); err != nil {
+			return err
+		}
+	}
+	if change.Once != nil {
+		r, key := change.Answered(), onceKeyOf(change.Answered().Workspace, change.Once.Key)
+		record := runOnceRow{
+			Fingerprint: change.Once.Fingerprint, Expires: change.Once.Expires,
+			SyncID: r.SyncID, Time: r.Time, Created: change.Created, Run: runRowOf(r),
+		}
+		if err := errors.Join(t.putJSON(key, record), t.expire(key, *change.Once)); err != nil {
+			return err
+		}
+	}
+	return t.appendTransitions(change.Runs)
+}
+
+// changeStatus writes a sync whose status a run has changed, and the event of
+// that.
+func (t *tx) changeStatus(s syncs.Sync) error {
+	before, err := t.expect(s, s.Version-1)
+	if err != nil {
+		return err
+	}
+	value, err := encode(rowOf(s))
+	if err != nil {
+		return err
+	}
+	changed, err := encode(feedRowOf(event.OfChange(&before, &s)))
+	if err != nil {
+		return err
+	}
+	return errors.Join(t.put(keyOf(s.Workspace, s.ID), value), t.append(changed))
+}
+
+// expireAt has the record at key removed some time after a moment.
+func (t *tx) expireAt(key []byte, at time.Time) error {
+	return t.expiry.Put(expiryKey(at.Unix(), key), nil)
+}
+
+// appendTransitions puts the events of runs that were written into the feed.
+func (t *tx) appendTransitions(written []runs.Run) error {
+	for _, r := range written {
+		if r.Transition == "" {
+			continue
+		}
+		var sync *syncs.Sync
+		var stored row
+		if found, err := t.read(keyOf(r.Workspace, r.SyncID), &stored); err != nil {
+			return err
+		} else if found {
+			sync = new(stored.sync(r.Workspace))
+		}
+		e, ok := event.OfTransition(r, sync)
+		if !ok {
+			continue
+		}
+		encoded, err := encode(feedRowOf(e))
+		if err != nil {
+			return err
+		}
+		if err := t.append(encoded); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *tx) putJSON(key []byte, value any) error {
+	encoded, err := encode(value)
+	if err != nil {
+		return err
+	}
+	return t.put(key, encoded)
+}
+
+// Heartbeat extends a lease in one commit.
+func (st Runs) Heartbeat(ctx context.Context, key runs.Key, beat runs.Beat) (run runs.Run, ok bool, err error) {
+	err = st.write(ctx, func(tx *tx) error {
+		stored, found, err := tx.run(key, beat.Now)
+		switch {
+		case err != nil:
+			return err
+		case !found:
+			return runs.ErrNotFound()
+		}
+		if run, ok = stored.Beat(beat); !ok {
+			run = stored
+			return nil
+		}
+		return tx.putJSON(runKey(key), runRowOf(run))
+	})
+	if err != nil {
+		return runs.Run{}, false, err
+	}
+	return run, ok, nil
+}
