@@ -46,9 +46,7 @@ type Store interface {
 	// A bucket is the moment at which it is full again (the generic cell
 	// rate algorithm): taking moves that on by p.Cost(), from now at the
 	// earliest, and never beyond now + p.Window. It returns the moment after
-	// taking, or the one that stands in the way and ok false. A moment later
-	// than now + p.Window, of a clock that was set back since or of a longer
-	// window, becomes now + p.Window first.
+	// taking, or the one that stands in the way and ok false.
 	Take(ctx context.Context, workspace string, p Policy, now time.Time) (full time.Time, ok bool, err error)
 
 	// Give puts back a token that was taken and not used: a bucket that is
@@ -79,8 +77,8 @@ func (l *Limit) Take(ctx context.Context, workspace string) (Allowance, error) {
 		return Allowance{}, err
 	}
 	cost := l.Policy.Cost()
-	left := now.Add(l.Policy.Window).Sub(full) // not negative
-	allowance := Allowance{Remaining: int64(left / cost), Next: cost - left%cost}
+	left := now.Add(l.Policy.Window).Sub(full) // negative if another clock is ahead of ours
+	allowance := Allowance{Remaining: int64(max(0, left/cost)), Next: cost - max(0, left)%cost + max(0, -left)}
 	if ok {
 		return allowance, nil
 	}
