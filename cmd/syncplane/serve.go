@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"strconv"
@@ -13,15 +14,13 @@ import (
 	"syncplane/pkg/apikey"
 	"syncplane/pkg/bearer"
 	"syncplane/pkg/boot"
+	"syncplane/pkg/gateway"
 	"syncplane/pkg/local"
 	"syncplane/pkg/quota"
 )
 
 // stopTimeout is how long requests under way may take after a signal.
 const stopTimeout = 15 * time.Second
-
-// readHeaderTimeout is how long a client may take to send its headers.
-const readHeaderTimeout = 10 * time.Second
 
 // serve runs the control plane until ctx ends.
 func serve(ctx context.Context, m machine) error {
@@ -65,7 +64,7 @@ func serve(ctx context.Context, m machine) error {
 	}
 	verifier := bearer.New(bearer.Config{Issuer: local.Issuer, Audience: local.Audience, WorkspaceClaim: local.WorkspaceClaim}, bearer.Static(keys), time.Now)
 	caller := bearer.Either(verifier.Caller, apikey.Prefix, apikey.NewVerifier(e.keys, time.Now).Caller)
-	function := boot.Handler(boot.Parts{
+	face := boot.HTTP(boot.Parts{
 		Store:       e.syncs,
 		Quotas:      e.quotas,
 		CreateLimit: limit,
@@ -74,12 +73,11 @@ func serve(ctx context.Context, m machine) error {
 	})
 	var stream http.Handler
 	if e.feed != nil {
-		stream = local.Stream{Store: e.feed, Origin: address, Caller: caller, Fail: function.Fail, Done: ctx.Done()}
+		stream = local.Stream{Store: e.feed, Origin: address, Caller: caller, Fail: face.Fail, Done: ctx.Done()}
 	}
-	server := &http.Server{
-		Handler:           local.Routes(local.Gateway{Function: function, Now: time.Now}, keys, stream),
-		ReadHeaderTimeout: readHeaderTimeout,
-	}
+	apiGateway := local.Gateway{Function: boot.Function(face, gateway.Mapping{}), ReadBody: face.ReadBody, Now: time.Now}
+	server := local.NewServer(local.Routes(apiGateway, keys, stream), local.DefaultLimits(), time.Now)
+	server.ErrorLog = slog.NewLogLogger(log.Handler(), slog.LevelError)
 	if err := greet(m, address, e); err != nil {
 		return errors.Join(err, listener.Close(), e.close())
 	}

@@ -42,11 +42,43 @@ func (a *API) Fail(w http.ResponseWriter, r *http.Request, err error) {
 	a.log(r, record{path: "none", coldStart: !a.warm.Swap(true)}, out.status, 0, err)
 }
 
+// ReadBody returns the body of r if the operation that r asks for takes one: a
+// server calls it before ServeHTTP, so that it holds no body of a request that
+// is refused without one. If r is refused for its route, method, token,
+// permission, media type or declared length, or its body cannot be read or is
+// too long, the response is written and logged, and ok is false.
+//
+// A fault.Error that r.Body returns is the answer.
+func (a *API) ReadBody(w http.ResponseWriter, r *http.Request) (body []byte, ok bool) {
+	began := a.Now()
+	record := record{path: "none", coldStart: !a.warm.Load()}
+	_, c, out, err := a.open(r, &record)
+	if err == nil {
+		return c.body, true
+	}
+	a.warm.Store(true)
+	out = problem(out.header, err, r)
+	respond(w, r, out)
+	a.log(r, record, out.status, a.Now().Sub(began), err)
+	return nil, false
+}
+
 func (a *API) answer(r *http.Request, record *record) (answer, error) {
-	ctx := r.Context()
+	op, c, out, err := a.open(r, record)
+	if err != nil || op.run == nil {
+		return out, err
+	}
+	return op.run(r.Context(), c)
+}
+
+// open routes and authorizes r and reads its body. If no operation is needed, the
+// operation is zero and the answer complete; with an error the answer holds the
+// headers alone.
+func (a *API) open(r *http.Request, record *record) (operation, call, answer, error) {
+	refuse := func(err error) (operation, call, answer, error) { return operation{}, call{}, answer{}, err }
 	route, id, ok := a.match(r.URL.EscapedPath())
 	if !ok {
-		return answer{}, &fault.Error{Kind: fault.NotFound, Code: "not_found", Message: "there is nothing at this path"}
+		return refuse(&fault.Error{Kind: fault.NotFound, Code: "not_found", Message: "there is nothing at this path"})
 	}
 	record.path = route.path
 	op, ok := route.operations[r.Method]
@@ -54,10 +86,10 @@ func (a *API) answer(r *http.Request, record *record) (answer, error) {
 		op, ok = route.operations[http.MethodGet]
 	}
 	if r.Method == http.MethodOptions {
-		return answer{status: http.StatusNoContent, header: http.Header{"Allow": {route.allow()}}}, nil
+		return operation{}, call{}, answer{status: http.StatusNoContent, header: http.Header{"Allow": {route.allow()}}}, nil
 	}
 	if !ok {
-		return answer{header: http.Header{"Allow": {route.allow()}}}, &fault.Error{
+		return operation{}, call{}, answer{header: http.Header{"Allow": {route.allow()}}}, &fault.Error{
 			Kind: fault.MethodNotAllowed, Code: "method_not_allowed",
 			Message: fmt.Sprintf("%q is not possible here; what is: %s", shortened(r.Method), route.allow()),
 		}
@@ -65,29 +97,29 @@ func (a *API) answer(r *http.Request, record *record) (answer, error) {
 
 	c := call{id: id, query: r.URL.RawQuery, header: r.Header, prefix: r.Header.Get(PrefixHeader)}
 	if op.needs != "" {
-		who, err := a.Caller(ctx, r.Header.Get("Authorization"))
+		who, err := a.Caller(r.Context(), r.Header.Get("Authorization"))
 		if err != nil {
-			return answer{}, err
+			return refuse(err)
 		}
 		record.caller = who
 		if err := access.Check(who, op.needs); err != nil {
-			return answer{}, err
+			return refuse(err)
 		}
 		c.who = who
 	}
 	var err error
 	if c.media, err = accepted(r.Header); err != nil {
-		return answer{}, err
+		return refuse(err)
 	}
 	if op.reads {
 		if err := checkMedia(r.Header); err != nil {
-			return answer{}, err
+			return refuse(err)
 		}
 		if c.body, err = readBody(r); err != nil {
-			return answer{}, err
+			return refuse(err)
 		}
 	}
-	return op.run(ctx, c)
+	return op, c, answer{}, nil
 }
 
 // match finds the route of an escaped path, and what stands there for {id} or
@@ -182,8 +214,11 @@ func readBody(r *http.Request) ([]byte, error) {
 	if _, over := errors.AsType[*http.MaxBytesError](err); over {
 		return nil, tooLarge
 	}
+	if _, classified := errors.AsType[*fault.Error](err); classified {
+		return nil, err
+	}
 	if err != nil {
-		return nil, &fault.Error{Kind: fault.Malformed, Code: "body_unreadable", Message: "the body ended early", Err: err}
+		return nil, &fault.Error{Kind: fault.Malformed, Code: "body_unreadable", Message: "the body ended early or its chunks are malformed", Err: err}
 	}
 	return body, nil
 }

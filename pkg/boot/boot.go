@@ -105,9 +105,21 @@ type Parts struct {
 	Metrics     bool
 }
 
-// Handler is the function itself: the store behind the service, the service
-// behind the HTTP face, the face behind the guarded adapter.
-func Handler(p Parts) *gateway.Handler {
+// Handler returns the function itself: the HTTP API behind the guarded adapter.
+func Handler(p Parts) *gateway.Handler { return Function(HTTP(p), p.Mapping) }
+
+// Function returns the function whose requests face answers.
+func Function(face *api.API, mapping gateway.Mapping) *gateway.Handler {
+	return gateway.New(gateway.Config{
+		Next: face, Fail: face.Fail,
+		RequestIDHeader: api.RequestIDHeader, PrefixHeader: api.PrefixHeader,
+		Mapping: mapping,
+	})
+}
+
+// HTTP returns the HTTP API: the store behind the service, the service behind
+// its routes.
+func HTTP(p Parts) *api.API {
 	config := api.Config{
 		Syncs:   Service(p.Store),
 		Caller:  p.Caller,
@@ -118,12 +130,7 @@ func Handler(p Parts) *gateway.Handler {
 	if p.CreateLimit != (quota.Policy{}) {
 		config.CreateLimit = &quota.Limit{Policy: p.CreateLimit, Store: p.Quotas, Now: time.Now} //nolint:forbidigo // as above
 	}
-	face := api.New(config)
-	return gateway.New(gateway.Config{
-		Next: face, Fail: face.Fail,
-		RequestIDHeader: api.RequestIDHeader, PrefixHeader: api.PrefixHeader,
-		Mapping: p.Mapping,
-	})
+	return api.New(config)
 }
 
 // Service is what can be done with syncs, over a store.

@@ -8,18 +8,21 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
 	"github.com/aws/aws-lambda-go/events"
 	"github.com/google/uuid"
+
+	"syncplane/pkg/api"
 )
 
 // functionTimeout is the Timeout of the function in template.yaml.
 const functionTimeout = 10 * time.Second
 
-// maxBody is the largest body that is read, in bytes: API Gateway's 10 MB. The
-// handler's own bound is lower, and it is the one to say so.
+// maxBody is the largest body that is read without ReadBody, in bytes: API
+// Gateway's 10 MB.
 const maxBody = 10 << 20
 
 // Handler answers a gateway event, as a Lambda does.
@@ -36,21 +39,29 @@ type Gateway struct {
 	// Stage is the stage that is served; "" is $default. The paths of any
 	// other begin with its name, and nothing is at those that do not.
 	Stage string
+
+	// ReadBody returns the body of a request, nil if the function does not
+	// use it, or answers the request and returns false: see api.API. If
+	// ReadBody is nil, every body is read, as API Gateway does.
+	ReadBody func(w http.ResponseWriter, r *http.Request) (body []byte, ok bool)
 }
 
 // ServeHTTP passes the request on.
 func (g Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if prefix := "/" + g.Stage; g.Stage != "" && r.URL.Path != prefix && !strings.HasPrefix(r.URL.Path, prefix+"/") {
 		// As API Gateway answers where it has no stage.
-		w.Header().Set("Content-Type", "application/json")
-		w.WriteHeader(http.StatusNotFound)
-		_, _ = w.Write([]byte(`{"message":"Not Found"}`))
+		reply(w, http.StatusNotFound, "Not Found")
 		return
 	}
-	response, err := g.invoke(r)
+	id := uuid.NewString()
+	body, ok := g.read(w, r, id)
+	if !ok {
+		return
+	}
+	response, err := g.invoke(r, id, body)
 	if err != nil {
 		// As API Gateway answers when a function fails.
-		http.Error(w, `{"message":"Internal Server Error"}`, http.StatusInternalServerError)
+		reply(w, http.StatusInternalServerError, "Internal Server Error")
 		return
 	}
 	for name, value := range response.Headers {
@@ -60,22 +71,59 @@ func (g Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Add("Set-Cookie", cookie)
 	}
 	w.WriteHeader(response.StatusCode)
-	body := []byte(response.Body)
+	text := []byte(response.Body)
 	if response.IsBase64Encoded {
-		body, _ = base64.StdEncoding.DecodeString(response.Body)
+		text, _ = base64.StdEncoding.DecodeString(response.Body)
 	}
-	_, _ = w.Write(body) // a client that has gone away needs no answer
+	_, _ = w.Write(text) // the client may have gone
 }
 
-func (g Gateway) invoke(r *http.Request) (events.APIGatewayV2HTTPResponse, error) {
+// reply writes an answer of API Gateway itself.
+func reply(w http.ResponseWriter, status int, message string) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = fmt.Fprintf(w, `{"message":%q}`, message) // the client may have gone
+}
+
+// read returns the body of r; or it answers r and returns false.
+func (g Gateway) read(w http.ResponseWriter, r *http.Request, id string) (body []byte, ok bool) {
+	if r.ContentLength == 0 {
+		return nil, true
+	}
+	if g.ReadBody != nil {
+		return g.ReadBody(w, g.asRouted(r, id))
+	}
+	body, err := io.ReadAll(io.LimitReader(r.Body, maxBody))
+	if err != nil {
+		reply(w, http.StatusBadRequest, "Bad Request")
+		return nil, false
+	}
+	return body, true
+}
+
+// asRouted returns r as the function will see it, as far as that decides
+// whether its body is read.
+func (g Gateway) asRouted(r *http.Request, id string) *http.Request {
+	path := r.URL.Path
+	if g.Stage != "" {
+		path = strings.TrimPrefix(path, "/"+g.Stage)
+	}
+	routed := r.WithContext(r.Context())
+	routed.Method = strings.ToUpper(r.Method)
+	routed.URL = &url.URL{Path: path, RawQuery: r.URL.RawQuery}
+	routed.Header = http.Header{}
+	for name, value := range headersOf(r.Header) {
+		routed.Header.Set(name, value)
+	}
+	routed.Header.Set(api.RequestIDHeader, id)
+	return routed
+}
+
+func (g Gateway) invoke(r *http.Request, id string, body []byte) (events.APIGatewayV2HTTPResponse, error) {
 	ctx, cancel := context.WithTimeout(r.Context(), functionTimeout)
 	defer cancel()
 	var response events.APIGatewayV2HTTPResponse
-	event, err := g.event(r)
-	if err != nil {
-		return response, err
-	}
-	payload, err := json.Marshal(event)
+	payload, err := json.Marshal(eventOf(r, body, cmp.Or(g.Stage, defaultStage), id, g.Now()))
 	if err != nil {
 		return response, fmt.Errorf("encode the event: %w", err)
 	}
@@ -84,18 +132,4 @@ func (g Gateway) invoke(r *http.Request) (events.APIGatewayV2HTTPResponse, error
 		return response, err
 	}
 	return response, json.Unmarshal(answer, &response)
-}
-
-// event is r as API Gateway would describe it.
-func (g Gateway) event(r *http.Request) (events.APIGatewayV2HTTPRequest, error) {
-	var event events.APIGatewayV2HTTPRequest
-	body, err := io.ReadAll(io.LimitReader(r.Body, maxBody))
-	if err != nil {
-		return event, fmt.Errorf("read the body: %w", err)
-	}
-	id, err := uuid.NewV7()
-	if err != nil {
-		return event, fmt.Errorf("make an id: %w", err)
-	}
-	return eventOf(r, body, cmp.Or(g.Stage, defaultStage), id.String(), g.Now()), nil
 }
