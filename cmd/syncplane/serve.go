@@ -8,9 +8,11 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"sync"
 	"syscall"
 	"time"
 
+	"syncplane/pkg/access"
 	"syncplane/pkg/apikey"
 	"syncplane/pkg/bearer"
 	"syncplane/pkg/boot"
@@ -19,8 +21,9 @@ import (
 	"syncplane/pkg/quota"
 )
 
-// stopTimeout is how long requests under way may take after a signal.
-const stopTimeout = 15 * time.Second
+// stopTimeout is how long requests under way may take after a signal. They take
+// milliseconds, unless a client does not send its body or read its response.
+const stopTimeout = 1500 * time.Millisecond
 
 // serve runs the control plane until ctx ends.
 func serve(ctx context.Context, m machine) error {
@@ -73,7 +76,9 @@ func serve(ctx context.Context, m machine) error {
 	})
 	var stream http.Handler
 	if e.feed != nil {
-		stream = local.Stream{Store: e.feed, Origin: address, Caller: caller, Fail: face.Fail, Done: ctx.Done()}
+		stream = local.Stream{
+			Store: e.feed, Origin: address, Caller: uncached(verifier, e.keys), Fail: face.Fail, Done: ctx.Done(), Now: time.Now, Log: log,
+		}
 	}
 	apiGateway := local.Gateway{Function: boot.Function(face, gateway.Mapping{}), ReadBody: face.ReadBody, Now: time.Now}
 	server := local.NewServer(local.Routes(apiGateway, keys, stream), local.DefaultLimits(), time.Now)
@@ -88,12 +93,34 @@ func serve(ctx context.Context, m machine) error {
 	case err = <-ended:
 	case err = <-e.damaged():
 	case <-ctx.Done():
-		stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
-		err = server.Shutdown(stopping)
-		cancel()
+		err = stop(context.WithoutCancel(ctx), server, work)
 	}
 	work.stop()
 	return errors.Join(err, e.close())
+}
+
+// uncached returns a verification of tokens that reads the key store each time:
+// a stream that verified a key from memory would outlive its revocation by the
+// age of that memory.
+func uncached(tokens *bearer.Verifier, keys apikey.Store) func(ctx context.Context, authorization string) (access.Caller, error) {
+	return func(ctx context.Context, authorization string) (access.Caller, error) {
+		return bearer.Either(tokens.Caller, apikey.Prefix, apikey.NewVerifier(keys, time.Now).Caller)(ctx, authorization)
+	}
+}
+
+// stop ends server and work at the same time. Connections on which a request is
+// still under way after stopTimeout are closed.
+func stop(ctx context.Context, server *http.Server, work *background) error {
+	var ending sync.WaitGroup
+	ending.Go(work.stop)
+	defer ending.Wait()
+	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
+	defer cancel()
+	err := server.Shutdown(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return server.Close()
+	}
+	return err
 }
 
 func createLimit(m machine) (quota.Policy, error) {

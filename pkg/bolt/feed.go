@@ -66,6 +66,16 @@ func (st *Store) Last() (sequence uint64, grown <-chan struct{}) {
 	return st.feed.last, st.feed.grown
 }
 
+// Newest returns the sequence number of the newest event that is stored, 0 if
+// none ever was. Last may not know it yet.
+func (st *Store) Newest() (sequence uint64, err error) {
+	err = st.view(func(tx *tx) error {
+		sequence = tx.feed.Sequence()
+		return nil
+	})
+	return sequence, err
+}
+
 // Events are at most limit events of the feed after a sequence number, oldest
 // first. Of very old ones the oldest that are kept come. One that cannot be read
 // is left out and logged.

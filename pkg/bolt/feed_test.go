@@ -96,6 +96,9 @@ func TestFeed(t *testing.T) {
 	}
 	want("create", store.Create(ctx, s), ok)
 	<-grown
+	if newest, err := store.Newest(); err != nil || newest != 6 {
+		t.Errorf("got %d, %v", newest, err)
+	}
 	if last, _ = store.Last(); last != 6 {
 		t.Errorf("the last event is %d", last)
 	}

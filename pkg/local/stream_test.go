@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -28,26 +29,42 @@ type rig struct {
 	*httptest.Server
 	store *bolt.Store
 	done  chan struct{}
+	log   *lines
+	once  sync.Once
 }
 
-func newRig(t *testing.T) *rig {
+func newRig(t *testing.T, edits ...func(s *local.Stream)) *rig {
 	t.Helper()
 	store, err := bolt.Open(filepath.Join(t.TempDir(), "syncs.db"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := &rig{store: store, done: make(chan struct{})}
-	face := boot.Handler(boot.Parts{Store: store, Caller: caller, Log: boot.Logger(io.Discard, "")})
-	g.Server = httptest.NewServer(local.Stream{
-		Store: store, Origin: "http://127.0.0.1:8080", Caller: caller, Fail: face.Fail, Done: g.done, Heartbeat: 10 * time.Millisecond,
-	})
+	g := &rig{store: store, done: make(chan struct{}), log: &lines{grew: make(chan struct{}, 1)}}
+	log := boot.Logger(g.log, "")
+	face := boot.Handler(boot.Parts{Store: store, Caller: caller, Log: log})
+	stream := local.Stream{
+		Store: store, Origin: "http://127.0.0.1:8080", Caller: caller, Fail: face.Fail, Done: g.done,
+		Now: time.Now, Log: log, Heartbeat: 10 * time.Millisecond,
+	}
+	for _, edit := range edits {
+		edit(&stream)
+	}
+	g.Server = httptest.NewServer(stream)
 	t.Cleanup(func() {
 		g.Close()
-		if err := store.Close(); err != nil {
+		g.close(t)
+	})
+	return g
+}
+
+// close closes the store, once.
+func (g *rig) close(t *testing.T) {
+	t.Helper()
+	g.once.Do(func() {
+		if err := g.store.Close(); err != nil {
 			t.Error(err)
 		}
 	})
-	return g
 }
 
 // caller takes "Bearer <workspace> <scope> …" at its word.
@@ -72,12 +89,24 @@ func (g *rig) create(t *testing.T, workspace string) syncs.Sync {
 // listener reads a stream.
 type listener struct {
 	*bufio.Scanner
+	body   io.Reader
 	status int
 	header http.Header
 	cancel context.CancelFunc
 }
 
+// listen opens a stream and reads its first line.
 func (g *rig) listen(t *testing.T, authorization, last string) *listener {
+	t.Helper()
+	l := g.open(t, authorization, last)
+	if l.status == http.StatusOK && l.line(t) != ": the events of this workspace" {
+		t.Errorf("the stream begins with %q", l.Text())
+	}
+	return l
+}
+
+// open opens a stream.
+func (g *rig) open(t *testing.T, authorization, last string) *listener {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, g.URL+local.StreamPath, nil)
@@ -96,11 +125,7 @@ func (g *rig) listen(t *testing.T, authorization, last string) *listener {
 		cancel()
 		_ = response.Body.Close()
 	})
-	l := &listener{bufio.NewScanner(response.Body), response.StatusCode, response.Header, cancel}
-	if response.StatusCode == http.StatusOK && l.line(t) != ": the events of this workspace" {
-		t.Errorf("the stream begins with %q", l.Text())
-	}
-	return l
+	return &listener{bufio.NewScanner(response.Body), response.Body, response.StatusCode, response.Header, cancel}
 }
 
 // line is the next line that says something.
@@ -185,6 +210,9 @@ func TestResume(t *testing.T) {
 func TestStreamRefuses(t *testing.T) {
 	t.Parallel()
 	g := newRig(t)
+	for range 3 {
+		g.create(t, "acme")
+	}
 	for _, test := range []struct {
 		authorization, last string
 		status              int
@@ -195,8 +223,20 @@ func TestStreamRefuses(t *testing.T) {
 		{"Bearer acme syncs:read", "abc", 400, "invalid_header"},
 		{"Bearer acme syncs:read", "-1", 400, "invalid_header"},
 		{"Bearer acme syncs:read", "99999999999999999999", 400, "invalid_header"},
+		{"Bearer acme syncs:read", "02", 400, "invalid_header"},
+		{"Bearer acme syncs:read", "+2", 400, "invalid_header"},
+		{"Bearer acme syncs:read", "2.0", 400, "invalid_header"},
+		{"Bearer acme syncs:read", "2,3", 400, "invalid_header"},
+		{"Bearer acme syncs:read", "3", 200, ""},
+		{"Bearer acme syncs:read", "4", 400, "unknown_event_id"},
+		{"Bearer acme syncs:read", "5000", 400, "unknown_event_id"},
+		{"Bearer acme syncs:read", "9223372036854775807", 400, "unknown_event_id"},
 	} {
 		l := g.listen(t, test.authorization, test.last)
+		if test.status == http.StatusOK && l.status == http.StatusOK {
+			l.cancel()
+			continue
+		}
 		if l.status != test.status || !strings.Contains(l.line(t), `"code":"`+test.code+`"`) || l.header.Get("Content-Type") != "application/json" {
 			t.Errorf("%+v: got %d %v %s", test, l.status, l.header, l.Text())
 		}

@@ -1,0 +1,79 @@
+package main_test
+
+import (
+	"bufio"
+	"io"
+	"net"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"syncplane/pkg/bolt"
+	"syncplane/pkg/event"
+	"syncplane/pkg/syncs/storetest"
+)
+
+// TestStopsWithStuckClients ends a server whose clients read no events, do not
+// finish their bodies and keep connections open.
+func TestStopsWithStuckClients(t *testing.T) {
+	t.Parallel()
+	dataDir := t.TempDir()
+	store, err := bolt.Open(dataDir + "/syncs.db")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 200 { // 13 MB of events, more than the buffers of a connection
+		s := storetest.Good(t)
+		s.Workspace, s.Configuration = "demo", `{"x":"`+strings.Repeat("x", event.MaxConfiguration-100)+`"}`
+		if err := store.Create(t.Context(), s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s := serve(t, dataDir)
+	bearer := "Authorization: Bearer " + token(t, dataDir) + "\r\n"
+	const post = "POST /api/v1/syncs HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nExpect: 100-continue\r\n"
+	for _, client := range []struct{ request, reply string }{
+		{"GET /api/v1/events HTTP/1.1\r\nHost: x\r\nLast-Event-ID: 0\r\n" + bearer + "\r\n", "HTTP/1.1 200 OK\r\n"},
+		{"GET /api/v1/events HTTP/1.1\r\nHost: x\r\n" + bearer + "\r\n", "HTTP/1.1 200 OK\r\n"},
+		{post + bearer + "Content-Length: 500\r\n\r\n", "HTTP/1.1 100 Continue\r\n"},
+		{post + bearer + "Transfer-Encoding: chunked\r\n\r\n", "HTTP/1.1 100 Continue\r\n"},
+		{"GET /api/v1/syncs HTTP/1.1\r\nHost: x\r\n" + bearer + "\r\n", "HTTP/1.1 200 OK\r\n"}, // and is idle after that
+		{"POST /api/v1/syncs HTTP/1.1\r\nHost: x\r\n", ""},
+		{"", ""},
+	} {
+		for range 3 {
+			var dialer net.Dialer
+			conn, err := dialer.DialContext(t.Context(), "tcp", strings.TrimPrefix(s.address, "http://"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = conn.Close() })
+			if err := conn.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := io.WriteString(conn, client.request); err != nil {
+				t.Fatal(err)
+			}
+			if client.reply == "" {
+				continue
+			}
+			if line, err := bufio.NewReaderSize(conn, 16).ReadString('\n'); err != nil || line != client.reply {
+				t.Fatalf("got %q, %v to %s", line, err, client.request)
+			}
+		}
+	}
+	began := time.Now()
+	s.stop(t, syscall.SIGTERM) // it must exit with 0
+	took := time.Since(began)
+	t.Logf("it took %v", took)
+	if took > 5*time.Second { // twice what it takes on a slow machine
+		t.Errorf("it took %v to stop", took)
+	}
+	if strings.Contains(s.log.String(), `"level":"ERROR"`) {
+		t.Errorf("got %s", s.log)
+	}
+}
