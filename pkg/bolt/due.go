@@ -2,6 +2,7 @@ package bolt
 
 import (
 	"context"
+	"encoding/binary"
 	"strconv"
 
 	"syncplane/pkg/event"
@@ -18,11 +19,19 @@ type Due struct {
 	Still func(syncs.Sync) bool
 }
 
-// Begin puts the events of runs into the feed, and marks how far their maker is,
-// in one commit. It leaves out the runs that are not due any more in this very
+// Progress is how far the runs have begun.
+type Progress struct {
+	Second int64 // since 1970: all runs until then have begun
+	Ahead  int64 // since 1970: the latest that began before the clock was set back; 0 if it was not
+}
+
+// progressName is the mark that holds a Progress.
+const progressName = "clock"
+
+// Begin puts the events of runs into the feed, and stores p, in one commit. It leaves out the runs that are not due any more in this very
 // commit: their sync is gone, paused or unreadable, or has another schedule. So
 // none follows the acknowledgement of such a change.
-func (st *Store) Begin(ctx context.Context, runs []Due, name string, mark uint64) error {
+func (st *Store) Begin(ctx context.Context, runs []Due, p Progress) error {
 	rows, err := encodeRuns(runs)
 	if err != nil {
 		return err
@@ -36,8 +45,28 @@ func (st *Store) Begin(ctx context.Context, runs []Due, name string, mark uint64
 				return err
 			}
 		}
-		return tx.marks.Put([]byte(name), sequenceKey(mark))
+		return tx.marks.Put([]byte(progressName), p.encode())
 	})
+}
+
+func (p Progress) encode() []byte {
+	b := binary.BigEndian.AppendUint64(nil, uint64(p.Second)) //nolint:gosec // as below
+	return binary.BigEndian.AppendUint64(b, uint64(p.Ahead))  //nolint:gosec // any int64 comes back
+}
+
+// Progress returns what Begin stored last. ok is false if it stored nothing.
+func (st *Store) Progress() (p Progress, ok bool, err error) {
+	err = st.view(func(tx *tx) error {
+		b := tx.marks.Get([]byte(progressName))
+		if ok = len(b) >= 8; ok {
+			p.Second = int64(binary.BigEndian.Uint64(b)) //nolint:gosec // as encode
+		}
+		if len(b) >= 16 { // the first versions stored the second alone
+			p.Ahead = int64(binary.BigEndian.Uint64(b[8:])) //nolint:gosec // as encode
+		}
+		return nil
+	})
+	return p, ok, err
 }
 
 func encodeRuns(runs []Due) ([][]byte, error) {

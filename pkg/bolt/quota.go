@@ -18,15 +18,19 @@ func (st *Store) Take(ctx context.Context, workspace string, p quota.Policy, now
 		if _, err := tx.read(key, &full); err != nil {
 			return err
 		}
-		next := full
+		most, next := now.Add(p.Window), full
 		if now.After(full) {
 			next = now
 		}
 		next = next.Add(p.Cost())
-		if ok = !next.After(now.Add(p.Window)); !ok {
+		switch ok = !next.After(most); {
+		case ok:
+			full = next
+		case full.After(most): // the clock was set back, or the window was longer
+			full = most
+		default:
 			return nil
 		}
-		full = next
 		value, err := encode(full)
 		if err != nil {
 			return err

@@ -23,11 +23,13 @@ const (
 	maxBatch  = 1000             // runs in one commit, and changes read at once
 	lateAfter = time.Minute      // a run that begins later than this is late
 	maxSleep  = 30 * time.Second // so that a clock that was set is noticed
-	retry     = time.Second      // after the store failed
+	retry     = time.Second      // after the store failed, and until the clock is set
+	tolerance = time.Minute      // a clock that is set back by no more is waited for
 )
 
-// markName is the mark up to which all runs have begun, seconds since 1970.
-const markName = "clock"
+// earliest is the first moment that a clock which is set can show, in seconds
+// since 1970: a machine without a battery starts in 1970 or 2000.
+const earliest = 1_704_067_200 // 2024-01-01
 
 // Clock begins runs. One Clock serves a store.
 type Clock struct {
@@ -41,6 +43,12 @@ type Clock struct {
 	grown <-chan struct{} // the feed has more
 	mark  int64           // all runs up to this second have begun
 	stale bool            // mark is to be written
+	unset bool            // the clock of the machine is not set
+
+	// What has begun before its time, since the clock was ahead then: until
+	// which second, 0 for nothing, and the IDs of the runs.
+	ahead int64
+	begun map[string]bool
 }
 
 // run is the next run of a sync.
@@ -50,7 +58,16 @@ type run struct {
 	when          schedule.Schedule
 	at            int64 // seconds since 1970
 	late          bool
-	index         int // in the queue
+	began         int64 // the run before it, 0 if that is not known
+	index         int   // in the queue
+}
+
+// next returns the first run after a moment, in seconds since 1970.
+func (r *run) next(after time.Time) int64 { return r.when.From(after).Next(after).Unix() }
+
+// last returns the latest run until a moment, if there was one since another.
+func (r *run) last(since, until time.Time) (time.Time, bool) {
+	return r.when.From(since).Last(since, until)
 }
 
 // Run begins runs until ctx ends.
@@ -78,12 +95,25 @@ func (c *Clock) Run(ctx context.Context) {
 
 // Step takes over what has changed, begins what is due, and returns how long
 // there is nothing to do unless something changes. After an error nothing is
-// lost: the next Step does it again.
+// lost: the next Step does it again. While the clock of the machine is not set,
+// Step does nothing.
 func (c *Clock) Step(ctx context.Context) (time.Duration, error) {
+	now := c.Now()
+	if now.Unix() < earliest {
+		if !c.unset {
+			c.Log.LogAttrs(ctx, slog.LevelError, "the clock is not set; no run begins", slog.Time("now", now))
+		}
+		c.unset = true
+		return retry, nil
+	}
+	c.unset = false
 	if c.syncs == nil {
-		if err := c.load(); err != nil {
+		if err := c.load(now); err != nil {
 			return 0, err
 		}
+	}
+	if err := c.adjust(ctx, now); err != nil {
+		return 0, err
 	}
 	if err := c.follow(); err != nil {
 		return 0, err
@@ -106,31 +136,33 @@ func (c *Clock) Step(ctx context.Context) (time.Duration, error) {
 
 // load reads all syncs. What should have begun while nobody was there begins
 // now: once, and marked late.
-func (c *Clock) load() error {
-	now := c.Now()
-	mark, known, err := c.Store.Mark(markName)
+func (c *Clock) load(now time.Time) error {
+	progress, known, err := c.Store.Progress()
 	if err != nil {
 		return err
 	}
-	c.mark = int64(mark) //nolint:gosec // until the year 292 billion
+	c.mark, c.ahead = progress.Second, progress.Ahead
 	if !known {
 		c.mark, c.stale = now.Unix(), true
 	}
+	if c.begun, err = c.early(now); err != nil {
+		return err
+	}
 	c.read, c.grown = c.Store.Last() // changes after this are followed
-	all := map[string]*run{}
+	all, began := map[string]*run{}, time.Unix(c.mark, 0)
 	err = c.Store.Each(func(s syncs.Sync) error {
 		r := c.newRun(s)
 		if r == nil {
 			return nil
 		}
 		since := s.ScheduledAt
-		if began := time.Unix(c.mark, 0); began.After(since) {
+		if since.Before(began) || since.After(now) { // after now: the clock was ahead
 			since = began
 		}
-		if missed, ok := r.when.Last(since, now); ok {
+		if missed, ok := r.last(since, now); ok {
 			r.at, r.late = missed.Unix(), true
 		} else {
-			r.at = r.when.Next(now).Unix()
+			r.at = r.next(latest(now, began))
 		}
 		all[r.id] = r
 		return nil
@@ -148,6 +180,46 @@ func (c *Clock) load() error {
 	return nil
 }
 
+// adjust follows a clock that was set back: every sync runs next after what the
+// clock shows now, but for the runs that have begun already.
+func (c *Clock) adjust(ctx context.Context, now time.Time) error {
+	if now.Add(tolerance).Unix() >= c.mark {
+		return nil
+	}
+	begun, err := c.early(now)
+	if err != nil {
+		return err
+	}
+	c.Log.LogAttrs(ctx, slog.LevelWarn, "the clock was set back", slog.Time("from", time.Unix(c.mark, 0)), slog.Time("to", now))
+	c.begun, c.ahead = begun, max(c.ahead, c.mark)
+	c.mark, c.stale = now.Unix(), true
+	for _, r := range c.queue {
+		r.at, r.late, r.began = r.next(now), false, 0
+	}
+	heap.Init(&c.queue)
+	return nil
+}
+
+// early returns the IDs of the runs that have begun though they are due after
+// now, those of the feed: nil if the clock never was ahead of now.
+func (c *Clock) early(now time.Time) (map[string]bool, error) {
+	if max(c.ahead, c.mark) <= now.Unix() {
+		return nil, nil //nolint:nilnil // as documented
+	}
+	begun := map[string]bool{}
+	for after := uint64(0); ; {
+		entries, err := c.Store.Events(after, maxBatch)
+		if err != nil || len(entries) == 0 {
+			return begun, err
+		}
+		for _, e := range entries {
+			if after = e.Sequence; e.Kind == event.Due && e.Time.After(now) {
+				begun[e.ID] = true
+			}
+		}
+	}
+}
+
 // newRun is a run of s without a time, nil if s does not run: it is paused, or
 // has no schedule that can be read, which is logged.
 func (c *Clock) newRun(s syncs.Sync) *run {
@@ -160,6 +232,13 @@ func (c *Clock) newRun(s syncs.Sync) *run {
 		return nil
 	}
 	return &run{id: s.ID, workspace: s.Workspace, version: s.Version, when: when}
+}
+
+func latest(x, y time.Time) time.Time {
+	if x.After(y) {
+		return x
+	}
+	return y
 }
 
 // scheduled returns a function that reports whether a sync has this schedule.
@@ -219,18 +298,23 @@ func (c *Clock) update(workspace, id string) error {
 		next = c.newRun(s)
 	}
 	before := c.syncs[id]
+	since := s.UpdatedAt
+	if now := c.Now(); since.After(now) { // as in load
+		since = now
+	}
 	switch {
 	case next == nil && before == nil:
 	case next == nil:
 		heap.Remove(&c.queue, before.index)
 		delete(c.syncs, id)
 	case before == nil: // new, or resumed: what was due before that does not count
-		next.at = next.when.Next(s.UpdatedAt).Unix()
+		next.at = next.next(since)
 		heap.Push(&c.queue, next)
 		c.syncs[id] = next
 		c.stale = c.stale || s.Version > 1
 	case before.when != next.when:
-		before.when, before.late, before.at = next.when, false, next.when.Next(s.UpdatedAt).Unix()
+		since = latest(since, time.Unix(before.began, 0)) // at the same time it is the same run
+		before.when, before.late, before.at = next.when, false, next.next(since)
 		before.version = s.Version
 		heap.Fix(&c.queue, before.index)
 	default:
@@ -253,28 +337,30 @@ func (c *Clock) fire(ctx context.Context) (more bool, err error) {
 		at, late := time.Unix(r.at, 0), r.late
 		if !late && now.Sub(at) > lateAfter { // the machine slept
 			late = true
-			if last, ok := r.when.Last(at, now); ok {
+			if last, ok := r.last(at, now); ok {
 				at = last
 			}
 		}
 		s := syncs.Sync{ID: r.id, Workspace: r.workspace}
-		begin = append(begin, bolt.Due{Event: event.OfRun(&s, at, late), Version: r.version, Still: scheduled(r.when)})
+		if e := event.OfRun(&s, at, late); !c.begun[e.ID] {
+			begin = append(begin, bolt.Due{Event: e, Version: r.version, Still: scheduled(r.when)})
+		}
 		if late { // it stands for all until now
 			at = now
 		}
-		next = append(next, r.when.Next(at).Unix())
+		next = append(next, r.next(at))
 	}
-	mark := now.Unix()
-	if len(c.queue) > 0 && c.queue[0].at <= mark {
+	mark := max(c.mark, now.Unix()) // a clock that is a little behind does not undo what has begun
+	if len(c.queue) > 0 && c.queue[0].at <= now.Unix() {
 		more, mark = true, c.queue[0].at-1
 	}
 	if len(due) > 0 || c.stale {
-		err = c.Store.Begin(ctx, begin, markName, uint64(mark)) //nolint:gosec // after 1970
+		err = c.Store.Begin(ctx, begin, bolt.Progress{Second: mark, Ahead: c.ahead})
 		c.stale = err != nil
 	}
 	for i, r := range due {
 		if err == nil {
-			r.at, r.late = next[i], false
+			r.began, r.at, r.late = r.at, next[i], false
 		}
 		heap.Push(&c.queue, r)
 	}
@@ -282,6 +368,9 @@ func (c *Clock) fire(ctx context.Context) (more bool, err error) {
 		return false, errors.Join(errors.New("begin what is due"), err)
 	}
 	c.mark = mark
+	if c.begun != nil && mark > c.ahead {
+		c.begun = nil
+	}
 	return more, nil
 }
 

@@ -24,8 +24,8 @@ const fullAttribute = "full_at"
 const maxTakes = 8
 
 // Take takes a token with one conditional update, two where the bucket has
-// been full. Nothing is read first, so that callers at once do not undo each
-// other.
+// been full, or fills up later than it can. Nothing is read first, so that callers
+// at once do not undo each other.
 func (st *Store) Take(ctx context.Context, workspace string, p quota.Policy, now time.Time) (full time.Time, ok bool, err error) {
 	for range maxTakes {
 		// A bucket in use: it fills later by one token.
@@ -36,6 +36,16 @@ func (st *Store) Take(ctx context.Context, workspace string, p quota.Policy, now
 		}, now)
 		if err != nil || there.moved {
 			return there.full, err == nil, err
+		}
+		most := now.Add(p.Window)
+		if there.full.After(most) { // the clock was set back, or the window was longer
+			there, err = st.moveFull(ctx, workspace, p, "full_at > :full", "SET full_at = :full, expires_at = :expires", row{
+				":full": number(most.UnixMicro()),
+			}, now)
+			if err != nil || there.moved {
+				return there.full, false, err
+			}
+			continue
 		}
 		if there.full.After(now) {
 			return there.full, false, nil

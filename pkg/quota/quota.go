@@ -46,7 +46,9 @@ type Store interface {
 	// A bucket is the moment at which it is full again (the generic cell
 	// rate algorithm): taking moves that on by p.Cost(), from now at the
 	// earliest, and never beyond now + p.Window. It returns the moment after
-	// taking, or the one that stands in the way and ok false.
+	// taking, or the one that stands in the way and ok false. A moment later
+	// than now + p.Window, of a clock that was set back since or of a longer
+	// window, becomes now + p.Window first.
 	Take(ctx context.Context, workspace string, p Policy, now time.Time) (full time.Time, ok bool, err error)
 
 	// Give puts back a token that was taken and not used: a bucket that is
@@ -77,8 +79,8 @@ func (l *Limit) Take(ctx context.Context, workspace string) (Allowance, error) {
 		return Allowance{}, err
 	}
 	cost := l.Policy.Cost()
-	left := now.Add(l.Policy.Window).Sub(full) // negative if another clock is ahead of ours
-	allowance := Allowance{Remaining: int64(max(0, left/cost)), Next: cost - max(0, left)%cost + max(0, -left)}
+	left := now.Add(l.Policy.Window).Sub(full) // not negative
+	allowance := Allowance{Remaining: int64(left / cost), Next: cost - left%cost}
 	if ok {
 		return allowance, nil
 	}

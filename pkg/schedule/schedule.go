@@ -38,6 +38,21 @@ func (s Schedule) Next(after time.Time) time.Time {
 	return time.Unix(s.anchor+(runs+1)*step, 0).UTC()
 }
 
+// maxSkew is how far an interval may begin after the moment that it is asked
+// for: more is a clock that was set back since.
+const maxSkew = time.Minute
+
+// From returns s with its runs extended into the past where they would begin more
+// than a minute after a moment: an interval that was set while the clock was ahead
+// runs by the corrected clock.
+func (s Schedule) From(moment time.Time) Schedule {
+	if s.minutes > 0 && s.anchor > moment.Add(maxSkew).Unix() {
+		step := s.minutes * 60
+		s.anchor -= (s.anchor - moment.Unix() + step - 1) / step * step
+	}
+	return s
+}
+
 // Last is the latest run that is not after a moment, if there was one since
 // another. It takes as long however many there were.
 func (s Schedule) Last(since, until time.Time) (time.Time, bool) {

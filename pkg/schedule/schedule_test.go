@@ -94,6 +94,30 @@ func TestInterval(t *testing.T) {
 	})
 }
 
+// TestFrom extends an interval to moments before its beginning, and leaves alone
+// what begins in time.
+func TestFrom(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		minutes := rapid.Int64Range(1, 527040).Draw(t, "minutes")
+		behind := time.Duration(rapid.Int64Range(-1e9, 1e9).Draw(t, "behind")) * time.Second
+		s, step := schedule.Every(minutes, start), time.Duration(minutes)*time.Minute
+		moment := start.Add(-behind)
+		next := s.From(moment).Next(moment)
+		want := s.Next(moment)
+		if behind > time.Minute {
+			want = want.Add(-want.Sub(moment.Add(1)) / step * step)
+		}
+		if !next.Equal(want) || !next.After(moment) {
+			t.Fatalf("%v before its beginning a run every %v is at %v, want %v", behind, step, next, want)
+		}
+	})
+	cron := parse(t, "0 6 * * *")
+	if got := cron.From(time.Unix(0, 0)); got != cron {
+		t.Errorf("a cron becomes %v", got)
+	}
+}
+
 // TestLast holds that Last is the latest of all runs in a time.
 func TestLast(t *testing.T) {
 	t.Parallel()

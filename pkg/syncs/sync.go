@@ -59,7 +59,7 @@ func (s Sync) NextRun(after time.Time) (next time.Time, ok bool) {
 	if err != nil || s.Status == Disabled {
 		return time.Time{}, false
 	}
-	return when.Next(after), true
+	return when.From(after).Next(after), true
 }
 
 // Status is where a sync stands in its life.

@@ -47,6 +47,48 @@ func Run(t *testing.T, open func(t *testing.T) quota.Store) {
 		}
 	})
 
+	t.Run("a clock that is set back costs a window at most", func(t *testing.T) {
+		for _, ahead := range []time.Duration{time.Second, time.Minute, 2 * time.Hour, 10 * 365 * 24 * time.Hour} {
+			store, workspace := open(t), "w-"+uuid.NewString()
+			take := func(at, full time.Duration, want bool) {
+				t.Helper()
+				got, ok, err := store.Take(t.Context(), workspace, policy, start.Add(at))
+				if err != nil || ok != want || !got.Equal(start.Add(full)) {
+					t.Errorf("%v ahead, at %v: got %v, %t, %v, want %v, %t", ahead, at, got.Sub(start), ok, err, full, want)
+				}
+			}
+			for i := range policy.Quota {
+				take(ahead, ahead+time.Duration(i+1)*15*time.Second, true)
+			}
+			take(ahead, ahead+time.Minute, false)
+			take(0, time.Minute, false) // as if it had been emptied now
+			take(time.Second, time.Minute, false)
+			take(15*time.Second-time.Microsecond, time.Minute, false)
+			take(15*time.Second, 75*time.Second, true)
+			take(15*time.Second, 75*time.Second, false)
+			take(-time.Hour, -time.Hour+time.Minute, false) // back once more
+			take(-time.Hour+30*time.Second, -time.Hour+75*time.Second, true)
+			take(-time.Hour+30*time.Second, -time.Hour+90*time.Second, true)
+			take(-time.Hour+30*time.Second, -time.Hour+90*time.Second, false)
+		}
+	})
+
+	t.Run("a shorter window counts at once", func(t *testing.T) {
+		store, workspace := open(t), "w-"+uuid.NewString()
+		long := quota.Policy{Quota: 1, Window: 24 * time.Hour}
+		if _, ok, err := store.Take(t.Context(), workspace, long, start); !ok || err != nil {
+			t.Fatalf("got %t, %v", ok, err)
+		}
+		for _, step := range []struct {
+			at time.Duration // since start
+			ok bool
+		}{{0, false}, {14 * time.Second, false}, {15 * time.Second, true}} {
+			if _, ok, err := store.Take(t.Context(), workspace, policy, start.Add(step.at)); ok != step.ok || err != nil {
+				t.Errorf("after %v: got %t, %v", step.at, ok, err)
+			}
+		}
+	})
+
 	t.Run("a workspace has its own", func(t *testing.T) {
 		store, workspace := open(t), "w-"+uuid.NewString()
 		for range policy.Quota + 1 {
@@ -131,6 +173,9 @@ func Run(t *testing.T, open func(t *testing.T) quota.Store) {
 			{6*time.Second - time.Millisecond, quota.Allowance{Remaining: 0, Next: time.Millisecond}, false},
 			{time.Millisecond, quota.Allowance{Remaining: 0, Next: 10 * time.Second}, true},
 			{25 * time.Second, quota.Allowance{Remaining: 1, Next: 5 * time.Second}, true},
+			{-2 * time.Hour, quota.Allowance{Remaining: 0, Next: 10 * time.Second}, false},
+			{9 * time.Second, quota.Allowance{Remaining: 0, Next: time.Second}, false},
+			{time.Second, quota.Allowance{Remaining: 0, Next: 10 * time.Second}, true},
 		} {
 			now = now.Add(step.after)
 			got, err := limit.Take(t.Context(), workspace)
