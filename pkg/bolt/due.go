@@ -19,10 +19,12 @@ type Due struct {
 	Still func(syncs.Sync) bool
 }
 
-// Progress is how far the runs have begun.
+// Progress is how far the runs have begun: all that are due until a second, and
+// of those that are due in the next one those of syncs up to an ID.
 type Progress struct {
-	Second int64 // since 1970: all runs until then have begun
-	Ahead  int64 // since 1970: the latest that began before the clock was set back; 0 if it was not
+	Second int64  // since 1970
+	ID     string // of a sync; "" is none
+	Ahead  int64  // since 1970: the latest run that began before the clock was set back; 0 if it was not
 }
 
 // progressName is the mark that holds a Progress.
@@ -49,9 +51,11 @@ func (st *Store) Begin(ctx context.Context, runs []Due, p Progress) error {
 	})
 }
 
+// encode writes eight bytes for each of the numbers, and the ID.
 func (p Progress) encode() []byte {
 	b := binary.BigEndian.AppendUint64(nil, uint64(p.Second)) //nolint:gosec // as below
-	return binary.BigEndian.AppendUint64(b, uint64(p.Ahead))  //nolint:gosec // any int64 comes back
+	b = binary.BigEndian.AppendUint64(b, uint64(p.Ahead))     //nolint:gosec // any int64 comes back
+	return append(b, p.ID...)
 }
 
 // Progress returns what Begin stored last. ok is false if it stored nothing.
@@ -62,7 +66,7 @@ func (st *Store) Progress() (p Progress, ok bool, err error) {
 			p.Second = int64(binary.BigEndian.Uint64(b)) //nolint:gosec // as encode
 		}
 		if len(b) >= 16 { // the first versions stored the second alone
-			p.Ahead = int64(binary.BigEndian.Uint64(b[8:])) //nolint:gosec // as encode
+			p.Ahead, p.ID = int64(binary.BigEndian.Uint64(b[8:])), string(b[16:]) //nolint:gosec // as encode
 		}
 		return nil
 	})

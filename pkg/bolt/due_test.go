@@ -57,7 +57,7 @@ func TestBegin(t *testing.T) {
 				t.Fatal(err)
 			}
 			after, _ := store.Last()
-			if err := store.Begin(t.Context(), runs, bolt.Progress{Second: 7, Ahead: 8}); err != nil {
+			if err := store.Begin(t.Context(), runs, bolt.Progress{Second: 7, ID: "an ID", Ahead: 8}); err != nil {
 				t.Fatal(err)
 			}
 			entries, err := store.Events(after, 10)
@@ -75,7 +75,7 @@ func TestBegin(t *testing.T) {
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Error(diff)
 			}
-			if p, ok, err := store.Progress(); p != (bolt.Progress{Second: 7, Ahead: 8}) || !ok || err != nil {
+			if p, ok, err := store.Progress(); p != (bolt.Progress{Second: 7, ID: "an ID", Ahead: 8}) || !ok || err != nil {
 				t.Errorf("the progress is %v, %t, %v", p, ok, err)
 			}
 		})

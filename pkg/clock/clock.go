@@ -8,6 +8,7 @@ import (
 	"container/heap"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -41,14 +42,10 @@ type Clock struct {
 	syncs map[string]*run // by ID
 	read  uint64          // the last event of the feed that was looked at
 	grown <-chan struct{} // the feed has more
-	mark  int64           // all runs up to this second have begun
-	stale bool            // mark is to be written
+	until bolt.Progress   // what has begun
+	stale bool            // until is to be written
 	unset bool            // the clock of the machine is not set
-
-	// What has begun before its time, since the clock was ahead then: until
-	// which second, 0 for nothing, and the IDs of the runs.
-	ahead int64
-	begun map[string]bool
+	early map[string]bool // the IDs of the runs that have begun and are due after now
 }
 
 // run is the next run of a sync.
@@ -120,6 +117,9 @@ func (c *Clock) Step(ctx context.Context) (time.Duration, error) {
 	}
 	for {
 		more, err := c.fire(ctx)
+		if err == nil {
+			err = ctx.Err()
+		}
 		if err != nil {
 			return 0, err
 		}
@@ -141,28 +141,31 @@ func (c *Clock) load(now time.Time) error {
 	if err != nil {
 		return err
 	}
-	c.mark, c.ahead = progress.Second, progress.Ahead
+	c.until = progress
 	if !known {
-		c.mark, c.stale = now.Unix(), true
+		c.until.Second, c.stale = now.Unix(), true
 	}
-	if c.begun, err = c.early(now); err != nil {
+	if c.early, err = c.begunAfter(now); err != nil {
 		return err
 	}
 	c.read, c.grown = c.Store.Last() // changes after this are followed
-	all, began := map[string]*run{}, time.Unix(c.mark, 0)
+	all := map[string]*run{}
 	err = c.Store.Each(func(s syncs.Sync) error {
 		r := c.newRun(s)
 		if r == nil {
 			return nil
 		}
-		since := s.ScheduledAt
+		since, began := s.ScheduledAt, time.Unix(c.until.Second, 0)
+		if s.ID <= c.until.ID {
+			began = began.Add(time.Second)
+		}
 		if since.Before(began) || since.After(now) { // after now: the clock was ahead
 			since = began
 		}
 		if missed, ok := r.last(since, now); ok {
 			r.at, r.late = missed.Unix(), true
 		} else {
-			r.at = r.next(latest(now, began))
+			r.at = r.next(later(now, began))
 		}
 		all[r.id] = r
 		return nil
@@ -183,16 +186,15 @@ func (c *Clock) load(now time.Time) error {
 // adjust follows a clock that was set back: every sync runs next after what the
 // clock shows now, but for the runs that have begun already.
 func (c *Clock) adjust(ctx context.Context, now time.Time) error {
-	if now.Add(tolerance).Unix() >= c.mark {
+	if now.Add(tolerance).Unix() >= c.until.Second {
 		return nil
 	}
-	begun, err := c.early(now)
+	early, err := c.begunAfter(now)
 	if err != nil {
 		return err
 	}
-	c.Log.LogAttrs(ctx, slog.LevelWarn, "the clock was set back", slog.Time("from", time.Unix(c.mark, 0)), slog.Time("to", now))
-	c.begun, c.ahead = begun, max(c.ahead, c.mark)
-	c.mark, c.stale = now.Unix(), true
+	c.Log.LogAttrs(ctx, slog.LevelWarn, "the clock was set back", slog.Time("from", time.Unix(c.until.Second, 0)), slog.Time("to", now))
+	c.early, c.until, c.stale = early, bolt.Progress{Second: now.Unix(), Ahead: c.latest()}, true
 	for _, r := range c.queue {
 		r.at, r.late, r.began = r.next(now), false, 0
 	}
@@ -200,10 +202,18 @@ func (c *Clock) adjust(ctx context.Context, now time.Time) error {
 	return nil
 }
 
-// early returns the IDs of the runs that have begun though they are due after
-// now, those of the feed: nil if the clock never was ahead of now.
-func (c *Clock) early(now time.Time) (map[string]bool, error) {
-	if max(c.ahead, c.mark) <= now.Unix() {
+// latest is the last second in which a run may be due that has begun.
+func (c *Clock) latest() int64 {
+	if c.until.ID != "" {
+		return max(c.until.Second+1, c.until.Ahead)
+	}
+	return max(c.until.Second, c.until.Ahead)
+}
+
+// begunAfter returns the IDs of the runs of the feed that are due after now: nil
+// if the clock never was ahead of now.
+func (c *Clock) begunAfter(now time.Time) (map[string]bool, error) {
+	if c.latest() <= now.Unix() {
 		return nil, nil //nolint:nilnil // as documented
 	}
 	begun := map[string]bool{}
@@ -234,7 +244,7 @@ func (c *Clock) newRun(s syncs.Sync) *run {
 	return &run{id: s.ID, workspace: s.Workspace, version: s.Version, when: when}
 }
 
-func latest(x, y time.Time) time.Time {
+func later(x, y time.Time) time.Time {
 	if x.After(y) {
 		return x
 	}
@@ -313,7 +323,7 @@ func (c *Clock) update(workspace, id string) error {
 		c.syncs[id] = next
 		c.stale = c.stale || s.Version > 1
 	case before.when != next.when:
-		since = latest(since, time.Unix(before.began, 0)) // at the same time it is the same run
+		since = later(since, time.Unix(before.began, 0)) // at the same time it is the same run
 		before.when, before.late, before.at = next.when, false, next.next(since)
 		before.version = s.Version
 		heap.Fix(&c.queue, before.index)
@@ -328,57 +338,99 @@ func (c *Clock) update(workspace, id string) error {
 // leaves out what is not due any more by then.
 func (c *Clock) fire(ctx context.Context) (more bool, err error) {
 	now := c.Now()
-	var due []*run
-	var begin []bolt.Due
-	var next []int64
-	for len(c.queue) > 0 && c.queue[0].at <= now.Unix() && len(due) < maxBatch {
-		r := heap.Pop(&c.queue).(*run) //nolint:forcetypeassert // there is nothing else in it
-		due = append(due, r)
-		at, late := time.Unix(r.at, 0), r.late
-		if !late && now.Sub(at) > lateAfter { // the machine slept
-			late = true
-			if last, ok := r.last(at, now); ok {
-				at = last
-			}
-		}
-		s := syncs.Sync{ID: r.id, Workspace: r.workspace}
-		if e := event.OfRun(&s, at, late); !c.begun[e.ID] {
-			begin = append(begin, bolt.Due{Event: e, Version: r.version, Still: scheduled(r.when)})
-		}
-		if late { // it stands for all until now
-			at = now
-		}
-		next = append(next, r.next(at))
-	}
-	mark := max(c.mark, now.Unix()) // a clock that is a little behind does not undo what has begun
-	if len(c.queue) > 0 && c.queue[0].at <= now.Unix() {
-		more, mark = true, c.queue[0].at-1
-	}
+	due := c.due(now)
+	until := c.reached(now, due)
 	if len(due) > 0 || c.stale {
-		err = c.Store.Begin(ctx, begin, bolt.Progress{Second: mark, Ahead: c.ahead})
+		err = c.begin(ctx, due, until)
 		c.stale = err != nil
 	}
-	for i, r := range due {
+	for _, r := range due {
 		if err == nil {
-			r.began, r.at, r.late = r.at, next[i], false
+			next := r.next(time.Unix(r.at, 0))
+			if r.late { // it stands for all until now
+				next = r.next(now)
+			}
+			r.began, r.at, r.late = r.at, next, false
 		}
 		heap.Push(&c.queue, r)
 	}
 	if err != nil {
-		return false, errors.Join(errors.New("begin what is due"), err)
+		return false, fmt.Errorf("begin what is due: %w", err)
 	}
-	c.mark = mark
-	if c.begun != nil && mark > c.ahead {
-		c.begun = nil
+	c.until = until
+	if until.Second > until.Ahead {
+		c.early = nil
 	}
-	return more, nil
+	return len(due) > 0, nil
 }
 
-// queue is a heap of runs, the next one first.
+// due takes the next runs that are due off the queue, in the order of their times
+// and the IDs of their syncs, as many as one commit stores.
+func (c *Clock) due(now time.Time) []*run {
+	var due []*run
+	for len(c.queue) > 0 && c.queue[0].at <= now.Unix() && len(due) < maxBatch {
+		r := c.queue[0]
+		if at := time.Unix(r.at, 0); !r.late && now.Sub(at) > lateAfter { // the machine slept
+			r.late = true
+			if last, ok := r.last(at, now); ok {
+				r.at = last.Unix()
+				heap.Fix(&c.queue, 0)
+				continue
+			}
+		}
+		due = append(due, r)
+		heap.Pop(&c.queue)
+	}
+	return due
+}
+
+// reached returns what has begun when the runs of due have.
+func (c *Clock) reached(now time.Time, due []*run) bolt.Progress {
+	p := bolt.Progress{Second: now.Unix(), Ahead: c.until.Ahead}
+	if len(c.queue) > 0 && c.queue[0].at <= now.Unix() {
+		p.Second = c.queue[0].at - 1
+		if last := due[len(due)-1]; last.at > p.Second {
+			p.ID = last.id
+		}
+	}
+	// A clock that is a little behind does not undo what has begun, nor does a
+	// sync that is new.
+	if p.Second < c.until.Second || p.Second == c.until.Second && p.ID < c.until.ID {
+		p = c.until
+	}
+	return p
+}
+
+// begin stores the events of runs. It is not given up when ctx ends, so that it
+// is known what has begun.
+func (c *Clock) begin(ctx context.Context, due []*run, until bolt.Progress) error {
+	events := make([]bolt.Due, 0, len(due))
+	for _, r := range due {
+		s := syncs.Sync{ID: r.id, Workspace: r.workspace}
+		if e := event.OfRun(&s, time.Unix(r.at, 0), r.late); !c.early[e.ID] {
+			events = append(events, bolt.Due{Event: e, Version: r.version, Still: scheduled(r.when)})
+		}
+	}
+	err := c.Store.Begin(context.WithoutCancel(ctx), events, until)
+	if err == nil || until == c.until {
+		return err
+	}
+	// The disk may have failed after it had stored all.
+	if stored, _, failed := c.Store.Progress(); failed == nil && stored == until {
+		return nil
+	}
+	return err
+}
+
+// queue is a heap of runs, the next one first: by time, then by the ID of the
+// sync.
 type queue []*run
 
-func (q queue) Len() int           { return len(q) }
-func (q queue) Less(i, j int) bool { return q[i].at < q[j].at }
+func (q queue) Len() int { return len(q) }
+
+func (q queue) Less(i, j int) bool {
+	return q[i].at < q[j].at || q[i].at == q[j].at && q[i].id < q[j].id
+}
 
 func (q queue) Swap(i, j int) {
 	q[i], q[j] = q[j], q[i]
