@@ -12,9 +12,9 @@ import (
 
 	"github.com/google/uuid"
 
-	"syncplane/pkg/bolt"
-	"syncplane/pkg/boot"
-	"syncplane/pkg/clock"
+	"syncplane/pkg/storage/bolt"
+	"syncplane/pkg/app"
+	"syncplane/pkg/local/scheduler"
 	"syncplane/pkg/event"
 	"syncplane/pkg/syncs"
 )
@@ -46,7 +46,7 @@ func measureClock(ctx context.Context, dir string) (punctuality, error) {
 		return punctuality{}, err
 	}
 	before := heap()
-	c := &clock.Clock{Store: store, Now: time.Now, Log: boot.Logger(io.Discard, "")}
+	c := &scheduler.Clock{Store: store, Now: time.Now, Log: app.Logger(io.Discard, "")}
 	began := time.Now()
 	if _, err := c.Step(ctx); err != nil {
 		return punctuality{}, err

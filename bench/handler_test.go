@@ -16,8 +16,8 @@ import (
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/jwt"
 
-	"syncplane/pkg/bearer"
-	"syncplane/pkg/boot"
+	"syncplane/pkg/auth/oidc"
+	"syncplane/pkg/app"
 	"syncplane/pkg/syncs"
 )
 
@@ -63,8 +63,8 @@ func BenchmarkCreate(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-	verifier := bearer.New(bearer.Config{Issuer: "i", Audience: "a", WorkspaceClaim: "workspace_id"}, bearer.Static(keys), time.Now)
-	handler := boot.Handler(boot.Parts{Store: discard{}, Caller: verifier.Caller, Log: boot.Logger(io.Discard, ""), Metrics: true})
+	verifier := oidc.New(oidc.Config{Issuer: "i", Audience: "a", WorkspaceClaim: "workspace_id"}, oidc.Static(keys), time.Now)
+	handler := app.Handler(app.Parts{Store: discard{}, Caller: verifier.Caller, Log: app.Logger(io.Discard, ""), Metrics: true})
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
 		answer, err := handler.Invoke(b.Context(), payloads[i%len(payloads)])

@@ -12,15 +12,15 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/google/uuid"
 
-	"syncplane/pkg/dynamo"
-	"syncplane/pkg/runtimeapi"
+	"syncplane/pkg/storage/dynamo"
+	"syncplane/pkg/emulator/lambdaruntime"
 	"syncplane/pkg/syncs"
 )
 
 // lifeCalls is how often each operation beside create is measured.
 const lifeCalls = 300
 
-type caller func(f *runtimeapi.Function, method, path, body string, header ...string) ([]byte, error)
+type caller func(f *lambdaruntime.Function, method, path, body string, header ...string) ([]byte, error)
 
 // operation is one of the API, and how long its calls took.
 type operation struct {
@@ -29,7 +29,7 @@ type operation struct {
 }
 
 // measureLife measures what can be done with a sync, through the function.
-func measureLife(f *runtimeapi.Function, call caller) ([]*operation, error) {
+func measureLife(f *lambdaruntime.Function, call caller) ([]*operation, error) {
 	create, once, get, list := &operation{name: "create"}, &operation{name: "create with a key"}, &operation{name: "get"}, &operation{name: "list of 20"}
 	patch, remove := &operation{name: "patch"}, &operation{name: "delete"}
 	const path = "/api/v1/syncs"

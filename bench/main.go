@@ -30,10 +30,10 @@ import (
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/jwt"
 
-	"syncplane/pkg/boot"
-	"syncplane/pkg/dynamo"
-	"syncplane/pkg/dynamolocal"
-	"syncplane/pkg/runtimeapi"
+	"syncplane/pkg/app"
+	"syncplane/pkg/storage/dynamo"
+	"syncplane/pkg/emulator/dynamodblocal"
+	"syncplane/pkg/emulator/lambdaruntime"
 )
 
 // How much is measured.
@@ -72,7 +72,7 @@ func run(ctx context.Context) error {
 		return err
 	}
 	defer os.RemoveAll(dir) //nolint:errcheck // a temporary directory
-	database, err := dynamolocal.Start(ctx, dynamolocal.Options{Getenv: os.Getenv, Progress: os.Stderr})
+	database, err := dynamodblocal.Start(ctx, dynamodblocal.Options{Getenv: os.Getenv, Progress: os.Stderr})
 	if err != nil {
 		return err
 	}
@@ -81,11 +81,11 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	config := boot.Config{Region: "us-east-1", AccessKeyID: "local", SecretAccessKey: "local", DynamoDBEndpoint: database.Endpoint, TableName: "bench"}
-	store := boot.DynamoDB(config)
+	config := app.Config{Region: "us-east-1", AccessKeyID: "local", SecretAccessKey: "local", DynamoDBEndpoint: database.Endpoint, TableName: "bench"}
+	store := app.DynamoDB(config)
 	other := config
 	other.TableName = "bench-node" // whose rows are not ours
-	for _, table := range []*dynamo.Store{store, boot.DynamoDB(other)} {
+	for _, table := range []*dynamo.Store{store, app.DynamoDB(other)} {
 		if err := table.EnsureTable(ctx); err != nil {
 			return err
 		}
@@ -99,7 +99,7 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	call := func(f *runtimeapi.Function, method, path, body string, header ...string) ([]byte, error) {
+	call := func(f *lambdaruntime.Function, method, path, body string, header ...string) ([]byte, error) {
 		return invoke(ctx, f, token, method, path, body, header...)
 	}
 
@@ -123,7 +123,7 @@ func run(ctx context.Context) error {
 		}
 	}
 
-	functions := make([]*runtimeapi.Function, len(candidates))
+	functions := make([]*lambdaruntime.Function, len(candidates))
 	for i, c := range candidates {
 		if functions[i], err = start(ctx, c, env); err != nil {
 			return err
@@ -179,8 +179,8 @@ func run(ctx context.Context) error {
 	return report(candidates, life, handler, load, list, relay, punctual)
 }
 
-func start(ctx context.Context, c *candidate, env []string) (*runtimeapi.Function, error) {
-	f, err := runtimeapi.Start(ctx, runtimeapi.Options{Command: c.command, Env: append(slices.Clone(env), "TABLE_NAME="+c.table), Output: io.Discard})
+func start(ctx context.Context, c *candidate, env []string) (*lambdaruntime.Function, error) {
+	f, err := lambdaruntime.Start(ctx, lambdaruntime.Options{Command: c.command, Env: append(slices.Clone(env), "TABLE_NAME="+c.table), Output: io.Discard})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", c.name, err)
 	}
@@ -308,7 +308,7 @@ func deflated(path string) (int64, error) {
 }
 
 // invoke sends one request as an event, and wants a status below 300.
-func invoke(ctx context.Context, f *runtimeapi.Function, token, method, path, body string, header ...string) ([]byte, error) {
+func invoke(ctx context.Context, f *lambdaruntime.Function, token, method, path, body string, header ...string) ([]byte, error) {
 	event := events.APIGatewayV2HTTPRequest{
 		Version: "2.0", RouteKey: "$default", RawPath: path, Body: body,
 		Headers: map[string]string{"authorization": "Bearer " + token, "content-type": "application/json", "host": "api.example.com", "user-agent": "bench"},

@@ -15,12 +15,12 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/eventbridge"
 	"github.com/aws/aws-sdk-go-v2/service/scheduler"
 
-	"syncplane/pkg/boot"
-	"syncplane/pkg/bus"
-	"syncplane/pkg/relay"
+	"syncplane/pkg/app"
+	"syncplane/pkg/cloud/eventbus"
+	"syncplane/pkg/cloud/relay"
 	"syncplane/pkg/syncs"
 	"syncplane/pkg/testkit/awsfake"
-	"syncplane/pkg/timetable"
+	"syncplane/pkg/cloud/reconciler"
 )
 
 // rows is a table that holds every sync it is asked for.
@@ -60,12 +60,12 @@ func BenchmarkRelay(b *testing.B) {
 	static := credentials.NewStaticCredentialsProvider("a", "b", "")
 	s := syncs.Sync{Workspace: "demo", Version: 1, SyncInterval: 30, CronExpression: "0 6 * * 1-5", Status: syncs.Pending}
 	r := &relay.Relay{
-		Bus: &bus.Bus{Client: eventbridge.New(eventbridge.Options{Region: "us-east-1", HTTPClient: client, Credentials: static}), Name: "bus", Origin: "https://api.example.com"},
-		Timetable: &timetable.Timetable{
+		Bus: &eventbus.Bus{Client: eventbridge.New(eventbridge.Options{Region: "us-east-1", HTTPClient: client, Credentials: static}), Name: "bus", Origin: "https://api.example.com"},
+		Timetable: &reconciler.Timetable{
 			Syncs: rows{s}, Client: scheduler.New(scheduler.Options{Region: "us-east-1", HTTPClient: client, Credentials: static}), Now: time.Now,
 			Group: "group", RoleARN: "role", BusARN: "bus", FailuresARN: "queue", Origin: "https://api.example.com",
 		},
-		Log: boot.Logger(io.Discard, ""),
+		Log: app.Logger(io.Discard, ""),
 	}
 	b.ReportAllocs()
 	for b.Loop() {

@@ -16,7 +16,7 @@ import (
 	"syscall"
 	"time"
 
-	"syncplane/pkg/bolt"
+	"syncplane/pkg/storage/bolt"
 )
 
 // The load on the local server.

@@ -7,9 +7,9 @@ import (
 	"sync"
 	"time"
 
-	"syncplane/pkg/bolt"
-	"syncplane/pkg/clock"
-	"syncplane/pkg/webhook"
+	"syncplane/pkg/storage/bolt"
+	"syncplane/pkg/local/scheduler"
+	"syncplane/pkg/local/webhook"
 )
 
 // background is what the server does beside answering: it begins the runs of
@@ -17,7 +17,7 @@ import (
 type background struct {
 	ctx    context.Context //nolint:containedctx // that of its goroutines
 	cancel context.CancelFunc
-	clock  *clock.Clock
+	clock  *scheduler.Clock
 	sender *webhook.Sender
 	log    *slog.Logger
 	group  sync.WaitGroup
@@ -34,7 +34,7 @@ func newBackground(ctx context.Context, m machine, feed *bolt.Store, origin stri
 	case feed == nil:
 		return b, nil
 	}
-	b.clock = &clock.Clock{Store: feed, Now: time.Now, Log: log}
+	b.clock = &scheduler.Clock{Store: feed, Now: time.Now, Log: log}
 	if hook.URL == "" {
 		return b, feed.Forget(ctx, bolt.Reader) // nobody waits for old events any more
 	}

@@ -9,18 +9,18 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
 
-	"syncplane/pkg/apikey"
-	"syncplane/pkg/bolt"
-	"syncplane/pkg/boot"
-	"syncplane/pkg/dynamo"
-	"syncplane/pkg/quota"
+	"syncplane/pkg/auth/apikey"
+	"syncplane/pkg/storage/bolt"
+	"syncplane/pkg/app"
+	"syncplane/pkg/storage/dynamo"
+	"syncplane/pkg/ratelimit"
 	"syncplane/pkg/syncs"
 )
 
 // engine is where a command keeps things.
 type engine struct {
 	syncs  syncs.Store
-	quotas quota.Store
+	quotas ratelimit.Store
 	keys   apikey.Store
 	feed   *bolt.Store // nil where the engine has no feed: DynamoDB's is its stream
 	place  string      // for people
@@ -107,7 +107,7 @@ func localKeys(dataDir string) bolt.Keys { return bolt.Keys{Path: filepath.Join(
 func openDynamoDB(ctx context.Context, m machine) (*dynamo.Store, error) {
 	target := dynamoConfig(m)
 	if target.DynamoDBEndpoint != "" {
-		return boot.DynamoDB(target), nil
+		return app.DynamoDB(target), nil
 	}
 	profile, err := config.LoadDefaultConfig(ctx)
 	if err != nil {
@@ -116,12 +116,12 @@ func openDynamoDB(ctx context.Context, m machine) (*dynamo.Store, error) {
 	if profile.Region != "" {
 		target.Region = profile.Region
 	}
-	return boot.DynamoDBAs(target, aws.NewCredentialsCache(profile.Credentials)), nil
+	return app.DynamoDBAs(target, aws.NewCredentialsCache(profile.Credentials)), nil
 }
 
 // dynamoConfig is what reaches the DynamoDB that the environment names.
-func dynamoConfig(m machine) boot.Config {
-	return boot.Config{
+func dynamoConfig(m machine) app.Config {
+	return app.Config{
 		Region:           m.setting("AWS_REGION", "us-east-1"),
 		TableName:        m.setting("TABLE_NAME", "syncplane"),
 		DynamoDBEndpoint: m.getenv("DYNAMODB_ENDPOINT"),

@@ -11,9 +11,9 @@ import (
 	"testing"
 	"time"
 
-	"syncplane/pkg/bolt"
+	"syncplane/pkg/storage/bolt"
 	"syncplane/pkg/event/eventtest"
-	"syncplane/pkg/syncs/storetest"
+	"syncplane/pkg/storage/storagetest"
 )
 
 // events reads the stream of the server, from after an event if last is its
@@ -76,7 +76,7 @@ func TestEventsAsAPersonWould(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	soon := storetest.Good(t)
+	soon := storagetest.Good(t)
 	soon.Workspace, soon.CronExpression, soon.SyncInterval = "demo", "", 1
 	soon.CreatedAt = time.Now().UTC().Add(-57 * time.Second).Truncate(time.Millisecond)
 	soon.UpdatedAt, soon.ScheduledAt = soon.CreatedAt, soon.CreatedAt

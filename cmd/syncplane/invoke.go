@@ -7,10 +7,10 @@ import (
 	"fmt"
 	"os"
 
-	"syncplane/pkg/boot"
-	"syncplane/pkg/dynamolocal"
-	"syncplane/pkg/local"
-	"syncplane/pkg/runtimeapi"
+	"syncplane/pkg/app"
+	"syncplane/pkg/emulator/dynamodblocal"
+	"syncplane/pkg/local/server"
+	"syncplane/pkg/emulator/lambdaruntime"
 )
 
 // invoke runs the built Lambda once: `sam local invoke` without Docker. Behind
@@ -31,17 +31,17 @@ func invoke(ctx context.Context, m machine, file string) (err error) {
 	}
 	config := dynamoConfig(m)
 	if config.DynamoDBEndpoint == "" {
-		server, err := dynamolocal.Start(ctx, dynamolocal.Options{Getenv: m.getenv, Progress: m.stderr})
+		server, err := dynamodblocal.Start(ctx, dynamodblocal.Options{Getenv: m.getenv, Progress: m.stderr})
 		if err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, server.Close()) }()
 		config.DynamoDBEndpoint = server.Endpoint
 	}
-	if err := boot.DynamoDB(config).EnsureTable(ctx); err != nil {
+	if err := app.DynamoDB(config).EnsureTable(ctx); err != nil {
 		return err
 	}
-	function, err := runtimeapi.Start(ctx, runtimeapi.Options{
+	function, err := lambdaruntime.Start(ctx, lambdaruntime.Options{
 		Command: []string{m.setting("BOOTSTRAP", "bin/host/"+name+"/bootstrap")},
 		Env: []string{
 			"AWS_REGION=" + config.Region,
@@ -50,8 +50,8 @@ func invoke(ctx context.Context, m machine, file string) (err error) {
 			"AWS_SESSION_TOKEN=" + config.SessionToken,
 			"TABLE_NAME=" + config.TableName,
 			"DYNAMODB_ENDPOINT=" + config.DynamoDBEndpoint,
-			"TOKEN_ISSUER=" + local.Issuer,
-			"TOKEN_AUDIENCE=" + local.Audience,
+			"TOKEN_ISSUER=" + server.Issuer,
+			"TOKEN_AUDIENCE=" + server.Audience,
 			"TOKEN_JWKS=" + string(keys),
 			"API_URL=" + m.setting("API_URL", "http://127.0.0.1:8080"),
 			"EVENT_BUS=" + m.setting("EVENT_BUS", "default"),
@@ -97,10 +97,10 @@ func functionOf(text []byte) string {
 
 // invokeKeys is the key set of the sample events and of `syncplane token`.
 func invokeKeys(m machine) ([]byte, error) {
-	sample := local.SampleKey()
-	own, err := local.OpenKey(m.setting("DATA_DIR", defaultDataDir))
+	sample := server.SampleKey()
+	own, err := server.OpenKey(m.setting("DATA_DIR", defaultDataDir))
 	if err != nil {
 		return nil, err
 	}
-	return local.KeySet(sample, own)
+	return server.KeySet(sample, own)
 }

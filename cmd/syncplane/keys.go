@@ -11,8 +11,8 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"syncplane/pkg/access"
-	"syncplane/pkg/apikey"
+	"syncplane/pkg/auth"
+	"syncplane/pkg/auth/apikey"
 )
 
 // keys manages the API keys of a workspace.
@@ -27,14 +27,14 @@ func keys(ctx context.Context, m machine, args []string) error {
 	name, scopes, expires := new(string), new(string), new(string)
 	if action == "create" {
 		flags.StringVar(name, "name", "", "")
-		flags.StringVar(scopes, "scopes", string(access.ReadSyncs)+","+string(access.WriteSyncs), "")
+		flags.StringVar(scopes, "scopes", string(auth.ReadSyncs)+","+string(auth.WriteSyncs), "")
 		flags.StringVar(expires, "expires", "", "")
 	}
 	if err := flags.Parse(args[1:]); err != nil {
 		return fmt.Errorf("keys %s: %w; see syncplane help", action, err)
 	}
-	if !access.ValidWorkspace(*workspace) {
-		return fmt.Errorf("keys %s: --workspace must be 1 to %d visible ASCII characters other than #, got %q", action, access.MaxWorkspace, *workspace)
+	if !auth.ValidWorkspace(*workspace) {
+		return fmt.Errorf("keys %s: --workspace must be 1 to %d visible ASCII characters other than #, got %q", action, auth.MaxWorkspace, *workspace)
 	}
 	store, err := openKeys(ctx, m)
 	if err != nil {
@@ -64,8 +64,8 @@ func createKey(ctx context.Context, m machine, store apikey.Store, workspace, na
 	}
 	granted := strings.FieldsFunc(scopes, func(c rune) bool { return c == ',' || c == ' ' })
 	for _, scope := range granted {
-		if !access.Known(access.Action(scope)) {
-			return fmt.Errorf("--scopes must be of %v, got %q", access.Actions(), scope)
+		if !auth.Known(auth.Action(scope)) {
+			return fmt.Errorf("--scopes must be of %v, got %q", auth.Actions(), scope)
 		}
 	}
 	key, text, err := apikey.New(rand.Reader, workspace, name, granted, now, end)

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"syncplane/pkg/dynamolocal/dynamotest"
+	"syncplane/pkg/testkit/dynamotest"
 )
 
 // TestKeys makes a key while a server runs, uses it, and revokes it, in both

@@ -20,8 +20,8 @@ import (
 	"time"
 
 	"syncplane/pkg/api/apitest"
-	"syncplane/pkg/bolt"
-	"syncplane/pkg/dynamolocal/dynamotest"
+	"syncplane/pkg/storage/bolt"
+	"syncplane/pkg/testkit/dynamotest"
 )
 
 const goodBody = `{"sync":{"source_id":1,"destination_id":2,"model_id":3,"schedule_type":"automated","configuration":{},` +

@@ -10,8 +10,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
 
-	"syncplane/pkg/boot"
-	"syncplane/pkg/eventboot"
+	"syncplane/pkg/app"
+	"syncplane/pkg/app/eventfunc"
 )
 
 // reconcile compares the table of a stack with its schedules, and repairs these
@@ -28,7 +28,7 @@ func reconcile(ctx context.Context, m machine, args []string) error {
 	if err != nil {
 		return fmt.Errorf("read the AWS profile: %w", err)
 	}
-	c, err := eventboot.Read(func(name string) string {
+	c, err := eventfunc.Read(func(name string) string {
 		switch {
 		case name == "AWS_REGION" && profile.Region != "":
 			return profile.Region
@@ -41,8 +41,8 @@ func reconcile(ctx context.Context, m machine, args []string) error {
 		return err
 	}
 	credentials := aws.NewCredentialsCache(profile.Credentials)
-	store := boot.DynamoDBAs(c.Config, credentials)
-	report, err := eventboot.Timetable(c, credentials).Repair(ctx, store, *dry, func(id string) { fmt.Fprintln(m.stdout, id) })
+	store := app.DynamoDBAs(c.Config, credentials)
+	report, err := eventfunc.Timetable(c, credentials).Repair(ctx, store, *dry, func(id string) { fmt.Fprintln(m.stdout, id) })
 	verb := "repaired"
 	if *dry {
 		verb = "to repair"

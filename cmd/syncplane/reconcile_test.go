@@ -5,19 +5,19 @@ import (
 	"strings"
 	"testing"
 
-	"syncplane/pkg/boot"
-	"syncplane/pkg/boot/boottest"
-	"syncplane/pkg/syncs/storetest"
+	"syncplane/pkg/app"
+	"syncplane/pkg/testkit/tabletest"
+	"syncplane/pkg/storage/storagetest"
 	"syncplane/pkg/testkit/stacktest"
 )
 
 // TestReconcile has the command tell what is missing, repair it, and find
 // nothing the next time.
 func TestReconcile(t *testing.T) {
-	config := boottest.Table(t)
+	config := tabletest.Table(t)
 	stack := stacktest.New(t, config)
-	store := boot.DynamoDB(config)
-	s := storetest.Good(t)
+	store := app.DynamoDB(config)
+	s := storagetest.Good(t)
 	if err := store.Create(t.Context(), s); err != nil {
 		t.Fatal(err)
 	}

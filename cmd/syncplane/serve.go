@@ -12,13 +12,13 @@ import (
 	"syscall"
 	"time"
 
-	"syncplane/pkg/access"
-	"syncplane/pkg/apikey"
-	"syncplane/pkg/bearer"
-	"syncplane/pkg/boot"
-	"syncplane/pkg/gateway"
-	"syncplane/pkg/local"
-	"syncplane/pkg/quota"
+	"syncplane/pkg/auth"
+	"syncplane/pkg/auth/apikey"
+	"syncplane/pkg/auth/oidc"
+	"syncplane/pkg/app"
+	"syncplane/pkg/cloud/apigateway"
+	"syncplane/pkg/local/server"
+	"syncplane/pkg/ratelimit"
 )
 
 // stopTimeout is how long requests under way may take after a signal. They take
@@ -32,11 +32,11 @@ func serve(ctx context.Context, m machine) error {
 		return fmt.Errorf("PORT must be a number from 0 to 65535, got %q", port)
 	}
 	dataDir := m.setting("DATA_DIR", defaultDataDir)
-	key, err := local.OpenKey(dataDir)
+	key, err := server.OpenKey(dataDir)
 	if err != nil {
 		return err
 	}
-	keys, err := local.KeySet(key)
+	keys, err := server.KeySet(key)
 	if err != nil {
 		return err
 	}
@@ -59,15 +59,15 @@ func serve(ctx context.Context, m machine) error {
 	}
 
 	address := "http://" + listener.Addr().String()
-	log := boot.Logger(m.stderr, m.getenv("LOG_LEVEL"))
+	log := app.Logger(m.stderr, m.getenv("LOG_LEVEL"))
 	e.logTo(log)
 	work, err := newBackground(ctx, m, e.feed, address, log)
 	if err != nil {
 		return errors.Join(err, listener.Close(), e.close())
 	}
-	verifier := bearer.New(bearer.Config{Issuer: local.Issuer, Audience: local.Audience, WorkspaceClaim: local.WorkspaceClaim}, bearer.Static(keys), time.Now)
-	caller := bearer.Either(verifier.Caller, apikey.Prefix, apikey.NewVerifier(e.keys, time.Now).Caller)
-	face := boot.HTTP(boot.Parts{
+	verifier := oidc.New(oidc.Config{Issuer: server.Issuer, Audience: server.Audience, WorkspaceClaim: server.WorkspaceClaim}, oidc.Static(keys), time.Now)
+	caller := oidc.Either(verifier.Caller, apikey.Prefix, apikey.NewVerifier(e.keys, time.Now).Caller)
+	face := app.HTTP(app.Parts{
 		Store:       e.syncs,
 		Quotas:      e.quotas,
 		CreateLimit: limit,
@@ -76,12 +76,12 @@ func serve(ctx context.Context, m machine) error {
 	})
 	var stream http.Handler
 	if e.feed != nil {
-		stream = local.Stream{
+		stream = server.Stream{
 			Store: e.feed, Origin: address, Caller: uncached(verifier, e.keys), Fail: face.Fail, Done: ctx.Done(), Now: time.Now, Log: log,
 		}
 	}
-	apiGateway := local.Gateway{Function: boot.Function(face, gateway.Mapping{}), ReadBody: face.ReadBody, Now: time.Now}
-	server := local.NewServer(local.Routes(apiGateway, keys, stream), local.DefaultLimits(), time.Now)
+	apiGateway := server.Gateway{Function: app.Function(face, apigateway.Mapping{}), ReadBody: face.ReadBody, Now: time.Now}
+	server := server.NewServer(server.Routes(apiGateway, keys, stream), server.DefaultLimits(), time.Now)
 	server.ErrorLog = slog.NewLogLogger(log.Handler(), slog.LevelError)
 	if err := greet(m, address, e); err != nil {
 		return errors.Join(err, listener.Close(), e.close())
@@ -102,9 +102,9 @@ func serve(ctx context.Context, m machine) error {
 // uncached returns a verification of tokens that reads the key store each time:
 // a stream that verified a key from memory would outlive its revocation by the
 // age of that memory.
-func uncached(tokens *bearer.Verifier, keys apikey.Store) func(ctx context.Context, authorization string) (access.Caller, error) {
-	return func(ctx context.Context, authorization string) (access.Caller, error) {
-		return bearer.Either(tokens.Caller, apikey.Prefix, apikey.NewVerifier(keys, time.Now).Caller)(ctx, authorization)
+func uncached(tokens *oidc.Verifier, keys apikey.Store) func(ctx context.Context, authorization string) (auth.Caller, error) {
+	return func(ctx context.Context, authorization string) (auth.Caller, error) {
+		return oidc.Either(tokens.Caller, apikey.Prefix, apikey.NewVerifier(keys, time.Now).Caller)(ctx, authorization)
 	}
 }
 
@@ -123,12 +123,12 @@ func stop(ctx context.Context, server *http.Server, work *background) error {
 	return err
 }
 
-func createLimit(m machine) (quota.Policy, error) {
+func createLimit(m machine) (ratelimit.Policy, error) {
 	text := m.getenv("CREATE_LIMIT")
 	if text == "" {
-		return quota.Policy{}, nil
+		return ratelimit.Policy{}, nil
 	}
-	policy, err := quota.ParsePolicy(text)
+	policy, err := ratelimit.ParsePolicy(text)
 	if err != nil {
 		return policy, fmt.Errorf("CREATE_LIMIT %w", err)
 	}
@@ -143,7 +143,7 @@ func greet(m machine, address string, e engine) error {
 	}
 	events := ""
 	if e.feed != nil {
-		events = "Its events as a stream: " + address + local.StreamPath + "\n"
+		events = "Its events as a stream: " + address + server.StreamPath + "\n"
 	}
 	fmt.Fprintf(m.stdout, `Syncplane listens on %[1]s and keeps its syncs in %[2]s.
 The API as a page: %[1]s/docs

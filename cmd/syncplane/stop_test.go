@@ -9,9 +9,9 @@ import (
 	"testing"
 	"time"
 
-	"syncplane/pkg/bolt"
+	"syncplane/pkg/storage/bolt"
 	"syncplane/pkg/event"
-	"syncplane/pkg/syncs/storetest"
+	"syncplane/pkg/storage/storagetest"
 )
 
 // TestStopsWithStuckClients ends a server whose clients read no events, do not
@@ -24,7 +24,7 @@ func TestStopsWithStuckClients(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 200 { // 13 MB of events, more than the buffers of a connection
-		s := storetest.Good(t)
+		s := storagetest.Good(t)
 		s.Workspace, s.Configuration = "demo", `{"x":"`+strings.Repeat("x", event.MaxConfiguration-100)+`"}`
 		if err := store.Create(t.Context(), s); err != nil {
 			t.Fatal(err)

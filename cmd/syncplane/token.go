@@ -5,15 +5,15 @@ import (
 	"strings"
 	"time"
 
-	"syncplane/pkg/access"
-	"syncplane/pkg/local"
+	"syncplane/pkg/auth"
+	"syncplane/pkg/local/server"
 )
 
 // The claims of a token where the environment does not set them.
 const (
 	defaultDataDir   = ".syncs"
 	defaultWorkspace = "demo"
-	defaultScope     = string(access.ReadSyncs) + " " + string(access.WriteSyncs)
+	defaultScope     = string(auth.ReadSyncs) + " " + string(auth.WriteSyncs)
 	defaultTTL       = "1h"
 )
 
@@ -32,12 +32,12 @@ func newToken(m machine) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("TTL must be a duration such as 15m, 1h or -1h, got %q", m.getenv("TTL"))
 	}
-	key, err := local.OpenKey(m.setting("DATA_DIR", defaultDataDir))
+	key, err := server.OpenKey(m.setting("DATA_DIR", defaultDataDir))
 	if err != nil {
 		return "", err
 	}
 	now := time.Now()
-	return key.Token(local.Claims{
+	return key.Token(server.Claims{
 		Workspace: m.setting("WORKSPACE", defaultWorkspace),
 		Scopes:    strings.Fields(m.setting("SCOPE", defaultScope)),
 		Issued:    now,

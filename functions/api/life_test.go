@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"syncplane/pkg/api/lifetest"
-	"syncplane/pkg/local"
+	"syncplane/pkg/local/server"
 )
 
 // TestLifeThroughTheFunction runs the whole life of a sync through the real
@@ -17,17 +17,17 @@ import (
 func TestLifeThroughTheFunction(t *testing.T) {
 	var log bytes.Buffer
 	function := start(t, &log)
-	key := local.SampleKey()
+	key := server.SampleKey()
 	lifetest.Run(t, lifetest.Server{
 		Do: func(r *http.Request) (*http.Response, error) {
 			w := httptest.NewRecorder()
-			local.Gateway{Function: function, Now: time.Now}.ServeHTTP(w, r)
+			server.Gateway{Function: function, Now: time.Now}.ServeHTTP(w, r)
 			return w.Result(), nil
 		},
 		Token: func(tb testing.TB, workspace string, scopes ...string) string {
 			tb.Helper()
 			now := time.Now()
-			token, err := key.Token(local.Claims{Workspace: workspace, Scopes: scopes, Issued: now, Expires: now.Add(time.Hour)})
+			token, err := key.Token(server.Claims{Workspace: workspace, Scopes: scopes, Issued: now, Expires: now.Add(time.Hour)})
 			if err != nil {
 				tb.Fatal(err)
 			}

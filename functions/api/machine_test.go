@@ -14,18 +14,18 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
-	"syncplane/pkg/apikey"
-	"syncplane/pkg/boot"
-	"syncplane/pkg/boot/boottest"
-	"syncplane/pkg/local"
-	"syncplane/pkg/runtimeapi"
+	"syncplane/pkg/auth/apikey"
+	"syncplane/pkg/app"
+	"syncplane/pkg/testkit/tabletest"
+	"syncplane/pkg/local/server"
+	"syncplane/pkg/emulator/lambdaruntime"
 )
 
 const createBody = `{"sync":{"source_id":1,"destination_id":2,"model_id":3,"schedule_type":"automated","configuration":{},` +
 	`"stream_name":"contacts","sync_mode":"full_refresh","sync_interval":30,"sync_interval_unit":"minutes"}}`
 
 // create sends a create to the function.
-func create(t *testing.T, function *runtimeapi.Function, token string, header ...string) answer {
+func create(t *testing.T, function *lambdaruntime.Function, token string, header ...string) answer {
 	t.Helper()
 	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/api/v1/syncs", strings.NewReader(createBody))
 	r.Header.Set("Content-Type", "application/json")
@@ -34,7 +34,7 @@ func create(t *testing.T, function *runtimeapi.Function, token string, header ..
 		r.Header.Set(header[i], header[i+1])
 	}
 	w := httptest.NewRecorder()
-	local.Gateway{Function: function, Now: time.Now}.ServeHTTP(w, r)
+	server.Gateway{Function: function, Now: time.Now}.ServeHTTP(w, r)
 	return answer{w.Code, w.Header(), w.Body.String()}
 }
 
@@ -48,8 +48,8 @@ type answer struct {
 // TestKeysAndLimitsThroughTheFunction uses API keys, good and bad, and more
 // creates than a workspace has, through the real bootstrap.
 func TestKeysAndLimitsThroughTheFunction(t *testing.T) {
-	config := boottest.Table(t)
-	store := boot.DynamoDB(config)
+	config := tabletest.Table(t)
+	store := app.DynamoDB(config)
 	now := time.Now()
 	key := func(workspace string, expires time.Time, scopes ...string) (apikey.Key, string) {
 		t.Helper()
@@ -112,8 +112,8 @@ func TestKeysAndLimitsThroughTheFunction(t *testing.T) {
 // TestAnIdempotencyKeyExpires holds that a key of yesterday makes a new sync,
 // though DynamoDB has not removed its record yet.
 func TestAnIdempotencyKeyExpires(t *testing.T) {
-	config := boottest.Table(t)
-	store := boot.DynamoDB(config)
+	config := tabletest.Table(t)
+	store := app.DynamoDB(config)
 	k, token, err := apikey.New(rand.Reader, "acme", "test", []string{"syncs:write"}, time.Now(), time.Time{})
 	if err != nil {
 		t.Fatal(err)

@@ -5,11 +5,11 @@ import (
 	"fmt"
 	"os"
 
-	"syncplane/pkg/boot"
+	"syncplane/pkg/app"
 )
 
 func main() {
-	if err := boot.API(os.Getenv, os.Stdout); err != nil {
+	if err := app.API(os.Getenv, os.Stdout); err != nil {
 		fmt.Fprintf(os.Stderr, "the function cannot start:\n%v\n", err)
 		os.Exit(1)
 	}

@@ -19,13 +19,13 @@ import (
 	"github.com/aws/aws-lambda-go/events"
 	"github.com/google/go-cmp/cmp"
 
-	"syncplane/pkg/access"
+	"syncplane/pkg/auth"
 	"syncplane/pkg/api/apitest"
-	"syncplane/pkg/boot"
-	"syncplane/pkg/boot/boottest"
-	"syncplane/pkg/local"
-	"syncplane/pkg/runtimeapi"
-	"syncplane/pkg/runtimeapi/runtimetest"
+	"syncplane/pkg/app"
+	"syncplane/pkg/testkit/tabletest"
+	"syncplane/pkg/local/server"
+	"syncplane/pkg/emulator/lambdaruntime"
+	"syncplane/pkg/testkit/lambdatest"
 )
 
 var update = flag.Bool("update", false, "sign the events anew and rewrite the answers in testdata")
@@ -33,13 +33,13 @@ var update = flag.Bool("update", false, "sign the events anew and rewrite the an
 const root = "../.."
 
 // start runs the function with a table of its own.
-func start(t *testing.T, output *bytes.Buffer) *runtimeapi.Function {
+func start(t *testing.T, output *bytes.Buffer) *lambdaruntime.Function {
 	t.Helper()
-	return startOn(t, boottest.Table(t), output, nil)
+	return startOn(t, tabletest.Table(t), output, nil)
 }
 
 // startOn runs the function with the environment of env.local.json, and more.
-func startOn(t *testing.T, config boot.Config, output io.Writer, more map[string]string) *runtimeapi.Function {
+func startOn(t *testing.T, config app.Config, output io.Writer, more map[string]string) *lambdaruntime.Function {
 	t.Helper()
 	env := localEnv(t)
 	env["DYNAMODB_ENDPOINT"], env["TABLE_NAME"], env["AWS_REGION"] = config.DynamoDBEndpoint, config.TableName, config.Region
@@ -48,7 +48,7 @@ func startOn(t *testing.T, config boot.Config, output io.Writer, more map[string
 	for name, value := range env {
 		lines = append(lines, name+"="+value)
 	}
-	return runtimetest.Start(t, lines, output)
+	return lambdatest.Start(t, lines, output)
 }
 
 // localEnv is what env.local.json gives the function under `sam local`.
@@ -113,8 +113,8 @@ func TestEvents(t *testing.T) {
 // so that an event is as good as on its first day.
 func sign(t *testing.T, files []string) {
 	t.Helper()
-	key := local.SampleKey()
-	keys, err := local.KeySet(key)
+	key := server.SampleKey()
+	keys, err := server.KeySet(key)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,11 +124,11 @@ func sign(t *testing.T, files []string) {
 
 	issued := time.Date(2026, time.November, 23, 0, 0, 0, 0, time.UTC)
 	for _, file := range files {
-		scope := string(access.WriteSyncs)
+		scope := string(auth.WriteSyncs)
 		if strings.Contains(file, "without-scope") {
 			scope = "profile"
 		}
-		token, err := key.Token(local.Claims{Workspace: "demo", Scopes: []string{scope}, Issued: issued, Expires: issued.AddDate(100, 0, 0)})
+		token, err := key.Token(server.Claims{Workspace: "demo", Scopes: []string{scope}, Issued: issued, Expires: issued.AddDate(100, 0, 0)})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -13,18 +13,18 @@ import (
 
 	"github.com/aws/aws-lambda-go/events"
 
-	"syncplane/pkg/boot/boottest"
-	"syncplane/pkg/local"
+	"syncplane/pkg/testkit/tabletest"
+	"syncplane/pkg/local/server"
 )
 
 // TestNamedStage follows every link that the function gives under a stage, as
 // a client does: through a gateway that has nothing elsewhere.
 func TestNamedStage(t *testing.T) {
 	function := start(t, &bytes.Buffer{})
-	key, now := local.SampleKey(), time.Now()
+	key, now := server.SampleKey(), time.Now()
 	for _, stage := range []string{"prod", "api"} {
 		t.Run(stage, func(t *testing.T) {
-			token, err := key.Token(local.Claims{Workspace: "demo-" + stage, Scopes: []string{"syncs:read", "syncs:write"}, Issued: now, Expires: now.Add(time.Hour)})
+			token, err := key.Token(server.Claims{Workspace: "demo-" + stage, Scopes: []string{"syncs:read", "syncs:write"}, Issued: now, Expires: now.Add(time.Hour)})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -37,7 +37,7 @@ func TestNamedStage(t *testing.T) {
 				r.Header.Set("Accept", "application/vnd.api+json")
 				r.Header.Set("X-Forwarded-Prefix", "//evil.example.com")
 				w := httptest.NewRecorder()
-				local.Gateway{Function: function, Now: time.Now, Stage: stage}.ServeHTTP(w, r)
+				server.Gateway{Function: function, Now: time.Now, Stage: stage}.ServeHTTP(w, r)
 				if w.Code != status {
 					t.Errorf("%s %s: got %d %s, want %d", method, link, w.Code, w.Body, status)
 				}
@@ -99,7 +99,7 @@ func TestNamedStage(t *testing.T) {
 // TestCustomDomain checks the links at a custom domain that API_URL names,
 // and that the API's own domain keeps its own.
 func TestCustomDomain(t *testing.T) {
-	function := startOn(t, boottest.Table(t), &bytes.Buffer{}, map[string]string{"API_URL": "https://api.example.com/orders/"})
+	function := startOn(t, tabletest.Table(t), &bytes.Buffer{}, map[string]string{"API_URL": "https://api.example.com/orders/"})
 	sample, err := os.ReadFile(filepath.Join(root, "events", "create-sync-named-stage.json"))
 	if err != nil {
 		t.Fatal(err)

@@ -12,12 +12,12 @@ import (
 	"github.com/aws/aws-lambda-go/events"
 	"github.com/google/go-cmp/cmp"
 
-	"syncplane/pkg/boot"
-	"syncplane/pkg/boot/boottest"
-	"syncplane/pkg/eventboot"
-	"syncplane/pkg/intake"
+	"syncplane/pkg/app"
+	"syncplane/pkg/testkit/tabletest"
+	"syncplane/pkg/app/eventfunc"
+	"syncplane/pkg/cloud/intake"
 	"syncplane/pkg/testkit/stacktest"
-	"syncplane/pkg/unreliable"
+	"syncplane/pkg/testkit/chaosproxy"
 )
 
 // How much TestFaults does.
@@ -32,13 +32,13 @@ const (
 // come again though they were done with, and holds that each makes one sync or
 // one refusal.
 func TestFaults(t *testing.T) {
-	config := boottest.Table(t)
+	config := tabletest.Table(t)
 	stack := stacktest.New(t, config)
 	broken := stack.Config
-	broken.DynamoDBEndpoint = unreliable.Start(t, broken.DynamoDBEndpoint, 1, share).URL
-	broken.EventBridgeEndpoint = unreliable.Start(t, broken.EventBridgeEndpoint, 2, share).URL
+	broken.DynamoDBEndpoint = chaosproxy.Start(t, broken.DynamoDBEndpoint, 1, share).URL
+	broken.EventBridgeEndpoint = chaosproxy.Start(t, broken.EventBridgeEndpoint, 2, share).URL
 	in := &intake.Intake{
-		Syncs: boot.Service(boot.DynamoDB(broken.Config)), Bus: eventboot.EventBus(broken), Now: time.Now, Log: boot.Logger(io.Discard, ""),
+		Syncs: app.Service(app.DynamoDB(broken.Config)), Bus: eventfunc.EventBus(broken), Now: time.Now, Log: app.Logger(io.Discard, ""),
 	}
 	random := rand.New(rand.NewPCG(3, 3))
 
@@ -88,7 +88,7 @@ func TestFaults(t *testing.T) {
 			}
 		}
 	}
-	list, _, err := boot.DynamoDB(config).List(t.Context(), "acme", "", 1000)
+	list, _, err := app.DynamoDB(config).List(t.Context(), "acme", "", 1000)
 	if err != nil {
 		t.Fatal(err)
 	}

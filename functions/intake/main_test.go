@@ -9,10 +9,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"syncplane/pkg/boot"
-	"syncplane/pkg/boot/boottest"
-	"syncplane/pkg/runtimeapi"
-	"syncplane/pkg/runtimeapi/runtimetest"
+	"syncplane/pkg/app"
+	"syncplane/pkg/testkit/tabletest"
+	"syncplane/pkg/emulator/lambdaruntime"
+	"syncplane/pkg/testkit/lambdatest"
 	"syncplane/pkg/testkit/stacktest"
 )
 
@@ -21,18 +21,18 @@ const good = `{"source_id":1,"destination_id":2,"model_id":3,"schedule_type":"au
 
 // rig is the real bootstrap of the function, its table and its bus.
 type rig struct {
-	config   boot.Config
+	config   app.Config
 	stack    *stacktest.Stack
-	function *runtimeapi.Function
+	function *lambdaruntime.Function
 	log      bytes.Buffer
 }
 
-func newRig(t *testing.T, edit func(config *boot.Config)) *rig {
+func newRig(t *testing.T, edit func(config *app.Config)) *rig {
 	t.Helper()
-	g := &rig{config: boottest.Table(t)}
+	g := &rig{config: tabletest.Table(t)}
 	edit(&g.config)
 	g.stack = stacktest.New(t, g.config)
-	g.function = runtimetest.Start(t, g.stack.Env(), &g.log)
+	g.function = lambdatest.Start(t, g.stack.Env(), &g.log)
 	return g
 }
 
@@ -56,13 +56,13 @@ func (g *rig) invoke(t *testing.T, bodies ...string) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return runtimetest.Failed(t, answer)
+	return lambdatest.Failed(t, answer)
 }
 
 // streams are the streams of the syncs in a workspace.
 func (g *rig) streams(t *testing.T, workspace string) []string {
 	t.Helper()
-	list, _, err := boot.DynamoDB(g.config).List(t.Context(), workspace, "", 100)
+	list, _, err := app.DynamoDB(g.config).List(t.Context(), workspace, "", 100)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,7 +78,7 @@ func (g *rig) streams(t *testing.T, workspace string) []string {
 
 // TestIntake asks for creates, good and bad, once and often.
 func TestIntake(t *testing.T) {
-	g := newRig(t, func(*boot.Config) {})
+	g := newRig(t, func(*app.Config) {})
 	named := func(workspace, stream, more string) string {
 		return `{"workspace_id":"` + workspace + `"` + more + `,"sync":` + strings.Replace(good, "contacts", stream, 1) + `}`
 	}
@@ -149,7 +149,7 @@ func TestIntake(t *testing.T) {
 // TestIntakeComesBack holds that what failed for now is named, and it
 // alone.
 func TestIntakeComesBack(t *testing.T) {
-	g := newRig(t, func(config *boot.Config) { config.DynamoDBEndpoint = "http://127.0.0.1:1" }) // nobody listens on port 1
+	g := newRig(t, func(config *app.Config) { config.DynamoDBEndpoint = "http://127.0.0.1:1" }) // nobody listens on port 1
 	good := event("e", `{"workspace_id":"acme","sync":`+good+`}`)
 	if diff := cmp.Diff([]string{"message-0", "message-2"}, g.invoke(t, good, "<sync/>", good)); diff != "" {
 		t.Error(diff)
@@ -162,18 +162,18 @@ func TestIntakeComesBack(t *testing.T) {
 // TestEvents gives the function the sample events: an event that comes by
 // itself, and by the queue a second time, with another that is refused.
 func TestEvents(t *testing.T) {
-	g := newRig(t, func(*boot.Config) {})
+	g := newRig(t, func(*app.Config) {})
 	for _, name := range []string{"create-requested.json", "queue.json", "create-requested.json"} {
 		payload, err := os.ReadFile("../../events/" + name)
 		if err != nil {
 			t.Fatal(err)
 		}
 		answer, err := g.function.Invoke(t.Context(), payload)
-		if err != nil || len(runtimetest.Failed(t, answer)) > 0 {
+		if err != nil || len(lambdatest.Failed(t, answer)) > 0 {
 			t.Errorf("%s: got %s, %v", name, answer, err)
 		}
 	}
-	list, _, err := boot.DynamoDB(g.config).List(t.Context(), "demo", "", 100)
+	list, _, err := app.DynamoDB(g.config).List(t.Context(), "demo", "", 100)
 	if err != nil || len(list) != 1 || list[0].StreamName != "contacts" {
 		t.Errorf("got %v, %v", list, err)
 	}
@@ -185,7 +185,7 @@ func TestEvents(t *testing.T) {
 // TestEventComesBack holds that an event which comes by itself and fails
 // for now is a failure of the function.
 func TestEventComesBack(t *testing.T) {
-	g := newRig(t, func(config *boot.Config) { config.DynamoDBEndpoint = "http://127.0.0.1:1" }) // nobody listens on port 1
+	g := newRig(t, func(config *app.Config) { config.DynamoDBEndpoint = "http://127.0.0.1:1" }) // nobody listens on port 1
 	if answer, err := g.function.Invoke(t.Context(), []byte(event("e", `{"workspace_id":"acme","sync":`+good+`}`))); err == nil {
 		t.Errorf("got %s", answer)
 	}

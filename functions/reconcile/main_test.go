@@ -10,26 +10,26 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
 
-	"syncplane/pkg/boot"
-	"syncplane/pkg/boot/boottest"
-	"syncplane/pkg/eventboot"
-	"syncplane/pkg/runtimeapi/runtimetest"
+	"syncplane/pkg/app"
+	"syncplane/pkg/testkit/tabletest"
+	"syncplane/pkg/app/eventfunc"
+	"syncplane/pkg/testkit/lambdatest"
 	"syncplane/pkg/syncs"
-	"syncplane/pkg/syncs/storetest"
+	"syncplane/pkg/storage/storagetest"
 	"syncplane/pkg/testkit/stacktest"
-	"syncplane/pkg/timetable"
+	"syncplane/pkg/cloud/reconciler"
 )
 
 // TestReconcile has schedules drift from the table in every way, and the
 // real bootstrap put them right.
 func TestReconcile(t *testing.T) {
-	config := boottest.Table(t)
-	store := boot.DynamoDB(config)
+	config := tabletest.Table(t)
+	store := app.DynamoDB(config)
 	stack := stacktest.New(t, config)
-	table := eventboot.Timetable(stack.Config, eventboot.Credentials(stack.Config))
+	table := eventfunc.Timetable(stack.Config, eventfunc.Credentials(stack.Config))
 	create := func(cron string) syncs.Sync {
 		t.Helper()
-		s := storetest.Good(t)
+		s := storagetest.Good(t)
 		s.Workspace, s.CronExpression = "acme", cron
 		if err := store.Create(t.Context(), s); err != nil {
 			t.Fatal(err)
@@ -76,17 +76,17 @@ func TestReconcile(t *testing.T) {
 	}
 
 	dry, err := table.Repair(t.Context(), store, true, func(string) {})
-	found := timetable.Report{Syncs: 4, Repaired: 3, Removed: 2}
+	found := reconciler.Report{Syncs: 4, Repaired: 3, Removed: 2}
 	if diff := cmp.Diff(found, dry); diff != "" || err != nil {
 		t.Errorf("a dry run: %v %s", err, diff)
 	}
-	function := runtimetest.Start(t, stack.Env(), io.Discard)
-	for _, want := range []timetable.Report{found, {Syncs: 4}} { // the second time there is nothing to do
+	function := lambdatest.Start(t, stack.Env(), io.Discard)
+	for _, want := range []reconciler.Report{found, {Syncs: 4}} { // the second time there is nothing to do
 		answer, err := function.Invoke(t.Context(), []byte(`{}`))
 		if err != nil {
 			t.Fatal(err)
 		}
-		var got timetable.Report
+		var got reconciler.Report
 		if err := json.Unmarshal(answer, &got); err != nil {
 			t.Fatal(err)
 		}

@@ -10,12 +10,12 @@ import (
 	"github.com/aws/aws-lambda-go/events"
 	"github.com/google/go-cmp/cmp"
 
-	"syncplane/pkg/boot"
-	"syncplane/pkg/eventboot"
-	"syncplane/pkg/relay"
+	"syncplane/pkg/app"
+	"syncplane/pkg/app/eventfunc"
+	"syncplane/pkg/cloud/relay"
 	"syncplane/pkg/syncs"
 	"syncplane/pkg/testkit/stacktest"
-	"syncplane/pkg/unreliable"
+	"syncplane/pkg/testkit/chaosproxy"
 )
 
 // How much TestFaults does.
@@ -34,13 +34,13 @@ func TestFaults(t *testing.T) {
 	tb := newTable(t)
 	stack := stacktest.New(t, tb.config)
 	broken := stack.Config
-	broken.DynamoDBEndpoint = unreliable.Start(t, broken.DynamoDBEndpoint, 1, share).URL
-	moto := unreliable.Start(t, broken.EventBridgeEndpoint, 2, share)
+	broken.DynamoDBEndpoint = chaosproxy.Start(t, broken.DynamoDBEndpoint, 1, share).URL
+	moto := chaosproxy.Start(t, broken.EventBridgeEndpoint, 2, share)
 	broken.EventBridgeEndpoint, broken.SchedulerEndpoint = moto.URL, moto.URL
 	r := &relay.Relay{
-		Bus:       eventboot.EventBus(broken),
-		Timetable: eventboot.Timetable(broken, eventboot.Credentials(broken)),
-		Log:       boot.Logger(io.Discard, ""),
+		Bus:       eventfunc.EventBus(broken),
+		Timetable: eventfunc.Timetable(broken, eventfunc.Credentials(broken)),
+		Log:       app.Logger(io.Discard, ""),
 	}
 	random := rand.New(rand.NewPCG(3, 3))
 

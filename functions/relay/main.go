@@ -5,11 +5,11 @@ import (
 	"fmt"
 	"os"
 
-	"syncplane/pkg/eventboot"
+	"syncplane/pkg/app/eventfunc"
 )
 
 func main() {
-	if err := eventboot.Relay(os.Getenv, os.Stdout); err != nil {
+	if err := eventfunc.Relay(os.Getenv, os.Stdout); err != nil {
 		fmt.Fprintf(os.Stderr, "the function cannot start:\n%v\n", err)
 		os.Exit(1)
 	}

@@ -18,19 +18,19 @@ import (
 	streamtypes "github.com/aws/aws-sdk-go-v2/service/dynamodbstreams/types"
 	"github.com/google/go-cmp/cmp"
 
-	"syncplane/pkg/boot"
-	"syncplane/pkg/boot/boottest"
-	"syncplane/pkg/dynamo"
-	"syncplane/pkg/runtimeapi"
-	"syncplane/pkg/runtimeapi/runtimetest"
+	"syncplane/pkg/app"
+	"syncplane/pkg/testkit/tabletest"
+	"syncplane/pkg/storage/dynamo"
+	"syncplane/pkg/emulator/lambdaruntime"
+	"syncplane/pkg/testkit/lambdatest"
 	"syncplane/pkg/syncs"
-	"syncplane/pkg/syncs/storetest"
+	"syncplane/pkg/storage/storagetest"
 	"syncplane/pkg/testkit/stacktest"
 )
 
 // table is a table with a stream, in DynamoDB Local.
 type table struct {
-	config boot.Config
+	config app.Config
 	store  *dynamo.Store
 	stream *dynamodbstreams.Client
 	arn    string
@@ -39,8 +39,8 @@ type table struct {
 
 func newTable(t *testing.T) *table {
 	t.Helper()
-	config := boottest.Table(t)
-	store := boot.DynamoDB(config)
+	config := tabletest.Table(t)
+	store := app.DynamoDB(config)
 	out, err := store.Client.UpdateTable(t.Context(), &dynamodb.UpdateTableInput{
 		TableName:           &config.TableName,
 		StreamSpecification: &types.StreamSpecification{StreamEnabled: aws.Bool(true), StreamViewType: types.StreamViewTypeNewAndOldImages},
@@ -125,7 +125,7 @@ func asLambda(t *testing.T, r streamtypes.Record) json.RawMessage {
 }
 
 // invoke gives records to the function, and returns what it did not finish.
-func invoke(t *testing.T, function *runtimeapi.Function, records []json.RawMessage) []string {
+func invoke(t *testing.T, function *lambdaruntime.Function, records []json.RawMessage) []string {
 	t.Helper()
 	payload, err := json.Marshal(map[string]any{"Records": records})
 	if err != nil {
@@ -135,12 +135,12 @@ func invoke(t *testing.T, function *runtimeapi.Function, records []json.RawMessa
 	if err != nil {
 		t.Fatal(err)
 	}
-	return runtimetest.Failed(t, answer)
+	return lambdatest.Failed(t, answer)
 }
 
 func newSync(t *testing.T, edit func(*syncs.Sync)) syncs.Sync {
 	t.Helper()
-	s := storetest.Good(t)
+	s := storagetest.Good(t)
 	s.Workspace = "acme"
 	s.CreatedAt = time.Now().UTC().Truncate(time.Millisecond)
 	s.UpdatedAt, s.ScheduledAt = s.CreatedAt, s.CreatedAt
@@ -155,7 +155,7 @@ func TestRelay(t *testing.T) {
 	tb := newTable(t)
 	stack := stacktest.New(t, tb.config)
 	var log bytes.Buffer
-	function := runtimetest.Start(t, stack.Env(), &log)
+	function := lambdatest.Start(t, stack.Env(), &log)
 	ctx := t.Context()
 
 	interval := newSync(t, func(s *syncs.Sync) { s.CronExpression, s.SyncInterval = "", 123 })
@@ -299,13 +299,13 @@ func TestRelay(t *testing.T) {
 func TestEvents(t *testing.T) {
 	tb := newTable(t)
 	stack := stacktest.New(t, tb.config)
-	function := runtimetest.Start(t, stack.Env(), io.Discard)
+	function := lambdatest.Start(t, stack.Env(), io.Discard)
 	payload, err := os.ReadFile("../../events/stream.json")
 	if err != nil {
 		t.Fatal(err)
 	}
 	answer, err := function.Invoke(t.Context(), payload)
-	if err != nil || len(runtimetest.Failed(t, answer)) > 0 {
+	if err != nil || len(lambdatest.Failed(t, answer)) > 0 {
 		t.Errorf("got %s, %v", answer, err)
 	}
 	var types []string

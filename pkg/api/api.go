@@ -13,11 +13,11 @@ import (
 	"sync/atomic"
 	"time"
 
-	"syncplane/pkg/access"
+	"syncplane/pkg/auth"
 	"syncplane/pkg/event"
 	"syncplane/pkg/fault"
 	"syncplane/pkg/jsonpool"
-	"syncplane/pkg/quota"
+	"syncplane/pkg/ratelimit"
 	"syncplane/pkg/syncs"
 )
 
@@ -44,11 +44,11 @@ type Config struct {
 
 	// Caller turns the Authorization header into who is calling. Its errors
 	// are fault.Unauthenticated, fault.Forbidden and fault.Unavailable.
-	Caller func(ctx context.Context, authorization string) (access.Caller, error)
+	Caller func(ctx context.Context, authorization string) (auth.Caller, error)
 
 	// CreateLimit holds workspaces to so many creates in a time; nil holds
 	// them to nothing and costs nothing.
-	CreateLimit *quota.Limit
+	CreateLimit *ratelimit.Limit
 
 	Log *slog.Logger
 	Now func() time.Time
@@ -69,20 +69,20 @@ type API struct {
 func New(config Config) *API {
 	a := &API{Config: config}
 	const one = syncsPath + "/{id}"
-	change := operation{needs: access.WriteSyncs, reads: true, run: a.changeSync}
+	change := operation{needs: auth.WriteSyncs, reads: true, run: a.changeSync}
 	a.routes = []route{
 		{syncsPath, map[string]operation{
-			http.MethodGet:  {needs: access.ReadSyncs, run: a.listSyncs},
-			http.MethodPost: {needs: access.WriteSyncs, reads: true, run: a.createSync},
+			http.MethodGet:  {needs: auth.ReadSyncs, run: a.listSyncs},
+			http.MethodPost: {needs: auth.WriteSyncs, reads: true, run: a.createSync},
 		}},
 		{one, map[string]operation{
-			http.MethodGet:    {needs: access.ReadSyncs, run: a.readSync},
+			http.MethodGet:    {needs: auth.ReadSyncs, run: a.readSync},
 			http.MethodPatch:  change,
 			http.MethodPut:    change,
-			http.MethodDelete: {needs: access.WriteSyncs, run: a.deleteSync},
+			http.MethodDelete: {needs: auth.WriteSyncs, run: a.deleteSync},
 		}},
 		{one + "/enable", map[string]operation{
-			http.MethodPatch: {needs: access.WriteSyncs, reads: true, run: a.enableSync},
+			http.MethodPatch: {needs: auth.WriteSyncs, reads: true, run: a.enableSync},
 		}},
 		{"/api/v1/openapi.json", map[string]operation{
 			http.MethodGet: {run: a.openAPI},
@@ -102,14 +102,14 @@ type route struct {
 
 // operation is one thing that a client can do.
 type operation struct {
-	needs access.Action // "" means that anybody may
+	needs auth.Action // "" means that anybody may
 	reads bool          // it takes a body
 	run   func(ctx context.Context, c call) (answer, error)
 }
 
 // call is a request as an operation sees it: permitted and read.
 type call struct {
-	who    access.Caller
+	who    auth.Caller
 	id     string // what stands in the path for {id} or {name}
 	query  string
 	header http.Header

@@ -17,10 +17,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"syncplane/pkg/access"
+	"syncplane/pkg/auth"
 	"syncplane/pkg/api"
 	"syncplane/pkg/api/apitest"
-	"syncplane/pkg/bolt"
+	"syncplane/pkg/storage/bolt"
 	"syncplane/pkg/fault"
 	"syncplane/pkg/syncs"
 )
@@ -61,17 +61,17 @@ func newRig(t *testing.T) rig {
 }
 
 // caller reads "Bearer <workspace> <scope>…".
-func caller(_ context.Context, authorization string) (access.Caller, error) {
+func caller(_ context.Context, authorization string) (auth.Caller, error) {
 	words := strings.Fields(authorization)
 	switch {
 	case len(words) == 0:
-		return access.Caller{}, &fault.Error{Kind: fault.Unauthenticated, Code: "token_missing", Message: "a bearer token is needed"}
+		return auth.Caller{}, &fault.Error{Kind: fault.Unauthenticated, Code: "token_missing", Message: "a bearer token is needed"}
 	case words[1] == "expired":
-		return access.Caller{}, &fault.Error{Kind: fault.Unauthenticated, Code: "invalid_token", Message: "the token expired"}
+		return auth.Caller{}, &fault.Error{Kind: fault.Unauthenticated, Code: "invalid_token", Message: "the token expired"}
 	case words[1] == "unreachable":
-		return access.Caller{}, &fault.Error{Kind: fault.Unavailable, Code: "issuer_unavailable", Message: "try again", RetryAfter: 1500 * time.Millisecond, Err: errors.New("dial tcp: refused")}
+		return auth.Caller{}, &fault.Error{Kind: fault.Unavailable, Code: "issuer_unavailable", Message: "try again", RetryAfter: 1500 * time.Millisecond, Err: errors.New("dial tcp: refused")}
 	}
-	return access.Caller{Workspace: words[1], Scopes: words[2:]}, nil
+	return auth.Caller{Workspace: words[1], Scopes: words[2:]}, nil
 }
 
 // good is a request that creates a sync.

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"syncplane/pkg/access"
+	"syncplane/pkg/auth"
 	"syncplane/pkg/fault"
 	"syncplane/pkg/schedule"
 	"syncplane/pkg/syncs"
@@ -72,7 +72,7 @@ type created struct {
 // create creates a sync within the workspace's limit. A draft that is invalid
 // takes nothing from the limit. A replay takes nothing either, and is answered
 // if nothing is left.
-func (a *API) create(ctx context.Context, who access.Caller, d syncs.Draft, once syncs.IdempotencyKey) (created, error) {
+func (a *API) create(ctx context.Context, who auth.Caller, d syncs.Draft, once syncs.IdempotencyKey) (created, error) {
 	if a.CreateLimit == nil {
 		return a.store(ctx, who, d, once)
 	}
@@ -106,7 +106,7 @@ func (a *API) create(ctx context.Context, who access.Caller, d syncs.Draft, once
 
 // replay returns the outcome of an earlier request with the same key; not
 // replayed if there is no key or no such request.
-func (a *API) replay(ctx context.Context, who access.Caller, once syncs.IdempotencyKey) (created, error) {
+func (a *API) replay(ctx context.Context, who auth.Caller, once syncs.IdempotencyKey) (created, error) {
 	if once.Key == "" {
 		return created{}, nil
 	}
@@ -115,7 +115,7 @@ func (a *API) replay(ctx context.Context, who access.Caller, once syncs.Idempote
 }
 
 // store creates a sync, once if there is a key.
-func (a *API) store(ctx context.Context, who access.Caller, d syncs.Draft, once syncs.IdempotencyKey) (out created, err error) {
+func (a *API) store(ctx context.Context, who auth.Caller, d syncs.Draft, once syncs.IdempotencyKey) (out created, err error) {
 	if once.Key == "" {
 		out.sync, err = a.Syncs.Create(ctx, who, d)
 	} else {

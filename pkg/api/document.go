@@ -4,7 +4,7 @@ import (
 	"net/http"
 	"time"
 
-	"syncplane/pkg/resource"
+	"syncplane/pkg/syncjson"
 	"syncplane/pkg/syncs"
 )
 
@@ -33,13 +33,13 @@ func (c call) resource(status int, s syncs.Sync, at time.Time) answer {
 
 // appendSync appends s as it is at a moment, in the form that the client takes.
 func (c call) appendSync(b []byte, s syncs.Sync, at time.Time) []byte {
-	b = resource.Append(b, s, at)
+	b = syncjson.Append(b, s, at)
 	if c.media == mediaJSONAPI {
 		b = append(b[:len(b)-1], `,"links":{"self":`...)
-		b = append(resource.AppendText(b, c.pathOf(s)), "}}"...)
+		b = append(syncjson.AppendText(b, c.pathOf(s)), "}}"...)
 	}
 	return b
 }
 
 // quote is s as a JSON string.
-func quote(s string) []byte { return resource.AppendText(nil, s) }
+func quote(s string) []byte { return syncjson.AppendText(nil, s) }

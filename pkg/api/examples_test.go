@@ -20,12 +20,12 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"syncplane/pkg/access"
+	"syncplane/pkg/auth"
 	"syncplane/pkg/api"
-	"syncplane/pkg/bearer"
+	"syncplane/pkg/auth/oidc"
 	"syncplane/pkg/fault"
-	"syncplane/pkg/local"
-	"syncplane/pkg/quota"
+	"syncplane/pkg/local/server"
+	"syncplane/pkg/ratelimit"
 	"syncplane/pkg/syncs"
 )
 
@@ -39,13 +39,13 @@ const (
 // clock a day later than it was made.
 type stage struct {
 	rig
-	key local.Key
+	key server.Key
 	now time.Time
 }
 
 func newStage(t *testing.T) *stage {
 	t.Helper()
-	key := local.SampleKey()
+	key := server.SampleKey()
 	s := &stage{rig: newRig(t), key: key, now: time.Date(2026, time.November, 23, 20, 6, 0, 123e6, time.UTC)}
 	s.Syncs.Now = func() time.Time { return s.now }
 	s.Syncs.NewID = func() (string, error) { return exampleID, nil }
@@ -62,26 +62,26 @@ func (s *stage) created(t *testing.T) {
 }
 
 // authenticate has tokens read for what they are, by the claim of a workspace.
-func (s *stage) authenticate(t *testing.T, claim string, source bearer.KeySource) {
+func (s *stage) authenticate(t *testing.T, claim string, source oidc.KeySource) {
 	t.Helper()
-	config := bearer.Config{Issuer: local.Issuer, Audience: local.Audience, WorkspaceClaim: claim}
-	s.Caller = bearer.New(config, source, func() time.Time { return s.now }).Caller
+	config := oidc.Config{Issuer: server.Issuer, Audience: server.Audience, WorkspaceClaim: claim}
+	s.Caller = oidc.New(config, source, func() time.Time { return s.now }).Caller
 }
 
 // keys are those that verify the tokens of signed.
-func (s *stage) keys(t *testing.T) bearer.KeySource {
+func (s *stage) keys(t *testing.T) oidc.KeySource {
 	t.Helper()
-	set, err := local.KeySet(s.key)
+	set, err := server.KeySet(s.key)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return bearer.Static(set)
+	return oidc.Static(set)
 }
 
 // signed gives r a token.
 func (s *stage) signed(t *testing.T, r *http.Request, expires time.Time, scopes ...string) *http.Request {
 	t.Helper()
-	text, err := s.key.Token(local.Claims{Workspace: "acme", Scopes: scopes, Issued: expires.Add(-time.Hour), Expires: expires})
+	text, err := s.key.Token(server.Claims{Workspace: "acme", Scopes: scopes, Issued: expires.Add(-time.Hour), Expires: expires})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,9 +116,9 @@ func (b broken) CreateOnce(context.Context, syncs.Sync, syncs.Once) (syncs.Sync,
 }
 
 // spent is a store of buckets, all of them empty.
-type spent struct{ quota.Store }
+type spent struct{ ratelimit.Store }
 
-func (spent) Take(_ context.Context, _ string, p quota.Policy, now time.Time) (time.Time, bool, error) {
+func (spent) Take(_ context.Context, _ string, p ratelimit.Policy, now time.Time) (time.Time, bool, error) {
 	return now.Add(p.Window), false, nil
 }
 
@@ -189,26 +189,26 @@ func TestExamplesAreAnswers(t *testing.T) {
 		}},
 		"UnknownParameter": {after(get("/api/v1/syncs?page%5Blength%5D=20"))},
 		"TokenMissing": {func(t *testing.T, s *stage) *http.Request {
-			s.authenticate(t, local.WorkspaceClaim, s.keys(t))
+			s.authenticate(t, server.WorkspaceClaim, s.keys(t))
 			r := create(t)
 			r.Header.Del("Authorization")
 			return r
 		}},
 		"TokenExpired": {func(t *testing.T, s *stage) *http.Request {
-			s.authenticate(t, local.WorkspaceClaim, s.keys(t))
-			return s.signed(t, create(t), s.now.Add(-time.Hour), string(access.WriteSyncs))
+			s.authenticate(t, server.WorkspaceClaim, s.keys(t))
+			return s.signed(t, create(t), s.now.Add(-time.Hour), string(auth.WriteSyncs))
 		}},
 		"ScopeMissing": {func(t *testing.T, s *stage) *http.Request {
-			s.authenticate(t, local.WorkspaceClaim, s.keys(t))
-			return s.signed(t, create(t), s.now.Add(time.Minute), string(access.ReadSyncs))
+			s.authenticate(t, server.WorkspaceClaim, s.keys(t))
+			return s.signed(t, create(t), s.now.Add(time.Minute), string(auth.ReadSyncs))
 		}},
 		"WorkspaceMissing": {func(t *testing.T, s *stage) *http.Request {
 			s.authenticate(t, "another_claim", s.keys(t))
-			return s.signed(t, create(t), s.now.Add(time.Minute), string(access.WriteSyncs))
+			return s.signed(t, create(t), s.now.Add(time.Minute), string(auth.WriteSyncs))
 		}},
 		"IssuerUnavailable": {func(t *testing.T, s *stage) *http.Request {
-			s.authenticate(t, local.WorkspaceClaim, func(context.Context) ([]byte, error) { return nil, errors.New("no route to host") })
-			return s.signed(t, create(t), s.now.Add(time.Minute), string(access.WriteSyncs))
+			s.authenticate(t, server.WorkspaceClaim, func(context.Context) ([]byte, error) { return nil, errors.New("no route to host") })
+			return s.signed(t, create(t), s.now.Add(time.Minute), string(auth.WriteSyncs))
 		}},
 		"NotFound": {
 			func(t *testing.T, _ *stage) *http.Request { return get(onePath)(t) },
@@ -244,7 +244,7 @@ func TestExamplesAreAnswers(t *testing.T) {
 			return request(t, http.MethodPost, "/api/v1/syncs", strings.Replace(goodBody, "contacts", "companies", 1), "Idempotency-Key", "a")
 		}},
 		"RateLimited": {func(t *testing.T, s *stage) *http.Request {
-			s.CreateLimit = &quota.Limit{Policy: quota.Policy{Quota: 100, Window: time.Minute}, Store: spent{}, Now: s.Now}
+			s.CreateLimit = &ratelimit.Limit{Policy: ratelimit.Policy{Quota: 100, Window: time.Minute}, Store: spent{}, Now: s.Now}
 			return create(t)
 		}},
 		"Internal": {func(t *testing.T, s *stage) *http.Request {

@@ -13,11 +13,11 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"syncplane/pkg/api/apitest"
-	"syncplane/pkg/bolt"
-	"syncplane/pkg/boot"
-	"syncplane/pkg/boot/boottest"
+	"syncplane/pkg/storage/bolt"
+	"syncplane/pkg/app"
+	"syncplane/pkg/testkit/tabletest"
 	"syncplane/pkg/syncs"
-	"syncplane/pkg/syncs/storetest"
+	"syncplane/pkg/storage/storagetest"
 )
 
 // engines are empty stores, one of each engine.
@@ -32,7 +32,7 @@ func engines(t *testing.T) map[string]syncs.Store {
 			t.Error(err)
 		}
 	})
-	return map[string]syncs.Store{"bolt": store, "dynamo": boot.DynamoDB(boottest.Table(t))}
+	return map[string]syncs.Store{"bolt": store, "dynamo": app.DynamoDB(tabletest.Table(t))}
 }
 
 // sendTo sends a request to an API over store, as a client of a workspace that
@@ -95,7 +95,7 @@ func TestPagesFitALambda(t *testing.T) {
 			workspace := ""
 			var want []string
 			for range test.syncs {
-				s := storetest.Good(t)
+				s := storagetest.Good(t)
 				test.edit(&s)
 				if workspace == "" {
 					workspace = s.Workspace
@@ -147,12 +147,12 @@ func TestLargestSync(t *testing.T) {
 	t.Parallel()
 	for engine, store := range engines(t) {
 		t.Run(engine, func(t *testing.T) {
-			s := storetest.Good(t)
+			s := storagetest.Good(t)
 			s.Configuration = `{}`
 			s.CronExpression = longCron(200_000)
 			create := func() string {
 				t.Helper()
-				s.ID = storetest.Good(t).ID
+				s.ID = storagetest.Good(t).ID
 				if err := store.Create(t.Context(), s); err != nil {
 					t.Fatal(err)
 				}

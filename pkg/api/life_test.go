@@ -13,9 +13,9 @@ import (
 
 	"syncplane/pkg/api"
 	"syncplane/pkg/api/lifetest"
-	"syncplane/pkg/bolt"
-	"syncplane/pkg/boot"
-	"syncplane/pkg/boot/boottest"
+	"syncplane/pkg/storage/bolt"
+	"syncplane/pkg/app"
+	"syncplane/pkg/testkit/tabletest"
 	"syncplane/pkg/syncs"
 )
 
@@ -35,7 +35,7 @@ func TestLifeOnBolt(t *testing.T) {
 
 func TestLifeOnDynamoDB(t *testing.T) {
 	t.Parallel()
-	lifetest.Run(t, serverOver(boot.DynamoDB(boottest.Table(t))))
+	lifetest.Run(t, serverOver(app.DynamoDB(tabletest.Table(t))))
 }
 
 // serverOver is the API over a store, in this process.

@@ -16,9 +16,9 @@ import (
 
 	"syncplane/pkg/api"
 	"syncplane/pkg/api/apitest"
-	"syncplane/pkg/boot"
-	"syncplane/pkg/boot/boottest"
-	"syncplane/pkg/quota"
+	"syncplane/pkg/app"
+	"syncplane/pkg/testkit/tabletest"
+	"syncplane/pkg/ratelimit"
 	"syncplane/pkg/syncs"
 )
 
@@ -42,23 +42,23 @@ func (l *limited) advance(d time.Duration) {
 }
 
 // overEngines runs a test over both storage engines.
-func overEngines(t *testing.T, policy quota.Policy, test func(t *testing.T, l *limited)) {
+func overEngines(t *testing.T, policy ratelimit.Policy, test func(t *testing.T, l *limited)) {
 	t.Helper()
 	engines := map[string]func(t *testing.T) interface {
 		syncs.Store
-		quota.Store
+		ratelimit.Store
 	}{
 		"bolt": func(t *testing.T) interface {
 			syncs.Store
-			quota.Store
+			ratelimit.Store
 		} {
 			return newRig(t).store
 		},
 		"dynamo": func(t *testing.T) interface {
 			syncs.Store
-			quota.Store
+			ratelimit.Store
 		} {
-			return boot.DynamoDB(boottest.Table(t))
+			return app.DynamoDB(tabletest.Table(t))
 		},
 	}
 	for name, open := range engines {
@@ -72,7 +72,7 @@ func overEngines(t *testing.T, policy quota.Policy, test func(t *testing.T, l *l
 					return id.String(), err
 				}},
 				Caller: caller, Log: slog.New(slog.DiscardHandler), Now: l.clock,
-				CreateLimit: &quota.Limit{Policy: policy, Store: store, Now: l.clock},
+				CreateLimit: &ratelimit.Limit{Policy: policy, Store: store, Now: l.clock},
 			})
 			test(t, l)
 		})
@@ -103,7 +103,7 @@ func (l *limited) post(t *testing.T, body, key string) (limitedAnswer, string) {
 func TestLimit(t *testing.T) {
 	t.Parallel()
 	const policy = `"create";q=3;w=60`
-	overEngines(t, quota.Policy{Quota: 3, Window: time.Minute}, func(t *testing.T, l *limited) {
+	overEngines(t, ratelimit.Policy{Quota: 3, Window: time.Minute}, func(t *testing.T, l *limited) {
 		for i, step := range []struct {
 			after time.Duration
 			want  limitedAnswer
@@ -137,7 +137,7 @@ func TestLimit(t *testing.T) {
 // of what is in it takes nothing from the limit.
 func TestInvalidTakesNothing(t *testing.T) {
 	t.Parallel()
-	overEngines(t, quota.Policy{Quota: 2, Window: time.Minute}, func(t *testing.T, l *limited) {
+	overEngines(t, ratelimit.Policy{Quota: 2, Window: time.Minute}, func(t *testing.T, l *limited) {
 		refused := func() {
 			t.Helper()
 			for body, want := range map[string]int{
@@ -181,7 +181,7 @@ func TestInvalidTakesNothing(t *testing.T) {
 // left, and leaves as much.
 func TestReplayTakesNothing(t *testing.T) {
 	t.Parallel()
-	overEngines(t, quota.Policy{Quota: 3, Window: time.Minute}, func(t *testing.T, l *limited) {
+	overEngines(t, ratelimit.Policy{Quota: 3, Window: time.Minute}, func(t *testing.T, l *limited) {
 		first, text := l.post(t, goodBody, "a")
 		if first.Status != http.StatusOK || first.Limit != `"create";r=2;t=20` {
 			t.Fatalf("got %+v %s", first, text)
@@ -227,7 +227,7 @@ func TestReplayTakesNothing(t *testing.T) {
 func TestLimitAtOnce(t *testing.T) {
 	t.Parallel()
 	const keys, times = 4, 6
-	overEngines(t, quota.Policy{Quota: keys + 1, Window: time.Hour}, func(t *testing.T, l *limited) {
+	overEngines(t, ratelimit.Policy{Quota: keys + 1, Window: time.Hour}, func(t *testing.T, l *limited) {
 		var all sync.WaitGroup
 		for key := range keys {
 			for range times {

@@ -13,7 +13,7 @@ import (
 	"strings"
 	"time"
 
-	"syncplane/pkg/access"
+	"syncplane/pkg/auth"
 	"syncplane/pkg/fault"
 )
 
@@ -102,7 +102,7 @@ func (a *API) open(r *http.Request, record *record) (operation, call, answer, er
 			return refuse(err)
 		}
 		record.caller = who
-		if err := access.Check(who, op.needs); err != nil {
+		if err := auth.Check(who, op.needs); err != nil {
 			return refuse(err)
 		}
 		c.who = who
@@ -240,7 +240,7 @@ func respond(w http.ResponseWriter, r *http.Request, out answer) {
 // record is what the log says of a request beside its outcome.
 type record struct {
 	path      string // of the route, never the client's own
-	caller    access.Caller
+	caller    auth.Caller
 	coldStart bool
 }
 

@@ -13,18 +13,18 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/google/go-cmp/cmp"
 
-	"syncplane/pkg/bolt"
-	"syncplane/pkg/boot"
-	"syncplane/pkg/boot/boottest"
+	"syncplane/pkg/storage/bolt"
+	"syncplane/pkg/app"
+	"syncplane/pkg/testkit/tabletest"
 	"syncplane/pkg/schedule"
 	"syncplane/pkg/syncs"
-	"syncplane/pkg/syncs/storetest"
+	"syncplane/pkg/storage/storagetest"
 )
 
 // earlier are stores that an early version has written, one of each engine.
 func earlier(t *testing.T) map[string]syncs.Store {
 	t.Helper()
-	file, err := bolt.Open(storetest.StoredFile(t))
+	file, err := bolt.Open(storagetest.StoredFile(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,8 +33,8 @@ func earlier(t *testing.T) map[string]syncs.Store {
 			t.Error(err)
 		}
 	})
-	table := boot.DynamoDB(boottest.Table(t))
-	for _, item := range storetest.StoredItems(t) {
+	table := app.DynamoDB(tabletest.Table(t))
+	for _, item := range storagetest.StoredItems(t) {
 		put := &dynamodb.PutItemInput{TableName: &table.Table, Item: map[string]types.AttributeValue{}}
 		for name, value := range item {
 			if text, ok := value["S"]; ok {
@@ -54,7 +54,7 @@ func earlier(t *testing.T) map[string]syncs.Store {
 // stricter is listed, runs and can be changed.
 func TestEarlierSyncs(t *testing.T) {
 	t.Parallel()
-	const list, workspace = "/api/v1/syncs", storetest.StoredWorkspace
+	const list, workspace = "/api/v1/syncs", storagetest.StoredWorkspace
 	for engine, store := range earlier(t) {
 		t.Run(engine, func(t *testing.T) {
 			do := func(want int, method, target, body string) (header http.Header, attributes map[string]any) {
@@ -84,7 +84,7 @@ func TestEarlierSyncs(t *testing.T) {
 			for _, s := range page.Data {
 				listed[s.ID] = true
 			}
-			for id, cron := range storetest.Stored() {
+			for id, cron := range storagetest.Stored() {
 				if !listed[id] {
 					t.Errorf("%s is not listed", id)
 				}
@@ -169,7 +169,7 @@ func TestUnknownSchedule(t *testing.T) {
 				"six fields":  func(s *syncs.Sync) { s.CronExpression = "0 0 6 * * *" },
 				"no interval": func(s *syncs.Sync) { s.CronExpression, s.SyncInterval = "", 0 },
 			} {
-				s := storetest.Good(t)
+				s := storagetest.Good(t)
 				edit(&s)
 				if err := store.Create(t.Context(), s); err != nil {
 					t.Fatal(err)

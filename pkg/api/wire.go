@@ -16,7 +16,7 @@ import (
 
 	"syncplane/pkg/fault"
 	"syncplane/pkg/jsonpool"
-	"syncplane/pkg/resource"
+	"syncplane/pkg/syncjson"
 	"syncplane/pkg/syncs"
 )
 
@@ -206,7 +206,7 @@ func (in *request) take(field string, value jsontext.Value) (fits bool) {
 		d.ID, fits = text(value)
 	case "type":
 		kind, isText := text(value)
-		fits = isText && *kind == resource.Type
+		fits = isText && *kind == syncjson.Type
 	case "status":
 		d.Status, fits = text(value)
 	case "created_at":

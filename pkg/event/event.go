@@ -6,7 +6,7 @@ import (
 	"strconv"
 	"time"
 
-	"syncplane/pkg/resource"
+	"syncplane/pkg/syncjson"
 	"syncplane/pkg/syncs"
 )
 
@@ -80,7 +80,7 @@ func idOf(s *syncs.Sync) string {
 // is the configuration, and then the cron expression, on which early versions
 // had no bound.
 func dataOf(s *syncs.Sync, at time.Time, changed []string) []byte {
-	without := resource.Without{Configuration: len(s.Configuration) > MaxConfiguration}
+	without := syncjson.Without{Configuration: len(s.Configuration) > MaxConfiguration}
 	b := dataWithout(s, at, changed, without)
 	if len(b) > MaxData && !without.Configuration {
 		without.Configuration = true
@@ -93,7 +93,7 @@ func dataOf(s *syncs.Sync, at time.Time, changed []string) []byte {
 	return b
 }
 
-func dataWithout(s *syncs.Sync, at time.Time, changed []string, without resource.Without) []byte {
+func dataWithout(s *syncs.Sync, at time.Time, changed []string, without syncjson.Without) []byte {
 	size := 512 // bytes beside these, about
 	if !without.Configuration {
 		size += len(s.Configuration)
@@ -101,8 +101,8 @@ func dataWithout(s *syncs.Sync, at time.Time, changed []string, without resource
 	if !without.CronExpression {
 		size += len(s.CronExpression)
 	}
-	b := resource.AppendWithout(make([]byte, 0, size), *s, at, without)
-	b = resource.AppendText(append(b[:len(b)-1], `,"workspace_id":`...), s.Workspace)
+	b := syncjson.AppendWithout(make([]byte, 0, size), *s, at, without)
+	b = syncjson.AppendText(append(b[:len(b)-1], `,"workspace_id":`...), s.Workspace)
 	if without.Configuration {
 		b = append(b, `,"configuration_omitted":true`...)
 	}
@@ -115,7 +115,7 @@ func dataWithout(s *syncs.Sync, at time.Time, changed []string, without resource
 			if i > 0 {
 				b = append(b, ',')
 			}
-			b = resource.AppendText(b, name)
+			b = syncjson.AppendText(b, name)
 		}
 		b = append(b, ']')
 	}
@@ -139,10 +139,10 @@ func OfRun(s *syncs.Sync, at time.Time, late bool) Event {
 func RunID(sync, scheduled string) string { return sync + "/" + scheduled }
 
 func dueData(s *syncs.Sync, scheduled string) []byte {
-	b := resource.AppendText([]byte(`{"sync_id":`), s.ID)
-	b = resource.AppendText(append(b, `,"workspace_id":`...), s.Workspace)
-	b = resource.AppendText(append(b, `,"scheduled_time":`...), scheduled)
-	b = resource.AppendText(append(b, `,"run_id":`...), RunID(s.ID, scheduled))
+	b := syncjson.AppendText([]byte(`{"sync_id":`), s.ID)
+	b = syncjson.AppendText(append(b, `,"workspace_id":`...), s.Workspace)
+	b = syncjson.AppendText(append(b, `,"scheduled_time":`...), scheduled)
+	b = syncjson.AppendText(append(b, `,"run_id":`...), RunID(s.ID, scheduled))
 	return append(b, '}')
 }
 
@@ -168,20 +168,20 @@ func (e Event) Schema(origin string) string { return origin + SchemaPath + e.Typ
 // Append appends e as CloudEvents 1.0 write it in JSON (the JSON event format,
 // section 3). origin is the address of the API, such as https://api.example.com.
 func (e Event) Append(b []byte, origin string) []byte {
-	return e.append(b, origin, e.Time.UTC().Format(resource.TimeLayout))
+	return e.append(b, origin, e.Time.UTC().Format(syncjson.TimeLayout))
 }
 
 func (e Event) append(b []byte, origin, at string) []byte {
-	b = resource.AppendText(append(b, `{"specversion":"1.0","id":`...), e.ID)
-	b = resource.AppendText(append(b, `,"source":`...), Source(origin))
-	b = resource.AppendText(append(b, `,"type":`...), e.Type())
+	b = syncjson.AppendText(append(b, `{"specversion":"1.0","id":`...), e.ID)
+	b = syncjson.AppendText(append(b, `,"source":`...), Source(origin))
+	b = syncjson.AppendText(append(b, `,"type":`...), e.Type())
 	if e.Subject != "" {
-		b = resource.AppendText(append(b, `,"subject":`...), e.Subject)
+		b = syncjson.AppendText(append(b, `,"subject":`...), e.Subject)
 	}
-	b = resource.AppendText(append(b, `,"time":`...), at)
-	b = resource.AppendText(append(b, `,"datacontenttype":"application/json","dataschema":`...), e.Schema(origin))
+	b = syncjson.AppendText(append(b, `,"time":`...), at)
+	b = syncjson.AppendText(append(b, `,"datacontenttype":"application/json","dataschema":`...), e.Schema(origin))
 	if e.Workspace != "" {
-		b = resource.AppendText(append(b, `,"workspace":`...), e.Workspace)
+		b = syncjson.AppendText(append(b, `,"workspace":`...), e.Workspace)
 	}
 	b = append(append(b, `,"data":`...), e.Data...)
 	return append(b, '}')

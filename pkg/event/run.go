@@ -3,7 +3,7 @@ package event
 import (
 	"strings"
 
-	"syncplane/pkg/resource"
+	"syncplane/pkg/syncjson"
 	"syncplane/pkg/runs"
 	"syncplane/pkg/syncs"
 )
@@ -35,18 +35,18 @@ func OfTransition(r runs.Run, sync *syncs.Sync) (e Event, ok bool) {
 	}
 	name, _, _ := strings.Cut(r.Transition, "-") // without the number of the attempt
 	e = Event{
-		Kind: Kind("sync.run." + name), ID: resource.RunID(r.Key) + "/" + r.Transition,
+		Kind: Kind("sync.run." + name), ID: syncjson.RunID(r.Key) + "/" + r.Transition,
 		Subject: r.SyncID, Workspace: r.Workspace, Time: r.UpdatedAt,
 	}
-	b := resource.AppendRun(nil, r)
-	b = resource.AppendText(append(b[:len(b)-1], `,"workspace_id":`...), r.Workspace)
+	b := syncjson.AppendRun(nil, r)
+	b = syncjson.AppendText(append(b[:len(b)-1], `,"workspace_id":`...), r.Workspace)
 	if e.Kind == RunQueued && sync != nil {
 		shown := *sync
 		omitted := len(sync.Configuration) > MaxConfiguration
 		if omitted {
 			shown.Configuration = ""
 		}
-		b = resource.Append(append(b, `,"sync":`...), shown, r.UpdatedAt)
+		b = syncjson.Append(append(b, `,"sync":`...), shown, r.UpdatedAt)
 		if omitted {
 			b = append(b, `,"configuration_omitted":true`...)
 		}

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"syncplane/pkg/access"
+	"syncplane/pkg/auth"
 	"syncplane/pkg/backoff"
 	"syncplane/pkg/fault"
 	"syncplane/pkg/syncs"
@@ -389,8 +389,8 @@ type Triggered struct {
 // Trigger returns a run whose last attempt begins after the call: a new one,
 // or the one that has not begun. While a run is under way the new one waits
 // for its end. A paused sync refuses.
-func (s *Service) Trigger(ctx context.Context, who access.Caller, in TriggerRequest) (out Triggered, err error) {
-	if err := access.Check(who, access.WriteSyncs); err != nil {
+func (s *Service) Trigger(ctx context.Context, who auth.Caller, in TriggerRequest) (out Triggered, err error) {
+	if err := auth.Check(who, auth.WriteSyncs); err != nil {
 		return Triggered{}, err
 	}
 	err = retry(ctx, func() error {
@@ -476,7 +476,7 @@ func errDisabled() error {
 // Claim leases a run to an executor and returns it with its sync. The same
 // executor gets the lease that it has. A run that is due and not yet recorded
 // is created. Every fault.Conflict means that the run is not for this executor.
-func (s *Service) Claim(ctx context.Context, who access.Caller, key Key, in ClaimRequest) (run Run, sync syncs.Sync, err error) {
+func (s *Service) Claim(ctx context.Context, who auth.Caller, key Key, in ClaimRequest) (run Run, sync syncs.Sync, err error) {
 	if err := mayExecute(who, key.Workspace); err != nil {
 		return Run{}, syncs.Sync{}, err
 	}
@@ -623,13 +623,13 @@ func (s *Service) supersede(ctx context.Context, key Key) error {
 }
 
 // mayExecute returns nil if who may execute runs of a workspace.
-func mayExecute(who access.Caller, workspace string) error {
-	return access.CheckExecute(who, workspace)
+func mayExecute(who auth.Caller, workspace string) error {
+	return auth.CheckExecute(who, workspace)
 }
 
 // Heartbeat extends the lease of the executor that has the fence, and reports
 // its progress. The returned run says whether its cancel is requested.
-func (s *Service) Heartbeat(ctx context.Context, who access.Caller, key Key, in HeartbeatRequest) (run Run, err error) {
+func (s *Service) Heartbeat(ctx context.Context, who auth.Caller, key Key, in HeartbeatRequest) (run Run, err error) {
 	if err := mayExecute(who, key.Workspace); err != nil {
 		return Run{}, err
 	}
@@ -673,7 +673,7 @@ func fenced(run Run) error {
 // Finish ends a run by its executor's report. A report that is not of the live
 // attempt is a fault.Conflict, and kept on the run. The same report again
 // changes nothing.
-func (s *Service) Finish(ctx context.Context, who access.Caller, key Key, in Report) (run Run, err error) {
+func (s *Service) Finish(ctx context.Context, who auth.Caller, key Key, in Report) (run Run, err error) {
 	if err := mayExecute(who, key.Workspace); err != nil {
 		return Run{}, err
 	}
@@ -734,8 +734,8 @@ func (s *Service) finish(ctx context.Context, key Key, in Report) (Run, error) {
 // Cancel ends a run that has not begun, and asks the executor of one that has
 // to stop. With force it ends that too, and fences its executor off. underWay
 // is true if the run goes on until the executor stops or its lease expires.
-func (s *Service) Cancel(ctx context.Context, who access.Caller, key Key, force bool) (run Run, underWay bool, err error) {
-	if err := access.Check(who, access.WriteSyncs); err != nil {
+func (s *Service) Cancel(ctx context.Context, who auth.Caller, key Key, force bool) (run Run, underWay bool, err error) {
+	if err := auth.Check(who, auth.WriteSyncs); err != nil {
 		return Run{}, false, err
 	}
 	err = retry(ctx, func() error {
@@ -784,8 +784,8 @@ func (s *Service) cancel(ctx context.Context, key Key, force bool) (Run, error) 
 }
 
 // Read returns a run as it is now.
-func (s *Service) Read(ctx context.Context, who access.Caller, key Key) (Run, int, error) {
-	if err := access.Check(who, access.ReadSyncs); err != nil {
+func (s *Service) Read(ctx context.Context, who auth.Caller, key Key) (Run, int, error) {
+	if err := auth.Check(who, auth.ReadSyncs); err != nil {
 		return Run{}, 0, err
 	}
 	run, err := s.Store.Run(ctx, key)
@@ -797,7 +797,7 @@ func (s *Service) Read(ctx context.Context, who access.Caller, key Key) (Run, in
 }
 
 // Records returns the failed rows that the report of a run named.
-func (s *Service) Records(ctx context.Context, who access.Caller, key Key) ([]Record, error) {
+func (s *Service) Records(ctx context.Context, who auth.Caller, key Key) ([]Record, error) {
 	run, _, err := s.Read(ctx, who, key)
 	if err != nil || !run.HasRecords {
 		return nil, err
@@ -829,8 +829,8 @@ type Page struct {
 
 // List returns a page of the runs of a sync, each as it is now. With a filter
 // a page may be short and have a next one all the same.
-func (s *Service) List(ctx context.Context, who access.Caller, q Query) (Page, error) {
-	if err := access.Check(who, access.ReadSyncs); err != nil {
+func (s *Service) List(ctx context.Context, who auth.Caller, q Query) (Page, error) {
+	if err := auth.Check(who, auth.ReadSyncs); err != nil {
 		return Page{}, err
 	}
 	page, before, now := Page{}, q.Before, s.Now()
@@ -882,8 +882,8 @@ type OpenPage struct {
 
 // Open returns a page of the runs of who's workspace that have not ended, for
 // executors that look for work. Runs that time has ended are left out.
-func (s *Service) Open(ctx context.Context, who access.Caller, q OpenQuery) (OpenPage, error) {
-	if err := access.Check(who, access.ReadSyncs); err != nil {
+func (s *Service) Open(ctx context.Context, who auth.Caller, q OpenQuery) (OpenPage, error) {
+	if err := auth.Check(who, auth.ReadSyncs); err != nil {
 		return OpenPage{}, err
 	}
 	page, now := OpenPage{}, s.Now()

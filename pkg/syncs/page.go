@@ -3,7 +3,7 @@ package syncs
 import (
 	"context"
 
-	"syncplane/pkg/access"
+	"syncplane/pkg/auth"
 )
 
 // The bounds of a page of a list.
@@ -52,8 +52,8 @@ func (q Query) filtered() bool {
 // List returns a page of the syncs of who's workspace. With a filter, or where
 // syncs are large, a page may be short and have a next one all the
 // same.
-func (s *Service) List(ctx context.Context, who access.Caller, q Query) (Page, error) {
-	if err := access.Check(who, access.ReadSyncs); err != nil {
+func (s *Service) List(ctx context.Context, who auth.Caller, q Query) (Page, error) {
+	if err := auth.Check(who, auth.ReadSyncs); err != nil {
 		return Page{}, err
 	}
 	page, size, after := Page{}, 0, q.After

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"syncplane/pkg/access"
+	"syncplane/pkg/auth"
 	"syncplane/pkg/backoff"
 	"syncplane/pkg/fault"
 )
@@ -84,7 +84,7 @@ type Service struct {
 
 // Create makes the sync that d describes in the workspace of who, or returns a
 // fault.Invalid.
-func (s *Service) Create(ctx context.Context, who access.Caller, d Draft) (Sync, error) {
+func (s *Service) Create(ctx context.Context, who auth.Caller, d Draft) (Sync, error) {
 	sync, err := s.build(who, d)
 	if err != nil {
 		return Sync{}, err
@@ -98,7 +98,7 @@ func (s *Service) Create(ctx context.Context, who access.Caller, d Draft) (Sync,
 // CreateOnce is Create for a client that repeats itself: the second call with
 // the same key and fingerprint returns what the first one did, and replayed is
 // true. The same key with another fingerprint is a fault.Invalid.
-func (s *Service) CreateOnce(ctx context.Context, who access.Caller, d Draft, key IdempotencyKey) (sync Sync, replayed bool, err error) {
+func (s *Service) CreateOnce(ctx context.Context, who auth.Caller, d Draft, key IdempotencyKey) (sync Sync, replayed bool, err error) {
 	sync, err = s.build(who, d)
 	if err != nil {
 		return Sync{}, false, err
@@ -114,15 +114,15 @@ func (s *Service) CreateOnce(ctx context.Context, who access.Caller, d Draft, ke
 // Created returns what CreateOnce did with the same key and fingerprint. ok is
 // false if it did nothing yet. The same key with another fingerprint is a
 // fault.Invalid.
-func (s *Service) Created(ctx context.Context, who access.Caller, key IdempotencyKey) (first Sync, ok bool, err error) {
-	if err := access.Check(who, access.WriteSyncs); err != nil {
+func (s *Service) Created(ctx context.Context, who auth.Caller, key IdempotencyKey) (first Sync, ok bool, err error) {
+	if err := auth.Check(who, auth.WriteSyncs); err != nil {
 		return Sync{}, false, err
 	}
 	return s.Store.Created(ctx, who.Workspace, Once{Key: key.Key, Fingerprint: key.Fingerprint, Now: s.Now()})
 }
 
-func (s *Service) build(who access.Caller, d Draft) (Sync, error) {
-	if err := access.Check(who, access.WriteSyncs); err != nil {
+func (s *Service) build(who auth.Caller, d Draft) (Sync, error) {
+	if err := auth.Check(who, auth.WriteSyncs); err != nil {
 		return Sync{}, err
 	}
 	if err := d.Validate(); err != nil {
@@ -140,8 +140,8 @@ func (s *Service) build(who access.Caller, d Draft) (Sync, error) {
 }
 
 // Read returns one sync. One of another workspace is as if it never was.
-func (s *Service) Read(ctx context.Context, who access.Caller, id string) (Sync, error) {
-	if err := access.Check(who, access.ReadSyncs); err != nil {
+func (s *Service) Read(ctx context.Context, who auth.Caller, id string) (Sync, error) {
+	if err := auth.Check(who, auth.ReadSyncs); err != nil {
 		return Sync{}, err
 	}
 	return s.read(ctx, who, id)
@@ -149,7 +149,7 @@ func (s *Service) Read(ctx context.Context, who access.Caller, id string) (Sync,
 
 // read is Read without the check of the scope. A malformed ID never reaches a
 // store, which may have bounds of its own.
-func (s *Service) read(ctx context.Context, who access.Caller, id string) (Sync, error) {
+func (s *Service) read(ctx context.Context, who auth.Caller, id string) (Sync, error) {
 	if id = canonical(id); id == "" {
 		return Sync{}, ErrNotFound()
 	}
@@ -177,7 +177,7 @@ func canonical(id string) string {
 // validates the result as Create does. A sync that is so already stays as it is,
 // its version included. It returns a fault.PreconditionFailed
 // if only does not allow the version that is there.
-func (s *Service) Change(ctx context.Context, who access.Caller, id string, patch Draft, only Condition) (Sync, error) {
+func (s *Service) Change(ctx context.Context, who auth.Caller, id string, patch Draft, only Condition) (Sync, error) {
 	return s.replace(ctx, who, id, only, func(old Sync) (Sync, error) {
 		return old.changed(patch, s.Now())
 	})
@@ -185,7 +185,7 @@ func (s *Service) Change(ctx context.Context, who access.Caller, id string, patc
 
 // Enable resumes a sync, or pauses it. One that is so already stays as it is,
 // its version included.
-func (s *Service) Enable(ctx context.Context, who access.Caller, id string, enable bool, only Condition) (Sync, error) {
+func (s *Service) Enable(ctx context.Context, who auth.Caller, id string, enable bool, only Condition) (Sync, error) {
 	return s.replace(ctx, who, id, only, func(old Sync) (Sync, error) {
 		next := Disabled
 		if enable {
@@ -204,7 +204,7 @@ func (s *Service) Enable(ctx context.Context, who access.Caller, id string, enab
 
 // replace reads, edits and writes a sync, anew where another change came
 // between, so that none is lost and none is torn.
-func (s *Service) replace(ctx context.Context, who access.Caller, id string, only Condition, edit func(old Sync) (Sync, error)) (Sync, error) {
+func (s *Service) replace(ctx context.Context, who auth.Caller, id string, only Condition, edit func(old Sync) (Sync, error)) (Sync, error) {
 	var written Sync
 	err := s.retried(ctx, who, id, only, func(old Sync) error {
 		edited, err := edit(old)
@@ -221,7 +221,7 @@ func (s *Service) replace(ctx context.Context, who access.Caller, id string, onl
 }
 
 // Delete removes a sync. The second time it returns a fault.NotFound.
-func (s *Service) Delete(ctx context.Context, who access.Caller, id string, only Condition) error {
+func (s *Service) Delete(ctx context.Context, who auth.Caller, id string, only Condition) error {
 	return s.retried(ctx, who, id, only, func(old Sync) error {
 		if now := instant(s.Now()); now.After(old.UpdatedAt) {
 			old.UpdatedAt = now
@@ -236,8 +236,8 @@ func (s *Service) Delete(ctx context.Context, who access.Caller, id string, only
 
 // retried reads a sync and calls act with it, again where a change came
 // between, as long as the deadline of ctx leaves time.
-func (s *Service) retried(ctx context.Context, who access.Caller, id string, only Condition, act func(old Sync) error) error {
-	if err := access.Check(who, access.WriteSyncs); err != nil {
+func (s *Service) retried(ctx context.Context, who auth.Caller, id string, only Condition, act func(old Sync) error) error {
+	if err := auth.Check(who, auth.WriteSyncs); err != nil {
 		return err
 	}
 	return backoff.Retry(ctx, isOvertaken, func() error {

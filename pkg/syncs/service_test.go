@@ -8,8 +8,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"syncplane/pkg/access"
-	"syncplane/pkg/bolt"
+	"syncplane/pkg/auth"
+	"syncplane/pkg/storage/bolt"
 	"syncplane/pkg/fault"
 	"syncplane/pkg/syncs"
 )
@@ -36,8 +36,8 @@ func newService(t *testing.T) *syncs.Service {
 	}
 }
 
-func writer() access.Caller {
-	return access.Caller{Workspace: "acme", Subject: "ci", Scopes: []string{"syncs:write"}}
+func writer() auth.Caller {
+	return auth.Caller{Workspace: "acme", Subject: "ci", Scopes: []string{"syncs:write"}}
 }
 
 func TestCreate(t *testing.T) {
@@ -73,13 +73,13 @@ func TestCreateStoresNothingItRefuses(t *testing.T) {
 	bad := good()
 	bad.SourceID = nil
 	for name, test := range map[string]struct {
-		who   access.Caller
+		who   auth.Caller
 		draft syncs.Draft
 		want  fault.Kind
 	}{
-		"no scope":     {access.Caller{Workspace: "acme", Scopes: []string{"syncs:read"}}, good(), fault.Forbidden},
-		"no workspace": {access.Caller{Scopes: []string{"syncs:write"}}, good(), fault.Forbidden},
-		"scope first":  {access.Caller{Workspace: "acme"}, bad, fault.Forbidden},
+		"no scope":     {auth.Caller{Workspace: "acme", Scopes: []string{"syncs:read"}}, good(), fault.Forbidden},
+		"no workspace": {auth.Caller{Scopes: []string{"syncs:write"}}, good(), fault.Forbidden},
+		"scope first":  {auth.Caller{Workspace: "acme"}, bad, fault.Forbidden},
 		"bad draft":    {writer(), bad, fault.Invalid},
 	} {
 		t.Run(name, func(t *testing.T) {

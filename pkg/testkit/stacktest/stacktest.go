@@ -20,9 +20,9 @@ import (
 	queuetypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
 	"github.com/google/uuid"
 
-	"syncplane/pkg/boot"
+	"syncplane/pkg/app"
 	"syncplane/pkg/event/eventtest"
-	"syncplane/pkg/eventboot"
+	"syncplane/pkg/app/eventfunc"
 	"syncplane/pkg/testkit/awsfake"
 )
 
@@ -34,7 +34,7 @@ const Origin = "https://api.example.com"
 
 // Stack is what template.yaml makes, as far as events need it.
 type Stack struct {
-	Config    eventboot.Config
+	Config    eventfunc.Config
 	Schedules *scheduler.Client
 	drain     func(testing.TB) []published
 }
@@ -46,10 +46,10 @@ type published struct {
 }
 
 // New makes a stack of the test's own, over a table.
-func New(tb testing.TB, table boot.Config) *Stack {
+func New(tb testing.TB, table app.Config) *Stack {
 	tb.Helper()
 	name := "test-" + uuid.NewString()
-	s := &Stack{Config: eventboot.Config{
+	s := &Stack{Config: eventfunc.Config{
 		Config: table, EventBus: name, EventBusARN: "arn:aws:events:us-east-1:123456789012:event-bus/" + name, APIURL: Origin,
 		ScheduleGroup: name, ScheduleRoleARN: "arn:aws:iam::123456789012:role/schedules",
 		ScheduleFailuresARN: "arn:aws:sqs:us-east-1:123456789012:" + name,

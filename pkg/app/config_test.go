@@ -1,0 +1,128 @@
+package app_test
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"syncplane/pkg/app"
+	"syncplane/pkg/app/eventfunc"
+	"syncplane/pkg/cloud/apigateway"
+)
+
+// good is an environment with all that a function in the cloud has.
+func good() map[string]string {
+	return map[string]string{
+		"AWS_REGION":            "eu-central-1",
+		"AWS_ACCESS_KEY_ID":     "AKIA",
+		"AWS_SECRET_ACCESS_KEY": "secret",
+		"AWS_SESSION_TOKEN":     "session",
+		"TABLE_NAME":            "syncs",
+		"TOKEN_ISSUER":          "https://issuer.example.com/",
+		"TOKEN_AUDIENCE":        "syncplane",
+	}
+}
+
+func TestRead(t *testing.T) {
+	t.Parallel()
+	env := good()
+	env["API_URL"] = "https://api.example.com:443/orders/v1/"
+	got, err := app.Read(func(name string) string { return env[name] })
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := app.Config{
+		Region: "eu-central-1", TableName: "syncs", TokenIssuer: "https://issuer.example.com/", TokenAudience: "syncplane",
+		WorkspaceClaim: "workspace_id", AccessKeyID: "AKIA", SecretAccessKey: "secret", SessionToken: "session",
+		Mapping: apigateway.Mapping{Domain: "api.example.com", Path: "/orders/v1"},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestReadRefuses(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		set  map[string]string
+		want []string // what the error says; nothing where it is none
+	}{
+		"good":                    {nil, nil},
+		"local":                   {map[string]string{"DYNAMODB_ENDPOINT": "http://127.0.0.1:8000", "AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}, nil},
+		"no table":                {map[string]string{"TABLE_NAME": ""}, []string{"TABLE_NAME is not set"}},
+		"no region and no issuer": {map[string]string{"AWS_REGION": "", "TOKEN_ISSUER": ""}, []string{"AWS_REGION is not set", "TOKEN_ISSUER is not set"}},
+		"no audience":             {map[string]string{"TOKEN_AUDIENCE": ""}, []string{"TOKEN_AUDIENCE is not set"}},
+		"no credentials":          {map[string]string{"AWS_ACCESS_KEY_ID": ""}, []string{"AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set"}},
+		"an endpoint of no form":  {map[string]string{"DYNAMODB_ENDPOINT": "localhost:8000"}, []string{"DYNAMODB_ENDPOINT must be an http or https address"}},
+		"an issuer of no form":    {map[string]string{"TOKEN_ISSUER": "issuer"}, []string{"TOKEN_ISSUER must be an http or https address"}},
+		"such with a key set":     {map[string]string{"TOKEN_ISSUER": "issuer", "TOKEN_JWKS": `{"keys":[]}`}, nil},
+		"such with an address":    {map[string]string{"TOKEN_ISSUER": "issuer", "TOKEN_JWKS_URL": "https://issuer.example.com/jwks"}, nil},
+		"a key set of no form":    {map[string]string{"TOKEN_JWKS": "keys"}, []string{"TOKEN_JWKS must be a JSON Web Key Set"}},
+		"an address of no form":   {map[string]string{"API_URL": "api.example.com"}, []string{"API_URL must be an http or https address"}},
+		"both":                    {map[string]string{"TOKEN_JWKS": `{"keys":[]}`, "TOKEN_JWKS_URL": "https://a.example.com"}, []string{"exclude each other"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, err := app.Read(func(name string) string {
+				if value, ok := test.set[name]; ok {
+					return value
+				}
+				return good()[name]
+			})
+			if (err == nil) != (test.want == nil) {
+				t.Fatalf("got %v", err)
+			}
+			for _, want := range test.want {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("got %v, want %q", err, want)
+				}
+			}
+			if err != nil && strings.Count(err.Error(), "\n")+1 != len(test.want) {
+				t.Errorf("got %v, want %d faults", err, len(test.want))
+			}
+		})
+	}
+}
+
+// TestSameVariablesEverywhere holds that Config, template.yaml, env.local.json
+// and README name the same variables.
+func TestSameVariablesEverywhere(t *testing.T) {
+	t.Parallel()
+	names := func(file, pattern string) []string {
+		text, err := os.ReadFile(filepath.Join("../..", file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var found []string
+		for _, match := range regexp.MustCompile(pattern).FindAllStringSubmatch(string(text), -1) {
+			found = append(found, match[1])
+		}
+		slices.Sort(found)
+		return slices.Compact(found)
+	}
+	var read []string
+	note := func(name string) string {
+		if !strings.HasPrefix(name, "AWS_") { // Lambda sets these itself
+			read = append(read, name)
+		}
+		return "x"
+	}
+	_, _ = app.Read(note)
+	_, _ = eventfunc.Read(note, true)
+	slices.Sort(read)
+	want := slices.Compact(read)
+	for file, pattern := range map[string]string{
+		"template.yaml":  `(?m)^ {10}([A-Z][A-Z_]+):`,
+		"env.local.json": `"([A-Z][A-Z_]+)":`,
+		"README.md":      "(?m)^\\| `([A-Z][A-Z_]+)` \\|.*\\| function",
+	} {
+		if diff := cmp.Diff(want, names(file, pattern)); diff != "" {
+			t.Errorf("%s: %s", file, diff)
+		}
+	}
+}

@@ -1,0 +1,220 @@
+package apigateway
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"syncplane/pkg/jsonpool"
+)
+
+// event is what we read of an API Gateway event, which says much more.
+type event struct {
+	routeKey              string
+	rawPath               string // decoded, and beginning with the stage if that has a name
+	rawQueryString        string
+	queryStringParameters map[string]string
+	cookies               []string
+	headers               http.Header // each one value, commas and all, as the gateway sends it
+	body                  string
+	isBase64Encoded       bool
+	apiID                 string // of requestContext, as is what follows
+	domainName            string
+	domainPrefix          string
+	requestID             string
+	stage                 string
+	method                string // of http in it, as is what follows
+	path                  string
+	sourceIP              string
+}
+
+// newPool is the pool for events. What is said twice counts the last time, as
+// with the event types of AWS, and text that is not UTF-8 is found later.
+func newPool() *jsonpool.Pool {
+	return jsonpool.New(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+}
+
+// readEvent reads an event. After an error the event holds what could be read,
+// so that an answer can name the request.
+func readEvent(pool *jsonpool.Pool, payload []byte) (event, error) {
+	dec := pool.Lend(payload)
+	defer pool.Return(dec)
+	e := event{}
+	r := reader{dec: &dec.Decoder}
+	r.object(func(name []byte) {
+		switch string(name) {
+		case "routeKey":
+			e.routeKey = r.text()
+		case "rawPath":
+			e.rawPath = r.text()
+		case "rawQueryString":
+			e.rawQueryString = r.text()
+		case "queryStringParameters":
+			e.queryStringParameters = map[string]string{}
+			r.object(func(name []byte) { e.queryStringParameters[string(name)] = r.text() })
+		case "cookies":
+			e.cookies = r.texts()
+		case "headers":
+			e.headers = r.headers()
+		case "body":
+			e.body = r.text()
+		case "isBase64Encoded":
+			e.isBase64Encoded = r.boolean()
+		case "requestContext":
+			r.context(&e)
+		default:
+			r.skip()
+		}
+	})
+	if _, err := r.dec.ReadToken(); r.err == nil && !errors.Is(err, io.EOF) {
+		r.err = errors.New("there is more after the event")
+	}
+	return e, r.err
+}
+
+// context reads requestContext.
+func (r *reader) context(e *event) {
+	r.object(func(name []byte) {
+		switch string(name) {
+		case "apiId":
+			e.apiID = r.text()
+		case "domainPrefix":
+			e.domainPrefix = r.text()
+		case "domainName":
+			e.domainName = r.text()
+		case "requestId":
+			e.requestID = r.text()
+		case "stage":
+			e.stage = r.text()
+		case "http":
+			r.object(func(name []byte) {
+				switch string(name) {
+				case "method":
+					e.method = r.text()
+				case "path":
+					e.path = r.text()
+				case "sourceIp":
+					e.sourceIP = r.text()
+				default:
+					r.skip()
+				}
+			})
+		default:
+			r.skip()
+		}
+	})
+}
+
+// reader reads the values of an event. A value of another kind than it should
+// have is passed over and noted; null is the zero value.
+type reader struct {
+	dec *jsontext.Decoder
+	err error // the first thing that was wrong
+}
+
+func (r *reader) note(err error) {
+	if r.err == nil {
+		r.err = err
+	}
+}
+
+func (r *reader) skip() {
+	if err := r.dec.SkipValue(); err != nil {
+		r.note(err)
+	}
+}
+
+// is reports whether the next value is of this kind, and passes it over if it
+// is not.
+func (r *reader) is(want jsontext.Kind) bool {
+	kind := r.dec.PeekKind()
+	if kind == want {
+		return true
+	}
+	if kind != jsontext.KindNull {
+		r.note(fmt.Errorf("%s is %s", r.dec.StackPointer(), kind))
+	}
+	r.skip()
+	return false
+}
+
+// object reads an object and calls member after each name; member must read
+// the value, and must not keep the name.
+func (r *reader) object(member func(name []byte)) {
+	if !r.is(jsontext.KindBeginObject) {
+		return
+	}
+	_, err := r.dec.ReadToken()
+	for err == nil && r.dec.PeekKind() == jsontext.KindString {
+		var name jsontext.Value
+		if name, err = r.dec.ReadValue(); err == nil {
+			member(jsonpool.Unquote(name))
+		}
+	}
+	if err == nil {
+		_, err = r.dec.ReadToken()
+	}
+	if err != nil {
+		r.note(err)
+	}
+}
+
+func (r *reader) text() string {
+	if !r.is(jsontext.KindString) {
+		return ""
+	}
+	token, err := r.dec.ReadToken()
+	if err != nil {
+		r.note(err)
+		return ""
+	}
+	return token.String()
+}
+
+func (r *reader) boolean() bool {
+	is := r.dec.PeekKind() == jsontext.KindTrue
+	if is || r.is(jsontext.KindFalse) {
+		r.skip()
+	}
+	return is
+}
+
+func (r *reader) texts() []string {
+	if !r.is(jsontext.KindBeginArray) {
+		return nil
+	}
+	var list []string
+	_, err := r.dec.ReadToken()
+	for err == nil && r.dec.PeekKind() != jsontext.KindEndArray && r.err == nil {
+		list = append(list, r.text())
+	}
+	if err == nil {
+		_, err = r.dec.ReadToken()
+	}
+	if err != nil {
+		r.note(err)
+	}
+	return list
+}
+
+// headers reads an object of strings. Names that differ in case alone are
+// joined in the event's order.
+func (r *reader) headers() http.Header {
+	const usual = 24 // headers of a request; one allocation holds all their values
+	header := make(http.Header, usual)
+	values := make([]string, 0, usual)
+	r.object(func(quoted []byte) {
+		name := http.CanonicalHeaderKey(string(quoted))
+		value := r.text()
+		if before, ok := header[name]; ok {
+			before[0] += ", " + value
+			return
+		}
+		values = append(values, value)
+		header[name] = values[len(values)-1:][:1:1]
+	})
+	return header
+}

@@ -1,0 +1,297 @@
+// Package intake creates syncs that were asked for by an event. It runs the
+// service that the API runs, with the same words for what is wrong.
+package intake
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"time"
+
+	"github.com/aws/aws-lambda-go/events"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"syncplane/pkg/auth"
+	"syncplane/pkg/api"
+	"syncplane/pkg/cloud/eventbus"
+	"syncplane/pkg/event"
+	"syncplane/pkg/fault"
+	"syncplane/pkg/jsonpool"
+	"syncplane/pkg/syncjson"
+	"syncplane/pkg/syncs"
+)
+
+// Intake handles batches of the queue.
+type Intake struct {
+	Syncs *syncs.Service
+	Bus   *eventbus.Bus
+	Now   func() time.Time
+	Log   *slog.Logger
+
+	decoders jsonpool.Pool
+}
+
+// KeyLife is how long the key of a create by event is remembered. SQS keeps a
+// message for 14 days at most, and one that is moved from a dead-letter queue
+// back to its source for as long again.
+const KeyLife = 30 * 24 * time.Hour
+
+// request is a request to create.
+type request struct {
+	id        string // of the event, or of the message where there is no event
+	workspace string
+	key       string
+	ownKey    bool           // the key is the sender's, not the event's ID
+	sync      jsontext.Value // nil if there is none
+}
+
+// Invoke takes a batch of the queue over, or a single event that comes by no
+// queue. Of the latter a failure for now is an error, so that Lambda tries it
+// again.
+func (in *Intake) Invoke(ctx context.Context, payload json.RawMessage) (events.SQSEventResponse, error) {
+	var batch events.SQSEvent
+	if err := json.Unmarshal(payload, &batch); err == nil && batch.Records != nil {
+		return in.Handle(ctx, batch), nil
+	}
+	response := in.Handle(ctx, events.SQSEvent{Records: []events.SQSMessage{{MessageId: "event", Body: string(payload)}}})
+	if len(response.BatchItemFailures) > 0 {
+		return response, errors.New("the sync could not be created just now")
+	}
+	return response, nil
+}
+
+// Handle takes a batch over. What is wrong with a request is told by an event,
+// once and for all; what failed for now is named, so that it comes again.
+func (in *Intake) Handle(ctx context.Context, batch events.SQSEvent) events.SQSEventResponse {
+	response := events.SQSEventResponse{BatchItemFailures: []events.SQSBatchItemFailure{}}
+	for _, message := range batch.Records {
+		request, err := in.read(message)
+		var created syncs.Sync
+		if err == nil {
+			created, err = in.create(ctx, request)
+		}
+		outcome := "created"
+		if err != nil && final(err) {
+			outcome = "rejected"
+			err = in.reject(ctx, request, err)
+		}
+		level := slog.LevelInfo
+		attrs := []slog.Attr{slog.String("request_id", request.id)}
+		if auth.ValidWorkspace(request.workspace) {
+			attrs = append(attrs, slog.String("workspace", request.workspace))
+		}
+		if created.ID != "" {
+			attrs = append(attrs, slog.String("sync", created.ID))
+		}
+		if err != nil {
+			outcome, level = "failed", slog.LevelError
+			attrs = append(attrs, slog.String("error", err.Error()))
+			response.BatchItemFailures = append(response.BatchItemFailures, events.SQSBatchItemFailure{ItemIdentifier: message.MessageId})
+		}
+		in.Log.LogAttrs(ctx, level, "intake", append(attrs, slog.String("outcome", outcome))...)
+	}
+	return response
+}
+
+// final reports whether a request that failed like this would always fail.
+func final(err error) bool {
+	switch fault.KindOf(err) {
+	case fault.Malformed, fault.Invalid, fault.Forbidden, fault.TooLarge:
+		return true
+	case fault.Internal, fault.Unavailable, fault.Throttled, fault.Conflict, fault.NotFound, fault.PreconditionFailed,
+		fault.Unauthenticated, fault.MethodNotAllowed, fault.NotAcceptable, fault.UnsupportedMedia:
+	}
+	return false
+}
+
+// maxID is the longest ID taken over from an event, in bytes. EventBridge's
+// have 36.
+const maxID = 255
+
+// errForm is the fault of a message that is not a request.
+func errForm(code string) error {
+	return malformed(code, "the message must be an event of detail-type sync.create.requested, or its detail, an object with workspace_id and sync")
+}
+
+// read reads a message: an event as EventBridge delivers it, or its detail
+// alone. What is wrong with it is a fault of a kind for which final is true; the
+// request then holds as much as could be read.
+func (in *Intake) read(message events.SQSMessage) (request, error) {
+	r := request{id: message.MessageId}
+	detail := []byte(message.Body)
+	var kind, id string
+	var enveloped bool
+	err := in.object(detail, func(name string, value jsontext.Value) {
+		switch name {
+		case "id":
+			id, _ = textOf(value)
+		case "detail-type":
+			kind, _ = textOf(value)
+			enveloped = true
+		case "detail":
+			detail, enveloped = value, true
+		}
+	})
+	if err != nil {
+		return r, err
+	}
+	if enveloped {
+		if kind != string(event.Requested) {
+			return r, errForm("unknown_event")
+		}
+		if id != "" && len(id) <= maxID {
+			r.id, r.key = id, id
+		}
+	}
+	if len(detail) > api.MaxBody {
+		return r, api.ErrTooLarge("detail")
+	}
+	return r, in.readDetail(&r, detail)
+}
+
+// readDetail reads what the sender wrote. Names are those of the schema, to the
+// case, and none may be there twice: two readers of one message must not see
+// two workspaces.
+func (in *Intake) readDetail(r *request, detail []byte) error {
+	var faults []fault.Field
+	refuse := func(pointer, code, message string) {
+		faults = append(faults, fault.Field{Pointer: pointer, Code: code, Detail: message})
+	}
+	err := in.object(detail, func(name string, value jsontext.Value) {
+		switch name {
+		case "workspace_id":
+			if workspace, ok := textOf(value); ok && auth.ValidWorkspace(workspace) {
+				r.workspace = workspace
+			}
+		case "idempotency_key":
+			if value.Kind() != jsontext.KindNull {
+				r.key, _ = textOf(value)
+				r.ownKey = true
+			}
+		case "sync":
+			r.sync = value
+		}
+	})
+	if err != nil {
+		return err
+	}
+	if r.workspace == "" {
+		refuse("/workspace_id", "invalid_workspace", fmt.Sprintf("workspace_id is required and must be a string of 1 to %d visible ASCII characters other than #", auth.MaxWorkspace))
+	}
+	switch {
+	case r.key == "" && !r.ownKey:
+		// The ID of a message is another one after each move between queues.
+		refuse("/idempotency_key", "required", "idempotency_key is required where there is no event around the detail, whose id would be the key")
+	case !api.ValidKey(r.key):
+		refuse("/idempotency_key", "invalid_key", "idempotency_key must be a string of 1 to 255 visible ASCII characters")
+	}
+	if len(faults) > 0 {
+		return &fault.Error{Kind: fault.Invalid, Fields: faults}
+	}
+	return nil
+}
+
+// object reads text, which must be one JSON object, and calls member for each
+// of its members. The values are parts of text.
+func (in *Intake) object(text []byte, member func(name string, value jsontext.Value)) error {
+	lent := in.decoders.Lend(text)
+	defer in.decoders.Return(lent)
+	dec := &lent.Decoder
+	if dec.PeekKind() != jsontext.KindBeginObject {
+		return errForm("invalid_json")
+	}
+	if _, err := dec.ReadToken(); err != nil {
+		return unreadable(err)
+	}
+	for dec.PeekKind() == jsontext.KindString {
+		name, err := dec.ReadToken()
+		if err != nil {
+			return unreadable(err)
+		}
+		named := name.String()
+		value, err := dec.ReadValue()
+		if err != nil {
+			return unreadable(err)
+		}
+		end := int(dec.InputOffset())
+		member(named, text[end-len(value):end])
+	}
+	if _, err := dec.ReadToken(); err != nil {
+		return unreadable(err)
+	}
+	if _, err := dec.ReadToken(); !errors.Is(err, io.EOF) {
+		return errForm("invalid_json")
+	}
+	return nil
+}
+
+// unreadable returns the fault of a message that is not JSON as we read it.
+func unreadable(err error) error {
+	if errors.Is(err, jsontext.ErrDuplicateName) {
+		return malformed("duplicate_member", "the message has two members of the same name in one object, so its meaning is in doubt")
+	}
+	return errForm("invalid_json")
+}
+
+// textOf returns the text of a JSON string. ok is false for anything else.
+func textOf(value jsontext.Value) (text string, ok bool) {
+	if value.Kind() != jsontext.KindString {
+		return "", false
+	}
+	return string(jsonpool.Unquote(value)), true
+}
+
+func malformed(code, message string) error {
+	return &fault.Error{Kind: fault.Malformed, Code: code, Message: message}
+}
+
+// create makes the sync once, however often it is asked for. Whoever may put
+// messages into the queue may create in every workspace: that is the business
+// of the policies of bus and queue.
+func (in *Intake) create(ctx context.Context, request request) (syncs.Sync, error) {
+	body := []byte(`{}`)
+	if request.sync != nil {
+		body = append(append([]byte(`{"sync":`), request.sync...), '}')
+	}
+	read, err := api.Ask(&in.decoders, body)
+	if err != nil {
+		return syncs.Sync{}, err
+	}
+	who := auth.Caller{Workspace: request.workspace, Subject: "event", Scopes: []string{string(auth.WriteSyncs)}}
+	sync, _, err := in.Syncs.CreateOnce(ctx, who, read.Draft, syncs.IdempotencyKey{
+		Key: request.key, Fingerprint: read.Fingerprint, Life: KeyLife,
+	})
+	return sync, read.Explain(request.place(err))
+}
+
+// place says where the key of a request stands in its detail. The ID of an event
+// stands outside of it.
+func (r request) place(err error) error {
+	return fault.Locate(err, func(f *fault.Field) {
+		if f.Name == syncs.KeyField && r.ownKey {
+			f.Pointer = "/idempotency_key"
+		}
+	})
+}
+
+// reject tells who listens that a request came to nothing, and why.
+func (in *Intake) reject(ctx context.Context, request request, reason error) error {
+	b := syncjson.AppendText([]byte(`{"request_id":`), request.id)
+	if request.workspace != "" {
+		b = syncjson.AppendText(append(b, `,"workspace_id":`...), request.workspace)
+	}
+	if request.key != "" && api.ValidKey(request.key) {
+		b = syncjson.AppendText(append(b, `,"idempotency_key":`...), request.key)
+	}
+	b = append(append(b, `,"errors":`...), api.ErrorObjects(reason, request.id)...)
+	_, err := in.Bus.Publish(ctx, []event.Event{{
+		Kind: event.Rejected, ID: request.id + "/rejected", Workspace: request.workspace, Time: in.Now(), Data: append(b, '}'),
+	}})
+	if err != nil {
+		return errors.Join(fmt.Errorf("tell of a rejected create: %w", err), reason)
+	}
+	return nil
+}

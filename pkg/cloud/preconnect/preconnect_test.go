@@ -1,0 +1,214 @@
+package preconnect_test
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"syncplane/pkg/cloud/preconnect"
+)
+
+// service is a server that reports its connections and counts its requests.
+type service struct {
+	*httptest.Server
+	opened   chan struct{}
+	requests atomic.Int32
+}
+
+// accepts waits until the server has accepted a connection: a client may have
+// connected before the server has.
+func (s *service) accepts(t *testing.T) {
+	t.Helper()
+	select {
+	case <-s.opened:
+	case <-time.After(10 * time.Second):
+		t.Fatal("the server has accepted no connection")
+	}
+}
+
+// acceptsNoMore checks that the requests so far opened no other connection.
+func (s *service) acceptsNoMore(t *testing.T) {
+	t.Helper()
+	if n := len(s.opened); n > 0 {
+		t.Errorf("the server has accepted %d more connections", n)
+	}
+}
+
+func newService(t *testing.T, secure bool) *service {
+	t.Helper()
+	s := &service{opened: make(chan struct{}, 100)}
+	s.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.requests.Add(1)
+		if r.URL.Path == "/away" {
+			w.Header().Set("Location", "/")
+			w.WriteHeader(http.StatusFound)
+		}
+	}))
+	s.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			s.opened <- struct{}{}
+		}
+	}
+	if secure {
+		s.StartTLS()
+	} else {
+		s.Start()
+	}
+	t.Cleanup(s.Close)
+	return s
+}
+
+func (s *service) client() *preconnect.Client {
+	roots := x509.NewCertPool()
+	if s.Certificate() != nil {
+		roots.AddCert(s.Certificate())
+	}
+	return preconnect.New(preconnect.Config{MaxIdle: 4, TLS: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}})
+}
+
+func get(t *testing.T, c *preconnect.Client, address string) int {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, address, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := c.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close() //nolint:errcheck // it was read to its end
+	if _, err := io.Copy(io.Discard, response.Body); err != nil {
+		t.Fatal(err)
+	}
+	return response.StatusCode
+}
+
+func parse(t *testing.T, address string) *url.URL {
+	t.Helper()
+	parsed, err := url.Parse(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return parsed
+}
+
+// TestConnect checks that the connection is open before there is a request,
+// that a second Connect opens none while it is unused, and that requests use it.
+func TestConnect(t *testing.T) {
+	t.Parallel()
+	for _, secure := range []bool{false, true} {
+		s := newService(t, secure)
+		c := s.client()
+		if err := c.Connect(t.Context(), parse(t, s.URL)); err != nil {
+			t.Fatal(err)
+		}
+		s.accepts(t)
+		var group sync.WaitGroup
+		for range 8 {
+			group.Go(func() {
+				if err := c.Connect(t.Context(), parse(t, s.URL)); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		group.Wait()
+		for range 3 {
+			get(t, c, s.URL)
+		}
+		s.acceptsNoMore(t)
+		if requests := s.requests.Load(); requests != 3 {
+			t.Errorf("TLS %v: %d requests, want 3", secure, requests)
+		}
+	}
+}
+
+// TestConnectAtOnce checks that simultaneous calls open one connection, and
+// that the next call after its use opens another.
+func TestConnectAtOnce(t *testing.T) {
+	t.Parallel()
+	s := newService(t, true)
+	c := s.client()
+	var group sync.WaitGroup
+	for range 16 {
+		group.Go(func() {
+			if err := c.Connect(t.Context(), parse(t, s.URL)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	group.Wait()
+	s.accepts(t)
+	get(t, c, s.URL)
+	s.acceptsNoMore(t)
+	if err := c.Connect(t.Context(), parse(t, s.URL)); err != nil {
+		t.Fatal(err)
+	}
+	s.accepts(t)
+}
+
+// TestConnectEnds checks that a call that waits for another ends with its context.
+func TestConnectEnds(t *testing.T) {
+	t.Parallel()
+	silent, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0") // never answers the handshake
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = silent.Close() })
+	c := preconnect.New(preconnect.Config{})
+	address := parse(t, "https://"+silent.Addr().String())
+	ctx, cancel := context.WithCancel(t.Context())
+	first := make(chan error, 1)
+	go func() { first <- c.Connect(ctx, address) }()
+	if _, err := silent.Accept(); err != nil { // the first call dials, and so holds its place
+		t.Fatal(err)
+	}
+	late, end := context.WithCancel(t.Context())
+	end()
+	if err := c.Connect(late, address); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	cancel()
+	if err := <-first; !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestWithout holds that a client needs no Connect, and that a connection to
+// elsewhere is not taken for another.
+func TestWithout(t *testing.T) {
+	t.Parallel()
+	s, other := newService(t, true), newService(t, true)
+	c := s.client()
+	get(t, c, s.URL)
+	if err := c.Connect(t.Context(), parse(t, other.URL)); err != nil {
+		t.Fatal(err)
+	}
+	c.CloseIdleConnections()
+	if got := get(t, c, s.URL+"/away"); got != http.StatusFound {
+		t.Errorf("got %d: a redirect was followed", got)
+	}
+	if opened := other.requests.Load(); opened != 0 {
+		t.Errorf("%d requests went elsewhere", opened)
+	}
+}
+
+func TestRefused(t *testing.T) {
+	t.Parallel()
+	if err := preconnect.New(preconnect.Config{}).Connect(t.Context(), parse(t, "http://127.0.0.1:1")); err == nil { // nobody listens on port 1
+		t.Error("a connection to nobody is open")
+	}
+	s := newService(t, true)
+	if err := preconnect.New(preconnect.Config{}).Connect(t.Context(), parse(t, s.URL)); err == nil {
+		t.Error("a certificate that nobody vouches for is taken")
+	}
+}

@@ -1,4 +1,0 @@
-package dynamolocal
-
-// CacheFolder returns the folder for downloads.
-var CacheFolder = cacheFolder

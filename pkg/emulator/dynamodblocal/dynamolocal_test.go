@@ -1,0 +1,461 @@
+package dynamodblocal_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+
+	"syncplane/pkg/emulator/dynamodblocal"
+)
+
+// needs skips the test, or fails it in continuous integration, on a machine
+// without one of the programs.
+func needs(t *testing.T, programs ...string) {
+	t.Helper()
+	for _, name := range programs {
+		_, err := exec.LookPath(name)
+		if err != nil && os.Getenv("CI") == "true" {
+			t.Fatal(err)
+		}
+		if err != nil {
+			t.Skipf("SKIPPED, NOT TESTED: %v", err)
+		}
+	}
+}
+
+// script puts a program of that name into dir, and dir first into PATH.
+func script(t *testing.T, dir, name, text string) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n"+text+"\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", dir+string(os.PathListSeparator)+os.Getenv("PATH"))
+}
+
+// process is a run of testdata/server.
+type process struct {
+	command  *exec.Cmd
+	input    io.Closer
+	endpoint *bufio.Reader // one line
+	progress bytes.Buffer
+}
+
+// build makes the program of testdata/server. Without the race detector, which
+// slows the unpacking of 54 MB tenfold.
+func build(t *testing.T) string {
+	t.Helper()
+	program := filepath.Join(t.TempDir(), "server")
+	text, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, "./testdata/server").CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, text)
+	}
+	return program
+}
+
+// run starts program with env beside our own environment.
+func run(t *testing.T, program string, env ...string) *process {
+	t.Helper()
+	p := &process{command: exec.CommandContext(t.Context(), program)}
+	p.command.Env = append(os.Environ(), env...)
+	p.command.Stderr = &p.progress
+	input, err := p.command.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.input = input
+	output, err := p.command.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.endpoint = bufio.NewReader(output)
+	if err := p.command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// address waits for the server and returns where it listens.
+func (p *process) address(t *testing.T) string {
+	t.Helper()
+	line, err := p.endpoint.ReadString('\n')
+	if err != nil {
+		t.Fatalf("%v: %s", err, &p.progress)
+	}
+	return host(t, strings.TrimSpace(line))
+}
+
+// end lets it close its server and end.
+func (p *process) end(t *testing.T) {
+	t.Helper()
+	if err := p.input.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := p.command.Wait(); err != nil {
+		t.Errorf("%v: %s", err, &p.progress)
+	}
+}
+
+func client(endpoint, region, key string) *dynamodb.Client {
+	return dynamodb.New(dynamodb.Options{
+		BaseEndpoint: aws.String(endpoint),
+		Region:       region,
+		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+			return aws.Credentials{AccessKeyID: key, SecretAccessKey: "secret"}, nil
+		}),
+	})
+}
+
+// host is the address an endpoint listens on.
+func host(t *testing.T, endpoint string) string {
+	t.Helper()
+	parsed, err := url.Parse(endpoint)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return parsed.Host
+}
+
+// gone fails the test if anything of the server on address is left: a
+// listener or, where it can be seen, a process.
+func gone(t *testing.T, address string) {
+	t.Helper()
+	if connection, err := new(net.Dialer).DialContext(t.Context(), "tcp", address); err == nil {
+		_ = connection.Close()
+		t.Errorf("something still listens on %s", address)
+	}
+	if left := processes(t, address); len(left) > 0 {
+		t.Errorf("processes %v are left", left)
+	}
+}
+
+// processes are those whose command line ends with the port of address: the
+// emulator and what watches over it.
+func processes(t *testing.T, address string) []string {
+	t.Helper()
+	if runtime.GOOS != "linux" {
+		return nil
+	}
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return slices.DeleteFunc(lines, func(line string) bool {
+		text, err := os.ReadFile(line)
+		return err != nil || !bytes.HasSuffix(text, []byte("\x00-port\x00"+port+"\x00"))
+	})
+}
+
+func TestAServerKeepsTables(t *testing.T) {
+	needs(t, "java", "npm")
+	server, err := dynamodblocal.Start(t.Context(), dynamodblocal.Options{Getenv: os.Getenv, Progress: os.Stderr})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := server.Close(); err != nil {
+			t.Errorf("the second Close: %v", err)
+		}
+	}()
+	want := "contacts"
+	_, err = client(server.Endpoint, "eu-central-1", "one").CreateTable(t.Context(), &dynamodb.CreateTableInput{
+		TableName:            &want,
+		BillingMode:          types.BillingModePayPerRequest,
+		AttributeDefinitions: []types.AttributeDefinition{{AttributeName: aws.String("pk"), AttributeType: types.ScalarAttributeTypeS}},
+		KeySchema:            []types.KeySchemaElement{{AttributeName: aws.String("pk"), KeyType: types.KeyTypeHash}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Another region and key see the same tables.
+	tables, err := client(server.Endpoint, "us-east-1", "two").ListTables(t.Context(), &dynamodb.ListTablesInput{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(tables.TableNames, []string{want}) {
+		t.Errorf("tables %q, want only %q", tables.TableNames, want)
+	}
+
+	if runtime.GOOS == "linux" && len(processes(t, host(t, server.Endpoint))) == 0 {
+		t.Error("no process is seen that could be left over")
+	}
+	if err := server.Close(); err != nil {
+		t.Fatal(err)
+	}
+	// The watch reads our line and ends by itself, right after the server.
+	await(t, func() bool { return len(processes(t, host(t, server.Endpoint))) == 0 })
+	gone(t, host(t, server.Endpoint))
+}
+
+func TestNoServerOutlivesAKilledParent(t *testing.T) {
+	needs(t, "java", "npm")
+	parent := run(t, build(t))
+	address := parent.address(t)
+	connection, err := new(net.Dialer).DialContext(t.Context(), "tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = connection.Close() }()
+
+	if err := parent.command.Process.Kill(); err != nil { // SIGKILL: it can clean up nothing
+		t.Fatal(err)
+	}
+	_ = parent.command.Wait() // "signal: killed"
+
+	// The connection breaks when the emulator dies, and not before.
+	if err := connection.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := connection.Read(make([]byte, 1)); errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Fatal("the emulator outlives its parent")
+	}
+	await(t, func() bool { return len(processes(t, address)) == 0 })
+	gone(t, address)
+}
+
+// await returns when done is true, at the latest after ten seconds.
+func await(t *testing.T, done func() bool) {
+	t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for limit := time.After(10 * time.Second); !done(); {
+		select {
+		case <-tick.C:
+		case <-limit:
+			return
+		}
+	}
+}
+
+func TestStartFailsClearly(t *testing.T) {
+	needs(t, "sh")
+	sh, err := exec.LookPath("sh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name    string
+		java    string // what the program java does; none means there is none
+		npm     string
+		cached  bool // the emulator is there already
+		missing string
+		want    []string // parts of the error
+	}{
+		{
+			name:    "no java",
+			npm:     "exit 1",
+			cached:  true,
+			missing: "java",
+			want:    []string{"needs java", "openjdk", "DYNAMODB_ENDPOINT"},
+		},
+		{
+			name:    "no npm and nothing fetched yet",
+			java:    "exit 1",
+			missing: "npm",
+			want:    []string{"needs npm", "Node.js"},
+		},
+		{
+			name: "npm fails",
+			java: "exit 1",
+			npm:  "echo no such registry >&2; exit 7",
+			want: []string{"fetch DynamoDB Local", "npm pack amplify-dynamodb-simulator@2.9.30", "exit status 7", "no such registry"},
+		},
+		{
+			name: "npm delivers something else",
+			java: "exit 1",
+			npm:  "echo something else > amplify-dynamodb-simulator-2.9.30.tgz",
+			want: []string{"fetch DynamoDB Local", "SHA-256", "3503ffac19f1"},
+		},
+		{
+			name:   "java cannot run it, and no npm is needed",
+			java:   "echo UnsupportedClassVersionError >&2; exit 3",
+			cached: true,
+			want:   []string{"start DynamoDB Local", "exit status 3", "UnsupportedClassVersionError"},
+		},
+		{
+			name:   "every port is taken",
+			java:   "echo java.io.IOException: Failed to bind to 0.0.0.0/0.0.0.0:8000; kill -STOP $$", // the real one stays, too
+			cached: true,
+			want:   []string{"start DynamoDB Local", "the port is taken"},
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			cache, programs := t.TempDir(), t.TempDir()
+			if c.cached {
+				folder := filepath.Join(cache, "dynamodb-local-2.9.30")
+				if err := os.Mkdir(folder, 0o700); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(filepath.Join(folder, "DynamoDBLocal.jar"), nil, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if c.java != "" {
+				script(t, programs, "java", c.java)
+			}
+			if c.npm != "" {
+				script(t, programs, "npm", c.npm)
+			}
+			if err := os.Symlink(sh, filepath.Join(programs, "sh")); err != nil {
+				t.Fatal(err)
+			}
+			t.Setenv("PATH", programs) // and nothing else
+			server, err := dynamodblocal.Start(t.Context(), dynamodblocal.Options{
+				Getenv: func(name string) string { return map[string]string{"SYNCPLANE_CACHE": cache}[name] },
+			})
+			if err == nil {
+				_ = server.Close()
+				t.Fatal("it started")
+			}
+			for _, part := range c.want {
+				if !strings.Contains(err.Error(), part) {
+					t.Errorf("%q lacks %q", err, part)
+				}
+			}
+			var program string
+			if missing, ok := errors.AsType[*dynamodblocal.MissingError](err); ok {
+				program = missing.Program
+			}
+			if program != c.missing {
+				t.Errorf("the missing program is %q, want %q", program, c.missing)
+			}
+			left, err := filepath.Glob(filepath.Join(cache, "*.partial-*"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(left) > 0 {
+				t.Errorf("left in the cache: %v", left)
+			}
+		})
+	}
+}
+
+func TestStartStopsWithItsContext(t *testing.T) {
+	needs(t, "java", "npm")
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond) // no JVM is that fast
+	defer cancel()
+	server, err := dynamodblocal.Start(ctx, dynamodblocal.Options{Getenv: os.Getenv})
+	if err == nil {
+		_ = server.Close()
+	}
+	if !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v, want %v", err, context.DeadlineExceeded)
+	}
+}
+
+// archive returns the path of the archive as npm downloads it. It is kept in the
+// cache, so that a machine downloads it for this test once.
+func archive(t *testing.T) string {
+	t.Helper()
+	cache, err := dynamodblocal.CacheFolder(os.Getenv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const name = "amplify-dynamodb-simulator-2.9.30.tgz"
+	kept := filepath.Join(cache, "test", name)
+	if _, err := os.Stat(kept); err == nil {
+		return kept
+	}
+	if err := os.MkdirAll(filepath.Dir(kept), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	work, err := os.MkdirTemp(filepath.Dir(kept), "partial-") //nolint:usetesting // beside the place it is renamed to
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(work) })
+	npm := exec.CommandContext(t.Context(), "npm", "pack", "amplify-dynamodb-simulator@2.9.30", "--silent", "--ignore-scripts")
+	npm.Dir = work
+	if text, err := npm.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, text)
+	}
+	if err := os.Rename(filepath.Join(work, name), kept); err != nil {
+		t.Fatal(err)
+	}
+	return kept
+}
+
+func TestProcessesThatFetchAtOnce(t *testing.T) {
+	needs(t, "java", "npm")
+	script(t, t.TempDir(), "npm", "cp '"+archive(t)+"' .")
+	cache, program := t.TempDir(), build(t)
+	setting := "SYNCPLANE_CACHE=" + cache
+	first, second := run(t, program, setting), run(t, program, setting)
+	if one, two := first.address(t), second.address(t); one == two {
+		t.Errorf("both are at %s", one)
+	}
+	first.end(t)
+	second.end(t)
+	if said := first.progress.String() + second.progress.String(); !strings.Contains(said, "fetching DynamoDB Local once") {
+		t.Errorf("progress was %q", said)
+	}
+	left, err := os.ReadDir(cache)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(left) != 1 || left[0].Name() != "dynamodb-local-2.9.30" {
+		t.Errorf("the cache holds %v", left)
+	}
+
+	third := run(t, program, setting)
+	third.address(t)
+	third.end(t)
+	if said := third.progress.String(); said != "" {
+		t.Errorf("the third fetched, too: %s", said)
+	}
+}
+
+func TestWhereDownloadsLive(t *testing.T) {
+	needs(t, "sh")
+	// This java tells where it was started and ends.
+	script(t, t.TempDir(), "java", "pwd; exit 1")
+	for _, c := range []struct {
+		name string
+		env  map[string]string
+		want string // the folder; empty means that there is none
+	}{
+		{"its own variable first", map[string]string{"SYNCPLANE_CACHE": "a", "XDG_CACHE_HOME": "b", "HOME": "c"}, "a"},
+		{"the desktop's variable next", map[string]string{"XDG_CACHE_HOME": "b", "HOME": "c"}, "b/syncplane"},
+		{"the home folder last", map[string]string{"HOME": "c"}, "c/.cache/syncplane"},
+		{"none", nil, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Chdir(t.TempDir())
+			for _, dir := range []string{"a", "b/syncplane", "c/.cache/syncplane"} {
+				if err := os.MkdirAll(filepath.Join(dir, "dynamodb-local-2.9.30"), 0o700); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(filepath.Join(dir, "dynamodb-local-2.9.30", "DynamoDBLocal.jar"), nil, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			_, err := dynamodblocal.Start(t.Context(), dynamodblocal.Options{Getenv: func(name string) string { return c.env[name] }})
+			want := "set SYNCPLANE_CACHE"
+			if c.want != "" {
+				want = "/" + c.want + "/dynamodb-local-2.9.30"
+			}
+			if err == nil || !strings.HasSuffix(err.Error(), want) && !strings.Contains(err.Error(), want+",") {
+				t.Errorf("got %v, want it to end with %q", err, want)
+			}
+		})
+	}
+}

@@ -1,0 +1,4 @@
+package dynamodblocal
+
+// CacheFolder returns the folder for downloads.
+var CacheFolder = cacheFolder

@@ -1,0 +1,468 @@
+// Package runtimeapi runs a Lambda function on this machine as Lambda does: it
+// starts the bootstrap, serves it the Lambda Runtime API (version 2018-06-01)
+// on loopback and hands it one event after the other. It also measures: init
+// time, duration, memory. It knows nothing of what an event says, and neither
+// freezes the process between events nor limits its processor or memory.
+package lambdaruntime
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+const (
+	// initLimit is the time until the first poll that Lambda allows.
+	initLimit = 10 * time.Second
+	// defaultTimeout bounds an invocation if the caller sets nothing. Our own
+	// choice: Lambda's default of 3 s would hit a debugger, its maximum nobody.
+	defaultTimeout = 10 * time.Second
+	// stopGrace is the time between SIGTERM and SIGKILL: Lambda's shutdown
+	// phase takes at most 2 s.
+	stopGrace = 2 * time.Second
+	// outputDelay is how long output is awaited of what the process has left
+	// behind. Our own choice.
+	outputDelay = time.Second
+	// maxRequest is the largest event of a synchronous invocation, in bytes:
+	// Lambda's quota of 6 MB.
+	maxRequest = 6 << 20
+	// maxResponse is the largest response, in bytes; Lambda allows 100 more.
+	maxResponse = maxRequest + 100
+	// maxTail is how much of the last output is kept for an error, in bytes.
+	// Our own choice: a Go panic with its first stacks.
+	maxTail = 4 << 10
+)
+
+// Options says what to run, and how.
+type Options struct {
+	// Command is the path of the bootstrap and its arguments.
+	Command []string
+	// Env is its complete environment, NAME=value each. What Lambda sets and
+	// Env lacks is added; AWS_LAMBDA_RUNTIME_API is always ours.
+	Env []string
+	// Dir is its working directory; the caller's if empty.
+	Dir string
+	// Timeout bounds an invocation; 10 s if zero.
+	Timeout time.Duration
+	// InitTimeout bounds the time until the first poll; 10 s, as in Lambda, if
+	// zero.
+	InitTimeout time.Duration
+	// Output gets what the process writes to standard output and error, from
+	// another goroutine, until Close returns; nil drops it.
+	Output io.Writer
+}
+
+// FunctionError says that the function failed, in Lambda's terms. Type is the
+// function's own, or one of Lambda's:
+//
+//	Runtime.ExitError              the process ended
+//	Sandbox.Timedout               it took longer than its timeout, and was killed
+//	Function.ResponseSizeTooLarge  its response was over the quota
+type FunctionError struct {
+	Type    string
+	Message string
+}
+
+func (e *FunctionError) Error() string { return e.Type + ": " + e.Message }
+
+// Function is a running Lambda function. Its methods may be called from several
+// goroutines.
+type Function struct {
+	command *exec.Cmd
+	output  *output
+	server  *http.Server
+	served  chan struct{} // closed when the server is down
+	timeout time.Duration
+	arn     string
+	now     func() time.Time
+	epoch   time.Time // durations that cross goroutines count from here
+
+	polled   sync.Once
+	ready    chan time.Time      // the time of the first poll, then nothing
+	failed   chan *FunctionError // what /init/error said, then nothing
+	running  atomic.Bool         // the first poll was there
+	initTime time.Duration
+
+	turn    chan struct{}              // full while an invocation is under way
+	current atomic.Pointer[invocation] // that one, until its answer is claimed
+	pending chan *invocation           // from Invoke to the poll that waits for it
+	elapsed atomic.Int64               // duration of the last answered invocation, in ns
+
+	ended chan struct{} // closed when the process is gone and its output is read
+	peak  atomic.Int64  // last reading of its peak memory, in bytes
+	stop  func() error  // ends everything, once
+}
+
+// invocation is one event on its way through the function.
+type invocation struct {
+	id       string
+	payload  []byte
+	deadline time.Time
+	timer    *time.Timer
+	handed   atomic.Int64 // when the poll got it, in ns since epoch
+	answer   chan answer  // takes exactly one
+}
+
+type answer struct {
+	body []byte
+	err  error
+}
+
+// Start runs the function and returns when it polls for its first event. ctx
+// bounds the start alone: the function ends with Close, or, on Linux, with the
+// calling process, however that ends. A FunctionError says that the function
+// reported an error of its init or ended during it.
+func Start(ctx context.Context, options Options) (*Function, error) {
+	f, err := launch(ctx, options)
+	if err != nil {
+		return nil, fmt.Errorf("start the function: %w", err)
+	}
+	if err := f.await(ctx, options.InitTimeout); err != nil {
+		_ = f.Close() // the cause is err
+		return nil, fmt.Errorf("initialize the function: %w", err)
+	}
+	return f, nil
+}
+
+// launch starts the server and the process.
+func launch(ctx context.Context, options Options) (*Function, error) {
+	if len(options.Command) == 0 {
+		return nil, errors.New("no command")
+	}
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, fmt.Errorf("listen for the function: %w", err)
+	}
+	env := environment(options, listener.Addr().String())
+	clock := time.Now //nolint:forbidigo // a stopwatch and a deadline that another process reads are of the real clock
+	f := &Function{
+		output:  &output{to: options.Output},
+		served:  make(chan struct{}),
+		timeout: options.Timeout,
+		arn:     arn(env),
+		now:     clock,
+		epoch:   clock(),
+		ready:   make(chan time.Time, 1),
+		failed:  make(chan *FunctionError, 1),
+		turn:    make(chan struct{}, 1),
+		pending: make(chan *invocation),
+		ended:   make(chan struct{}),
+	}
+	if f.timeout == 0 {
+		f.timeout = defaultTimeout
+	}
+	f.stop = sync.OnceValue(f.shutdown)
+	f.server = &http.Server{Handler: f.routes(), ReadHeaderTimeout: initLimit}
+	go func() {
+		_ = f.server.Serve(listener) // always http.ErrServerClosed
+		close(f.served)
+	}()
+
+	f.command = exec.CommandContext(context.WithoutCancel(ctx), options.Command[0], options.Command[1:]...) //nolint:gosec // running what the caller names is what this package is for
+	f.command.Env = env
+	f.command.Dir = options.Dir
+	f.command.Stdout, f.command.Stderr = f.output, f.output
+	f.command.WaitDelay = outputDelay
+	f.command.SysProcAttr = withParent()
+	started := make(chan error)
+	go f.run(started)
+	if err := <-started; err != nil {
+		close(f.ended)
+		return nil, errors.Join(err, f.server.Close())
+	}
+	return f, nil
+}
+
+// run starts the process and waits for its end. It stays on one thread,
+// because Linux ends the process with the thread that started it.
+func (f *Function) run(started chan<- error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	f.epoch = f.now()
+	err := f.command.Start()
+	started <- err
+	if err != nil {
+		return
+	}
+	_ = f.command.Wait() // its state is in ProcessState
+	close(f.ended)
+}
+
+// await returns nil after the first poll.
+func (f *Function) await(ctx context.Context, limit time.Duration) error {
+	if limit == 0 {
+		limit = initLimit
+	}
+	late := time.NewTimer(limit)
+	defer late.Stop()
+	select {
+	case polled := <-f.ready:
+		f.initTime = polled.Sub(f.epoch)
+		f.readMemory()
+		return nil
+	case failure := <-f.failed:
+		return failure
+	case <-f.ended:
+	case <-late.C:
+		return fmt.Errorf("no poll for an event within %s; it wrote: %s", limit, f.output)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case failure := <-f.failed: // it reports and ends
+		return failure
+	default:
+		return &FunctionError{
+			Type:    "Runtime.ExitError",
+			Message: fmt.Sprintf("%s; it wrote: %s", exit(f.command.ProcessState), f.output),
+		}
+	}
+}
+
+// InitDuration is the time from the start of the process to its first poll.
+func (f *Function) InitDuration() time.Duration { return f.initTime }
+
+// Duration is the time the last answered invocation took, as Lambda reports
+// it: from handing out the event to the last byte of the response. It leaves
+// out waiting for a poll, and the way back to the caller of Invoke.
+func (f *Function) Duration() time.Duration { return time.Duration(f.elapsed.Load()) }
+
+// PeakRSS is the most memory the process had resident so far, in bytes; after
+// its end, the last reading: that before Close, or before the first event. It
+// is 0 where there is no /proc.
+//
+// The resource usage of an ended process would be no substitute: for a process
+// that Go has started, Linux counts the peak of the starting one in.
+func (f *Function) PeakRSS() int64 {
+	f.readMemory()
+	return f.peak.Load()
+}
+
+// readMemory takes a reading if the process still runs.
+func (f *Function) readMemory() {
+	select {
+	case <-f.ended: // its number may be another's
+		return
+	default:
+	}
+	status, err := os.ReadFile("/proc/" + strconv.Itoa(f.command.Process.Pid) + "/status")
+	if err != nil {
+		return
+	}
+	for line := range bytes.Lines(status) {
+		text, found := bytes.CutPrefix(line, []byte("VmHWM:"))
+		if !found {
+			continue
+		}
+		kib, err := strconv.ParseInt(strings.TrimSuffix(string(bytes.TrimSpace(text)), " kB"), 10, 64)
+		if err == nil {
+			f.peak.Store(kib << 10)
+		}
+	}
+}
+
+// Invoke hands payload, at most 6 MB, to the function and returns its response,
+// at most 6 MB. Invocations run one after the other. A FunctionError says that
+// the function failed; after Runtime.ExitError and Sandbox.Timedout it is gone,
+// and every later Invoke gets a Runtime.ExitError.
+//
+// The end of ctx ends the waiting, not the invocation: as in Lambda, the
+// function runs on, and the next Invoke waits for it.
+func (f *Function) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
+	if len(payload) > maxRequest {
+		return nil, fmt.Errorf("invoke the function: the event has %d bytes, at most %d are allowed", len(payload), maxRequest)
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("invoke the function: %w", err)
+	}
+	inv := &invocation{id: uuid.NewString(), payload: payload, answer: make(chan answer, 1)}
+	select {
+	case f.turn <- struct{}{}:
+	case <-f.ended:
+		return nil, f.exitError(inv)
+	case <-ctx.Done():
+		return nil, fmt.Errorf("wait for the invocation before: %w", ctx.Err())
+	}
+	inv.deadline = f.now().Add(f.timeout)
+	inv.timer = time.AfterFunc(math.MaxInt64, func() { f.expire(inv) }) // runs when inv is known
+	f.current.Store(inv)
+	inv.timer.Reset(f.timeout)
+
+	select {
+	case f.pending <- inv:
+	case <-f.ended:
+	case <-ctx.Done():
+		if f.claim(inv) { // nobody has seen it
+			f.settle(inv, answer{})
+		}
+		return nil, fmt.Errorf("wait for the function to poll: %w", ctx.Err())
+	}
+	select {
+	case a := <-inv.answer:
+		return a.body, a.err
+	case <-f.ended:
+		if f.claim(inv) {
+			f.settle(inv, answer{err: f.exitError(inv)})
+		}
+		a := <-inv.answer
+		return a.body, a.err
+	case <-ctx.Done():
+		return nil, fmt.Errorf("wait for the response: %w", ctx.Err())
+	}
+}
+
+// claim makes the caller the one that settles inv. It is false if another is.
+func (f *Function) claim(inv *invocation) bool { return f.current.CompareAndSwap(inv, nil) }
+
+// settle answers a claimed invocation and lets the next one begin.
+func (f *Function) settle(inv *invocation, a answer) {
+	inv.timer.Stop()
+	inv.answer <- a
+	<-f.turn
+}
+
+// expire kills the process because inv took too long.
+func (f *Function) expire(inv *invocation) {
+	if !f.claim(inv) {
+		return
+	}
+	f.kill(syscall.SIGKILL)
+	<-f.ended
+	f.settle(inv, answer{err: &FunctionError{
+		Type:    "Sandbox.Timedout",
+		Message: fmt.Sprintf("RequestId: %s Error: Task timed out after %.2f seconds", inv.id, f.timeout.Seconds()),
+	}})
+}
+
+// exitError says that the process is gone. It is only called when it is.
+func (f *Function) exitError(inv *invocation) error {
+	return &FunctionError{
+		Type:    "Runtime.ExitError",
+		Message: fmt.Sprintf("RequestId: %s Error: %s", inv.id, exit(f.command.ProcessState)),
+	}
+}
+
+// exit says in Lambda's words how a process ended.
+func exit(state *os.ProcessState) string {
+	if state.Success() {
+		return "Runtime exited without providing a reason"
+	}
+	return "Runtime exited with error: " + state.String()
+}
+
+// Close ends the process, SIGTERM first and SIGKILL after two seconds, and
+// returns when it is gone. A second Close does nothing.
+func (f *Function) Close() error { return f.stop() }
+
+func (f *Function) shutdown() error {
+	f.readMemory()
+	f.kill(syscall.SIGTERM)
+	late := time.NewTimer(stopGrace)
+	defer late.Stop()
+	select {
+	case <-f.ended:
+	case <-late.C:
+		f.kill(syscall.SIGKILL)
+		<-f.ended
+	}
+	err := f.server.Close()
+	<-f.served
+	if err != nil {
+		return fmt.Errorf("close the runtime API: %w", err)
+	}
+	return nil
+}
+
+// kill sends a signal to the process and what it has started, unless it has
+// ended.
+func (f *Function) kill(signal syscall.Signal) {
+	select {
+	case <-f.ended: // its number may be another's
+	default:
+		send(f.command.Process, signal)
+	}
+}
+
+// environment is that of the options, with what Lambda adds.
+func environment(options Options, api string) []string {
+	env := append([]string(nil), options.Env...)
+	missing := func(name, value string) {
+		if _, found := lookup(env, name); !found {
+			env = append(env, name+"="+value)
+		}
+	}
+	missing("AWS_LAMBDA_FUNCTION_NAME", "function")
+	name, _ := lookup(env, "AWS_LAMBDA_FUNCTION_NAME")
+	missing("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
+	missing("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128")
+	missing("AWS_LAMBDA_LOG_GROUP_NAME", "/aws/lambda/"+name)
+	missing("AWS_LAMBDA_LOG_STREAM_NAME", "local/[$LATEST]"+strings.ReplaceAll(uuid.NewString(), "-", ""))
+	missing("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand")
+	if program, err := filepath.Abs(options.Command[0]); err == nil {
+		missing("LAMBDA_TASK_ROOT", filepath.Dir(program))
+	}
+	missing("_HANDLER", filepath.Base(options.Command[0]))
+	missing("TZ", ":UTC")
+	return append(env, "AWS_LAMBDA_RUNTIME_API="+api) // the last of a name counts
+}
+
+// lookup is the value of name in env; the last one counts.
+func lookup(env []string, name string) (value string, found bool) {
+	for _, line := range env {
+		if text, ok := strings.CutPrefix(line, name+"="); ok {
+			value, found = text, true
+		}
+	}
+	return value, found
+}
+
+// arn is the function's name in AWS, with the account of AWS's own examples.
+func arn(env []string) string {
+	name, _ := lookup(env, "AWS_LAMBDA_FUNCTION_NAME")
+	region, found := lookup(env, "AWS_REGION")
+	if !found {
+		region = "us-east-1"
+	}
+	return "arn:aws:lambda:" + region + ":123456789012:function:" + name
+}
+
+// output passes on what it gets and keeps the last of it.
+type output struct {
+	mu   sync.Mutex
+	to   io.Writer // may be nil
+	kept []byte
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.kept = append(o.kept, p...)
+	o.kept = o.kept[max(0, len(o.kept)-maxTail):]
+	if o.to != nil {
+		_, _ = o.to.Write(p) // a writer that fails must not stop the function
+	}
+	return len(p), nil
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return string(bytes.TrimSpace(o.kept))
+}

@@ -1,0 +1,192 @@
+package lambdaruntime
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// The headers of the Runtime API in the spelling that net/http keeps.
+const (
+	headerRequestID = "Lambda-Runtime-Aws-Request-Id"
+	headerDeadline  = "Lambda-Runtime-Deadline-Ms"
+	headerARN       = "Lambda-Runtime-Invoked-Function-Arn"
+	headerTrace     = "Lambda-Runtime-Trace-Id"
+	// headerErrorType comes with a report of an error, or as a trailer of a
+	// response that broke off; then headerErrorBody has the report in base64.
+	headerErrorType = "Lambda-Runtime-Function-Error-Type"
+	headerErrorBody = "Lambda-Runtime-Function-Error-Body"
+)
+
+// routes is the Runtime API as the function sees it.
+func (f *Function) routes() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /2018-06-01/runtime/invocation/next", f.next)
+	mux.HandleFunc("POST /2018-06-01/runtime/invocation/{id}/response", f.respond)
+	mux.HandleFunc("POST /2018-06-01/runtime/invocation/{id}/error", f.fail)
+	mux.HandleFunc("POST /2018-06-01/runtime/init/error", f.failInit)
+	return mux
+}
+
+// next hands the next event to the function, as soon as there is one.
+func (f *Function) next(w http.ResponseWriter, r *http.Request) {
+	f.polled.Do(func() {
+		f.running.Store(true)
+		f.ready <- f.now()
+	})
+	select {
+	case inv := <-f.pending:
+		header := w.Header()
+		header.Set(headerRequestID, inv.id)
+		header.Set(headerDeadline, strconv.FormatInt(inv.deadline.UnixMilli(), 10))
+		header.Set(headerARN, f.arn)
+		header.Set(headerTrace, trace(inv))
+		header.Set("Content-Type", "application/json")
+		header.Set("Content-Length", strconv.Itoa(len(inv.payload)))
+		inv.handed.Store(int64(f.now().Sub(f.epoch)))
+		_, _ = w.Write(inv.payload) // a function that is gone is seen by its end
+	case <-r.Context().Done():
+	}
+}
+
+// trace is an X-Ray trace header, not sampled: the invocation's start and the
+// digits of its id.
+func trace(inv *invocation) string {
+	digits := strings.ReplaceAll(inv.id, "-", "")
+	start := strconv.FormatInt(inv.deadline.Unix()|1<<32, 16)[1:] // eight digits
+	return "Root=1-" + start + "-" + digits[:24] + ";Parent=" + digits[16:] + ";Sampled=0"
+}
+
+// respond takes the response to an invocation.
+func (f *Function) respond(w http.ResponseWriter, r *http.Request) {
+	inv := f.invocation(w, r)
+	if inv == nil {
+		return
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxResponse))
+	elapsed := f.now().Sub(f.epoch) - time.Duration(inv.handed.Load())
+	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
+		f.answer(inv, elapsed, answer{err: &FunctionError{
+			Type:    "Function.ResponseSizeTooLarge",
+			Message: "Response payload size exceeded maximum allowed payload size (" + strconv.Itoa(maxResponse) + " bytes).",
+		}})
+		refuse(w, http.StatusRequestEntityTooLarge, "RequestEntityTooLarge", "the response is too large")
+		return
+	}
+	if err != nil {
+		refuse(w, http.StatusBadRequest, "TruncatedResponse", "the response broke off")
+		return
+	}
+	a := answer{body: body}
+	if kind := r.Trailer.Get(headerErrorType); kind != "" {
+		report, _ := base64.StdEncoding.DecodeString(r.Trailer.Get(headerErrorBody)) // a bad one has the type at least
+		a = answer{err: failure(kind, report)}
+	}
+	if !f.answer(inv, elapsed, a) {
+		unknown(w)
+		return
+	}
+	accept(w)
+}
+
+// fail takes the report that an invocation failed.
+func (f *Function) fail(w http.ResponseWriter, r *http.Request) {
+	inv := f.invocation(w, r)
+	if inv == nil {
+		return
+	}
+	report, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxResponse))
+	elapsed := f.now().Sub(f.epoch) - time.Duration(inv.handed.Load())
+	if err != nil {
+		refuse(w, http.StatusBadRequest, "TruncatedResponse", "the report broke off or is too large")
+		return
+	}
+	if !f.answer(inv, elapsed, answer{err: failure(r.Header.Get(headerErrorType), report)}) {
+		unknown(w)
+		return
+	}
+	accept(w)
+}
+
+// failInit takes the report that the function cannot start.
+func (f *Function) failInit(w http.ResponseWriter, r *http.Request) {
+	report, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxResponse))
+	if err != nil {
+		refuse(w, http.StatusBadRequest, "TruncatedResponse", "the report broke off or is too large")
+		return
+	}
+	if f.running.Load() {
+		refuse(w, http.StatusForbidden, "InvalidStateTransition", "init is over")
+		return
+	}
+	select {
+	case f.failed <- failure(r.Header.Get(headerErrorType), report):
+		accept(w)
+	default:
+		refuse(w, http.StatusForbidden, "InvalidStateTransition", "init has failed already")
+	}
+}
+
+// invocation is the one the request is about; nil, and answered, if that is
+// not under way.
+func (f *Function) invocation(w http.ResponseWriter, r *http.Request) *invocation {
+	inv := f.current.Load()
+	if inv == nil || inv.id != r.PathValue("id") {
+		unknown(w)
+		return nil
+	}
+	return inv
+}
+
+// answer settles inv. It is false if another was faster.
+func (f *Function) answer(inv *invocation, elapsed time.Duration, a answer) bool {
+	if !f.claim(inv) {
+		return false
+	}
+	f.elapsed.Store(int64(elapsed))
+	f.settle(inv, a)
+	return true
+}
+
+// failure is the error that a function reports. What is missing in the report
+// is taken from the header, and from the report as it is.
+func failure(kind string, report []byte) *FunctionError {
+	var body struct {
+		Type    string `json:"errorType"`    //nolint:tagliatelle // Lambda's name
+		Message string `json:"errorMessage"` //nolint:tagliatelle // Lambda's name
+	}
+	if err := json.Unmarshal(report, &body); err != nil {
+		body.Message = string(report)
+	}
+	if body.Type == "" {
+		body.Type = kind
+	}
+	if body.Type == "" {
+		body.Type = "Runtime.Unknown"
+	}
+	return &FunctionError{Type: body.Type, Message: body.Message}
+}
+
+// accept is the answer to all that the function reports.
+func accept(w http.ResponseWriter) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(http.StatusAccepted)
+	_, _ = io.WriteString(w, `{"status":"OK"}`) // a function that is gone is seen by its end
+}
+
+func unknown(w http.ResponseWriter) {
+	refuse(w, http.StatusBadRequest, "InvalidRequestID", "no such invocation is under way")
+}
+
+// refuse is the error object of the Runtime API; kind and message are constants
+// that need no escaping.
+func refuse(w http.ResponseWriter, status int, kind, message string) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = io.WriteString(w, `{"errorType":"`+kind+`","errorMessage":"`+message+`"}`) // as in accept
+}

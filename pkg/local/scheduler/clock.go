@@ -1,0 +1,454 @@
+// Package clock begins the runs of syncs on one machine: it puts an event into
+// the feed of the embedded store when a sync is due. In the cloud EventBridge
+// Scheduler does that. It keeps the next run of every sync in memory, sorted,
+// so that it looks at those that are due and at no other.
+package scheduler
+
+import (
+	"container/heap"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"syncplane/pkg/storage/bolt"
+	"syncplane/pkg/event"
+	"syncplane/pkg/fault"
+	"syncplane/pkg/schedule"
+	"syncplane/pkg/syncs"
+)
+
+// The bounds of the work. Our own choices.
+const (
+	maxBatch  = 1000             // runs in one commit, and changes read at once
+	lateAfter = time.Minute      // a run that begins later than this is late
+	maxSleep  = 30 * time.Second // so that a clock that was set is noticed
+	retry     = time.Second      // after the store failed, and until the clock is set
+	tolerance = time.Minute      // a clock that is set back by no more is waited for
+)
+
+// earliest is the first moment that a clock which is set can show, in seconds
+// since 1970: a machine without a battery starts in 1970 or 2000.
+const earliest = 1_704_067_200 // 2024-01-01
+
+// Clock begins runs. One Clock serves a store.
+type Clock struct {
+	Store *bolt.Store
+	Now   func() time.Time
+	Log   *slog.Logger
+
+	queue queue
+	syncs map[string]*run // by ID
+	read  uint64          // the last event of the feed that was looked at
+	grown <-chan struct{} // the feed has more
+	until bolt.Progress   // what has begun
+	stale bool            // until is to be written
+	unset bool            // the clock of the machine is not set
+	early map[string]bool // the IDs of the runs that have begun and are due after now
+}
+
+// run is the next run of a sync.
+type run struct {
+	id, workspace string
+	version       int64 // of the sync that when is of
+	when          schedule.Schedule
+	at            int64 // seconds since 1970
+	late          bool
+	began         int64 // the run before it, 0 if that is not known
+	index         int   // in the queue
+}
+
+// next returns the first run after a moment, in seconds since 1970.
+func (r *run) next(after time.Time) int64 { return r.when.From(after).Next(after).Unix() }
+
+// last returns the latest run until a moment, if there was one since another.
+func (r *run) last(since, until time.Time) (time.Time, bool) {
+	return r.when.From(since).Last(since, until)
+}
+
+// Run begins runs until ctx ends.
+func (c *Clock) Run(ctx context.Context) {
+	c.grown = make(chan struct{})
+	for ctx.Err() == nil {
+		wait, err := c.Step(ctx)
+		if err != nil {
+			if ctx.Err() != nil {
+				return
+			}
+			c.Log.LogAttrs(ctx, slog.LevelError, "clock", slog.String("error", err.Error()))
+			wait = retry
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-c.grown:
+			timer.Stop()
+		case <-ctx.Done():
+			timer.Stop()
+		}
+	}
+}
+
+// Step takes over what has changed, begins what is due, and returns how long
+// there is nothing to do unless something changes. After an error nothing is
+// lost: the next Step does it again. While the clock of the machine is not set,
+// Step does nothing.
+func (c *Clock) Step(ctx context.Context) (time.Duration, error) {
+	now := c.Now()
+	if now.Unix() < earliest {
+		if !c.unset {
+			c.Log.LogAttrs(ctx, slog.LevelError, "the clock is not set; no run begins", slog.Time("now", now))
+		}
+		c.unset = true
+		return retry, nil
+	}
+	c.unset = false
+	if c.syncs == nil {
+		if err := c.load(now); err != nil {
+			return 0, err
+		}
+	}
+	if err := c.adjust(ctx, now); err != nil {
+		return 0, err
+	}
+	if err := c.follow(); err != nil {
+		return 0, err
+	}
+	for {
+		more, err := c.fire(ctx)
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err != nil {
+			return 0, err
+		}
+		if !more {
+			break
+		}
+	}
+	wait := maxSleep
+	if len(c.queue) > 0 {
+		wait = min(wait, time.Unix(c.queue[0].at, 0).Sub(c.Now()))
+	}
+	return max(wait, 0), nil
+}
+
+// load reads all syncs. What should have begun while nobody was there begins
+// now: once, and marked late.
+func (c *Clock) load(now time.Time) error {
+	progress, known, err := c.Store.Progress()
+	if err != nil {
+		return err
+	}
+	c.until = progress
+	if !known {
+		c.until.Second, c.stale = now.Unix(), true
+	}
+	if c.early, err = c.begunAfter(now); err != nil {
+		return err
+	}
+	c.read, c.grown = c.Store.Last() // changes after this are followed
+	all := map[string]*run{}
+	err = c.Store.Each(func(s syncs.Sync) error {
+		r := c.newRun(s)
+		if r == nil {
+			return nil
+		}
+		since, began := s.ScheduledAt, time.Unix(c.until.Second, 0)
+		if s.ID <= c.until.ID {
+			began = began.Add(time.Second)
+		}
+		if since.Before(began) || since.After(now) { // after now: the clock was ahead
+			since = began
+		}
+		if missed, ok := r.last(since, now); ok {
+			r.at, r.late = missed.Unix(), true
+		} else {
+			r.at = r.next(later(now, began))
+		}
+		all[r.id] = r
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	c.syncs = all
+	c.queue = make(queue, 0, len(all))
+	for _, r := range all {
+		r.index = len(c.queue)
+		c.queue = append(c.queue, r)
+	}
+	heap.Init(&c.queue)
+	return nil
+}
+
+// adjust follows a clock that was set back: every sync runs next after what the
+// clock shows now, but for the runs that have begun already.
+func (c *Clock) adjust(ctx context.Context, now time.Time) error {
+	if now.Add(tolerance).Unix() >= c.until.Second {
+		return nil
+	}
+	early, err := c.begunAfter(now)
+	if err != nil {
+		return err
+	}
+	c.Log.LogAttrs(ctx, slog.LevelWarn, "the clock was set back", slog.Time("from", time.Unix(c.until.Second, 0)), slog.Time("to", now))
+	c.early, c.until, c.stale = early, bolt.Progress{Second: now.Unix(), Ahead: c.latest()}, true
+	for _, r := range c.queue {
+		r.at, r.late, r.began = r.next(now), false, 0
+	}
+	heap.Init(&c.queue)
+	return nil
+}
+
+// latest is the last second in which a run may be due that has begun.
+func (c *Clock) latest() int64 {
+	if c.until.ID != "" {
+		return max(c.until.Second+1, c.until.Ahead)
+	}
+	return max(c.until.Second, c.until.Ahead)
+}
+
+// begunAfter returns the IDs of the runs of the feed that are due after now: nil
+// if the clock never was ahead of now.
+func (c *Clock) begunAfter(now time.Time) (map[string]bool, error) {
+	if c.latest() <= now.Unix() {
+		return nil, nil //nolint:nilnil // as documented
+	}
+	begun := map[string]bool{}
+	for after := uint64(0); ; {
+		entries, err := c.Store.Events(after, maxBatch)
+		if err != nil || len(entries) == 0 {
+			return begun, err
+		}
+		for _, e := range entries {
+			if after = e.Sequence; e.Kind == event.Due && e.Time.After(now) {
+				begun[e.ID] = true
+			}
+		}
+	}
+}
+
+// newRun is a run of s without a time, nil if s does not run: it is paused, or
+// has no schedule that can be read, which is logged.
+func (c *Clock) newRun(s syncs.Sync) *run {
+	if s.Status == syncs.Disabled {
+		return nil
+	}
+	when, err := s.Schedule()
+	if err != nil {
+		c.unreadable(s.Workspace, s.ID, err)
+		return nil
+	}
+	return &run{id: s.ID, workspace: s.Workspace, version: s.Version, when: when}
+}
+
+func later(x, y time.Time) time.Time {
+	if x.After(y) {
+		return x
+	}
+	return y
+}
+
+// scheduled returns a function that reports whether a sync has this schedule.
+func scheduled(when schedule.Schedule) func(syncs.Sync) bool {
+	return func(s syncs.Sync) bool {
+		now, err := s.Schedule()
+		return err == nil && now == when
+	}
+}
+
+func (c *Clock) unreadable(workspace, id string, err error) {
+	c.Log.LogAttrs(context.Background(), slog.LevelError, "unreadable sync",
+		slog.String("workspace", workspace), slog.String("sync", id), slog.String("error", err.Error()))
+}
+
+// follow takes over the changes since it was last asked. It looks at the sync
+// as it is, so that it does not matter how often or how late it hears of it.
+func (c *Clock) follow() error {
+	for {
+		last, grown := c.Store.Last()
+		c.grown = grown
+		if c.read >= last {
+			return nil
+		}
+		entries, err := c.Store.Events(c.read, maxBatch)
+		if err != nil {
+			return err
+		}
+		for _, e := range entries {
+			switch e.Kind {
+			case event.Created, event.Updated, event.Deleted:
+				if err := c.update(e.Workspace, e.Subject); err != nil {
+					return err
+				}
+			case event.Due, event.Rejected, event.Requested, event.RunQueued, event.RunStarted, event.RunSucceeded, event.RunFailed,
+				event.RunCanceled, event.RunSkipped, event.RunCancelRequested, event.RunRejected, event.RunRequested, event.RunReported:
+			}
+			c.read = e.Sequence
+		}
+		if len(entries) == 0 { // they are too old and gone
+			c.read = last
+		}
+	}
+}
+
+// update makes the next run of a sync what the sync says.
+func (c *Clock) update(workspace, id string) error {
+	s, err := c.Store.Read(context.Background(), workspace, id)
+	var next *run
+	switch {
+	case fault.KindOf(err) == fault.NotFound:
+	case errors.Is(err, syncs.ErrUnreadable):
+		c.unreadable(workspace, id, err)
+	case err != nil:
+		return err
+	default:
+		next = c.newRun(s)
+	}
+	before := c.syncs[id]
+	since := s.UpdatedAt
+	if now := c.Now(); since.After(now) { // as in load
+		since = now
+	}
+	switch {
+	case next == nil && before == nil:
+	case next == nil:
+		heap.Remove(&c.queue, before.index)
+		delete(c.syncs, id)
+	case before == nil: // new, or resumed: what was due before that does not count
+		next.at = next.next(since)
+		heap.Push(&c.queue, next)
+		c.syncs[id] = next
+		c.stale = c.stale || s.Version > 1
+	case before.when != next.when:
+		since = later(since, time.Unix(before.began, 0)) // at the same time it is the same run
+		before.when, before.late, before.at = next.when, false, next.next(since)
+		before.version = s.Version
+		heap.Fix(&c.queue, before.index)
+	default:
+		before.version = s.Version
+	}
+	return nil
+}
+
+// fire begins what is due, some of it at a time, and reports whether there is
+// more. That a run began and that it is marked as begun are one commit, which
+// leaves out what is not due any more by then.
+func (c *Clock) fire(ctx context.Context) (more bool, err error) {
+	now := c.Now()
+	due := c.due(now)
+	until := c.reached(now, due)
+	if len(due) > 0 || c.stale {
+		err = c.begin(ctx, due, until)
+		c.stale = err != nil
+	}
+	for _, r := range due {
+		if err == nil {
+			next := r.next(time.Unix(r.at, 0))
+			if r.late { // it stands for all until now
+				next = r.next(now)
+			}
+			r.began, r.at, r.late = r.at, next, false
+		}
+		heap.Push(&c.queue, r)
+	}
+	if err != nil {
+		return false, fmt.Errorf("begin what is due: %w", err)
+	}
+	c.until = until
+	if until.Second > until.Ahead {
+		c.early = nil
+	}
+	return len(due) > 0, nil
+}
+
+// due takes the next runs that are due off the queue, in the order of their times
+// and the IDs of their syncs, as many as one commit stores.
+func (c *Clock) due(now time.Time) []*run {
+	var due []*run
+	for len(c.queue) > 0 && c.queue[0].at <= now.Unix() && len(due) < maxBatch {
+		r := c.queue[0]
+		if at := time.Unix(r.at, 0); !r.late && now.Sub(at) > lateAfter { // the machine slept
+			r.late = true
+			if last, ok := r.last(at, now); ok {
+				r.at = last.Unix()
+				heap.Fix(&c.queue, 0)
+				continue
+			}
+		}
+		due = append(due, r)
+		heap.Pop(&c.queue)
+	}
+	return due
+}
+
+// reached returns what has begun when the runs of due have.
+func (c *Clock) reached(now time.Time, due []*run) bolt.Progress {
+	p := bolt.Progress{Second: now.Unix(), Ahead: c.until.Ahead}
+	if len(c.queue) > 0 && c.queue[0].at <= now.Unix() {
+		p.Second = c.queue[0].at - 1
+		if last := due[len(due)-1]; last.at > p.Second {
+			p.ID = last.id
+		}
+	}
+	// A clock that is a little behind does not undo what has begun, nor does a
+	// sync that is new.
+	if p.Second < c.until.Second || p.Second == c.until.Second && p.ID < c.until.ID {
+		p = c.until
+	}
+	return p
+}
+
+// begin stores the events of runs. It is not given up when ctx ends, so that it
+// is known what has begun.
+func (c *Clock) begin(ctx context.Context, due []*run, until bolt.Progress) error {
+	events := make([]bolt.Due, 0, len(due))
+	for _, r := range due {
+		s := syncs.Sync{ID: r.id, Workspace: r.workspace}
+		if e := event.OfRun(&s, time.Unix(r.at, 0), r.late); !c.early[e.ID] {
+			events = append(events, bolt.Due{Event: e, Version: r.version, Still: scheduled(r.when)})
+		}
+	}
+	err := c.Store.Begin(context.WithoutCancel(ctx), events, until)
+	if err == nil || until == c.until {
+		return err
+	}
+	// The disk may have failed after it had stored all.
+	if stored, _, failed := c.Store.Progress(); failed == nil && stored == until {
+		return nil
+	}
+	return err
+}
+
+// queue is a heap of runs, the next one first: by time, then by the ID of the
+// sync.
+type queue []*run
+
+func (q queue) Len() int { return len(q) }
+
+func (q queue) Less(i, j int) bool {
+	return q[i].at < q[j].at || q[i].at == q[j].at && q[i].id < q[j].id
+}
+
+func (q queue) Swap(i, j int) {
+	q[i], q[j] = q[j], q[i]
+	q[i].index, q[j].index = i, j
+}
+
+// Push is heap.Interface's.
+func (q *queue) Push(x any) {
+	r := x.(*run) //nolint:forcetypeassert // there is nothing else in it
+	r.index = len(*q)
+	*q = append(*q, r)
+}
+
+// Pop is heap.Interface's.
+func (q *queue) Pop() any {
+	last := len(*q) - 1
+	r := (*q)[last]
+	(*q)[last] = nil
+	*q = (*q)[:last]
+	return r
+}

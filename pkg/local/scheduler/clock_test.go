@@ -1,0 +1,317 @@
+package scheduler_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"path/filepath"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"syncplane/pkg/storage/bolt"
+	"syncplane/pkg/app"
+	"syncplane/pkg/local/scheduler"
+	"syncplane/pkg/event"
+	"syncplane/pkg/event/eventtest"
+	"syncplane/pkg/syncs"
+	"syncplane/pkg/storage/storagetest"
+)
+
+// rig is a store on the disk, and a clock over it whose time the test tells.
+type rig struct {
+	t     *testing.T
+	path  string
+	now   time.Time
+	store *bolt.Store
+	clock *scheduler.Clock
+	ids   int
+	seen  uint64
+}
+
+func newRig(t *testing.T) *rig {
+	t.Helper()
+	r := &rig{t: t, path: filepath.Join(t.TempDir(), "syncs.db"), now: time.Date(2026, time.November, 24, 12, 0, 0, 0, time.UTC)}
+	r.open()
+	t.Cleanup(r.close)
+	return r
+}
+
+func (r *rig) open() {
+	r.t.Helper()
+	store, err := bolt.Open(r.path)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.store = store
+	r.clock = &scheduler.Clock{Store: store, Now: func() time.Time { return r.now }, Log: app.Logger(io.Discard, "")}
+}
+
+func (r *rig) close() {
+	r.t.Helper()
+	if err := r.store.Close(); err != nil {
+		r.t.Error(err)
+	}
+}
+
+// restart is the machine that was down for a while.
+func (r *rig) restart(down time.Duration) {
+	r.t.Helper()
+	r.close()
+	r.now = r.now.Add(down)
+	r.open()
+}
+
+// create stores a sync that runs every so many minutes, or by cron.
+func (r *rig) create(minutes int64, cron string) syncs.Sync {
+	r.t.Helper()
+	s := r.sync(minutes, cron)
+	if err := r.store.Create(r.t.Context(), s); err != nil {
+		r.t.Fatal(err)
+	}
+	return s
+}
+
+// sync returns a sync that is not stored.
+func (r *rig) sync(minutes int64, cron string) syncs.Sync {
+	r.t.Helper()
+	s := storagetest.Good(r.t)
+	r.ids++
+	s.Workspace, s.ID = "acme", fmt.Sprintf("019ab0c4-0000-7000-8000-%012d", r.ids)
+	s.SyncInterval, s.CronExpression = minutes, cron
+	s.CreatedAt, s.UpdatedAt, s.ScheduledAt = r.now, r.now, r.now
+	return s
+}
+
+func (r *rig) change(s syncs.Sync, edit func(*syncs.Sync)) syncs.Sync {
+	r.t.Helper()
+	s.Version++
+	s.UpdatedAt = r.now
+	edit(&s)
+	if err := r.store.Replace(r.t.Context(), s); err != nil {
+		r.t.Fatal(err)
+	}
+	return s
+}
+
+// step has the clock do its work, and returns the runs that began: the number
+// of the sync, the time, and a star if it is late.
+func (r *rig) step() []string {
+	r.t.Helper()
+	if _, err := r.clock.Step(r.t.Context()); err != nil {
+		r.t.Fatal(err)
+	}
+	return r.begun()
+}
+
+func (r *rig) begun() []string {
+	r.t.Helper()
+	begun := []string{}
+	for {
+		entries, err := r.store.Events(r.seen, 1000)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		if len(entries) == 0 {
+			slices.Sort(begun)
+			return begun
+		}
+		for _, e := range entries {
+			r.seen = e.Sequence
+			if e.Kind != event.Due {
+				continue
+			}
+			seen := eventtest.Check(r.t, e.Append(nil, "http://127.0.0.1"))
+			text := e.Subject[len(e.Subject)-1:] + " " + e.Time.Format("15:04:05")
+			if seen.Data["late"] == true {
+				text += "*"
+			}
+			begun = append(begun, text)
+		}
+	}
+}
+
+// want has the time go on and compares the runs that begin.
+func (r *rig) want(after time.Duration, want ...string) {
+	r.t.Helper()
+	r.now = r.now.Add(after)
+	if diff := cmp.Diff(append([]string{}, want...), r.step()); diff != "" {
+		r.t.Errorf("at %s: %s", r.now.Format("15:04:05"), diff)
+	}
+}
+
+func TestRunsBeginOnTime(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.want(0)
+	r.now = r.now.Add(10*time.Second + 300*time.Millisecond)
+	r.create(1, "")
+	r.create(7, "*/5 * * * *")
+	r.want(0)
+	r.want(59 * time.Second)
+	r.want(700*time.Millisecond, "1 12:01:10")
+	r.want(0)
+	r.want(time.Minute, "1 12:02:10")
+	r.want(59 * time.Second) // 12:03:09
+	r.want(time.Second, "1 12:03:10")
+	r.want(110*time.Second, "1 12:04:10", "2 12:05:00")
+	r.want(10*time.Second, "1 12:05:10")
+}
+
+// TestChanges holds that a run follows what the sync says, and that a change of
+// something else does not move it.
+func TestChanges(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	s := r.create(10, "")
+	r.want(5 * time.Minute)
+	s = r.change(s, func(s *syncs.Sync) { s.StreamName = "else" })
+	r.want(5*time.Minute, "1 12:10:00")
+	s = r.change(s, func(s *syncs.Sync) { s.Status = syncs.Disabled })
+	r.want(25 * time.Minute) // 12:35
+	s = r.change(s, func(s *syncs.Sync) { s.Status = syncs.Pending })
+	r.want(0) // what was due at 12:20 and 12:30 does not count
+	r.want(5*time.Minute, "1 12:40:00")
+	s = r.change(s, func(s *syncs.Sync) { s.SyncInterval, s.ScheduledAt = 3, r.now })
+	r.want(2 * time.Minute)
+	r.want(time.Minute, "1 12:43:00")
+	if err := r.store.Delete(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	r.want(time.Hour)
+}
+
+// TestDown holds that of all that was missed one run begins, late, and that
+// none begins twice or not at all.
+func TestDown(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.create(10, "")
+	r.create(1, "0 * * * *")
+	paused := r.create(1, "")
+	r.want(0)
+	r.change(paused, func(s *syncs.Sync) { s.Status = syncs.Disabled })
+	r.want(10*time.Minute, "1 12:10:00")
+	r.restart(35 * time.Minute) // 12:45
+	r.want(0, "1 12:40:00*")
+	r.want(0)
+	r.want(5*time.Minute, "1 12:50:00")
+	r.restart(time.Second)
+	r.want(0)
+	r.restart(2*time.Hour + 10*time.Minute) // 15:00:01
+	r.want(0, "1 15:00:00*", "2 15:00:00*")
+	r.restart(0)
+	r.want(0)
+	r.want(10*time.Minute, "1 15:10:00")
+}
+
+// TestCreatedAndNeverSeen holds that a sync which was made just before the
+// machine went down has its run.
+func TestCreatedAndNeverSeen(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.want(0)
+	r.now = r.now.Add(time.Minute)
+	r.create(2, "")
+	r.restart(5 * time.Minute) // 12:06
+	r.want(0, "1 12:05:00*")
+	r.want(time.Minute, "1 12:07:00")
+}
+
+// TestResumedAndDown holds that a restart does not begin what was due while
+// the sync was paused.
+func TestResumedAndDown(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	s := r.create(10, "")
+	r.want(0)
+	s = r.change(s, func(s *syncs.Sync) { s.Status = syncs.Disabled })
+	r.want(15 * time.Minute)
+	r.change(s, func(s *syncs.Sync) { s.Status = syncs.Pending })
+	r.want(0)
+	r.restart(time.Minute)
+	r.want(0)
+	r.want(4*time.Minute, "1 12:20:00")
+}
+
+// TestAsleep holds that a machine which slept begins one run, late.
+func TestAsleep(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.create(1, "")
+	r.want(0)
+	r.want(time.Minute, "1 12:01:00")
+	r.want(90*time.Second, "1 12:02:00") // half a minute is not late
+	r.want(time.Hour, "1 13:02:00*")
+	r.want(30*time.Second, "1 13:03:00")
+}
+
+// TestManyAtOnce holds that more runs than fit a commit all begin, once.
+func TestManyAtOnce(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	const many = 2500
+	var group sync.WaitGroup
+	for range many { // at once, so that few commits store them
+		s := r.sync(1, "")
+		group.Go(func() {
+			if err := r.store.Create(t.Context(), s); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	group.Wait()
+	r.want(0)
+	r.now = r.now.Add(time.Minute)
+	if got := len(r.step()); got != many {
+		t.Errorf("%d runs began, want %d", got, many)
+	}
+	r.restart(0)
+	r.want(0)
+}
+
+// TestStoreThatFails holds that a run which could not be stored begins later.
+func TestStoreThatFails(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.create(1, "")
+	r.want(0)
+	r.now = r.now.Add(time.Minute)
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, _ = r.clock.Step(ended) // the commit may win, and the run has begun
+	r.now = r.now.Add(30 * time.Second)
+	begun := slices.Compact(append(r.begun(), r.step()...))
+	if diff := cmp.Diff([]string{"1 12:01:00"}, begun); diff != "" {
+		t.Error(diff)
+	}
+	r.want(30*time.Second, "1 12:02:00")
+}
+
+// TestRun holds that the clock wakes by itself: a run is due, and begins.
+func TestRun(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	began, shift := time.Now(), 59*time.Second
+	r.clock.Now = func() time.Time { return r.now.Add(time.Since(began)) }
+	s := r.create(1, "")
+	s = r.change(s, func(s *syncs.Sync) { s.ScheduledAt = r.now.Add(-shift) }) // due in a second
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); r.clock.Run(ctx) }()
+	for {
+		last, grown := r.store.Last()
+		if last >= 3 { // created, updated and due
+			break
+		}
+		<-grown
+	}
+	cancel()
+	<-done
+	if got := r.begun(); len(got) != 1 {
+		t.Errorf("began: %v of %s", got, s.ID)
+	}
+}

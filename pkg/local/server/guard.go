@@ -1,0 +1,232 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"syncplane/pkg/fault"
+)
+
+// Limits bound what clients can make the server hold, and for how long. A zero
+// duration is no limit.
+type Limits struct {
+	Header time.Duration // for the request line and the headers to arrive
+	Body   time.Duration // for the whole body to arrive, from the moment it is read
+	Drain  time.Duration // for the rest of a body that nothing reads
+	Write  time.Duration // from the headers of a request until its response was taken
+	Idle   time.Duration // between two requests of a connection
+
+	// Bodies is how many bytes of request bodies are held at the same time.
+	// The first 8 KiB of each do not count.
+	Bodies int64
+
+	// Connections is how many connections are open at the same time. Those
+	// that wait for a request make room for new ones, the oldest first.
+	Connections int
+}
+
+// DefaultLimits returns the limits of the local server. Our own choices, except
+// that API Gateway too gives a request 30 s in all.
+func DefaultLimits() Limits {
+	return Limits{
+		Header: 10 * time.Second, Body: 10 * time.Second, Drain: time.Second, Write: 30 * time.Second, Idle: time.Minute,
+		Bodies: 32 << 20, Connections: 2048,
+	}
+}
+
+// maxHeader is the largest size of request line and headers, in bytes: API
+// Gateway's.
+const maxHeader = 10 << 10
+
+// readSlop is what net/http reads beyond MaxHeaderBytes, in bytes.
+const readSlop = 4 << 10
+
+// freeBody is how much of each body is held whatever the others hold, in bytes:
+// a usual create is below it, and so is never refused.
+const freeBody = 8 << 10
+
+// maxRead is how much of a body is read at once, in bytes.
+const maxRead = 4 << 10
+
+// NewServer returns a server for handler that keeps to limits. now is the clock
+// of its deadlines.
+//
+// A response that takes longer, such as a stream, sets write deadlines of its
+// own. The time of a handler has no bound.
+func NewServer(handler http.Handler, limits Limits, now func() time.Time) *http.Server {
+	open := connections{limit: limits.Connections, open: map[net.Conn]*connection{}}
+	return &http.Server{
+		Handler:           &guard{next: handler, limits: limits, now: now},
+		ReadHeaderTimeout: limits.Header,
+		WriteTimeout:      limits.Write,
+		IdleTimeout:       limits.Idle,
+		MaxHeaderBytes:    maxHeader - readSlop,
+		ConnState:         open.change,
+	}
+}
+
+// guard bounds the bodies of requests.
+type guard struct {
+	next   http.Handler
+	limits Limits
+	now    func() time.Time
+	held   atomic.Int64 // bytes of all bodies, beyond freeBody of each
+}
+
+// ServeHTTP passes the request on.
+func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.ContentLength == 0 {
+		g.next.ServeHTTP(w, r)
+		return
+	}
+	b := &body{ReadCloser: r.Body, guard: g, control: http.NewResponseController(w)}
+	defer b.release()
+	bounded := r.WithContext(r.Context()) // net/http looks at the body of its own r
+	bounded.Body = b
+	g.next.ServeHTTP(&guarded{ResponseWriter: w, body: b}, bounded)
+}
+
+// body is a request body with a deadline and a share of the bytes in flight.
+type body struct {
+	io.ReadCloser
+	guard   *guard
+	control *http.ResponseController
+	began   bool
+	ended   bool  // all of it was read
+	read    int64 // bytes
+	held    int64 // bytes that count
+}
+
+// Read reads from the body. It returns a fault.Error, fit for the client, if the
+// body is too slow or too many bytes are held.
+func (b *body) Read(p []byte) (int, error) {
+	if !b.began {
+		b.began = true
+		b.deadline(b.guard.limits.Body)
+	}
+	// net/http fills p before it returns, so that what a long p holds would not
+	// count until then.
+	n, err := b.ReadCloser.Read(p[:min(len(p), maxRead)])
+	b.read += int64(n)
+	if more := b.read - freeBody - b.held; more > 0 {
+		b.held += more
+		if b.guard.held.Add(more) > b.guard.limits.Bodies {
+			return 0, &fault.Error{
+				Kind: fault.Unavailable, Code: "server_busy", Message: "the server holds too many request bodies at this moment; please try again",
+			}
+		}
+	}
+	switch {
+	case errors.Is(err, io.EOF):
+		b.ended = true
+		b.deadline(0)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return n, &fault.Error{
+			Kind: fault.Malformed, Code: "body_unreadable", Err: err,
+			Message: fmt.Sprintf("the body must arrive within %v", b.guard.limits.Body),
+		}
+	}
+	return n, err
+}
+
+// deadline ends reads of the connection after d; 0 is never.
+func (b *body) deadline(d time.Duration) {
+	var at time.Time
+	if d > 0 {
+		at = b.guard.now().Add(d)
+	}
+	_ = b.control.SetReadDeadline(at) // net/http's own connections have deadlines
+}
+
+func (b *body) release() { b.guard.held.Add(-b.held) }
+
+// guarded is the response to a request with a body. Where it begins before the
+// body was read to its end, it does not wait for the rest, and the connection
+// closes after it: what is left must not be taken for another request.
+type guarded struct {
+	http.ResponseWriter
+	body  *body
+	began bool
+}
+
+// WriteHeader begins the response.
+func (w *guarded) WriteHeader(status int) {
+	if !w.began && status >= http.StatusOK {
+		w.began = true
+		if !w.body.ended {
+			w.Header().Set("Connection", "close")
+			_ = w.body.control.EnableFullDuplex()
+			w.body.deadline(w.body.guard.limits.Drain)
+		}
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// Write writes a part of the response.
+func (w *guarded) Write(p []byte) (int, error) {
+	if !w.began {
+		w.WriteHeader(http.StatusOK)
+	}
+	return w.ResponseWriter.Write(p)
+}
+
+// Unwrap is for http.ResponseController.
+func (w *guarded) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// connections are the open connections of a server.
+type connections struct {
+	limit int
+	mu    sync.Mutex
+	open  map[net.Conn]*connection
+	turn  uint64 // grows with each change
+}
+
+type connection struct {
+	waits bool   // for a request, the first one included
+	since uint64 // the turn
+}
+
+// change is a hook for http.Server.ConnState.
+func (c *connections) change(conn net.Conn, state http.ConnState) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.turn++
+	switch state {
+	case http.StateNew:
+		c.open[conn] = &connection{waits: true, since: c.turn}
+		if c.limit > 0 && len(c.open) > c.limit {
+			c.evict()
+		}
+	case http.StateActive:
+		if known := c.open[conn]; known != nil {
+			known.waits = false
+		}
+	case http.StateIdle:
+		if known := c.open[conn]; known != nil {
+			*known = connection{waits: true, since: c.turn}
+		}
+	case http.StateClosed, http.StateHijacked:
+		delete(c.open, conn)
+	}
+}
+
+// evict closes the connection that has waited longest: the new one itself if
+// all others are at work.
+func (c *connections) evict() {
+	var oldest net.Conn
+	since := c.turn + 1
+	for conn, known := range c.open {
+		if known.waits && known.since < since {
+			oldest, since = conn, known.since
+		}
+	}
+	delete(c.open, oldest)
+	_ = oldest.Close() // its read returns an error
+}

@@ -1,0 +1,57 @@
+package server
+
+import (
+	"net/http"
+
+	"github.com/google/uuid"
+	swagger "github.com/swaggest/swgui/v5emb"
+
+	"syncplane/pkg/api"
+)
+
+// Routes is everything that the local server answers: what a browser and a
+// neighbour need beside the API, the stream of events if there is one, and the
+// API itself for all the rest. The rest goes past the mux, which would tidy up
+// paths that API Gateway passes on.
+func Routes(gateway Gateway, keys []byte, stream http.Handler) http.Handler {
+	const docs = "/docs/"
+	page := swagger.New("Syncplane", "/api/v1/openapi.json", docs)
+	mux := http.NewServeMux()
+	mux.Handle("GET "+docs, page)
+	mux.HandleFunc("GET /docs", func(w http.ResponseWriter, r *http.Request) {
+		r.URL.Path = docs
+		page.ServeHTTP(w, r)
+	})
+	// For a function under `sam local`, which can fetch it from its host.
+	mux.HandleFunc("GET /.well-known/jwks.json", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/jwk-set+json")
+		_, _ = w.Write(keys)
+	})
+	for _, path := range []string{"/docs", docs, "/.well-known/jwks.json"} {
+		mux.HandleFunc("OPTIONS "+path, options)
+	}
+	if stream != nil {
+		mux.Handle(StreamPath, stream)
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, pattern := mux.Handler(r); pattern != "" {
+			mux.ServeHTTP(w, r)
+			return
+		}
+		gateway.ServeHTTP(w, r)
+	})
+}
+
+// readable is the Allow header of what can only be read.
+const readable = "GET, HEAD, OPTIONS"
+
+// options answers OPTIONS for what can only be read, as the API does.
+func options(w http.ResponseWriter, _ *http.Request) {
+	header := w.Header()
+	header.Set("Allow", readable)
+	header.Set(api.RequestIDHeader, uuid.NewString())
+	header.Set("Cache-Control", "no-store")
+	header.Set("Vary", "Accept")
+	header.Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(http.StatusNoContent)
+}

@@ -1,0 +1,337 @@
+package server_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"syncplane/pkg/auth"
+	"syncplane/pkg/event"
+	"syncplane/pkg/event/eventtest"
+	"syncplane/pkg/fault"
+	"syncplane/pkg/local/server"
+	"syncplane/pkg/storage/storagetest"
+)
+
+// message is an event as a client receives it.
+type message struct{ ID, Type, Data string }
+
+// messages parses a stream by the HTML standard, section 9.2.6, and calls
+// receive for each event until that returns false.
+func messages(in *bufio.Reader, receive func(message) bool) error {
+	var line, data strings.Builder
+	var id, kind string
+	after := byte(0) // the byte before
+	for {
+		c, err := in.ReadByte()
+		if err != nil {
+			return err
+		}
+		before := after
+		after = c
+		if c == '\n' && before == '\r' {
+			continue
+		}
+		if c != '\n' && c != '\r' {
+			line.WriteByte(c)
+			continue
+		}
+		text := line.String()
+		line.Reset()
+		if text == "" {
+			if data.Len() > 0 && !receive(message{id, kind, strings.TrimSuffix(data.String(), "\n")}) {
+				return nil
+			}
+			data.Reset()
+			kind = ""
+			continue
+		}
+		name, value, _ := strings.Cut(text, ":")
+		value = strings.TrimPrefix(value, " ")
+		switch name {
+		case "event":
+			kind = value
+		case "data":
+			data.WriteString(value + "\n")
+		case "id":
+			if !strings.Contains(value, "\x00") {
+				id = value
+			}
+		}
+	}
+}
+
+// receive returns the next count events.
+func (l *listener) receive(t *testing.T, count int) []message {
+	t.Helper()
+	var got []message
+	err := messages(bufio.NewReader(l.body), func(m message) bool {
+		got = append(got, m)
+		return len(got) < count
+	})
+	if err != nil {
+		t.Fatalf("%d of %d events, then: %v", len(got), count, err)
+	}
+	return got
+}
+
+// TestLineBreaks streams configurations in which each line break of the
+// standard stands wherever JSON allows one.
+func TestLineBreaks(t *testing.T) {
+	t.Parallel()
+	g := newRig(t)
+	configurations := []string{`{}`}
+	for _, br := range []string{"\n", "\r", "\r\n", "\n\r", "\n\n", "\r\r", "\r\n\r\n", " \r\t\n "} {
+		configurations = append(configurations,
+			strings.ReplaceAll(`{~"a"~:~[~1.0~,~"\r\n\u2028`+"\u2028\u0085"+`"~]~,~"data"~:~{~"id"~:~null~}~}`, "~", br),
+			"{"+br+"}")
+	}
+	want := make([]any, len(configurations))
+	for i, text := range configurations {
+		s := storagetest.Good(t)
+		s.Workspace, s.Configuration = "acme", text
+		if err := g.store.Create(t.Context(), s); err != nil {
+			t.Fatal(err)
+		}
+		if err := json.Unmarshal([]byte(text), &want[i]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, m := range g.open(t, "Bearer acme syncs:read", "0").receive(t, len(want)) {
+		if m.ID != strconv.Itoa(i+1) || m.Type != "sync.created" {
+			t.Errorf("got %+v", m)
+		}
+		seen := eventtest.Check(t, []byte(m.Data))
+		if diff := cmp.Diff(want[i], seen.Data["attributes"].(map[string]any)["configuration"]); diff != "" {
+			t.Errorf("%q: %s", configurations[i], diff)
+		}
+		if strings.ContainsAny(m.Data, "\r\n") {
+			t.Errorf("the data has more than one line: %q", m.Data)
+		}
+	}
+}
+
+// TestGap comes back after the feed has dropped events.
+func TestGap(t *testing.T) {
+	t.Parallel()
+	g := newRig(t)
+	const kept, stored, batch = 100_000, 104_000, 2000
+	publish := func(first, count int) {
+		t.Helper()
+		events := make([]event.Event, 0, count)
+		for i := range count {
+			events = append(events, event.Event{Kind: event.Due, ID: strconv.Itoa(first + i), Subject: "s", Workspace: "acme", Data: []byte("{}")})
+		}
+		if err := g.store.Publish(t.Context(), events, "test", 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for first := 1; first <= stored; first += batch {
+		publish(first, batch)
+	}
+	entries, err := g.store.Events(0, 1)
+	if err != nil || len(entries) != 1 {
+		t.Fatalf("got %v, %v", entries, err)
+	}
+	oldest := int(entries[0].Sequence)
+	if oldest < 2 || oldest > stored-kept+1 {
+		t.Fatalf("the oldest event that is kept is %d", oldest)
+	}
+	gap := func(from, to int) message {
+		return message{strconv.Itoa(to), "gap", fmt.Sprintf(`{"from":%d,"to":%d}`, from, to)}
+	}
+	for _, test := range []struct {
+		last string
+		want []message // the data of others than gaps is left out
+	}{
+		{"0", []message{gap(1, oldest-1), {strconv.Itoa(oldest), "sync.due", ""}}},
+		{"1", []message{gap(2, oldest-1), {strconv.Itoa(oldest), "sync.due", ""}}},
+		{strconv.Itoa(oldest - 2), []message{gap(oldest-1, oldest-1), {strconv.Itoa(oldest), "sync.due", ""}}},
+		{strconv.Itoa(oldest - 1), []message{{strconv.Itoa(oldest), "sync.due", ""}, {strconv.Itoa(oldest + 1), "sync.due", ""}}},
+		{strconv.Itoa(stored - 1), []message{{strconv.Itoa(stored), "sync.due", ""}}},
+	} {
+		l := g.open(t, "Bearer acme syncs:read", test.last)
+		got := l.receive(t, len(test.want))
+		l.cancel()
+		for i := range got {
+			if got[i].Type != "gap" {
+				got[i].Data = ""
+			}
+		}
+		if diff := cmp.Diff(test.want, got); diff != "" {
+			t.Errorf("after %s: %s", test.last, diff)
+		}
+	}
+	// Another workspace sees that something may be missing, and nothing else.
+	other := g.open(t, "Bearer other syncs:read", "7")
+	if got := other.receive(t, 1)[0]; got != gap(8, oldest-1) {
+		t.Errorf("got %+v", got)
+	}
+}
+
+// TestWithdrawn ends the stream of a token that is no longer accepted, while it
+// is silent and while it is busy.
+func TestWithdrawn(t *testing.T) {
+	t.Parallel()
+	for name, answer := range map[string]struct {
+		who auth.Caller
+		err error
+	}{
+		"expired":   {err: &fault.Error{Kind: fault.Unauthenticated, Code: "invalid_token", Message: "the token has expired"}},
+		"no scope":  {who: auth.Caller{Workspace: "acme"}},
+		"moved":     {who: auth.Caller{Workspace: "other", Scopes: []string{"syncs:read"}}},
+		"no answer": {err: &fault.Error{Kind: fault.Unavailable, Code: "store_unavailable", Message: "the store does not answer"}},
+	} {
+		for _, busy := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, busy %v", name, busy), func(t *testing.T) {
+				t.Parallel()
+				var withdrawn atomic.Bool
+				g := newRig(t, func(s *server.Stream) {
+					s.Recheck = time.Millisecond
+					s.Caller = func(ctx context.Context, authorization string) (auth.Caller, error) {
+						if withdrawn.Load() {
+							return answer.who, answer.err
+						}
+						return caller(ctx, authorization)
+					}
+				})
+				l := g.listen(t, "Bearer acme syncs:read", "")
+				g.create(t, "acme")
+				if id, _, _ := l.next(t); id != "1" {
+					t.Errorf("got %s", id)
+				}
+				withdrawn.Store(true)
+				stop := make(chan struct{})
+				ended := make(chan error, 1)
+				go func() {
+					defer close(ended)
+					for busy {
+						select {
+						case <-stop:
+							return
+						default:
+						}
+						s := storagetest.Good(t)
+						s.Workspace = "acme"
+						if err := g.store.Create(t.Context(), s); err != nil {
+							ended <- err
+							return
+						}
+					}
+				}()
+				last := ""
+				for l.Scan() { // to its end
+					if l.Text() != "" {
+						last = l.Text()
+					}
+				}
+				close(stop)
+				if err := <-ended; err != nil {
+					t.Error(err)
+				}
+				if err := l.Err(); err != nil || last != ": the token is no longer accepted" {
+					t.Errorf("got %v after %q", err, last)
+				}
+				g.log.wait(t, `"message":"stream ended"`)
+				level := `"level":"INFO"`
+				if name == "no answer" {
+					level = `"level":"ERROR"`
+				}
+				if text := g.log.String(); strings.Count(text, "\n") != 1 || !strings.Contains(text, `"workspace":"acme"`) || !strings.Contains(text, level) {
+					t.Errorf("got %s", text)
+				}
+			})
+		}
+	}
+}
+
+// TestNeverReads drops a client that does not read.
+func TestNeverReads(t *testing.T) {
+	t.Parallel()
+	ended := make(chan struct{})
+	g := newRig(t, func(s *server.Stream) { s.WriteTimeout = brief })
+	next := g.Config.Handler
+	g.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer close(ended)
+		next.ServeHTTP(w, r)
+	})
+	large := strings.Repeat("x", event.MaxConfiguration-100)
+	for range 200 { // 13 MB, more than the buffers of a connection
+		s := storagetest.Good(t)
+		s.Workspace, s.Configuration = "acme", `{"x":"`+large+`"}`
+		if err := g.store.Create(t.Context(), s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var dialer net.Dialer
+	conn, err := dialer.DialContext(t.Context(), "tcp", g.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close() //nolint:errcheck // a test's own
+	if _, err := io.WriteString(conn, "GET /api/v1/events HTTP/1.1\r\nHost: x\r\nLast-Event-ID: 0\r\n"+writer+"\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-ended:
+	case <-time.After(patience):
+		t.Fatal("the stream goes on")
+	}
+	g.log.wait(t, "the client does not read")
+}
+
+// TestStoreFails reports an error of the store: as an answer before the stream
+// has begun, in the log after.
+func TestStoreFails(t *testing.T) {
+	t.Parallel()
+	g := newRig(t)
+	l := g.listen(t, "Bearer acme syncs:read", "")
+	g.close(t)
+	for l.Scan() { // the heartbeat reads on
+		continue
+	}
+	if err := l.Err(); err != nil {
+		t.Error(err)
+	}
+	g.log.wait(t, `"message":"stream ended"`)
+	if text := g.log.String(); strings.Count(text, "\n") != 1 || !strings.Contains(text, `"level":"ERROR"`) || !strings.Contains(text, "not open") {
+		t.Errorf("got %s", text)
+	}
+	for _, last := range []string{"", "0"} {
+		if l := g.listen(t, "Bearer acme syncs:read", last); l.status != http.StatusInternalServerError || !strings.Contains(l.line(t), `"code":"internal"`) {
+			t.Errorf("got %d %s", l.status, l.Text())
+		}
+	}
+}
+
+// TestGoneReader logs nothing: a client may go.
+func TestGoneReader(t *testing.T) {
+	t.Parallel()
+	ended := make(chan struct{})
+	g := newRig(t)
+	next := g.Config.Handler
+	g.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer close(ended)
+		next.ServeHTTP(w, r)
+	})
+	g.listen(t, "Bearer acme syncs:read", "").cancel()
+	select {
+	case <-ended:
+	case <-time.After(patience):
+		t.Fatal("the stream goes on")
+	}
+	if g.log.String() != "" {
+		t.Errorf("got %s", g.log)
+	}
+}

@@ -1,0 +1,225 @@
+package bolt_test
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"syncplane/pkg/storage/bolt"
+	"syncplane/pkg/event"
+	"syncplane/pkg/event/eventtest"
+	"syncplane/pkg/fault"
+	"syncplane/pkg/syncs"
+	"syncplane/pkg/storage/storagetest"
+)
+
+// told are all events, as "number kind id".
+func told(t *testing.T, store *bolt.Store) []string {
+	t.Helper()
+	entries, err := store.Events(0, 1_000_000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := []string{}
+	for _, e := range entries {
+		eventtest.Check(t, e.Append(nil, "http://127.0.0.1:8080"))
+		list = append(list, fmt.Sprintf("%d %s %s", e.Sequence, e.Kind, e.ID))
+	}
+	return list
+}
+
+// TestFeed holds that each change makes one event, in the order of the changes,
+// and what is refused makes none; over a restart too.
+func TestFeed(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "syncs.db")
+	store := open(t, path)
+	ctx := t.Context()
+	s := storagetest.Good(t)
+	other := storagetest.Good(t)
+	once := syncs.Once{Key: "k", Fingerprint: "f", Now: time.Now(), Expires: time.Now().Add(time.Hour)}
+	changed := s
+	changed.Version, changed.StreamName = 2, "companies"
+	want := func(what string, err error, kind fault.Kind) {
+		t.Helper()
+		if (err == nil) != (kind == fault.Internal) || err != nil && fault.KindOf(err) != kind {
+			t.Fatalf("%s: got %v", what, err)
+		}
+	}
+	const ok = fault.Internal
+	want("create", store.Create(ctx, s), ok)
+	want("create again", store.Create(ctx, s), fault.Conflict)
+	_, err := store.CreateOnce(ctx, other, once)
+	want("create once", err, ok)
+	_, err = store.CreateOnce(ctx, storagetest.Good(t), syncs.Once{Key: "k", Fingerprint: "f", Now: once.Now, Expires: once.Expires})
+	want("create of another workspace", err, ok)
+	_, err = store.CreateOnce(ctx, other, once)
+	want("create once again", err, ok)
+	want("replace", store.Replace(ctx, changed), ok)
+	want("replace again", store.Replace(ctx, changed), fault.Conflict)
+	want("delete an old version", store.Delete(ctx, s), fault.Conflict)
+	changed.UpdatedAt = changed.UpdatedAt.Add(time.Hour)
+	want("delete", store.Delete(ctx, changed), ok)
+	want("delete again", store.Delete(ctx, changed), fault.NotFound)
+
+	list := told(t, store)
+	expected := []string{
+		"1 sync.created " + s.ID + "/1", "2 sync.created " + other.ID + "/1", list[2],
+		"4 sync.updated " + s.ID + "/2", "5 sync.deleted " + s.ID + "/2/deleted",
+	}
+	if diff := cmp.Diff(expected, list); diff != "" {
+		t.Error(diff)
+	}
+	entries, err := store.Events(3, 1)
+	if err != nil || len(entries) != 1 || entries[0].Sequence != 4 || entries[0].Workspace != s.Workspace || entries[0].Subject != s.ID {
+		t.Errorf("got %+v, %v", entries, err)
+	}
+
+	if entries, err = store.Events(4, 1); err != nil || len(entries) != 1 || !entries[0].Time.Equal(changed.UpdatedAt) {
+		t.Errorf("got %+v, %v; it was deleted at %v", entries, err, changed.UpdatedAt)
+	}
+
+	closeStore(t, store)
+	store = open(t, path)
+	defer closeStore(t, store)
+	if diff := cmp.Diff(expected, told(t, store)); diff != "" {
+		t.Errorf("after a restart: %s", diff)
+	}
+	last, grown := store.Last()
+	if last != 5 {
+		t.Errorf("the last event is %d", last)
+	}
+	want("create", store.Create(ctx, s), ok)
+	<-grown
+	if newest, err := store.Newest(); err != nil || newest != 6 {
+		t.Errorf("got %d, %v", newest, err)
+	}
+	if last, _ = store.Last(); last != 6 {
+		t.Errorf("the last event is %d", last)
+	}
+}
+
+// TestFeedUnderLoad holds that the feed has each change of many writers once,
+// without a gap.
+func TestFeedUnderLoad(t *testing.T) {
+	t.Parallel()
+	store := open(t, filepath.Join(t.TempDir(), "syncs.db"))
+	defer closeStore(t, store)
+	const writers, each = 16, 50
+	want := map[string]int{}
+	var mu sync.Mutex
+	var group sync.WaitGroup
+	for range writers {
+		group.Go(func() {
+			for range each {
+				s := storagetest.Good(t)
+				if err := store.Create(t.Context(), s); err != nil {
+					t.Error(err)
+				}
+				mu.Lock()
+				want[s.ID+"/1"]++
+				mu.Unlock()
+			}
+		})
+	}
+	group.Wait()
+	entries, err := store.Events(0, 10_000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]int{}
+	for i, e := range entries {
+		got[e.ID]++
+		if e.Sequence != uint64(i)+1 {
+			t.Fatalf("event %d has the number %d", i+1, e.Sequence)
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// due are n events.
+func due(n int) []event.Event {
+	s := syncs.Sync{ID: "019ab0c4-7d3b-7c51-9d3e-2f6a1b0c4d5e", Workspace: "acme"}
+	events := make([]event.Event, n)
+	for i := range events {
+		events[i] = event.OfRun(&s, time.Unix(int64(i)*60, 0), false)
+	}
+	return events
+}
+
+// TestMarks holds that events and the mark of their maker are one commit, which
+// is there after a restart.
+func TestMarks(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "syncs.db")
+	store := open(t, path)
+	if _, known, err := store.Mark("clock"); known || err != nil {
+		t.Errorf("got %v, %v", known, err)
+	}
+	if err := store.Publish(t.Context(), due(3), "clock", 7); err != nil {
+		t.Fatal(err)
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	_ = store.Publish(ended, due(1), "clock", 8) // it may be stored, but not in part
+	closeStore(t, store)
+	store = open(t, path)
+	defer closeStore(t, store)
+	mark, known, err := store.Mark("clock")
+	if err != nil || !known || len(told(t, store)) != 3+int(mark-7) {
+		t.Errorf("got %d %v %v, and %v", mark, known, err, told(t, store))
+	}
+	if err := store.Forget(t.Context(), "clock"); err != nil {
+		t.Fatal(err)
+	}
+	if _, known, err := store.Mark("clock"); known || err != nil {
+		t.Errorf("got %v, %v", known, err)
+	}
+}
+
+// TestOldEventsGo holds that the feed has a bound, but keeps what its reader
+// has yet to read.
+func TestOldEventsGo(t *testing.T) {
+	t.Parallel()
+	store := open(t, filepath.Join(t.TempDir(), "syncs.db"))
+	defer closeStore(t, store)
+	oldest := func() uint64 {
+		t.Helper()
+		entries, err := store.Events(0, 1)
+		if err != nil || len(entries) == 0 {
+			t.Fatalf("%v, %d events", err, len(entries))
+		}
+		return entries[0].Sequence
+	}
+	publish := func(events []event.Event, name string, mark uint64) {
+		t.Helper()
+		if err := store.Publish(t.Context(), events, name, mark); err != nil {
+			t.Fatal(err)
+		}
+	}
+	publish(nil, bolt.Reader, 40)
+	publish(due(10_010), "clock", 0)
+	if err := store.SkipSequence(110_000 - 10_020); err != nil {
+		t.Fatal(err)
+	}
+	publish(due(10), "clock", 0)
+	if got := oldest(); got != 41 {
+		t.Errorf("the oldest event is %d, and the reader wants 41", got)
+	}
+	for range 20 { // each commit takes some away
+		publish(nil, bolt.Reader, 110_000)
+	}
+	if got := oldest(); got != 10_001 {
+		t.Errorf("the oldest event is %d, want 10,001", got)
+	}
+	if entries, err := store.Events(5, 2); err != nil || len(entries) != 2 || entries[0].Sequence != 10_001 {
+		t.Errorf("of old events come %v, %v", entries, err)
+	}
+}

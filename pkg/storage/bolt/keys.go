@@ -1,0 +1,161 @@
+package bolt
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
+
+	"syncplane/pkg/auth/apikey"
+	"syncplane/pkg/fault"
+)
+
+// Keys is an apikey.Store in a file of its own, opened for each call: so that
+// a person can manage keys while a server runs, which holds the other file.
+type Keys struct{ Path string }
+
+// keyBucket holds the keys, by ID.
+const keyBucket = "keys"
+
+// keyRow is a key as it is stored, in JSON.
+type keyRow struct {
+	Workspace string    `json:"workspace"`
+	Name      string    `json:"name"`
+	Scopes    []string  `json:"scopes"`
+	Hash      []byte    `json:"hash"`
+	LastFour  string    `json:"last_four"`
+	CreatedAt time.Time `json:"created_at"`
+	ExpiresAt time.Time `json:"expires_at"`
+	RevokedAt time.Time `json:"revoked_at"`
+}
+
+func (r keyRow) key(id string) apikey.Key {
+	k := apikey.Key{
+		ID: id, Workspace: r.Workspace, Name: r.Name, Scopes: r.Scopes, LastFour: r.LastFour,
+		CreatedAt: r.CreatedAt, ExpiresAt: r.ExpiresAt, RevokedAt: r.RevokedAt,
+	}
+	copy(k.Hash[:], r.Hash)
+	return k
+}
+
+// CreateKey keeps k.
+func (ks Keys) CreateKey(_ context.Context, k apikey.Key) error {
+	return ks.update(func(b *bbolt.Bucket) error {
+		if b.Get([]byte(k.ID)) != nil {
+			return &fault.Error{Kind: fault.Conflict, Code: "already_exists", Message: "a key with this id exists"}
+		}
+		return putKey(b, k)
+	})
+}
+
+func putKey(b *bbolt.Bucket, k apikey.Key) error {
+	value, err := encode(keyRow{
+		Workspace: k.Workspace, Name: k.Name, Scopes: k.Scopes, Hash: k.Hash[:], LastFour: k.LastFour,
+		CreatedAt: k.CreatedAt, ExpiresAt: k.ExpiresAt, RevokedAt: k.RevokedAt,
+	})
+	if err != nil {
+		return err
+	}
+	return b.Put([]byte(k.ID), value)
+}
+
+func readKey(b *bbolt.Bucket, id string) (apikey.Key, error) {
+	value := b.Get([]byte(id))
+	if value == nil {
+		return apikey.Key{}, &fault.Error{Kind: fault.NotFound, Code: "not_found", Message: "there is no key with this id"}
+	}
+	return decodeKey(id, value)
+}
+
+func decodeKey(id string, value []byte) (apikey.Key, error) {
+	var r keyRow
+	if err := json.Unmarshal(value, &r); err != nil {
+		return apikey.Key{}, fmt.Errorf("decode a key: %w", err)
+	}
+	return r.key(id), nil
+}
+
+// Key returns the key of an ID.
+func (ks Keys) Key(_ context.Context, id string) (k apikey.Key, err error) {
+	err = ks.view(func(b *bbolt.Bucket) error {
+		k, err = readKey(b, id)
+		return err
+	})
+	return k, err
+}
+
+// Keys returns the keys of a workspace.
+func (ks Keys) Keys(_ context.Context, workspace string) (keys []apikey.Key, err error) {
+	err = ks.view(func(b *bbolt.Bucket) error {
+		return b.ForEach(func(id, value []byte) error {
+			k, err := decodeKey(string(id), value)
+			if err == nil && k.Workspace == workspace {
+				keys = append(keys, k)
+			}
+			return err
+		})
+	})
+	return keys, err
+}
+
+// RevokeKey ends a key.
+func (ks Keys) RevokeKey(_ context.Context, workspace, id string, now time.Time) error {
+	return ks.update(func(b *bbolt.Bucket) error {
+		k, err := readKey(b, id)
+		switch {
+		case err != nil:
+			return err
+		case k.Workspace != workspace:
+			return &fault.Error{Kind: fault.NotFound, Code: "not_found", Message: "there is no key with this id"}
+		case !k.RevokedAt.IsZero():
+			return nil
+		}
+		k.RevokedAt = now.UTC().Truncate(time.Second)
+		return putKey(b, k)
+	})
+}
+
+func (ks Keys) view(read func(b *bbolt.Bucket) error) error {
+	if _, err := os.Stat(ks.Path); errors.Is(err, os.ErrNotExist) {
+		return ks.update(read) // the first time; it makes the file
+	}
+	return ks.open(&bbolt.Options{Timeout: lockPatience, ReadOnly: true}, func(db *bbolt.DB) error {
+		return db.View(func(tx *bbolt.Tx) error { return read(tx.Bucket([]byte(keyBucket))) })
+	})
+}
+
+func (ks Keys) update(write func(b *bbolt.Bucket) error) error {
+	if err := os.MkdirAll(filepath.Dir(ks.Path), 0o700); err != nil {
+		return fmt.Errorf("make the data directory: %w", err)
+	}
+	return ks.open(&bbolt.Options{Timeout: lockPatience}, func(db *bbolt.DB) error {
+		// In a transaction of its own, so that it stays whatever becomes of
+		// the other.
+		err := db.Update(func(tx *bbolt.Tx) error {
+			_, err := tx.CreateBucketIfNotExists([]byte(keyBucket))
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("prepare %s: %w", ks.Path, err)
+		}
+		return db.Update(func(tx *bbolt.Tx) error { return write(tx.Bucket([]byte(keyBucket))) })
+	})
+}
+
+func (ks Keys) open(options *bbolt.Options, use func(db *bbolt.DB) error) (err error) {
+	db, err := bbolt.Open(ks.Path, 0o600, options)
+	if errors.Is(err, bolterrors.ErrTimeout) {
+		return &fault.Error{Kind: fault.Unavailable, Code: "store_unavailable", Message: "the keys are in use by another process; please try again", Err: err}
+	}
+	if err != nil {
+		return fmt.Errorf("open %s: %w", ks.Path, err)
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	return use(db)
+}

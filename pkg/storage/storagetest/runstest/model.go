@@ -1,0 +1,637 @@
+package runstest
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+	"pgregory.net/rapid"
+
+	"syncplane/pkg/auth"
+	"syncplane/pkg/fault"
+	"syncplane/pkg/runs"
+	"syncplane/pkg/syncs"
+)
+
+// Backend is a storage backend under test. Truth reads what is stored and
+// never fails; Runs and Syncs are what the service under test has.
+type Backend struct {
+	Runs  runs.Store
+	Syncs syncs.Store
+	Truth runs.Store
+	Clock *Clock
+}
+
+// Clock is a time source that a test sets.
+type Clock struct{ now time.Time }
+
+// NewClock returns a Clock that stands at a usual time.
+func NewClock() *Clock {
+	return &Clock{time.Date(2026, time.November, 24, 6, 0, 0, 0, time.UTC)}
+}
+
+// Now returns the time.
+func (c *Clock) Now() time.Time { return c.now }
+
+// Advance moves the time on.
+func (c *Clock) Advance(d time.Duration) { c.now = c.now.Add(d) }
+
+// Figures counts what a model did.
+type Figures struct {
+	Runs, Claims, Reports, Late, Lost int64
+}
+
+// Model runs random operations on one sync, in random interleavings, and
+// checks what must hold after every commit. Executors die, hang and come late;
+// messages are doubled, late and reordered.
+type Model struct {
+	t       *rapid.T
+	backend Backend
+	service *runs.Service
+	syncs   *syncs.Service
+	who     auth.Caller
+	sync    syncs.Sync
+	status  syncs.Status // that the sync must have
+	deleted bool
+	depth   int // of operations inside operations
+
+	known     []runs.Key            // runs that a message or an answer has named
+	leases    []lease               // what executors believe to have
+	triggers  []promise             // what triggers were answered
+	last      map[int64]runs.Run    // by time: each run as it was seen last
+	started   map[int64][]time.Time // by time: when each attempt began
+	topFence  int64
+	accepted  map[int64]int64 // by time: the fence of the accepted report
+	processed int64
+	keys      int
+	Figures   Figures
+}
+
+type lease struct {
+	key      runs.Key
+	fence    int64
+	executor string
+}
+
+type promise struct {
+	key runs.Key
+	at  time.Time
+}
+
+// Check is the property: it ends the test if a promise is broken.
+func Check(open func(t *rapid.T) Backend, figures *Figures) func(t *rapid.T) {
+	return func(t *rapid.T) {
+		m := newModel(t, open(t))
+		steps := rapid.IntRange(5, 60).Draw(t, "steps")
+		for range steps {
+			m.step()
+			m.verify()
+		}
+		m.drain()
+		figures.Runs += int64(len(m.last))
+		figures.Claims += m.Figures.Claims
+		figures.Reports += m.Figures.Reports
+		figures.Late += m.Figures.Late
+		figures.Lost += m.Figures.Lost
+	}
+}
+
+func newModel(t *rapid.T, backend Backend) *Model {
+	m := &Model{
+		t: t, backend: backend,
+		last: map[int64]runs.Run{}, started: map[int64][]time.Time{}, accepted: map[int64]int64{},
+	}
+	m.syncs = &syncs.Service{
+		Store: backend.Syncs, Now: backend.Clock.Now,
+		NewID: func() (string, error) { id, err := uuid.NewV7(); return id.String(), err },
+	}
+	m.who = auth.Caller{Workspace: "w-" + uuid.NewString(), Scopes: []string{
+		string(auth.ReadSyncs), string(auth.WriteSyncs), string(auth.ExecuteRuns),
+	}}
+	m.status = syncs.Pending
+	m.service = &runs.Service{
+		Store: interleaved{m, backend.Runs}, Syncs: backend.Syncs, Now: backend.Clock.Now, Retention: runs.DefaultRetention(),
+	}
+	err := m.insist(func(ctx context.Context) error {
+		var err error
+		m.sync, err = m.syncs.Create(ctx, m.who, draft())
+		return err
+	})
+	if err != nil {
+		t.Fatalf("create a sync: %v", err)
+	}
+	return m
+}
+
+func draft() syncs.Draft {
+	return syncs.Draft{
+		SourceID: new(int64(1)), DestinationID: new(int64(2)), ModelID: new(int64(3)),
+		ScheduleType: new("automated"), Configuration: new("{}"), StreamName: new("contacts"),
+		SyncMode: new("full_refresh"), SyncInterval: new(int64(1)), SyncIntervalUnit: new("minutes"),
+	}
+}
+
+// insist repeats what fails for now, as a client would.
+func (m *Model) insist(do func(ctx context.Context) error) error {
+	for range 200 {
+		err := do(context.Background())
+		if err == nil || fault.KindOf(err) != fault.Unavailable && fault.KindOf(err) != fault.Throttled {
+			return err
+		}
+		m.Figures.Lost++
+	}
+	m.t.Fatalf("the store is unavailable for good")
+	return nil
+}
+
+// interleaved runs other operations before a commit, so that it is made of
+// what was read long before.
+type interleaved struct {
+	m *Model
+	runs.Store
+}
+
+// Commit lets other operations come first now and then.
+func (s interleaved) Commit(ctx context.Context, change runs.Change) error {
+	s.m.interrupt()
+	err := s.Store.Commit(ctx, change)
+	s.m.observe()
+	return err
+}
+
+// Heartbeat is a commit too.
+func (s interleaved) Heartbeat(ctx context.Context, key runs.Key, beat runs.Beat) (runs.Run, bool, error) {
+	s.m.interrupt()
+	run, ok, err := s.Store.Heartbeat(ctx, key, beat)
+	s.m.observe()
+	return run, ok, err
+}
+
+func (m *Model) interrupt() {
+	if m.depth == 2 || rapid.IntRange(0, 9).Draw(m.t, "interrupt") < 8 {
+		return
+	}
+	m.depth++
+	for range rapid.IntRange(1, 4).Draw(m.t, "operations between") {
+		m.step()
+	}
+	m.depth--
+}
+
+func (m *Model) step() {
+	switch rapid.SampledFrom([]string{
+		"advance", "lapse", "due", "due", "trigger", "claim", "claim", "claim", "heartbeat", "long", "finish", "finish",
+		"cancel", "force", "expire", "enable", "stop", "delete",
+	}).Draw(m.t, "operation") {
+	case "advance":
+		m.advance()
+	case "lapse":
+		m.lapse()
+	case "due":
+		m.due()
+	case "trigger":
+		m.trigger()
+	case "claim":
+		m.claim()
+	case "heartbeat":
+		m.heartbeat()
+	case "long":
+		m.backend.Clock.Advance(runs.MaxLease - 30*time.Minute)
+		m.heartbeat()
+	case "finish":
+		m.finish()
+	case "cancel":
+		m.cancel(false)
+	case "force":
+		m.cancel(true)
+	case "expire":
+		m.expire()
+	case "enable":
+		m.enable()
+	case "stop":
+		m.stop()
+	case "delete":
+		if rapid.IntRange(0, 9).Draw(m.t, "really") == 0 {
+			m.delete()
+		}
+	}
+}
+
+func (m *Model) advance() {
+	m.backend.Clock.Advance(rapid.SampledFrom([]time.Duration{
+		time.Millisecond, time.Second, 30 * time.Second, time.Minute, 5 * time.Minute, time.Hour, 13 * time.Hour, 25 * time.Hour,
+	}).Draw(m.t, "time"))
+}
+
+// lapse moves the time to the deadline of the open run: its executor is dead or
+// hangs.
+func (m *Model) lapse() {
+	for _, run := range m.all() {
+		if run.DeadlineAt.After(m.backend.Clock.now) {
+			m.backend.Clock.now = run.DeadlineAt
+		}
+	}
+}
+
+// due delivers a sync.due: the current one, an old one or one twice.
+func (m *Model) due() {
+	key := runs.Key{Workspace: m.who.Workspace, SyncID: m.sync.ID}
+	back := time.Duration(rapid.IntRange(0, 4).Draw(m.t, "back")) * time.Minute
+	key.Time = m.backend.Clock.Now().Truncate(time.Minute).Add(-back)
+	var run runs.Run
+	var created bool
+	err := m.insist(func(ctx context.Context) (err error) {
+		run, created, err = m.service.Due(ctx, key, false)
+		return err
+	})
+	m.fine(err)
+	if created || !run.Time.IsZero() {
+		m.know(key)
+	}
+}
+
+func (m *Model) trigger() {
+	in := runs.TriggerRequest{SyncID: m.sync.ID, Type: rapid.SampledFrom([]runs.Type{runs.General, runs.General, runs.Test}).Draw(m.t, "type"), Trigger: runs.ByAPI}
+	at := m.backend.Clock.Now()
+	fresh := true
+	if rapid.Bool().Draw(m.t, "with a key") {
+		if m.keys == 0 || rapid.Bool().Draw(m.t, "new key") {
+			m.keys++
+		} else {
+			fresh = false
+		}
+		in.Type = runs.General
+		in.Once = &syncs.Once{Key: fmt.Sprint("k", m.keys), Fingerprint: "f", Now: at, Expires: at.Add(24 * time.Hour)}
+	}
+	var out runs.Triggered
+	err := m.insist(func(ctx context.Context) (err error) {
+		out, err = m.service.Trigger(ctx, m.who, in)
+		return err
+	})
+	m.fine(err)
+	if err == nil {
+		m.know(out.Run.Key)
+		if fresh && !out.Replayed {
+			m.triggers = append(m.triggers, promise{out.Run.Key, at})
+		}
+	}
+}
+
+func (m *Model) know(key runs.Key) { m.known = append(m.known, key) }
+
+// some returns a run that is known, an old one now and then.
+func (m *Model) some() (runs.Key, bool) {
+	if len(m.known) == 0 {
+		return runs.Key{}, false
+	}
+	back := rapid.IntRange(0, min(5, len(m.known)-1)).Draw(m.t, "run")
+	return m.known[len(m.known)-1-back], true
+}
+
+func (m *Model) claim() {
+	key, ok := m.some()
+	if rapid.IntRange(0, 9).Draw(m.t, "early") == 0 {
+		key, ok = runs.Key{Workspace: m.who.Workspace, SyncID: m.sync.ID, Time: m.backend.Clock.Now().Truncate(time.Minute)}, true
+	}
+	if !ok {
+		return
+	}
+	in := runs.ClaimRequest{
+		Executor:     new(rapid.SampledFrom([]string{"a", "b", "c"}).Draw(m.t, "executor")),
+		LeaseSeconds: new(rapid.SampledFrom([]int64{30, 300, 43200}).Draw(m.t, "lease")),
+	}
+	var run runs.Run
+	err := m.insist(func(ctx context.Context) (err error) {
+		run, _, err = m.service.Claim(ctx, m.who, key, in)
+		return err
+	})
+	m.fine(err)
+	if err == nil {
+		m.Figures.Claims++
+		m.know(key)
+		m.leases = append(m.leases, lease{key, run.Fence(), *in.Executor})
+	}
+}
+
+// held returns a lease that an executor believes to have: it may have come to
+// its end long ago.
+func (m *Model) held() (lease, bool) {
+	if len(m.leases) == 0 {
+		return lease{}, false
+	}
+	back := rapid.IntRange(0, min(4, len(m.leases)-1)).Draw(m.t, "lease")
+	return m.leases[len(m.leases)-1-back], true
+}
+
+func (m *Model) heartbeat() {
+	held, ok := m.held()
+	if !ok {
+		return
+	}
+	in := runs.HeartbeatRequest{Fence: &held.fence, Counters: runs.Counters{TotalRows: new(int64(7))}}
+	if rapid.Bool().Draw(m.t, "other lease") {
+		in.LeaseSeconds = new(int64(43200))
+	}
+	before := m.backend.Clock.Now()
+	var run runs.Run
+	err := m.insist(func(ctx context.Context) (err error) {
+		run, err = m.service.Heartbeat(ctx, m.who, held.key, in)
+		return err
+	})
+	m.fine(err)
+	if err == nil && (run.Fence() != held.fence || !run.DeadlineAt.After(before)) {
+		m.t.Fatalf("a heartbeat with fence %d extended %+v", held.fence, run)
+	}
+}
+
+func (m *Model) finish() {
+	held, ok := m.held()
+	if !ok {
+		return
+	}
+	in := runs.Report{
+		Fence:    &held.fence,
+		Status:   new(string(rapid.SampledFrom(runs.ReportStatuses()).Draw(m.t, "status"))),
+		Counters: runs.Counters{TotalRows: new(int64(rapid.IntRange(0, 9).Draw(m.t, "rows")))},
+	}
+	var run runs.Run
+	err := m.insist(func(ctx context.Context) (err error) {
+		run, err = m.service.Finish(ctx, m.who, held.key, in)
+		return err
+	})
+	m.fine(err)
+	at := held.key.Time.Unix()
+	if err != nil {
+		if fault.KindOf(err) == fault.Conflict {
+			m.Figures.Late++
+			m.kept(held)
+		}
+		return
+	}
+	m.Figures.Reports++
+	if run.Status != runs.Status(*in.Status) || run.Fence() != held.fence {
+		m.t.Fatalf("the report %+v was answered with %+v", in, run)
+	}
+	if fence, done := m.accepted[at]; done && fence != held.fence {
+		m.t.Fatalf("run %d accepted reports with the fences %d and %d", at, fence, held.fence)
+	}
+	m.accepted[at] = held.fence
+}
+
+// kept checks that a report that was refused is on the run, unless another one
+// came after it.
+func (m *Model) kept(held lease) {
+	if m.depth > 0 {
+		return // others may have come since
+	}
+	run, err := m.backend.Truth.Run(context.Background(), held.key)
+	if fault.KindOf(err) == fault.NotFound && err != nil {
+		return // expired
+	}
+	if err != nil || run.LateReport == nil {
+		m.t.Fatalf("a late report is not kept: %+v, %v", run, err)
+	}
+}
+
+func (m *Model) cancel(force bool) {
+	key, ok := m.some()
+	if !ok {
+		return
+	}
+	err := m.insist(func(ctx context.Context) (err error) {
+		_, _, err = m.service.Cancel(ctx, m.who, key, force)
+		return err
+	})
+	m.fine(err)
+}
+
+func (m *Model) expire() {
+	m.fine(m.insist(func(ctx context.Context) error {
+		_, _, err := m.service.Expire(ctx, m.who.Workspace, m.sync.ID)
+		return err
+	}))
+}
+
+func (m *Model) stop() {
+	m.fine(m.insist(func(ctx context.Context) error {
+		return m.service.Stop(ctx, m.who.Workspace, m.sync.ID)
+	}))
+}
+
+// enable pauses or resumes the sync. A pause is followed by a Stop, as its
+// event has it.
+func (m *Model) enable() {
+	enable := rapid.IntRange(0, 3).Draw(m.t, "enable") > 0
+	if m.deleted {
+		return
+	}
+	m.fine(m.insist(func(ctx context.Context) error {
+		_, err := m.syncs.Enable(ctx, m.who, m.sync.ID, enable, syncs.Condition{})
+		return err
+	}))
+	switch {
+	case !enable:
+		m.status = syncs.Disabled
+		m.stop()
+	case m.status == syncs.Disabled:
+		m.status = syncs.Pending
+	}
+}
+
+func (m *Model) delete() {
+	m.fine(m.insist(func(ctx context.Context) error {
+		return m.syncs.Delete(ctx, m.who, m.sync.ID, syncs.Condition{})
+	}))
+	m.deleted = true
+	m.stop()
+}
+
+// fine ends the test for an error that no client must see. Conflicts and
+// missing things are answers.
+func (m *Model) fine(err error) {
+	if err == nil {
+		return
+	}
+	kind := fault.KindOf(err)
+	if kind != fault.NotFound && kind != fault.Conflict {
+		m.t.Fatalf("an operation ends with %v (%v)", err, kind)
+	}
+	if m.depth == 0 && isOvertaken(err) {
+		m.t.Fatalf("an operation that nothing overtakes ends with %v", err)
+	}
+}
+
+func isOvertaken(err error) bool { return errorCode(err) == "overtaken" }
+
+// observe looks at all runs after a commit and checks what must hold between
+// two commits.
+func (m *Model) observe() {
+	m.processed++
+	all := m.all()
+	now := m.backend.Clock.Now()
+	for _, run := range all {
+		at := run.Time.Unix()
+		before, seen := m.last[at]
+		m.last[at] = run
+		if seen && before.Status.Final() {
+			m.unchanged(before, run)
+		}
+		if seen && before.Status != run.Status && !before.Status.Allows(run.Status) && !m.skips(before, run) {
+			m.t.Fatalf("run %d went from %s to %s", at, before.Status, run.Status)
+		}
+		if run.Status.Final() && !before.Status.Final() {
+			m.ended(run)
+		}
+		m.bounded(run)
+		if run.Attempt > before.Attempt {
+			if run.Fence() <= m.topFence {
+				m.t.Fatalf("the fence of a sync does not grow: %d after %d", run.Fence(), m.topFence)
+			}
+			m.topFence = run.Fence()
+			m.started[at] = append(m.started[at], now)
+		}
+		if run.Attempt > runs.MaxAttempts {
+			m.t.Fatalf("run %d was claimed %d times", at, run.Attempt)
+		}
+	}
+	m.slotAgrees(all)
+}
+
+// ended applies the end of a run to the status that its sync must have.
+func (m *Model) ended(run runs.Run) {
+	switch {
+	case m.status == syncs.Disabled || run.Type == runs.Test:
+	case run.Status == runs.Success:
+		m.status = syncs.Healthy
+	case run.Status == runs.Failed && (run.ErrorCode != runs.CodeNotClaimed || m.status == syncs.Healthy):
+		m.status = syncs.Failed
+	}
+}
+
+// bounded checks that time alone ends a run soon enough.
+func (m *Model) bounded(run runs.Run) {
+	var limit time.Time
+	switch {
+	case run.Status.Final() || run.Status == runs.Pending:
+		return
+	case !run.CancelRequestedAt.IsZero():
+		limit = run.CancelRequestedAt.Add(runs.MaxLease)
+	case run.StartedAt.IsZero():
+		limit = run.UpdatedAt.Add(runs.ClaimWithin)
+	default:
+		limit = run.StartedAt.Add(runs.RunWithin)
+	}
+	if ended, _ := run.At(limit); !ended.Status.Final() {
+		m.t.Fatalf("run %+v does not end by %v", run, limit)
+	}
+}
+
+// skips reports whether states lie between two that were seen: a step that
+// another operation took is not always observed on its own.
+func (m *Model) skips(before, after runs.Run) bool {
+	return before.Status == runs.Pending && (after.Status == runs.InProgress || after.Status == runs.Failed) && after.Version > before.Version+1 ||
+		before.Status == runs.InProgress && after.Version > before.Version+1
+}
+
+// unchanged checks that final is final.
+func (m *Model) unchanged(before, after runs.Run) {
+	after.LateReport, after.Version, after.UpdatedAt, after.Transition = before.LateReport, before.Version, before.UpdatedAt, before.Transition
+	if !same(before, after) {
+		m.t.Fatalf("a final run changed\nfrom %+v\nto   %+v", before, after)
+	}
+}
+
+func (m *Model) all() []runs.Run {
+	all, more, err := m.backend.Truth.Runs(context.Background(), m.who.Workspace, m.sync.ID, time.Time{}, 1000)
+	if err != nil || more {
+		m.t.Fatalf("list the runs: more %v, %v", more, err)
+	}
+	return all
+}
+
+// slotAgrees checks that one run is open and one waits at most, and that the
+// slot names them.
+func (m *Model) slotAgrees(all []runs.Run) {
+	var open, waiting []runs.Run
+	for _, run := range all {
+		switch run.Status {
+		case runs.Queued, runs.InProgress:
+			open = append(open, run)
+		case runs.Pending:
+			waiting = append(waiting, run)
+		case runs.Success, runs.Failed, runs.Canceled, runs.Skipped:
+		}
+	}
+	slot, ok, err := m.backend.Truth.Slot(context.Background(), m.who.Workspace, m.sync.ID)
+	if err != nil {
+		m.t.Fatalf("read the slot: %v", err)
+	}
+	agrees := len(open) <= 1 && len(waiting) <= 1 && ok == (len(open) == 1) && slot.Waiting.IsZero() == (len(waiting) == 0)
+	if agrees && ok {
+		agrees = slot.Open.Equal(open[0].Time) && (len(waiting) == 0 || slot.Waiting.Equal(waiting[0].Time))
+	}
+	if !agrees {
+		m.t.Fatalf("the slot %+v (%v) does not agree with open %+v and waiting %+v", slot, ok, open, waiting)
+	}
+}
+
+// verify checks what must hold between two operations.
+func (m *Model) verify() {
+	m.observe()
+	m.agrees()
+	for _, p := range m.triggers {
+		run, ok := m.last[p.key.Time.Unix()]
+		attempts := m.started[p.key.Time.Unix()]
+		executed := run.Reported || run.Status == runs.InProgress
+		if ok && executed && attempts[len(attempts)-1].Before(p.at) {
+			m.t.Fatalf("a trigger at %v got run %+v, whose last attempt began before it", p.at, run)
+		}
+	}
+}
+
+// agrees checks that the sync has the status that its runs give it, and that
+// nothing waits for an executor while it is paused or deleted.
+func (m *Model) agrees() {
+	sync, err := m.backend.Syncs.Read(context.Background(), m.who.Workspace, m.sync.ID)
+	switch {
+	case err == nil && sync.Status != m.status:
+		m.t.Fatalf("the sync is %s, but its runs make it %s", sync.Status, m.status)
+	case err != nil && (!m.deleted || fault.KindOf(err) != fault.NotFound):
+		if fault.KindOf(err) != fault.Unavailable {
+			m.t.Fatalf("read the sync: %v", err)
+		}
+	}
+	if !m.deleted && m.status != syncs.Disabled {
+		return
+	}
+	for _, run := range m.all() {
+		run, _ = run.At(m.backend.Clock.Now())
+		if run.Status == runs.Pending || run.Status == runs.Queued && run.Attempt == 0 {
+			m.t.Fatalf("a run waits though the sync is paused or deleted: %+v", run)
+		}
+	}
+}
+
+// drain checks that every run ends by time alone.
+func (m *Model) drain() {
+	m.depth = 2 // nothing interrupts
+	limit := m.backend.Clock.Now().Add(2*(runs.RunWithin+runs.ClaimWithin) + time.Second)
+	for {
+		var open runs.Run
+		var ok bool
+		m.fine(m.insist(func(ctx context.Context) (err error) {
+			open, ok, err = m.service.Expire(ctx, m.who.Workspace, m.sync.ID)
+			return err
+		}))
+		m.verify()
+		if !ok {
+			return
+		}
+		if open.DeadlineAt.After(limit) {
+			m.t.Fatalf("a run is open for too long: %+v", open)
+		}
+		m.backend.Clock.now = slices.MaxFunc([]time.Time{open.DeadlineAt, m.backend.Clock.now}, time.Time.Compare)
+	}
+}

@@ -1,0 +1,611 @@
+// Package storetest holds the promises of syncs.Store as tests. Every engine
+// runs them.
+package storagetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
+
+	"syncplane/pkg/auth"
+	"syncplane/pkg/fault"
+	"syncplane/pkg/syncs"
+)
+
+// Good is a sync with every field set, of a new ID and workspace.
+func Good(tb testing.TB) syncs.Sync {
+	tb.Helper()
+	at := time.Date(2026, time.November, 23, 20, 6, 0, 123e6, time.UTC)
+	return syncs.Sync{
+		Workspace:        "acme-" + newID(tb),
+		ID:               newID(tb),
+		Version:          1,
+		SourceID:         1,
+		DestinationID:    2,
+		ModelID:          syncs.MaxID,
+		Configuration:    `{"mapping":[{"from":"email","to":"Email"}]}`,
+		ScheduleType:     syncs.ScheduleAutomated,
+		SyncMode:         syncs.ModeFullRefresh,
+		SyncInterval:     30,
+		SyncIntervalUnit: syncs.UnitMinutes,
+		CronExpression:   "0 6 * * 1-5",
+		CursorField:      "updated_at",
+		StreamName:       "contacts",
+		Status:           syncs.Pending,
+		CreatedAt:        at,
+		UpdatedAt:        at.Add(time.Hour),
+		ScheduledAt:      at.Add(time.Minute),
+	}
+}
+
+func newID(tb testing.TB) string {
+	tb.Helper()
+	id, err := uuid.NewV7()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return id.String()
+}
+
+// Run holds the store that open returns to its promises.
+func Run(t *testing.T, open func(t *testing.T) syncs.Store) {
+	t.Helper()
+
+	t.Run("what is read equals what was created", func(t *testing.T) {
+		store := open(t)
+		for name, edit := range map[string]func(s *syncs.Sync){
+			"every field":             func(*syncs.Sync) {},
+			"no optional field":       func(s *syncs.Sync) { s.CronExpression, s.CursorField = "", "" },
+			"an empty configuration":  func(s *syncs.Sync) { s.Configuration = "{}" },
+			"white space":             func(s *syncs.Sync) { s.Configuration = "{ \"a\" :\n\t1 }" },
+			"the spelling of numbers": func(s *syncs.Sync) { s.Configuration = `{"a":1.0,"b":1e400,"c":12345678901234567890,"d":-0,"e":1E-7}` },
+			"the order of members":    func(s *syncs.Sync) { s.Configuration = `{"z":1,"a":2,"m":{"y":3,"b":4}}` },
+			"unicode": func(s *syncs.Sync) {
+				s.Configuration = "{\"ключ\":\"日本語 🚀\",\"esc\":\"\\u00e9\\ud83d\\ude80\\u0000\\u2028<&>\"}"
+			},
+			"deep nesting":          func(s *syncs.Sync) { s.Configuration = strings.Repeat(`{"a":`, 63) + "{}" + strings.Repeat("}", 63) },
+			"a large configuration": func(s *syncs.Sync) { s.Configuration = `{"a":"` + strings.Repeat("x", 250<<10) + `"}` },
+			"unicode names":         func(s *syncs.Sync) { s.StreamName, s.CursorField = "kontakte ü", "geändert_am" },
+		} {
+			t.Run(name, func(t *testing.T) {
+				want := Good(t)
+				edit(&want)
+				create(t, store, want)
+				if diff := cmp.Diff(want, read(t, store, want)); diff != "" {
+					t.Error(diff)
+				}
+			})
+		}
+	})
+
+	t.Run("the largest sync can be created, repeated and replaced", func(t *testing.T) {
+		store := open(t)
+		for name, edit := range map[string]func(s *syncs.Sync, room int){
+			"a large configuration":   func(s *syncs.Sync, room int) { s.Configuration += strings.Repeat(" ", room) },
+			"a large cron expression": func(s *syncs.Sync, room int) { s.CronExpression += strings.Repeat(" ", room) },
+			"both": func(s *syncs.Sync, room int) {
+				s.Configuration += strings.Repeat("\u0416", 100<<10)
+				s.CronExpression += strings.Repeat(" ", room-200<<10)
+			},
+		} {
+			s := Good(t)
+			s.Workspace += strings.Repeat("w", 128-len(s.Workspace))
+			s.Version = math.MaxInt64 - 1
+			s.SourceID, s.DestinationID, s.SyncInterval = syncs.MaxID, syncs.MaxID, syncs.MaxInterval
+			s.StreamName, s.CursorField = strings.Repeat("🚀", syncs.MaxText), strings.Repeat("\u0416", syncs.MaxText)
+			s.Status = syncs.Disabled
+			edit(&s, syncs.MaxSize-s.Size())
+			if s.Size() != syncs.MaxSize {
+				t.Fatalf("%s: it has %d bytes", name, s.Size())
+			}
+			create(t, store, s)
+			next := s
+			next.Version++
+			if err := store.Replace(t.Context(), next); err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			if diff := cmp.Diff(next, read(t, store, s)); diff != "" {
+				t.Errorf("%s: %s", name, diff)
+			}
+			s.ID = newID(t)
+			key := Key(strings.Repeat("k", 254) + s.ID[35:])
+			key.Fingerprint = strings.Repeat("f", 64)
+			for range 2 {
+				if first, err := store.CreateOnce(t.Context(), s, key); err != nil || first != s {
+					t.Fatalf("%s: got %s, %v", name, first.ID, err)
+				}
+			}
+			if err := store.Delete(t.Context(), next); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+	})
+
+	t.Run("a second sync of the same id is a conflict and changes nothing", func(t *testing.T) {
+		store, first := open(t), Good(t)
+		create(t, store, first)
+		second := first
+		second.StreamName = "companies"
+		wantKind(t, store.Create(t.Context(), second), fault.Conflict)
+		if diff := cmp.Diff(first, read(t, store, first)); diff != "" {
+			t.Error(diff)
+		}
+	})
+
+	t.Run("a workspace does not see another's", func(t *testing.T) {
+		store, ours := open(t), Good(t)
+		create(t, store, ours)
+		theirs := ours
+		theirs.Workspace = ours.Workspace + "2"
+		_, err := store.Read(t.Context(), theirs.Workspace, ours.ID)
+		wantKind(t, err, fault.NotFound)
+
+		theirs.StreamName = "companies"
+		create(t, store, theirs) // the same ID elsewhere is another sync
+		if diff := cmp.Diff(ours, read(t, store, ours)); diff != "" {
+			t.Error(diff)
+		}
+	})
+
+	t.Run("an id that never was is not found", func(t *testing.T) {
+		_, err := open(t).Read(t.Context(), "acme", newID(t))
+		wantKind(t, err, fault.NotFound)
+	})
+
+	t.Run("of many that create the same id one succeeds", func(t *testing.T) {
+		store, good := open(t), Good(t)
+		won := race(t, 16, func(i int) error {
+			mine := good
+			mine.StreamName = fmt.Sprintf("stream %d", i)
+			return store.Create(context.WithoutCancel(t.Context()), mine)
+		})
+		if got := read(t, store, good).StreamName; got != fmt.Sprintf("stream %d", won) {
+			t.Errorf("stored is %q, acknowledged was %d", got, won)
+		}
+	})
+
+	t.Run("a list is newest first and the workspace's own", func(t *testing.T) {
+		store, first := open(t), Good(t)
+		want := []string{first.ID}
+		create(t, store, first)
+		for range 6 {
+			s := Good(t)
+			other := s
+			s.Workspace = first.Workspace
+			other.Workspace = first.Workspace + "2"
+			create(t, store, s)
+			create(t, store, other)
+			want = append(want, s.ID)
+		}
+		once(t, store, first.Workspace, "a key is no sync")
+		slices.Reverse(want)
+		for _, limit := range []int{1, 2, 3, 7, 8, 100} {
+			var got []string
+			after := ""
+			for more := true; more; {
+				var list []syncs.Sync
+				var err error
+				list, more, err = store.List(t.Context(), first.Workspace, after, limit)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if len(list) > limit || len(list) == 0 && more {
+					t.Fatalf("limit %d: got %d syncs, more %t", limit, len(list), more)
+				}
+				for _, s := range list {
+					if s.StreamName != "contacts" {
+						continue // that of the key
+					}
+					got = append(got, s.ID)
+				}
+				if len(list) > 0 {
+					after = list[len(list)-1].ID
+				}
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("limit %d: %s", limit, diff)
+			}
+		}
+	})
+
+	t.Run("a workspace with nothing in it has an empty list", func(t *testing.T) {
+		list, more, err := open(t).List(t.Context(), Good(t).Workspace, "", 10)
+		if len(list) != 0 || more || err != nil {
+			t.Errorf("got %v, %t, %v", list, more, err)
+		}
+	})
+
+	t.Run("a list goes on after a sync that is gone", func(t *testing.T) {
+		store, old := open(t), Good(t)
+		create(t, store, old)
+		gone := Good(t)
+		list, _, err := store.List(t.Context(), old.Workspace, gone.ID, 10)
+		if err != nil || len(list) != 1 || list[0].ID != old.ID {
+			t.Errorf("got %v, %v", list, err)
+		}
+	})
+
+	t.Run("large configurations are listed whole", func(t *testing.T) {
+		store, s := open(t), Good(t)
+		s.Configuration = `{"a":"` + strings.Repeat("x", 200<<10) + `"}`
+		want := 0
+		for ; want < 8; want++ {
+			s.ID = newID(t)
+			create(t, store, s)
+		}
+		got, after := 0, ""
+		for more := true; more; {
+			var list []syncs.Sync
+			var err error
+			if list, more, err = store.List(t.Context(), s.Workspace, after, 100); err != nil {
+				t.Fatal(err)
+			}
+			got += len(list)
+			after = list[len(list)-1].ID
+		}
+		if got != want {
+			t.Errorf("listed %d of %d", got, want)
+		}
+	})
+
+	t.Run("a sync is replaced by its next version and by no other", func(t *testing.T) {
+		store, s := open(t), Good(t)
+		create(t, store, s)
+		next := s
+		next.Version, next.StreamName, next.CronExpression, next.Status = 2, "companies", "", syncs.Disabled
+		skipped := s
+		skipped.Version = 3
+		wantKind(t, store.Replace(t.Context(), skipped), fault.Conflict)
+		stale := s
+		stale.StreamName = "stale"
+		wantKind(t, store.Replace(t.Context(), stale), fault.Conflict)
+		if err := store.Replace(t.Context(), next); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(next, read(t, store, s)); diff != "" {
+			t.Error(diff)
+		}
+		other := next
+		other.Version, other.ID = 2, newID(t)
+		wantKind(t, store.Replace(t.Context(), other), fault.NotFound)
+		if _, err := store.Read(t.Context(), s.Workspace, other.ID); fault.KindOf(err) != fault.NotFound {
+			t.Errorf("a sync that never was is there: %v", err)
+		}
+	})
+
+	t.Run("of many that replace one version one succeeds", func(t *testing.T) {
+		store, s := open(t), Good(t)
+		create(t, store, s)
+		won := race(t, 16, func(i int) error {
+			mine := s
+			mine.Version, mine.StreamName = 2, fmt.Sprintf("stream %d", i)
+			return store.Replace(context.WithoutCancel(t.Context()), mine)
+		})
+		if got := read(t, store, s).StreamName; got != fmt.Sprintf("stream %d", won) {
+			t.Errorf("stored is %q, acknowledged was %d", got, won)
+		}
+	})
+
+	t.Run("a sync is deleted in its version", func(t *testing.T) {
+		store, s := open(t), Good(t)
+		create(t, store, s)
+		stale := s
+		stale.Version = 2
+		wantKind(t, store.Delete(t.Context(), stale), fault.Conflict)
+		read(t, store, s)
+		if err := store.Delete(t.Context(), s); err != nil {
+			t.Fatal(err)
+		}
+		_, err := store.Read(t.Context(), s.Workspace, s.ID)
+		wantKind(t, err, fault.NotFound)
+		wantKind(t, store.Delete(t.Context(), s), fault.NotFound)
+	})
+
+	t.Run("a key creates once", func(t *testing.T) {
+		store, s := open(t), Good(t)
+		key := Key("k")
+		if first, err := store.CreateOnce(t.Context(), s, key); err != nil || !cmp.Equal(first, s) {
+			t.Fatalf("got %v, %v", first, err)
+		}
+		again := s
+		again.ID = newID(t)
+		for range 2 {
+			if first, err := store.CreateOnce(t.Context(), again, key); err != nil || !cmp.Equal(first, s) {
+				t.Fatalf("got %v, %v", first, err)
+			}
+		}
+		_, err := store.Read(t.Context(), s.Workspace, again.ID)
+		wantKind(t, err, fault.NotFound)
+
+		// Whatever becomes of the sync, the first answer stays.
+		changed := s
+		changed.Version, changed.StreamName = 2, "companies"
+		if err := store.Replace(t.Context(), changed); err != nil {
+			t.Fatal(err)
+		}
+		if first, err := store.CreateOnce(t.Context(), again, key); err != nil || !cmp.Equal(first, s) {
+			t.Errorf("got %v, %v", first, err)
+		}
+		if err := store.Delete(t.Context(), changed); err != nil {
+			t.Fatal(err)
+		}
+		if first, err := store.CreateOnce(t.Context(), again, key); err != nil || !cmp.Equal(first, s) {
+			t.Errorf("got %v, %v", first, err)
+		}
+	})
+
+	t.Run("a key stands for one request", func(t *testing.T) {
+		store, s := open(t), Good(t)
+		once(t, store, s.Workspace, "k")
+		other := Key("k")
+		other.Fingerprint = "another"
+		_, err := store.CreateOnce(t.Context(), s, other)
+		wantKind(t, err, fault.Invalid)
+		_, err = store.Read(t.Context(), s.Workspace, s.ID)
+		wantKind(t, err, fault.NotFound)
+	})
+
+	t.Run("a key is its workspace's own", func(t *testing.T) {
+		store, s := open(t), Good(t)
+		once(t, store, s.Workspace+"2", "k")
+		if first, err := store.CreateOnce(t.Context(), s, Key("k")); err != nil || first.ID != s.ID {
+			t.Errorf("got %v, %v", first, err)
+		}
+	})
+
+	t.Run("a key is free when it has expired", func(t *testing.T) {
+		store, s := open(t), Good(t)
+		first := once(t, store, s.Workspace, "k")
+		key := Key("k")
+		key.Now = key.Expires.Add(-time.Second)
+		if got, err := store.CreateOnce(t.Context(), s, key); err != nil || got.ID != first.ID {
+			t.Fatalf("a second before: got %v, %v", got, err)
+		}
+		key.Now, key.Expires, key.Fingerprint = key.Expires, key.Expires.Add(syncs.KeyLife), "another"
+		if got, err := store.CreateOnce(t.Context(), s, key); err != nil || got.ID != s.ID {
+			t.Fatalf("when it expires: got %v, %v", got, err)
+		}
+		read(t, store, first)
+	})
+
+	t.Run("what a key created can be read", func(t *testing.T) {
+		store, s := open(t), Good(t)
+		key := Key("k")
+		free := func(workspace string, key syncs.Once) {
+			t.Helper()
+			if got, ok, err := store.Created(t.Context(), workspace, key); ok || err != nil || got != (syncs.Sync{}) {
+				t.Errorf("got %v, %t, %v, want a free key", got, ok, err)
+			}
+		}
+		free(s.Workspace, key)
+		if _, err := store.CreateOnce(t.Context(), s, key); err != nil {
+			t.Fatal(err)
+		}
+		changed := s
+		changed.Version, changed.StreamName = 2, "companies"
+		if err := store.Replace(t.Context(), changed); err != nil {
+			t.Fatal(err)
+		}
+		last := key
+		last.Now = key.Expires.Add(-time.Second)
+		for _, once := range []syncs.Once{key, last} {
+			if first, ok, err := store.Created(t.Context(), s.Workspace, once); err != nil || !ok || !cmp.Equal(first, s) {
+				t.Errorf("got %v, %t, %v", first, ok, err)
+			}
+		}
+		other := key
+		other.Fingerprint = "another"
+		_, ok, err := store.Created(t.Context(), s.Workspace, other)
+		wantKind(t, err, fault.Invalid)
+		if ok {
+			t.Error("a key of another request is reported as used for this one")
+		}
+		free(s.Workspace+"2", key)
+		free(s.Workspace, Key("k2"))
+		key.Now, other.Now = key.Expires, key.Expires
+		free(s.Workspace, key)
+		free(s.Workspace, other)
+	})
+
+	t.Run("a key whose sync cannot be created is not used up", func(t *testing.T) {
+		store, taken := open(t), Good(t)
+		create(t, store, taken)
+		_, err := store.CreateOnce(t.Context(), taken, Key("k"))
+		wantKind(t, err, fault.Conflict)
+		fresh := taken
+		fresh.ID = newID(t)
+		if got, err := store.CreateOnce(t.Context(), fresh, Key("k")); err != nil || got.ID != fresh.ID {
+			t.Errorf("got %v, %v", got, err)
+		}
+	})
+
+	t.Run("of many with one key one creates and all get its answer", func(t *testing.T) {
+		const callers = 16
+		store, s := open(t), Good(t)
+		results := make([]syncs.Sync, callers)
+		var all sync.WaitGroup
+		for i := range callers {
+			mine := s
+			mine.ID = newID(t)
+			all.Go(func() {
+				got, err := store.CreateOnce(context.WithoutCancel(t.Context()), mine, Key("k"))
+				if err != nil {
+					t.Errorf("caller %d: %v", i, err)
+				}
+				results[i] = got
+			})
+		}
+		all.Wait()
+		for _, got := range results {
+			if got.ID != results[0].ID {
+				t.Errorf("got %s and %s", got.ID, results[0].ID)
+			}
+		}
+		list, _, err := store.List(t.Context(), s.Workspace, "", callers)
+		if err != nil || len(list) != 1 {
+			t.Errorf("there are %d syncs, %v", len(list), err)
+		}
+	})
+
+	t.Run("simultaneous changes are all made", func(t *testing.T) {
+		const callers = 32
+		store, s := open(t), Good(t)
+		create(t, store, s)
+		who := auth.Caller{Workspace: s.Workspace, Scopes: []string{"syncs:read", "syncs:write"}}
+		service := &syncs.Service{Store: store, Now: func() time.Time { return s.UpdatedAt.Add(time.Second) }}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		var all sync.WaitGroup
+		for i := range callers {
+			all.Go(func() {
+				name := fmt.Sprintf("stream %d", i)
+				if _, err := service.Change(ctx, who, s.ID, syncs.Draft{StreamName: &name}, syncs.Condition{}); err != nil {
+					t.Errorf("caller %d: %v", i, err)
+				}
+			})
+		}
+		all.Wait()
+		if got, err := store.Read(t.Context(), s.Workspace, s.ID); err != nil || got.Version != s.Version+callers {
+			t.Errorf("got version %d, want %d, %v", got.Version, s.Version+callers, err)
+		}
+	})
+
+	t.Run("a key that cannot be stored creates nothing", func(t *testing.T) {
+		store, s := open(t), Good(t)
+		if _, err := store.CreateOnce(t.Context(), s, Key(strings.Repeat("k", 40_000))); err == nil {
+			t.Error("a key of 40,000 bytes was stored")
+		}
+		_, err := store.Read(t.Context(), s.Workspace, s.ID)
+		wantKind(t, err, fault.NotFound)
+	})
+
+	t.Run("a caller that has no time left is told so", func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		wantKind(t, open(t).Create(ctx, Good(t)), fault.Unavailable)
+	})
+}
+
+// Key is an idempotency key with a fingerprint and a day to live.
+func Key(key string) syncs.Once {
+	now := time.Date(2026, time.November, 23, 20, 6, 0, 0, time.UTC)
+	return syncs.Once{Key: key, Fingerprint: "the request", Now: now, Expires: now.Add(syncs.KeyLife)}
+}
+
+// once creates a sync with a key.
+func once(t *testing.T, store syncs.Store, workspace, key string) syncs.Sync {
+	t.Helper()
+	s := Good(t)
+	s.Workspace, s.StreamName = workspace, "with a key"
+	first, err := store.CreateOnce(t.Context(), s, Key(key))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return first
+}
+
+// race has n callers act at once and returns the one that succeeded; all
+// others must have met a fault.Conflict.
+func race(t *testing.T, n int, act func(i int) error) int {
+	t.Helper()
+	results := make([]error, n)
+	var all sync.WaitGroup
+	for i := range n {
+		all.Go(func() { results[i] = act(i) })
+	}
+	all.Wait()
+	won := -1
+	for i, err := range results {
+		switch {
+		case err != nil:
+			wantKind(t, err, fault.Conflict)
+		case won >= 0:
+			t.Errorf("%d succeeded, and so did %d", i, won)
+		default:
+			won = i
+		}
+	}
+	return won
+}
+
+func create(t *testing.T, store syncs.Store, s syncs.Sync) {
+	t.Helper()
+	if err := store.Create(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func read(t *testing.T, store syncs.Store, s syncs.Sync) syncs.Sync {
+	t.Helper()
+	got, err := store.Read(t.Context(), s.Workspace, s.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got
+}
+
+func wantKind(t *testing.T, err error, want fault.Kind) {
+	t.Helper()
+	if err == nil || fault.KindOf(err) != want {
+		t.Errorf("got %v, want a fault of kind %d", err, want)
+	}
+}
+
+// Unreadable checks that syncs which cannot be read, since another version or
+// another program wrote them, hide no other. spoil makes one so in each way that
+// there is, as often as it is called.
+func Unreadable(t *testing.T, store syncs.Store, spoil func(t *testing.T, s syncs.Sync)) {
+	t.Helper()
+	first := Good(t)
+	var want []string
+	var spoiled []syncs.Sync
+	for i := range 30 {
+		s := Good(t)
+		s.Workspace = first.Workspace
+		create(t, store, s)
+		if i%10 == 4 {
+			want = append(want, s.ID)
+		} else {
+			spoiled = append(spoiled, s)
+		}
+	}
+	for _, s := range spoiled {
+		spoil(t, s)
+	}
+	slices.Reverse(want)
+	for _, limit := range []int{1, 2, 3, 5, 100} {
+		var got []string
+		after := ""
+		for more := true; more; {
+			var list []syncs.Sync
+			var err error
+			if list, more, err = store.List(t.Context(), first.Workspace, after, limit); err != nil {
+				t.Fatalf("limit %d: %v", limit, err)
+			}
+			if len(list) > limit || len(list) == 0 && more {
+				t.Fatalf("limit %d: got %d syncs, more %t", limit, len(list), more)
+			}
+			for _, s := range list {
+				got = append(got, s.ID)
+				after = s.ID
+			}
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("limit %d: %s", limit, diff)
+		}
+	}
+	for _, s := range spoiled {
+		if _, err := store.Read(t.Context(), s.Workspace, s.ID); !errors.Is(err, syncs.ErrUnreadable) || fault.KindOf(err) != fault.Internal {
+			t.Errorf("read %s: %v", s.ID, err)
+		}
+	}
+}

@@ -1,0 +1,67 @@
+// Package resource writes a sync as JSON, as the public document shows it. It
+// is what the API answers and what events carry.
+package syncjson
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"syncplane/pkg/syncs"
+)
+
+// TimeLayout is RFC 3339 in UTC with milliseconds.
+const TimeLayout = "2006-01-02T15:04:05.000Z07:00"
+
+// Type is the type of a sync (JSON:API 1.1, "Identification").
+const Type = "syncs"
+
+// Append appends s, the attributes in the document's order. What follows them
+// is ours: next_run_at is the first run after at, and not there for a sync that
+// is paused. The text is written by hand because configuration must come out as
+// it went in, byte for byte.
+func Append(b []byte, s syncs.Sync, at time.Time) []byte {
+	return AppendWithout(b, s, at, Without{})
+}
+
+// Without is what is left out of a sync that is too large for where it goes.
+type Without struct{ Configuration, CronExpression bool }
+
+// AppendWithout is Append without some attributes.
+func AppendWithout(b []byte, s syncs.Sync, at time.Time, without Without) []byte {
+	b = AppendText(append(b, `{"id":`...), s.ID)
+	b = appendInt(append(b, `,"type":"`+Type+`","attributes":{"source_id":`...), s.SourceID)
+	b = appendInt(append(b, `,"destination_id":`...), s.DestinationID)
+	b = appendInt(append(b, `,"model_id":`...), s.ModelID)
+	if !without.Configuration {
+		b = append(append(b, `,"configuration":`...), s.Configuration...)
+	}
+	b = AppendText(append(b, `,"schedule_type":`...), s.ScheduleType)
+	b = AppendText(append(b, `,"sync_mode":`...), s.SyncMode)
+	b = appendInt(append(b, `,"sync_interval":`...), s.SyncInterval)
+	b = AppendText(append(b, `,"sync_interval_unit":`...), s.SyncIntervalUnit)
+	if s.CronExpression != "" && !without.CronExpression {
+		b = AppendText(append(b, `,"cron_expression":`...), s.CronExpression)
+	}
+	if s.CursorField != "" {
+		b = AppendText(append(b, `,"cursor_field":`...), s.CursorField)
+	}
+	b = AppendText(append(b, `,"stream_name":`...), s.StreamName)
+	b = AppendText(append(b, `,"status":`...), string(s.Status))
+	b = s.CreatedAt.UTC().AppendFormat(append(b, `,"created_at":"`...), TimeLayout)
+	b = s.UpdatedAt.UTC().AppendFormat(append(b, `","updated_at":"`...), TimeLayout)
+	if next, ok := s.NextRun(at); ok {
+		b = next.AppendFormat(append(b, `","next_run_at":"`...), TimeLayout)
+	}
+	return append(b, `"}}`...)
+}
+
+func appendInt(b []byte, n int64) []byte { return strconv.AppendInt(b, n, 10) }
+
+// AppendText appends s as a JSON string. Invalid UTF-8, which nothing here lets
+// in, would come out as replacement characters.
+func AppendText(b []byte, s string) []byte {
+	b, _ = jsontext.AppendQuote(b, s)
+	return b
+}

@@ -1,0 +1,67 @@
+package dynamotest_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+
+	"syncplane/pkg/testkit/dynamotest"
+)
+
+func TestOneServerForAll(t *testing.T) {
+	endpoint := dynamotest.ForTest(t)
+	db := dynamodb.New(dynamodb.Options{
+		BaseEndpoint: &endpoint,
+		Region:       "eu-central-1",
+		Credentials:  aws.AnonymousCredentials{},
+	})
+	// Anonymous, so it refuses; that it refuses as DynamoDB does is the point.
+	_, err := db.ListTables(t.Context(), &dynamodb.ListTablesInput{})
+	if err == nil || !strings.Contains(err.Error(), "MissingAuthenticationToken") {
+		t.Errorf("got %v, want DynamoDB's MissingAuthenticationToken", err)
+	}
+	if again := dynamotest.ForTest(t); again != endpoint {
+		t.Errorf("the second endpoint is %s, the first was %s", again, endpoint)
+	}
+}
+
+func TestForTest(t *testing.T) {
+	if _, nested := os.LookupEnv("DYNAMOTEST_NESTED"); nested {
+		t.Log("endpoint:", dynamotest.ForTest(t))
+		return
+	}
+	for _, c := range []struct {
+		name   string
+		env    []string
+		passes bool
+		want   []string
+	}{
+		{"given", []string{"DYNAMODB_ENDPOINT=http://127.0.0.1:4711"}, true, []string{"endpoint: http://127.0.0.1:4711", "--- PASS"}},
+		{"skipped", []string{"CI="}, true, []string{"--- SKIP", "NOT TESTED", "needs java", "openjdk"}},
+		{"failed in continuous integration", []string{"CI=true"}, false, []string{"--- FAIL", "needs java", "openjdk"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			program, err := filepath.Abs(os.Args[0])
+			if err != nil {
+				t.Fatal(err)
+			}
+			command := exec.CommandContext(t.Context(), program, "-test.v", "-test.run=^TestForTest$")
+			command.Env = append(os.Environ(), "DYNAMOTEST_NESTED=1", "DYNAMODB_ENDPOINT=", "PATH="+t.TempDir())
+			command.Env = append(command.Env, c.env...)
+			text, err := command.CombinedOutput()
+			if (err == nil) != c.passes {
+				t.Errorf("ended with %v: %s", err, text)
+			}
+			for _, part := range c.want {
+				if !strings.Contains(string(text), part) {
+					t.Errorf("%s lacks %q", text, part)
+				}
+			}
+		})
+	}
+}
