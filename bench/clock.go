@@ -12,10 +12,10 @@ import (
 
 	"github.com/google/uuid"
 
-	"syncplane/pkg/storage/bolt"
 	"syncplane/pkg/app"
-	"syncplane/pkg/local/scheduler"
 	"syncplane/pkg/event"
+	"syncplane/pkg/local/scheduler"
+	"syncplane/pkg/storage/bolt"
 	"syncplane/pkg/syncs"
 )
 

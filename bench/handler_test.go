@@ -16,8 +16,8 @@ import (
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/jwt"
 
-	"syncplane/pkg/auth/oidc"
 	"syncplane/pkg/app"
+	"syncplane/pkg/auth/oidc"
 	"syncplane/pkg/syncs"
 )
 

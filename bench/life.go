@@ -12,8 +12,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/google/uuid"
 
-	"syncplane/pkg/storage/dynamo"
 	"syncplane/pkg/emulator/lambdaruntime"
+	"syncplane/pkg/storage/dynamo"
 	"syncplane/pkg/syncs"
 )
 

@@ -31,9 +31,9 @@ import (
 	"github.com/go-jose/go-jose/v4/jwt"
 
 	"syncplane/pkg/app"
-	"syncplane/pkg/storage/dynamo"
 	"syncplane/pkg/emulator/dynamodblocal"
 	"syncplane/pkg/emulator/lambdaruntime"
+	"syncplane/pkg/storage/dynamo"
 )
 
 // How much is measured.

@@ -17,10 +17,10 @@ import (
 
 	"syncplane/pkg/app"
 	"syncplane/pkg/cloud/eventbus"
+	"syncplane/pkg/cloud/reconciler"
 	"syncplane/pkg/cloud/relay"
 	"syncplane/pkg/syncs"
 	"syncplane/pkg/testkit/awsfake"
-	"syncplane/pkg/cloud/reconciler"
 )
 
 // rows is a table that holds every sync it is asked for.

@@ -7,9 +7,9 @@ import (
 	"sync"
 	"time"
 
-	"syncplane/pkg/storage/bolt"
 	"syncplane/pkg/local/scheduler"
 	"syncplane/pkg/local/webhook"
+	"syncplane/pkg/storage/bolt"
 )
 
 // background is what the server does beside answering: it begins the runs of

@@ -9,11 +9,11 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
 
-	"syncplane/pkg/auth/apikey"
-	"syncplane/pkg/storage/bolt"
 	"syncplane/pkg/app"
-	"syncplane/pkg/storage/dynamo"
+	"syncplane/pkg/auth/apikey"
 	"syncplane/pkg/ratelimit"
+	"syncplane/pkg/storage/bolt"
+	"syncplane/pkg/storage/dynamo"
 	"syncplane/pkg/syncs"
 )
 

@@ -11,8 +11,8 @@ import (
 	"testing"
 	"time"
 
-	"syncplane/pkg/storage/bolt"
 	"syncplane/pkg/event/eventtest"
+	"syncplane/pkg/storage/bolt"
 	"syncplane/pkg/storage/storagetest"
 )
 

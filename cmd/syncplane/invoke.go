@@ -9,8 +9,8 @@ import (
 
 	"syncplane/pkg/app"
 	"syncplane/pkg/emulator/dynamodblocal"
-	"syncplane/pkg/local/server"
 	"syncplane/pkg/emulator/lambdaruntime"
+	"syncplane/pkg/local/server"
 )
 
 // invoke runs the built Lambda once: `sam local invoke` without Docker. Behind

@@ -6,9 +6,9 @@ import (
 	"testing"
 
 	"syncplane/pkg/app"
-	"syncplane/pkg/testkit/tabletest"
 	"syncplane/pkg/storage/storagetest"
 	"syncplane/pkg/testkit/stacktest"
+	"syncplane/pkg/testkit/tabletest"
 )
 
 // TestReconcile has the command tell what is missing, repair it, and find

@@ -12,10 +12,10 @@ import (
 	"syscall"
 	"time"
 
+	"syncplane/pkg/app"
 	"syncplane/pkg/auth"
 	"syncplane/pkg/auth/apikey"
 	"syncplane/pkg/auth/oidc"
-	"syncplane/pkg/app"
 	"syncplane/pkg/cloud/apigateway"
 	"syncplane/pkg/local/server"
 	"syncplane/pkg/ratelimit"

@@ -9,8 +9,8 @@ import (
 	"testing"
 	"time"
 
-	"syncplane/pkg/storage/bolt"
 	"syncplane/pkg/event"
+	"syncplane/pkg/storage/bolt"
 	"syncplane/pkg/storage/storagetest"
 )
 

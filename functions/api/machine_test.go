@@ -14,11 +14,11 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
-	"syncplane/pkg/auth/apikey"
 	"syncplane/pkg/app"
-	"syncplane/pkg/testkit/tabletest"
-	"syncplane/pkg/local/server"
+	"syncplane/pkg/auth/apikey"
 	"syncplane/pkg/emulator/lambdaruntime"
+	"syncplane/pkg/local/server"
+	"syncplane/pkg/testkit/tabletest"
 )
 
 const createBody = `{"sync":{"source_id":1,"destination_id":2,"model_id":3,"schedule_type":"automated","configuration":{},` +

@@ -19,13 +19,13 @@ import (
 	"github.com/aws/aws-lambda-go/events"
 	"github.com/google/go-cmp/cmp"
 
-	"syncplane/pkg/auth"
 	"syncplane/pkg/api/apitest"
 	"syncplane/pkg/app"
-	"syncplane/pkg/testkit/tabletest"
-	"syncplane/pkg/local/server"
+	"syncplane/pkg/auth"
 	"syncplane/pkg/emulator/lambdaruntime"
+	"syncplane/pkg/local/server"
 	"syncplane/pkg/testkit/lambdatest"
+	"syncplane/pkg/testkit/tabletest"
 )
 
 var update = flag.Bool("update", false, "sign the events anew and rewrite the answers in testdata")

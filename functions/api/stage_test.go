@@ -13,8 +13,8 @@ import (
 
 	"github.com/aws/aws-lambda-go/events"
 
-	"syncplane/pkg/testkit/tabletest"
 	"syncplane/pkg/local/server"
+	"syncplane/pkg/testkit/tabletest"
 )
 
 // TestNamedStage follows every link that the function gives under a stage, as

@@ -13,11 +13,11 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"syncplane/pkg/app"
-	"syncplane/pkg/testkit/tabletest"
 	"syncplane/pkg/app/eventfunc"
 	"syncplane/pkg/cloud/intake"
-	"syncplane/pkg/testkit/stacktest"
 	"syncplane/pkg/testkit/chaosproxy"
+	"syncplane/pkg/testkit/stacktest"
+	"syncplane/pkg/testkit/tabletest"
 )
 
 // How much TestFaults does.

@@ -10,10 +10,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"syncplane/pkg/app"
-	"syncplane/pkg/testkit/tabletest"
 	"syncplane/pkg/emulator/lambdaruntime"
 	"syncplane/pkg/testkit/lambdatest"
 	"syncplane/pkg/testkit/stacktest"
+	"syncplane/pkg/testkit/tabletest"
 )
 
 const good = `{"source_id":1,"destination_id":2,"model_id":3,"schedule_type":"automated","configuration":{"a":1.0},` +

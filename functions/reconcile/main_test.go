@@ -11,13 +11,13 @@ import (
 	"github.com/google/uuid"
 
 	"syncplane/pkg/app"
-	"syncplane/pkg/testkit/tabletest"
 	"syncplane/pkg/app/eventfunc"
-	"syncplane/pkg/testkit/lambdatest"
-	"syncplane/pkg/syncs"
-	"syncplane/pkg/storage/storagetest"
-	"syncplane/pkg/testkit/stacktest"
 	"syncplane/pkg/cloud/reconciler"
+	"syncplane/pkg/storage/storagetest"
+	"syncplane/pkg/syncs"
+	"syncplane/pkg/testkit/lambdatest"
+	"syncplane/pkg/testkit/stacktest"
+	"syncplane/pkg/testkit/tabletest"
 )
 
 // TestReconcile has schedules drift from the table in every way, and the

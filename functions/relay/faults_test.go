@@ -14,8 +14,8 @@ import (
 	"syncplane/pkg/app/eventfunc"
 	"syncplane/pkg/cloud/relay"
 	"syncplane/pkg/syncs"
-	"syncplane/pkg/testkit/stacktest"
 	"syncplane/pkg/testkit/chaosproxy"
+	"syncplane/pkg/testkit/stacktest"
 )
 
 // How much TestFaults does.

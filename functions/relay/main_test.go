@@ -19,13 +19,13 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"syncplane/pkg/app"
-	"syncplane/pkg/testkit/tabletest"
-	"syncplane/pkg/storage/dynamo"
 	"syncplane/pkg/emulator/lambdaruntime"
-	"syncplane/pkg/testkit/lambdatest"
-	"syncplane/pkg/syncs"
+	"syncplane/pkg/storage/dynamo"
 	"syncplane/pkg/storage/storagetest"
+	"syncplane/pkg/syncs"
+	"syncplane/pkg/testkit/lambdatest"
 	"syncplane/pkg/testkit/stacktest"
+	"syncplane/pkg/testkit/tabletest"
 )
 
 // table is a table with a stream, in DynamoDB Local.

@@ -103,7 +103,7 @@ type route struct {
 // operation is one thing that a client can do.
 type operation struct {
 	needs auth.Action // "" means that anybody may
-	reads bool          // it takes a body
+	reads bool        // it takes a body
 	run   func(ctx context.Context, c call) (answer, error)
 }
 

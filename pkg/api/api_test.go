@@ -17,11 +17,11 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"syncplane/pkg/auth"
 	"syncplane/pkg/api"
 	"syncplane/pkg/api/apitest"
-	"syncplane/pkg/storage/bolt"
+	"syncplane/pkg/auth"
 	"syncplane/pkg/fault"
+	"syncplane/pkg/storage/bolt"
 	"syncplane/pkg/syncs"
 )
 

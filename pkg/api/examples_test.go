@@ -20,8 +20,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"syncplane/pkg/auth"
 	"syncplane/pkg/api"
+	"syncplane/pkg/auth"
 	"syncplane/pkg/auth/oidc"
 	"syncplane/pkg/fault"
 	"syncplane/pkg/local/server"

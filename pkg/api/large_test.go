@@ -13,11 +13,11 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"syncplane/pkg/api/apitest"
-	"syncplane/pkg/storage/bolt"
 	"syncplane/pkg/app"
-	"syncplane/pkg/testkit/tabletest"
-	"syncplane/pkg/syncs"
+	"syncplane/pkg/storage/bolt"
 	"syncplane/pkg/storage/storagetest"
+	"syncplane/pkg/syncs"
+	"syncplane/pkg/testkit/tabletest"
 )
 
 // engines are empty stores, one of each engine.

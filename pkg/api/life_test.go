@@ -13,10 +13,10 @@ import (
 
 	"syncplane/pkg/api"
 	"syncplane/pkg/api/lifetest"
-	"syncplane/pkg/storage/bolt"
 	"syncplane/pkg/app"
-	"syncplane/pkg/testkit/tabletest"
+	"syncplane/pkg/storage/bolt"
 	"syncplane/pkg/syncs"
+	"syncplane/pkg/testkit/tabletest"
 )
 
 func TestLifeOnBolt(t *testing.T) {

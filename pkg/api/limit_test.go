@@ -17,9 +17,9 @@ import (
 	"syncplane/pkg/api"
 	"syncplane/pkg/api/apitest"
 	"syncplane/pkg/app"
-	"syncplane/pkg/testkit/tabletest"
 	"syncplane/pkg/ratelimit"
 	"syncplane/pkg/syncs"
+	"syncplane/pkg/testkit/tabletest"
 )
 
 // limited is an API whose workspaces have a limit, and whose clock stands.

@@ -13,12 +13,12 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/google/go-cmp/cmp"
 
-	"syncplane/pkg/storage/bolt"
 	"syncplane/pkg/app"
-	"syncplane/pkg/testkit/tabletest"
 	"syncplane/pkg/schedule"
-	"syncplane/pkg/syncs"
+	"syncplane/pkg/storage/bolt"
 	"syncplane/pkg/storage/storagetest"
+	"syncplane/pkg/syncs"
+	"syncplane/pkg/testkit/tabletest"
 )
 
 // earlier are stores that an early version has written, one of each engine.

@@ -16,14 +16,14 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/google/uuid"
 
-	"syncplane/pkg/auth"
 	"syncplane/pkg/api"
+	"syncplane/pkg/auth"
 	"syncplane/pkg/auth/apikey"
 	"syncplane/pkg/auth/oidc"
-	"syncplane/pkg/storage/dynamo"
 	"syncplane/pkg/cloud/apigateway"
 	"syncplane/pkg/cloud/preconnect"
 	"syncplane/pkg/ratelimit"
+	"syncplane/pkg/storage/dynamo"
 	"syncplane/pkg/syncs"
 )
 

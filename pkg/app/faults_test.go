@@ -17,12 +17,12 @@ import (
 	"github.com/aws/aws-lambda-go/events"
 	"github.com/google/uuid"
 
-	"syncplane/pkg/auth"
 	"syncplane/pkg/app"
-	"syncplane/pkg/testkit/dynamotest"
+	"syncplane/pkg/auth"
 	"syncplane/pkg/cloud/apigateway"
 	"syncplane/pkg/syncs"
 	"syncplane/pkg/testkit/chaosproxy"
+	"syncplane/pkg/testkit/dynamotest"
 )
 
 // `make soak` sets these.

@@ -10,8 +10,8 @@ import (
 
 	"syncplane/pkg/event"
 	"syncplane/pkg/event/eventtest"
-	"syncplane/pkg/syncs"
 	"syncplane/pkg/storage/storagetest"
+	"syncplane/pkg/syncs"
 )
 
 const origin = "https://api.example.com"

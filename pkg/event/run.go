@@ -3,8 +3,8 @@ package event
 import (
 	"strings"
 
-	"syncplane/pkg/syncjson"
 	"syncplane/pkg/runs"
+	"syncplane/pkg/syncjson"
 	"syncplane/pkg/syncs"
 )
 

@@ -9,8 +9,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"syncplane/pkg/auth"
-	"syncplane/pkg/storage/bolt"
 	"syncplane/pkg/fault"
+	"syncplane/pkg/storage/bolt"
 	"syncplane/pkg/syncs"
 )
 

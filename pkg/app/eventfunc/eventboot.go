@@ -14,8 +14,8 @@ import (
 	"syncplane/pkg/app"
 	"syncplane/pkg/cloud/eventbus"
 	"syncplane/pkg/cloud/intake"
-	"syncplane/pkg/cloud/relay"
 	"syncplane/pkg/cloud/reconciler"
+	"syncplane/pkg/cloud/relay"
 )
 
 // Relay runs the function behind the table's stream. Like its neighbours it

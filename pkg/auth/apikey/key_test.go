@@ -15,9 +15,9 @@ import (
 
 	"syncplane/pkg/auth"
 	"syncplane/pkg/auth/apikey"
-	"syncplane/pkg/storage/storagetest/keytest"
-	"syncplane/pkg/storage/bolt"
 	"syncplane/pkg/fault"
+	"syncplane/pkg/storage/bolt"
+	"syncplane/pkg/storage/storagetest/keytest"
 )
 
 func TestNew(t *testing.T) {

@@ -15,8 +15,8 @@ import (
 	"github.com/aws/aws-lambda-go/lambdacontext"
 	"github.com/google/go-cmp/cmp"
 
-	"syncplane/pkg/fault"
 	"syncplane/pkg/cloud/apigateway"
+	"syncplane/pkg/fault"
 )
 
 const (

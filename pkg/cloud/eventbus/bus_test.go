@@ -10,9 +10,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"syncplane/pkg/app"
+	"syncplane/pkg/app/eventfunc"
 	"syncplane/pkg/event"
 	"syncplane/pkg/event/eventtest"
-	"syncplane/pkg/app/eventfunc"
 	"syncplane/pkg/storage/storagetest"
 	"syncplane/pkg/testkit/awsfake"
 )

@@ -14,8 +14,8 @@ import (
 	"github.com/aws/aws-lambda-go/events"
 	"github.com/go-json-experiment/json/jsontext"
 
-	"syncplane/pkg/auth"
 	"syncplane/pkg/api"
+	"syncplane/pkg/auth"
 	"syncplane/pkg/cloud/eventbus"
 	"syncplane/pkg/event"
 	"syncplane/pkg/fault"

@@ -17,8 +17,8 @@ import (
 
 	"syncplane/pkg/app"
 	"syncplane/pkg/cloud/eventbus"
-	"syncplane/pkg/event/eventtest"
 	"syncplane/pkg/cloud/intake"
+	"syncplane/pkg/event/eventtest"
 	"syncplane/pkg/syncs"
 )
 

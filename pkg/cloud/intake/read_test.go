@@ -16,10 +16,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
 
-	"syncplane/pkg/storage/bolt"
 	"syncplane/pkg/app"
 	"syncplane/pkg/cloud/eventbus"
 	"syncplane/pkg/cloud/intake"
+	"syncplane/pkg/storage/bolt"
 	"syncplane/pkg/syncs"
 )
 

@@ -17,10 +17,10 @@ import (
 
 	"syncplane/pkg/app"
 	"syncplane/pkg/app/eventfunc"
-	"syncplane/pkg/syncs"
-	"syncplane/pkg/storage/storagetest"
-	"syncplane/pkg/testkit/awsfake"
 	"syncplane/pkg/cloud/reconciler"
+	"syncplane/pkg/storage/storagetest"
+	"syncplane/pkg/syncs"
+	"syncplane/pkg/testkit/awsfake"
 )
 
 // table holds syncs by ID, and IDs of rows that cannot be read.

@@ -15,10 +15,10 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"syncplane/pkg/cloud/eventbus"
-	"syncplane/pkg/storage/dynamo"
-	"syncplane/pkg/event"
-	"syncplane/pkg/syncs"
 	"syncplane/pkg/cloud/reconciler"
+	"syncplane/pkg/event"
+	"syncplane/pkg/storage/dynamo"
+	"syncplane/pkg/syncs"
 )
 
 // margin is how long before the function's own timeout a batch gives up, so

@@ -16,9 +16,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"syncplane/pkg/app"
-	"syncplane/pkg/event/eventtest"
 	"syncplane/pkg/app/eventfunc"
 	"syncplane/pkg/cloud/relay"
+	"syncplane/pkg/event/eventtest"
 	"syncplane/pkg/syncs"
 	"syncplane/pkg/testkit/awsfake"
 )

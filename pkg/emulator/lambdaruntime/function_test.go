@@ -282,7 +282,7 @@ func TestTheFunctionFails(t *testing.T) {
 	for _, c := range []struct {
 		name, event string
 		want        lambdaruntime.FunctionError // ID stands for a request id
-		gone        string                   // how the process is gone afterwards, if it is
+		gone        string                      // how the process is gone afterwards, if it is
 	}{
 		{"with an error", `{"do":"fail"}`, lambdaruntime.FunctionError{Type: "brokenError", Message: "it is broken"}, ""},
 		{"half-way through the response", `{"do":"break"}`, lambdaruntime.FunctionError{Type: "brokenError", Message: "it is broken"}, ""},

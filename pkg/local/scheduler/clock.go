@@ -12,10 +12,10 @@ import (
 	"log/slog"
 	"time"
 
-	"syncplane/pkg/storage/bolt"
 	"syncplane/pkg/event"
 	"syncplane/pkg/fault"
 	"syncplane/pkg/schedule"
+	"syncplane/pkg/storage/bolt"
 	"syncplane/pkg/syncs"
 )
 

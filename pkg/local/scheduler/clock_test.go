@@ -12,13 +12,13 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"syncplane/pkg/storage/bolt"
 	"syncplane/pkg/app"
-	"syncplane/pkg/local/scheduler"
 	"syncplane/pkg/event"
 	"syncplane/pkg/event/eventtest"
-	"syncplane/pkg/syncs"
+	"syncplane/pkg/local/scheduler"
+	"syncplane/pkg/storage/bolt"
 	"syncplane/pkg/storage/storagetest"
+	"syncplane/pkg/syncs"
 )
 
 // rig is a store on the disk, and a clock over it whose time the test tells.

@@ -8,8 +8,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"syncplane/pkg/event"
-	"syncplane/pkg/syncs"
 	"syncplane/pkg/storage/storagetest"
+	"syncplane/pkg/syncs"
 )
 
 // due returns the syncs that have run, sorted.

@@ -18,10 +18,10 @@ import (
 	"time"
 
 	"syncplane/pkg/api/apitest"
-	"syncplane/pkg/storage/bolt"
 	"syncplane/pkg/app"
 	"syncplane/pkg/cloud/apigateway"
 	"syncplane/pkg/local/server"
+	"syncplane/pkg/storage/bolt"
 )
 
 // patience is how long a test waits for what must happen at once.

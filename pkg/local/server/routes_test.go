@@ -10,9 +10,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"syncplane/pkg/storage/bolt"
 	"syncplane/pkg/app"
 	"syncplane/pkg/local/server"
+	"syncplane/pkg/storage/bolt"
 )
 
 // TestOptions checks that every path of the local server answers OPTIONS in

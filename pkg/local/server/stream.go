@@ -13,10 +13,10 @@ import (
 
 	"github.com/google/uuid"
 
-	"syncplane/pkg/auth"
 	"syncplane/pkg/api"
-	"syncplane/pkg/storage/bolt"
+	"syncplane/pkg/auth"
 	"syncplane/pkg/fault"
+	"syncplane/pkg/storage/bolt"
 )
 
 // StreamPath is where the events of a workspace are.

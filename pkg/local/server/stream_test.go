@@ -14,14 +14,14 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"syncplane/pkg/auth"
-	"syncplane/pkg/storage/bolt"
 	"syncplane/pkg/app"
+	"syncplane/pkg/auth"
 	"syncplane/pkg/event/eventtest"
 	"syncplane/pkg/fault"
 	"syncplane/pkg/local/server"
-	"syncplane/pkg/syncs"
+	"syncplane/pkg/storage/bolt"
 	"syncplane/pkg/storage/storagetest"
+	"syncplane/pkg/syncs"
 )
 
 // rig is a stream over a store on the disk.

@@ -20,8 +20,8 @@ import (
 	"strings"
 	"time"
 
-	"syncplane/pkg/storage/bolt"
 	"syncplane/pkg/event"
+	"syncplane/pkg/storage/bolt"
 	"syncplane/pkg/syncjson"
 )
 

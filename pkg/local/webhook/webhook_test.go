@@ -18,12 +18,12 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"syncplane/pkg/storage/bolt"
 	"syncplane/pkg/app"
 	"syncplane/pkg/event/eventtest"
-	"syncplane/pkg/syncs"
-	"syncplane/pkg/storage/storagetest"
 	"syncplane/pkg/local/webhook"
+	"syncplane/pkg/storage/bolt"
+	"syncplane/pkg/storage/storagetest"
+	"syncplane/pkg/syncs"
 )
 
 const plain = "a secret of more than 24 bytes"

@@ -7,10 +7,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"syncplane/pkg/storage/bolt"
 	"syncplane/pkg/event"
-	"syncplane/pkg/syncs"
+	"syncplane/pkg/storage/bolt"
 	"syncplane/pkg/storage/storagetest"
+	"syncplane/pkg/syncs"
 )
 
 // TestBegin checks which runs a commit leaves out.

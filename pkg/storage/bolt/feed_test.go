@@ -10,12 +10,12 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"syncplane/pkg/storage/bolt"
 	"syncplane/pkg/event"
 	"syncplane/pkg/event/eventtest"
 	"syncplane/pkg/fault"
-	"syncplane/pkg/syncs"
+	"syncplane/pkg/storage/bolt"
 	"syncplane/pkg/storage/storagetest"
+	"syncplane/pkg/syncs"
 )
 
 // told are all events, as "number kind id".

@@ -15,13 +15,13 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"syncplane/pkg/auth/apikey"
-	"syncplane/pkg/storage/storagetest/keytest"
-	"syncplane/pkg/storage/bolt"
 	"syncplane/pkg/fault"
 	"syncplane/pkg/ratelimit"
+	"syncplane/pkg/storage/bolt"
+	"syncplane/pkg/storage/storagetest"
+	"syncplane/pkg/storage/storagetest/keytest"
 	"syncplane/pkg/storage/storagetest/ratelimittest"
 	"syncplane/pkg/syncs"
-	"syncplane/pkg/storage/storagetest"
 )
 
 func open(t *testing.T, path string) *bolt.Store {

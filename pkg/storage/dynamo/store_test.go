@@ -26,16 +26,16 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
 
-	"syncplane/pkg/auth/apikey"
-	"syncplane/pkg/storage/storagetest/keytest"
 	"syncplane/pkg/app"
-	"syncplane/pkg/storage/dynamo"
-	"syncplane/pkg/testkit/dynamotest"
+	"syncplane/pkg/auth/apikey"
 	"syncplane/pkg/fault"
 	"syncplane/pkg/ratelimit"
+	"syncplane/pkg/storage/dynamo"
+	"syncplane/pkg/storage/storagetest"
+	"syncplane/pkg/storage/storagetest/keytest"
 	"syncplane/pkg/storage/storagetest/ratelimittest"
 	"syncplane/pkg/syncs"
-	"syncplane/pkg/storage/storagetest"
+	"syncplane/pkg/testkit/dynamotest"
 )
 
 // config reaches a DynamoDB Local, and a table of the test's own.

@@ -13,8 +13,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"syncplane/pkg/storage/dynamo"
-	"syncplane/pkg/syncs"
 	"syncplane/pkg/storage/storagetest"
+	"syncplane/pkg/syncs"
 )
 
 // TestEach holds that all syncs are visited and nothing else, and that a row

@@ -21,8 +21,8 @@ import (
 	"github.com/google/uuid"
 
 	"syncplane/pkg/app"
-	"syncplane/pkg/event/eventtest"
 	"syncplane/pkg/app/eventfunc"
+	"syncplane/pkg/event/eventtest"
 	"syncplane/pkg/testkit/awsfake"
 )
 

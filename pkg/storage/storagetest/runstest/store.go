@@ -12,8 +12,8 @@ import (
 
 	"syncplane/pkg/fault"
 	"syncplane/pkg/runs"
-	"syncplane/pkg/syncs"
 	"syncplane/pkg/storage/storagetest"
+	"syncplane/pkg/syncs"
 )
 
 // start is the time at which the tests begin.
