@@ -52,7 +52,7 @@ func report(candidates []*candidate, life []*operation, handler benchmarked, ser
 	floor, ours := candidates[0], candidates[1]
 	cold := func(c *candidate) time.Duration { return median(c.init) + median(c.first) }
 	ratio := func(a, b time.Duration) float64 { return float64(a) / float64(b) }
-	fmt.Printf("%s, %d cores of %s, %s, Node.js %s. Behind all: one DynamoDB Local; the Runtime API of pkg/runtimeapi, for Node.js with a plain loop.\n\n",
+	fmt.Printf("%s, %d cores of %s, %s, Node.js %s. Behind all: one DynamoDB Local; the Runtime API of pkg/emulator/lambdaruntime, for Node.js with a plain loop.\n\n",
 		time.Now().UTC().Format(time.DateOnly), runtime.NumCPU(), processor(), runtime.Version(), nodeVersion())
 	fmt.Println("| | init p50 | first invoke p50 | cold start | ×floor | warm p50 | warm p99 | ×floor | peak RSS | zip |")
 	fmt.Println("|---|---|---|---|---|---|---|---|---|---|")

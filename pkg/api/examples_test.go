@@ -165,7 +165,7 @@ func TestExamplesAreAnswers(t *testing.T) {
 				t.Fatal(err)
 			}
 			said := shown.Errors[0]
-			if !slices.Contains(append(literals(t, "../dynamo/errors.go"), literals(t, "../dynamo/store.go")...), said.Detail) {
+			if !slices.Contains(append(literals(t, "../storage/dynamo/errors.go"), literals(t, "../storage/dynamo/store.go")...), said.Detail) {
 				t.Errorf("the engine on DynamoDB never says %q", said.Detail)
 			}
 			s.Syncs.Store = broken{s.store, &fault.Error{Kind: kind, Code: said.Code, Message: said.Detail}}

@@ -63,7 +63,7 @@ func (h heard) Do(r *http.Request) (*http.Response, error) {
 // FuzzInvoke holds that whatever a message says, a sync is created or a refusal
 // told, once, and nothing comes again.
 func FuzzInvoke(f *testing.F) {
-	text, err := os.ReadFile("../../events/create-requested.json")
+	text, err := os.ReadFile("../../../events/create-requested.json")
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -81,7 +81,7 @@ func (tb table) Read(_ context.Context, workspace, id string) (syncs.Sync, error
 // records are creates of syncs whose IDs end with these letters.
 func records(t *testing.T, letters string) []events.DynamoDBEventRecord {
 	t.Helper()
-	text, err := os.ReadFile("../../events/stream.json")
+	text, err := os.ReadFile("../../../events/stream.json")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,7 +8,7 @@ import (
 	"io"
 	"os"
 
-	"syncplane/pkg/dynamolocal"
+	"syncplane/pkg/emulator/dynamodblocal"
 )
 
 func main() {
@@ -19,7 +19,7 @@ func main() {
 }
 
 func run() error {
-	server, err := dynamolocal.Start(context.Background(), dynamolocal.Options{
+	server, err := dynamodblocal.Start(context.Background(), dynamodblocal.Options{
 		Getenv:   os.Getenv,
 		Progress: os.Stderr,
 	})
