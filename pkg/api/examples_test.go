@@ -35,8 +35,7 @@ const (
 	onePath   = "/api/v1/syncs/" + exampleID
 )
 
-// stage is a service in the state that an example begins with: one sync, its
-// clock a day later than it was made.
+// stage is a service in the state that an example begins with.
 type stage struct {
 	rig
 	key server.Key
@@ -47,18 +46,18 @@ func newStage(t *testing.T) *stage {
 	t.Helper()
 	key := server.SampleKey()
 	s := &stage{rig: newRig(t), key: key, now: time.Date(2026, time.November, 23, 20, 6, 0, 123e6, time.UTC)}
-	s.Syncs.Now = func() time.Time { return s.now }
+	s.Now = func() time.Time { return s.now }
+	s.Syncs.Now = s.Now
 	s.Syncs.NewID = func() (string, error) { return exampleID, nil }
 	return s
 }
 
-// created makes the sync and lets time pass.
+// created makes the sync.
 func (s *stage) created(t *testing.T) {
 	t.Helper()
 	if response := s.do(t, request(t, http.MethodPost, "/api/v1/syncs", goodBody)); response.StatusCode != http.StatusOK {
 		t.Fatalf("the sync is not made: %s", read(t, response))
 	}
-	s.now = time.Date(2026, time.November, 24, 8, 30, 0, 0, time.UTC)
 }
 
 // authenticate has tokens read for what they are, by the claim of a workspace.
@@ -140,11 +139,15 @@ func TestExamplesAreAnswers(t *testing.T) {
 	pause := func(t *testing.T, header ...string) *http.Request {
 		return request(t, http.MethodPatch, onePath+"/enable", exampleOf(t, "/api/v1/syncs/{id}/enable", "patch"), header...)
 	}
-	// after has a sync made before it asks.
+	// after has a sync made before it asks; a change is made half a day later.
 	after := func(ask func(t *testing.T, header ...string) *http.Request, header ...string) func(t *testing.T, s *stage) *http.Request {
 		return func(t *testing.T, s *stage) *http.Request {
 			s.created(t)
-			return ask(t, header...)
+			r := ask(t, header...)
+			if r.Method != http.MethodGet {
+				s.now = time.Date(2026, time.November, 24, 8, 30, 0, 0, time.UTC)
+			}
+			return r
 		}
 	}
 	get := func(target string) func(t *testing.T, header ...string) *http.Request {

@@ -36,10 +36,15 @@ type Sync struct {
 	ScheduledAt time.Time // UTC, whole milliseconds: when its schedule was set; an interval counts from here
 }
 
+// maxStoredInterval is the longest interval that is read, in minutes: a hundred
+// times what a create accepts. The next run of a longer one may be after the year
+// 9999, which RFC 3339 cannot write.
+const maxStoredInterval = 100 * MaxInterval
+
 // Schedule is when s runs: by its cron expression, else by its interval. It
 // returns ErrUnreadable if s has neither in a form that this version knows.
 func (s Sync) Schedule() (schedule.Schedule, error) {
-	if s.CronExpression == "" && s.SyncInterval < 1 {
+	if s.CronExpression == "" && (s.SyncInterval < 1 || s.SyncInterval > maxStoredInterval) {
 		return schedule.Schedule{}, fmt.Errorf("%w: its interval is %d", ErrUnreadable, s.SyncInterval)
 	}
 	if s.CronExpression == "" {

@@ -1,6 +1,7 @@
 package scheduler_test
 
 import (
+	"math"
 	"slices"
 	"testing"
 	"time"
@@ -103,6 +104,28 @@ func TestUnreadableSchedule(t *testing.T) {
 		r.now = r.now.Add(time.Minute)
 	}
 	if diff := cmp.Diff([]string{good.ID, bad.ID, later.ID}, r.due()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// TestUnreadableIntervals checks that no interval that is stored stops the syncs
+// beside it or makes runs of its own kind.
+func TestUnreadableIntervals(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	good := r.create(1, "")
+	for _, minutes := range []int64{0, -1, math.MinInt64, 100*syncs.MaxInterval + 1, 1 << 40, 1 << 58, math.MaxInt64/60 + 1, math.MaxInt64} {
+		r.create(minutes, "")
+		r.create(minutes, "@hourly")
+	}
+	r.restart(0)
+	for range 3 {
+		r.now = r.now.Add(time.Minute)
+		if _, err := r.clock.Step(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if diff := cmp.Diff([]string{good.ID}, r.due()); diff != "" {
 		t.Error(diff)
 	}
 }
