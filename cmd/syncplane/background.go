@@ -19,13 +19,12 @@ type background struct {
 	cancel context.CancelFunc
 	clock  *scheduler.Clock
 	sender *webhook.Sender
-	log    *slog.Logger
 	group  sync.WaitGroup
 }
 
 // newBackground is the work over a feed; without a feed there is none.
 func newBackground(ctx context.Context, m machine, feed *bolt.Store, origin string, log *slog.Logger) (*background, error) {
-	b := &background{log: log}
+	b := &background{}
 	b.ctx, b.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	hook := webhook.Config{URL: m.getenv("WEBHOOK_URL"), Secret: m.getenv("WEBHOOK_SECRET")}
 	switch {
@@ -48,11 +47,7 @@ func (b *background) start() {
 		b.group.Go(func() { b.clock.Run(b.ctx) })
 	}
 	if b.sender != nil {
-		b.group.Go(func() {
-			if err := b.sender.Run(b.ctx); err != nil {
-				b.log.LogAttrs(b.ctx, slog.LevelError, "webhook", slog.String("error", err.Error()))
-			}
-		})
+		b.group.Go(func() { b.sender.Run(b.ctx) })
 	}
 }
 

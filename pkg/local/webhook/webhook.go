@@ -31,6 +31,7 @@ const (
 	timeout    = 15 * time.Second
 	firstPause = time.Second
 	maxPause   = 5 * time.Minute
+	storePause = time.Second // after the store failed
 	maxBatch   = 100 // events read from the feed at once
 )
 
@@ -103,8 +104,19 @@ func pause(ctx context.Context, d time.Duration) {
 
 // Run sends until ctx ends. The first time, events from now on are sent; later
 // from where it was. An event is sent until it is taken; a crash may send the
-// last one again.
-func (s *Sender) Run(ctx context.Context) error {
+// last one again, and so may a store that fails, such as one on a full disk. Run
+// goes on when the store does.
+func (s *Sender) Run(ctx context.Context) {
+	for ctx.Err() == nil {
+		if err := s.run(ctx); err != nil && ctx.Err() == nil {
+			s.Log.LogAttrs(ctx, slog.LevelError, "webhook", slog.String("error", err.Error()))
+			s.Pause(ctx, storePause)
+		}
+	}
+}
+
+// run sends until ctx ends or the store fails.
+func (s *Sender) run(ctx context.Context) error {
 	after, known, err := s.Store.Mark(bolt.Reader)
 	if err != nil {
 		return err

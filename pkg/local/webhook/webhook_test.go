@@ -157,14 +157,12 @@ func (g *rig) run(secret string) {
 	}
 	s.Pause = func(_ context.Context, d time.Duration) { g.pauses = append(g.pauses, d) }
 	ctx, cancel := context.WithCancel(g.t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- s.Run(ctx) }()
+	ended := make(chan struct{})
+	go func() { defer close(ended); s.Run(ctx) }()
 	g.stop = func() {
 		g.t.Helper()
 		cancel()
-		if err := <-ended; err != nil {
-			g.t.Error(err)
-		}
+		<-ended
 	}
 	for { // it has begun when it has marked where it is
 		if _, known, err := g.store.Mark(bolt.Reader); known || err != nil {
