@@ -32,7 +32,7 @@ const (
 	firstPause = time.Second
 	maxPause   = 5 * time.Minute
 	storePause = time.Second // after the store failed
-	maxBatch   = 100 // events read from the feed at once
+	maxBatch   = 100         // events read from the feed at once
 )
 
 // The bounds of a secret, in bytes (Standard Webhooks, "Signature scheme").
