@@ -21,6 +21,7 @@ import (
 	"syncplane/pkg/api/apitest"
 	"syncplane/pkg/auth"
 	"syncplane/pkg/fault"
+	"syncplane/pkg/jsonapi"
 	"syncplane/pkg/storage/bolt"
 	"syncplane/pkg/syncs"
 )
@@ -549,7 +550,7 @@ func TestEveryKindHasAStatus(t *testing.T) {
 	t.Parallel()
 	taken := map[int]fault.Kind{}
 	for _, kind := range fault.Kinds() {
-		status, title := api.StatusOf(kind)
+		status, title := jsonapi.Status(kind)
 		if other, ok := taken[status]; ok || http.StatusText(status) == "" || title == "" {
 			t.Errorf("kind %d is %d %q, as is kind %d", kind, status, title, other)
 		}

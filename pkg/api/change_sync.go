@@ -3,6 +3,8 @@ package api
 import (
 	"context"
 	"net/http"
+
+	"syncplane/pkg/syncjson"
 )
 
 // changeSync handles PATCH and PUT /api/v1/syncs/{id}. Both change the fields
@@ -12,15 +14,15 @@ func (a *API) changeSync(ctx context.Context, c call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	in, err := readChange(&a.decoders, c.body)
+	in, err := syncjson.DecodeChange(&a.decoders, c.body)
 	if err != nil {
-		return in.warning(), err
+		return warnings(in), err
 	}
-	sync, err := a.Syncs.Change(ctx, c.who, c.id, in.draft, only)
+	sync, err := a.Syncs.Change(ctx, c.who, c.id, in.Draft, only)
 	if err != nil {
-		return in.warning(), in.explain(err)
+		return warnings(in), in.Explain(err)
 	}
-	return in.warned(c.resource(http.StatusOK, sync, a.Now())), nil
+	return warned(in, c.resource(http.StatusOK, sync, a.Now())), nil
 }
 
 // enableSync handles PATCH /api/v1/syncs/{id}/enable.
@@ -29,15 +31,15 @@ func (a *API) enableSync(ctx context.Context, c call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	in, err := readEnable(&a.decoders, c.body)
+	in, err := syncjson.DecodeEnable(&a.decoders, c.body)
 	if err != nil {
-		return in.warning(), err
+		return warnings(in), err
 	}
-	sync, err := a.Syncs.Enable(ctx, c.who, c.id, in.enable, only)
+	sync, err := a.Syncs.Enable(ctx, c.who, c.id, in.Enable, only)
 	if err != nil {
-		return in.warning(), err
+		return warnings(in), err
 	}
-	return in.warned(c.resource(http.StatusOK, sync, a.Now())), nil
+	return warned(in, c.resource(http.StatusOK, sync, a.Now())), nil
 }
 
 // deleteSync handles DELETE /api/v1/syncs/{id}.

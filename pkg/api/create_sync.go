@@ -13,6 +13,7 @@ import (
 	"syncplane/pkg/auth"
 	"syncplane/pkg/fault"
 	"syncplane/pkg/schedule"
+	"syncplane/pkg/syncjson"
 	"syncplane/pkg/syncs"
 )
 
@@ -22,29 +23,29 @@ func (a *API) createSync(ctx context.Context, c call) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	in, err := readCreate(&a.decoders, c.body)
-	refused := in.warned(answer{header: http.Header{}})
+	in, err := syncjson.DecodeCreate(&a.decoders, c.body)
+	refused := warned(in, answer{header: http.Header{}})
 	if err != nil {
 		return refused, err
 	}
 	var once syncs.IdempotencyKey
 	if given {
-		print, err := fingerprint(c.body)
+		print, err := syncjson.Fingerprint(c.body)
 		if err != nil {
 			return refused, err
 		}
 		once = syncs.IdempotencyKey{Key: key, Fingerprint: print, Life: syncs.KeyLife}
 	}
-	made, err := a.create(ctx, c.who, in.draft, once)
+	made, err := a.create(ctx, c.who, in.Draft, once)
 	if err != nil {
 		maps.Copy(refused.header, made.limits)
-		return refused, in.explain(keyInHeader(err))
+		return refused, in.Explain(keyInHeader(err))
 	}
 	status := http.StatusOK // as the public document has it
 	if c.media == mediaJSONAPI {
 		status = http.StatusCreated // as JSON:API wants it
 	}
-	out := in.warned(c.resource(status, made.sync, made.sync.CreatedAt))
+	out := warned(in, c.resource(status, made.sync, made.sync.CreatedAt))
 	maps.Copy(out.header, made.limits)
 	out.header.Set("Location", c.pathOf(made.sync))
 	if made.replayed {
@@ -151,25 +152,25 @@ const (
 )
 
 // warning is an answer with nothing but the warnings.
-func (in request) warning() answer { return in.warned(answer{header: http.Header{}}) }
+func warnings(in syncjson.Request) answer { return warned(in, answer{header: http.Header{}}) }
 
 // warned adds warnings to out, in the form of RFC 7234, section 5.5. They name
 // the members that were ignored, so that a misspelt optional field does not
 // vanish silently, and the steps of a cron expression that do not run at equal
 // distances.
-func (in request) warned(out answer) answer {
+func warned(in syncjson.Request, out answer) answer {
 	warnings := 0
 	warn := func(text string) {
 		if warnings++; warnings <= maxWarnings {
 			out.header.Add("Warning", `299 - "`+text+`"`)
 		}
 	}
-	if in.draft.CronExpression != nil {
-		for _, sentence := range schedule.Uneven(*in.draft.CronExpression) {
+	if in.Draft.CronExpression != nil {
+		for _, sentence := range schedule.Uneven(*in.Draft.CronExpression) {
 			warn(quotableTo(maxCaution, "/sync/cron_expression: "+sentence))
 		}
 	}
-	for _, pointer := range in.unknown {
+	for _, pointer := range in.Unknown {
 		warn("unknown field " + quotable(pointer))
 	}
 	return out

@@ -150,14 +150,6 @@ func TestExamplesAreAnswers(t *testing.T) {
 			return r
 		}
 	}
-	// changed asks by the clock that the change is made by.
-	changed := func(method string, header ...string) func(t *testing.T, s *stage) *http.Request {
-		return func(t *testing.T, s *stage) *http.Request {
-			s.created(t)
-			s.Now = s.Syncs.Now
-			return changes[method](t, header...)
-		}
-	}
 	get := func(target string) func(t *testing.T, header ...string) *http.Request {
 		return func(t *testing.T, header ...string) *http.Request {
 			return request(t, http.MethodGet, target, "", header...)
@@ -190,8 +182,8 @@ func TestExamplesAreAnswers(t *testing.T) {
 		"SyncDocument":        {func(t *testing.T, _ *stage) *http.Request { return create(t, jsonAPI...) }, after(get(onePath), jsonAPI...)},
 		"SyncList":            {after(get("/api/v1/syncs"))},
 		"SyncListDocument":    {after(get("/api/v1/syncs"), jsonAPI...)},
-		"ChangedSync":         {changed("patch"), changed("put")},
-		"ChangedSyncDocument": {changed("patch", jsonAPI...), changed("put", jsonAPI...)},
+		"ChangedSync":         {after(changes["patch"]), after(changes["put"])},
+		"ChangedSyncDocument": {after(changes["patch"], jsonAPI...), after(changes["put"], jsonAPI...)},
 		"PausedSync":          {after(pause)},
 		"PausedSyncDocument":  {after(pause, jsonAPI...)},
 

@@ -5,11 +5,8 @@ import (
 	"strings"
 
 	"syncplane/pkg/fault"
+	"syncplane/pkg/syncs"
 )
-
-// maxKey is the longest idempotency key, in characters. Our own choice, and
-// Stripe's.
-const maxKey = 255
 
 // idempotencyKey reads Idempotency-Key: a structured-field string (RFC 8941,
 // section 3.3.3) or the bare key, 1 to 255 visible ASCII characters. given is
@@ -25,20 +22,13 @@ func idempotencyKey(header http.Header) (key string, given bool, err error) {
 	if strings.HasPrefix(key, `"`) {
 		key, ok = unquoted(key)
 	}
-	if !ok || len(values) > 1 || !ValidKey(key) {
+	if !ok || len(values) > 1 || !syncs.ValidKey(key) {
 		return "", true, &fault.Error{Kind: fault.Malformed, Fields: []fault.Field{{
 			Header: "Idempotency-Key", Code: "invalid_header",
 			Detail: `Idempotency-Key must be there once, with 1 to 255 visible ASCII characters, bare without a comma or as a quoted string such as "8e03978e-40d5-43e8-bc93-6894a57f9324"`,
 		}}}
 	}
 	return key, true, nil
-}
-
-// ValidKey reports whether key can be an idempotency key: 1 to 255 visible
-// ASCII characters.
-func ValidKey(key string) bool {
-	invisible := func(c rune) bool { return c <= ' ' || c > '~' }
-	return key != "" && len(key) <= maxKey && !strings.ContainsFunc(key, invisible)
 }
 
 // unquoted reads a structured-field string.

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"syncplane/pkg/fault"
+	"syncplane/pkg/syncjson"
 	"syncplane/pkg/syncs"
 )
 
@@ -65,7 +66,7 @@ func readQuery(workspace, raw string) (syncs.Query, error) {
 	number := func(name, text string, most int64) int64 {
 		n, err := strconv.ParseInt(text, 10, 64)
 		if err != nil || n < 1 || n > most || text[0] == '+' {
-			reject(name, "invalid_parameter", "%s must be an integer from 1 to %d, got %q", name, most, shortened(text))
+			reject(name, "invalid_parameter", "%s must be an integer from 1 to %d, got %q", name, most, syncjson.Shorten(text))
 		}
 		return n
 	}
@@ -77,7 +78,7 @@ func readQuery(workspace, raw string) (syncs.Query, error) {
 	for _, name := range names {
 		text := values[name][0]
 		if len(values[name]) > 1 {
-			reject(name, "invalid_parameter", "%s must be given once", shortened(name))
+			reject(name, "invalid_parameter", "%s must be given once", syncjson.Shorten(name))
 			continue
 		}
 		switch name {
@@ -92,7 +93,7 @@ func readQuery(workspace, raw string) (syncs.Query, error) {
 		case "filter[status]":
 			query.Status = syncs.Status(text)
 			if !slices.Contains(syncs.Statuses(), query.Status) {
-				reject(name, "invalid_parameter", "%s must be one of %v, got %q", name, syncs.Statuses(), shortened(text))
+				reject(name, "invalid_parameter", "%s must be one of %v, got %q", name, syncs.Statuses(), syncjson.Shorten(text))
 			}
 		case "filter[source_id]":
 			query.SourceID = number(name, text, syncs.MaxID)
@@ -101,7 +102,7 @@ func readQuery(workspace, raw string) (syncs.Query, error) {
 		case "filter[model_id]":
 			query.ModelID = number(name, text, syncs.MaxID)
 		default:
-			reject(shortened(name), "unknown_parameter", "there is no query parameter %q here", shortened(name))
+			reject(syncjson.Shorten(name), "unknown_parameter", "there is no query parameter %q here", syncjson.Shorten(name))
 		}
 	}
 	if len(faults) > 0 {

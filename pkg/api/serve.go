@@ -15,11 +15,9 @@ import (
 
 	"syncplane/pkg/auth"
 	"syncplane/pkg/fault"
+	"syncplane/pkg/jsonapi"
+	"syncplane/pkg/syncjson"
 )
-
-// MaxBody is the largest request read, in bytes: of a body, and of the detail of
-// an event. Our own choice: Lambda takes 6 MB and a sync is a few hundred bytes.
-const MaxBody = 256 << 10
 
 // ServeHTTP is the way of every request: route, authorize, permit, read, run,
 // respond, log. Nothing about the body is told to a caller who may not write.
@@ -91,7 +89,7 @@ func (a *API) open(r *http.Request, record *record) (operation, call, answer, er
 	if !ok {
 		return operation{}, call{}, answer{header: http.Header{"Allow": {route.allow()}}}, &fault.Error{
 			Kind: fault.MethodNotAllowed, Code: "method_not_allowed",
-			Message: fmt.Sprintf("%q is not possible here; what is: %s", shortened(r.Method), route.allow()),
+			Message: fmt.Sprintf("%q is not possible here; what is: %s", syncjson.Shorten(r.Method), route.allow()),
 		}
 	}
 
@@ -160,7 +158,7 @@ func checkMedia(header http.Header) error {
 	}
 	for coding := range listMembers(header["Content-Encoding"]) {
 		if coding = strings.Trim(coding, " \t"); !strings.EqualFold(coding, "identity") {
-			return unsupported("Content-Encoding", fmt.Sprintf("the body must not be compressed, got %q", shortened(coding)))
+			return unsupported("Content-Encoding", fmt.Sprintf("the body must not be compressed, got %q", syncjson.Shorten(coding)))
 		}
 	}
 	return nil
@@ -180,14 +178,14 @@ func checkContentType(values []string) error {
 	}
 	name, parameters, ok := parseMedia(sent)
 	if !ok || !strings.EqualFold(name, string(mediaJSON)) {
-		return unsupported("Content-Type", fmt.Sprintf("%s, got %q", want, shortened(sent)))
+		return unsupported("Content-Type", fmt.Sprintf("%s, got %q", want, syncjson.Shorten(sent)))
 	}
 	for i, p := range parameters {
 		if slices.ContainsFunc(parameters[:i], func(before parameter) bool { return before.is(p.name) }) {
-			return unsupported("Content-Type", fmt.Sprintf("%s, got %q, with a parameter twice", want, shortened(sent)))
+			return unsupported("Content-Type", fmt.Sprintf("%s, got %q, with a parameter twice", want, syncjson.Shorten(sent)))
 		}
 		if p.is("charset") && !strings.EqualFold(p.value, "utf-8") {
-			return unsupported("Content-Type", fmt.Sprintf("%s in UTF-8, got charset %q", want, shortened(p.value)))
+			return unsupported("Content-Type", fmt.Sprintf("%s in UTF-8, got charset %q", want, syncjson.Shorten(p.value)))
 		}
 	}
 	return nil
@@ -197,20 +195,12 @@ func unsupported(name, detail string) error {
 	return &fault.Error{Kind: fault.UnsupportedMedia, Fields: []fault.Field{{Header: name, Code: "unsupported_media_type", Detail: detail}}}
 }
 
-// ErrTooLarge is the fault of a request, whose name is what, over MaxBody.
-func ErrTooLarge(what string) error {
-	return &fault.Error{
-		Kind: fault.TooLarge, Code: "body_too_large",
-		Message: fmt.Sprintf("the %s must have at most %d bytes", what, MaxBody),
-	}
-}
-
 func readBody(r *http.Request) ([]byte, error) {
-	tooLarge := ErrTooLarge("body")
-	if r.ContentLength > MaxBody {
+	tooLarge := syncjson.ErrTooLarge("body")
+	if r.ContentLength > syncjson.MaxBody {
 		return nil, tooLarge
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, MaxBody))
+	body, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, syncjson.MaxBody))
 	if _, over := errors.AsType[*http.MaxBytesError](err); over {
 		return nil, tooLarge
 	}
@@ -252,7 +242,7 @@ func (a *API) log(r *http.Request, record record, status int, took time.Duration
 	milliseconds := float64(took.Microseconds()) / 1000
 	attrs := []slog.Attr{
 		slog.String("request_id", r.Header.Get(RequestIDHeader)),
-		slog.String("method", shortened(r.Method)),
+		slog.String("method", syncjson.Shorten(r.Method)),
 		slog.String("path", record.path),
 		slog.Int("status", status),
 		slog.Float64("duration_ms", milliseconds),
@@ -262,7 +252,7 @@ func (a *API) log(r *http.Request, record record, status int, took time.Duration
 		attrs = append(attrs, slog.String("workspace", record.caller.Workspace))
 	}
 	if err != nil {
-		attrs = append(attrs, slog.String("code", codeOf(err)))
+		attrs = append(attrs, slog.String("code", jsonapi.Code(err)))
 		if status >= http.StatusInternalServerError {
 			level = slog.LevelError
 			attrs = append(attrs, slog.String("error", err.Error()))
@@ -272,15 +262,4 @@ func (a *API) log(r *http.Request, record record, status int, took time.Duration
 		attrs = append(attrs, a.metrics(record, status, milliseconds)...)
 	}
 	a.Log.LogAttrs(context.WithoutCancel(ctx), level, "request", attrs...)
-}
-
-// maxEcho is how much of a client's header is repeated to it or logged, in
-// bytes.
-const maxEcho = 64
-
-func shortened(text string) string {
-	if len(text) > maxEcho {
-		text = strings.ToValidUTF8(text[:maxEcho], "") + "…"
-	}
-	return text
 }

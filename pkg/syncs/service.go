@@ -69,6 +69,17 @@ type IdempotencyKey struct {
 	Life        time.Duration // how long the key is remembered
 }
 
+// maxKey is the longest idempotency key, in characters. Our own choice, and
+// Stripe's.
+const maxKey = 255
+
+// ValidKey reports whether key can be an idempotency key: 1 to 255 visible ASCII
+// characters.
+func ValidKey(key string) bool {
+	invisible := func(c rune) bool { return c <= ' ' || c > '~' }
+	return key != "" && len(key) <= maxKey && !strings.ContainsFunc(key, invisible)
+}
+
 // KeyLife is how long a key is remembered for a client that waits for the
 // answer. Stripe's too.
 const KeyLife = 24 * time.Hour

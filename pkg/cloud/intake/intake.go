@@ -14,11 +14,11 @@ import (
 	"github.com/aws/aws-lambda-go/events"
 	"github.com/go-json-experiment/json/jsontext"
 
-	"syncplane/pkg/api"
 	"syncplane/pkg/auth"
 	"syncplane/pkg/cloud/eventbus"
 	"syncplane/pkg/event"
 	"syncplane/pkg/fault"
+	"syncplane/pkg/jsonapi"
 	"syncplane/pkg/jsonpool"
 	"syncplane/pkg/syncjson"
 	"syncplane/pkg/syncs"
@@ -146,8 +146,8 @@ func (in *Intake) read(message events.SQSMessage) (request, error) {
 			r.id, r.key = id, id
 		}
 	}
-	if len(detail) > api.MaxBody {
-		return r, api.ErrTooLarge("detail")
+	if len(detail) > syncjson.MaxBody {
+		return r, syncjson.ErrTooLarge("detail")
 	}
 	return r, in.readDetail(&r, detail)
 }
@@ -185,7 +185,7 @@ func (in *Intake) readDetail(r *request, detail []byte) error {
 	case r.key == "" && !r.ownKey:
 		// The ID of a message is another one after each move between queues.
 		refuse("/idempotency_key", "required", "idempotency_key is required where there is no event around the detail, whose id would be the key")
-	case !api.ValidKey(r.key):
+	case !syncs.ValidKey(r.key):
 		refuse("/idempotency_key", "invalid_key", "idempotency_key must be a string of 1 to 255 visible ASCII characters")
 	}
 	if len(faults) > 0 {
@@ -256,13 +256,17 @@ func (in *Intake) create(ctx context.Context, request request) (syncs.Sync, erro
 	if request.sync != nil {
 		body = append(append([]byte(`{"sync":`), request.sync...), '}')
 	}
-	read, err := api.Ask(&in.decoders, body)
+	read, err := syncjson.DecodeCreate(&in.decoders, body)
+	if err != nil {
+		return syncs.Sync{}, err
+	}
+	fingerprint, err := syncjson.Fingerprint(body)
 	if err != nil {
 		return syncs.Sync{}, err
 	}
 	who := auth.Caller{Workspace: request.workspace, Subject: "event", Scopes: []string{string(auth.WriteSyncs)}}
 	sync, _, err := in.Syncs.CreateOnce(ctx, who, read.Draft, syncs.IdempotencyKey{
-		Key: request.key, Fingerprint: read.Fingerprint, Life: KeyLife,
+		Key: request.key, Fingerprint: fingerprint, Life: KeyLife,
 	})
 	return sync, read.Explain(request.place(err))
 }
@@ -283,10 +287,10 @@ func (in *Intake) reject(ctx context.Context, request request, reason error) err
 	if request.workspace != "" {
 		b = syncjson.AppendText(append(b, `,"workspace_id":`...), request.workspace)
 	}
-	if request.key != "" && api.ValidKey(request.key) {
+	if request.key != "" && syncs.ValidKey(request.key) {
 		b = syncjson.AppendText(append(b, `,"idempotency_key":`...), request.key)
 	}
-	b = append(append(b, `,"errors":`...), api.ErrorObjects(reason, request.id)...)
+	b = jsonapi.AppendErrors(append(b, `,"errors":`...), reason, request.id)
 	_, err := in.Bus.Publish(ctx, []event.Event{{
 		Kind: event.Rejected, ID: request.id + "/rejected", Workspace: request.workspace, Time: in.Now(), Data: append(b, '}'),
 	}})

@@ -1,4 +1,4 @@
-package api
+package syncjson
 
 import (
 	"bytes"
@@ -16,20 +16,32 @@ import (
 
 	"syncplane/pkg/fault"
 	"syncplane/pkg/jsonpool"
-	"syncplane/pkg/syncjson"
 	"syncplane/pkg/syncs"
 )
 
 // maxJSONDepth is how deep package jsontext reads, in levels.
 const maxJSONDepth = 10_000
 
-// request is the body {"sync": {…}} as it was sent.
-type request struct {
-	draft   syncs.Draft
-	change  bool     // it is a change, which may repeat what a client cannot set
-	enable  bool     // of {"enable": …}
-	unknown []string // JSON pointers of the members that mean nothing to us
-	sent    []member // the members of sync that do
+// MaxBody is the largest request read, in bytes: of a body, and of the detail of
+// an event. Our own choice: Lambda takes 6 MB, and a sync is a few hundred bytes.
+const MaxBody = 256 << 10
+
+// ErrTooLarge returns the fault of a request, named what, over MaxBody.
+func ErrTooLarge(what string) error {
+	return &fault.Error{
+		Kind: fault.TooLarge, Code: "body_too_large",
+		Message: fmt.Sprintf("the %s must have at most %d bytes", what, MaxBody),
+	}
+}
+
+// Request is a decoded body: {"sync": {…}} or {"enable": …}.
+type Request struct {
+	Draft   syncs.Draft // of a create or a change
+	Enable  bool        // of {"enable": …}
+	Unknown []string    // JSON pointers of members that are ignored
+
+	change bool     // it is a change, which may repeat what a client cannot set
+	sent   []member // the members of sync that are not ignored
 }
 
 // member is one member of a JSON object, its value as the client wrote it.
@@ -41,15 +53,15 @@ type member struct {
 // fieldCount is how many fields a sync has.
 const fieldCount = 11
 
-// readCreate reads the body of a create; for the errors see request.readAll.
-func readCreate(pool *jsonpool.Pool, body []byte) (request, error) {
-	in := request{sent: make([]member, 0, fieldCount)}
+// DecodeCreate decodes the body of a create; for the errors see Request.readAll.
+func DecodeCreate(pool *jsonpool.Pool, body []byte) (Request, error) {
+	in := Request{sent: make([]member, 0, fieldCount)}
 	return in, in.readAll(pool, body)
 }
 
-// readChange reads the body of a change; for the errors see request.readAll.
-func readChange(pool *jsonpool.Pool, body []byte) (request, error) {
-	in := request{sent: make([]member, 0, fieldCount), change: true}
+// DecodeChange decodes the body of a change; for the errors see Request.readAll.
+func DecodeChange(pool *jsonpool.Pool, body []byte) (Request, error) {
+	in := Request{sent: make([]member, 0, fieldCount), change: true}
 	return in, in.readAll(pool, body)
 }
 
@@ -58,7 +70,7 @@ func readChange(pool *jsonpool.Pool, body []byte) (request, error) {
 // Draft.Validate: a value that no Draft can hold becomes Draft.Mistyped. Only
 // where there is no sync object at all is there nothing to validate: that is a
 // fault.Invalid.
-func (in *request) readAll(pool *jsonpool.Pool, body []byte) error {
+func (in *Request) readAll(pool *jsonpool.Pool, body []byte) error {
 	const want = "an object with the fields of the sync"
 	kind, err := in.read(pool, body, "sync", `{"sync": {…}}`, func(dec *jsontext.Decoder) error {
 		return in.readSync(dec, body)
@@ -74,9 +86,9 @@ func (in *request) readAll(pool *jsonpool.Pool, body []byte) error {
 	return nil
 }
 
-// readEnable reads {"enable": true} or false, and no other spelling of it.
-func readEnable(pool *jsonpool.Pool, body []byte) (request, error) {
-	var in request
+// DecodeEnable decodes {"enable": true} or false.
+func DecodeEnable(pool *jsonpool.Pool, body []byte) (Request, error) {
+	var in Request
 	kind, err := in.read(pool, body, "enable", `{"enable": true}`, (*jsontext.Decoder).SkipValue)
 	switch {
 	case err != nil:
@@ -86,14 +98,14 @@ func readEnable(pool *jsonpool.Pool, body []byte) (request, error) {
 	case kind != jsontext.KindTrue && kind != jsontext.KindFalse:
 		return in, invalid("/enable", "wrong_type", "enable must be true or false, got "+nameOf(kind))
 	}
-	in.enable = kind == jsontext.KindTrue
+	in.Enable = kind == jsontext.KindTrue
 	return in, nil
 }
 
 // read reads a body that is one object, and calls value for the member name.
 // It returns the kind of that member's value, KindInvalid if there is none,
 // and a fault.Malformed for what is not one JSON object like example.
-func (in *request) read(pool *jsonpool.Pool, body []byte, name, example string, value func(dec *jsontext.Decoder) error) (jsontext.Kind, error) {
+func (in *Request) read(pool *jsonpool.Pool, body []byte, name, example string, value func(dec *jsontext.Decoder) error) (jsontext.Kind, error) {
 	found := jsontext.KindInvalid
 	if !utf8.Valid(body) {
 		return found, malformed("invalid_utf8", "the body must be UTF-8 throughout", "")
@@ -104,7 +116,7 @@ func (in *request) read(pool *jsonpool.Pool, body []byte, name, example string, 
 	top := dec.PeekKind()
 	err := readObject(dec, func(member []byte) error {
 		if string(member) != name {
-			in.unknown = append(in.unknown, string(jsontext.Pointer("").AppendToken(string(member))))
+			in.Unknown = append(in.Unknown, string(jsontext.Pointer("").AppendToken(string(member))))
 			return dec.SkipValue()
 		}
 		found = dec.PeekKind()
@@ -123,14 +135,14 @@ func (in *request) read(pool *jsonpool.Pool, body []byte, name, example string, 
 }
 
 // readSync reads the object under "sync".
-func (in *request) readSync(dec *jsontext.Decoder, body []byte) error {
+func (in *Request) readSync(dec *jsontext.Decoder, body []byte) error {
 	return readObject(dec, func(name []byte) error {
 		field := fieldOf(name)
 		if field == "" && in.change {
 			field = readOnlyOf(name)
 		}
 		if field == "" {
-			in.unknown = append(in.unknown, string(jsontext.Pointer("/sync").AppendToken(string(name))))
+			in.Unknown = append(in.Unknown, string(jsontext.Pointer("/sync").AppendToken(string(name))))
 			return dec.SkipValue()
 		}
 		value, err := dec.ReadValue()
@@ -142,7 +154,7 @@ func (in *request) readSync(dec *jsontext.Decoder, body []byte) error {
 		end := int(dec.InputOffset())
 		value = body[end-len(value) : end]
 		if !in.take(field, value) {
-			in.draft.Mistyped = append(in.draft.Mistyped, field)
+			in.Draft.Mistyped = append(in.Draft.Mistyped, field)
 		}
 		in.sent = append(in.sent, member{field, value})
 		return nil
@@ -175,8 +187,8 @@ func readOnlyOf(name []byte) string {
 
 // take puts a value into the draft, and reports whether a field of a draft can
 // hold it.
-func (in *request) take(field string, value jsontext.Value) (fits bool) {
-	d := &in.draft
+func (in *Request) take(field string, value jsontext.Value) (fits bool) {
+	d := &in.Draft
 	switch field {
 	case "source_id":
 		d.SourceID, fits = integer(value)
@@ -206,7 +218,7 @@ func (in *request) take(field string, value jsontext.Value) (fits bool) {
 		d.ID, fits = text(value)
 	case "type":
 		kind, isText := text(value)
-		fits = isText && *kind == syncjson.Type
+		fits = isText && *kind == Type
 	case "status":
 		d.Status, fits = text(value)
 	case "created_at":
@@ -221,10 +233,10 @@ func (in *request) take(field string, value jsontext.Value) (fits bool) {
 	return fits
 }
 
-// explain says where in the body the fields of a fault stand, and adds, where
+// Explain says where in the body the fields of a fault stand, and adds, where
 // it helps, what the client sent. Only the wire knows its spelling. Where the
 // idempotency key stands is for the caller to say.
-func (in request) explain(err error) error {
+func (in Request) Explain(err error) error {
 	return fault.Locate(err, func(f *fault.Field) {
 		switch f.Code {
 		case "wrong_type", "out_of_range", "not_in_enum":
@@ -246,7 +258,7 @@ func (m member) excerpt() string {
 	case kind == jsontext.KindBeginObject, kind == jsontext.KindBeginArray, m.name == "configuration":
 		return nameOf(kind)
 	default:
-		return shortened(string(m.value))
+		return Shorten(string(m.value))
 	}
 }
 
@@ -418,4 +430,16 @@ func exponentOf(digits []byte) int {
 		return limit
 	}
 	return max(-limit, min(exponent, limit))
+}
+
+// maxEcho is how much of what a client sent is repeated in an error, in bytes.
+const maxEcho = 64
+
+// Shorten returns text as an error repeats it: at most 64 bytes, and an ellipsis
+// where some are left out.
+func Shorten(text string) string {
+	if len(text) > maxEcho {
+		text = strings.ToValidUTF8(text[:maxEcho], "") + "…"
+	}
+	return text
 }

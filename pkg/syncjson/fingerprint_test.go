@@ -1,12 +1,11 @@
-package api_test
+package syncjson_test
 
 import (
 	"runtime"
 	"strings"
 	"testing"
 
-	"syncplane/pkg/api"
-	"syncplane/pkg/jsonpool"
+	"syncplane/pkg/syncjson"
 )
 
 const draft = `"sync":{"source_id":1,"destination_id":2,"model_id":3,"schedule_type":"automated","configuration":{"b":[1,{"y":1,"x":2}],"a":1.50e3},` +
@@ -14,12 +13,11 @@ const draft = `"sync":{"source_id":1,"destination_id":2,"model_id":3,"schedule_t
 
 func fingerprintOf(tb testing.TB, body string) string {
 	tb.Helper()
-	var pool jsonpool.Pool
-	in, err := api.Ask(&pool, []byte(body))
+	fingerprint, err := syncjson.Fingerprint([]byte(body))
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return in.Fingerprint
+	return fingerprint
 }
 
 // TestFingerprintStays checks that the fingerprint of a body is what earlier

@@ -1,4 +1,4 @@
-package api
+package syncjson
 
 import (
 	"bytes"
@@ -13,12 +13,12 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// fingerprint returns the same text for two bodies that are equal as JSON,
+// Fingerprint returns the same text for two bodies that are equal as JSON,
 // however they are spelled: white space, escapes, the order of members and the
 // form of numbers do not count. The body must be one well-formed value. Time
 // and memory are linear in its length, but for the sorting of members, whatever
 // its depth.
-func fingerprint(body []byte) (string, error) {
+func Fingerprint(body []byte) (string, error) {
 	c := canonicalizer{
 		dec:  jsontext.NewDecoder(bytes.NewBuffer(body)),
 		text: make([]byte, 0, len(body)),
