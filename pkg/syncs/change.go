@@ -60,7 +60,7 @@ func (s Sync) changed(patch Draft, now time.Time) (Sync, error) {
 	}
 	s = s.touched(now)
 	if s.SyncInterval != before.SyncInterval || s.CronExpression != before.CronExpression {
-		s.ScheduledAt = s.UpdatedAt
+		s.ScheduledAt = instant(now) // UpdatedAt may be of a clock that was ahead
 	}
 	return s, nil
 }

@@ -149,3 +149,21 @@ func TestChangeNothing(t *testing.T) {
 		t.Errorf("there are %d events, want %d", last, first+1)
 	}
 }
+
+// TestChangeAfterWrongClock checks that a schedule counts from when it was set,
+// though the sync was last changed by a clock that was ahead.
+func TestChangeAfterWrongClock(t *testing.T) {
+	t.Parallel()
+	service := newService(t)
+	right := service.Now()
+	service.Now = func() time.Time { return right.Add(2 * time.Hour) }
+	created, err := service.Create(t.Context(), writer(), good())
+	if err != nil {
+		t.Fatal(err)
+	}
+	service.Now = func() time.Time { return right }
+	got, err := service.Change(t.Context(), writer(), id, syncs.Draft{SyncInterval: new(int64(7)), CronExpression: new("")}, syncs.Condition{})
+	if err != nil || !got.UpdatedAt.Equal(created.UpdatedAt) || !got.ScheduledAt.Equal(right.Truncate(time.Millisecond)) {
+		t.Errorf("got %+v, %v", got, err)
+	}
+}
