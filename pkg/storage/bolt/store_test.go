@@ -287,3 +287,30 @@ func TestQuota(t *testing.T) {
 		return store
 	})
 }
+
+// TestQuotaAfterRestart checks that a clock which was set back while the server
+// was down makes nobody wait for longer than a window.
+func TestQuotaAfterRestart(t *testing.T) {
+	t.Parallel()
+	path, now := filepath.Join(t.TempDir(), "syncs.db"), time.Date(2026, time.November, 24, 12, 0, 0, 0, time.UTC)
+	limit := &ratelimit.Limit{Policy: ratelimit.Policy{Quota: 2, Window: time.Minute}, Now: func() time.Time { return now }}
+	for _, want := range []fault.Kind{fault.Internal, fault.Internal, fault.Throttled} { // Internal is no error
+		store := open(t, path)
+		limit.Store = store
+		if _, err := limit.Take(t.Context(), "acme"); (err == nil) != (want == fault.Internal) || err != nil && fault.KindOf(err) != want {
+			t.Errorf("got %v", err)
+		}
+		closeStore(t, store)
+	}
+	now = now.Add(-2 * time.Hour)
+	for i, want := range []bool{false, true} {
+		store := open(t, path)
+		limit.Store = store
+		allowance, err := limit.Take(t.Context(), "acme")
+		if (err == nil) != want || allowance.Next > 30*time.Second {
+			t.Errorf("%d: got %+v, %v", i, allowance, err)
+		}
+		closeStore(t, store)
+		now = now.Add(allowance.Next)
+	}
+}

@@ -192,6 +192,50 @@ func Run(t *testing.T, open func(t *testing.T) ratelimit.Store) {
 		}
 	})
 
+	for name, step := range map[string]time.Duration{
+		"a second": time.Second, "half a window": 30 * time.Second, "a window": time.Minute, "two hours": 2 * time.Hour,
+		"ten years": 10 * 365 * 24 * time.Hour, "to 1970": start.Sub(time.Unix(5, 0)), "a century": 100 * 365 * 24 * time.Hour,
+	} {
+		t.Run("a clock that is set back by "+name+" refuses for one window at most", func(t *testing.T) {
+			for _, given := range []int64{0, 1} { // tokens given back after the step
+				for _, used := range []int64{1, policy.Quota, policy.Quota + 1} {
+					now := start
+					limit := &ratelimit.Limit{Policy: policy, Store: open(t), Now: func() time.Time { return now }}
+					workspace := "w-" + uuid.NewString()
+					for range used {
+						_, _ = limit.Take(t.Context(), workspace)
+					}
+					now = now.Add(-step)
+					for range given {
+						if err := limit.Give(t.Context(), workspace); err != nil {
+							t.Fatal(err)
+						}
+					}
+					// A client that asks all the time, as bad ones do.
+					var taken int64
+					for range 12 {
+						allowance, err := limit.Take(t.Context(), workspace)
+						if kind := fault.KindOf(err); err != nil && kind != fault.Throttled {
+							t.Fatal(err)
+						}
+						if allowance.Next <= 0 || allowance.Next > policy.Window || allowance.Remaining < 0 || allowance.Remaining >= policy.Quota {
+							t.Fatalf("after %d of %d: got %+v, %v", used, policy.Quota, allowance, err)
+						}
+						if err == nil {
+							taken++
+						} else if throttled, _ := errors.AsType[*fault.Error](err); throttled.RetryAfter > policy.Window {
+							t.Fatalf("refused for %v", throttled.RetryAfter)
+						}
+						now = now.Add(5 * time.Second)
+					}
+					if most := 2 * policy.Quota; taken < policy.Quota-1 || taken > most {
+						t.Errorf("after %d of %d: %d in a window", used, policy.Quota, taken)
+					}
+				}
+			}
+		})
+	}
+
 	t.Run("of many at once each is given another remaining number", func(t *testing.T) {
 		const callers = 16
 		limit := &ratelimit.Limit{Policy: policy, Store: open(t), Now: func() time.Time { return start }}
