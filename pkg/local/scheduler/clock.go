@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"time"
 
 	"syncplane/pkg/event"
@@ -21,16 +22,33 @@ import (
 
 // The bounds of the work. Our own choices.
 const (
-	maxBatch  = 1000             // runs in one commit, and changes read at once
-	lateAfter = time.Minute      // a run that begins later than this is late
-	maxSleep  = 30 * time.Second // so that a clock that was set is noticed
-	retry     = time.Second      // after the store failed, and until the clock is set
-	tolerance = time.Minute      // a clock that is set back by no more is waited for
+	maxBatch  = 1000        // runs in one commit, and changes read at once
+	lateAfter = time.Minute // a run that begins later than this is late
+	maxSleep  = time.Second // so that a clock that was set is noticed
+	retry     = time.Second // after the store failed, and until the clock is set
+	tolerance = time.Minute // a clock that is set back by no more is waited for
 )
 
-// earliest is the first moment that a clock which is set can show, in seconds
-// since 1970: a machine without a battery starts in 1970 or 2000.
+// earliest is a moment before which no version of this program was built, in
+// seconds since 1970.
 const earliest = 1_704_067_200 // 2024-01-01
+
+// built returns when the revision of this program was committed, or earliest
+// where the build does not say. A clock that shows less is not set: a machine
+// without a battery starts in 1970, or in the year that its firmware was made.
+func built() time.Time {
+	at := time.Unix(earliest, 0).UTC()
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return at
+	}
+	for _, setting := range info.Settings {
+		if committed, err := time.Parse(time.RFC3339, setting.Value); setting.Key == "vcs.time" && err == nil && committed.After(at) {
+			at = committed.UTC()
+		}
+	}
+	return at
+}
 
 // Clock begins runs. One Clock serves a store.
 type Clock struct {
@@ -45,6 +63,7 @@ type Clock struct {
 	until bolt.Progress   // what has begun
 	stale bool            // until is to be written
 	unset bool            // the clock of the machine is not set
+	built time.Time       // no clock that is set shows less
 	early map[string]bool // the IDs of the runs that have begun and are due after now
 }
 
@@ -96,9 +115,12 @@ func (c *Clock) Run(ctx context.Context) {
 // Step does nothing.
 func (c *Clock) Step(ctx context.Context) (time.Duration, error) {
 	now := c.Now()
-	if now.Unix() < earliest {
+	if c.built.IsZero() {
+		c.built = built()
+	}
+	if now.Before(c.built) {
 		if !c.unset {
-			c.Log.LogAttrs(ctx, slog.LevelError, "the clock is not set; no run begins", slog.Time("now", now))
+			c.Log.LogAttrs(ctx, slog.LevelError, "the clock is not set; no run begins", slog.Time("now", now), slog.Time("built", c.built))
 		}
 		c.unset = true
 		return retry, nil
@@ -112,7 +134,7 @@ func (c *Clock) Step(ctx context.Context) (time.Duration, error) {
 	if err := c.adjust(ctx, now); err != nil {
 		return 0, err
 	}
-	if err := c.follow(); err != nil {
+	if err := c.follow(now); err != nil {
 		return 0, err
 	}
 	for {
@@ -145,7 +167,9 @@ func (c *Clock) load(now time.Time) error {
 	if !known {
 		c.until.Second, c.stale = now.Unix(), true
 	}
-	if c.early, err = c.begunAfter(now); err != nil {
+	// What was missed since the checkpoint may have begun early as well.
+	checkpoint := time.Unix(min(c.until.Second, now.Unix()), 0)
+	if c.early, err = c.begunAfter(checkpoint); err != nil {
 		return err
 	}
 	c.read, c.grown = c.Store.Last() // changes after this are followed
@@ -210,10 +234,10 @@ func (c *Clock) latest() int64 {
 	return max(c.until.Second, c.until.Ahead)
 }
 
-// begunAfter returns the IDs of the runs of the feed that are due after now: nil
-// if the clock never was ahead of now.
-func (c *Clock) begunAfter(now time.Time) (map[string]bool, error) {
-	if c.latest() <= now.Unix() {
+// begunAfter returns the IDs of the runs of the feed that are due after a moment:
+// nil if no run has begun that is.
+func (c *Clock) begunAfter(moment time.Time) (map[string]bool, error) {
+	if c.latest() <= moment.Unix() {
 		return nil, nil //nolint:nilnil // as documented
 	}
 	begun := map[string]bool{}
@@ -223,7 +247,7 @@ func (c *Clock) begunAfter(now time.Time) (map[string]bool, error) {
 			return begun, err
 		}
 		for _, e := range entries {
-			if after = e.Sequence; e.Kind == event.Due && e.Time.After(now) {
+			if after = e.Sequence; e.Kind == event.Due && e.Time.After(moment) {
 				begun[e.ID] = true
 			}
 		}
@@ -266,7 +290,7 @@ func (c *Clock) unreadable(workspace, id string, err error) {
 
 // follow takes over the changes since it was last asked. It looks at the sync
 // as it is, so that it does not matter how often or how late it hears of it.
-func (c *Clock) follow() error {
+func (c *Clock) follow(now time.Time) error {
 	for {
 		last, grown := c.Store.Last()
 		c.grown = grown
@@ -277,7 +301,13 @@ func (c *Clock) follow() error {
 		if err != nil {
 			return err
 		}
+		if len(entries) == 0 {
+			return c.reload(now)
+		}
 		for _, e := range entries {
+			if e.Sequence != c.read+1 {
+				return c.reload(now)
+			}
 			switch e.Kind {
 			case event.Created, event.Updated, event.Deleted:
 				if err := c.update(e.Workspace, e.Subject); err != nil {
@@ -288,10 +318,14 @@ func (c *Clock) follow() error {
 			}
 			c.read = e.Sequence
 		}
-		if len(entries) == 0 { // they are too old and gone
-			c.read = last
-		}
 	}
+}
+
+// reload reads all syncs again: changes that are to be followed are too old and
+// gone, or cannot be read.
+func (c *Clock) reload(now time.Time) error {
+	c.syncs = nil // so that the next Step does it if this one cannot
+	return c.load(now)
 }
 
 // update makes the next run of a sync what the sync says.

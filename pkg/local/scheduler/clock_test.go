@@ -1,9 +1,9 @@
 package scheduler_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
-	"io"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -28,13 +28,15 @@ type rig struct {
 	now   time.Time
 	store *bolt.Store
 	clock *scheduler.Clock
+	log   bytes.Buffer
 	ids   int
 	seen  uint64
+	data  map[string]string // of each run that began, by the ID of its event
 }
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
-	r := &rig{t: t, path: filepath.Join(t.TempDir(), "syncs.db"), now: time.Date(2026, time.November, 24, 12, 0, 0, 0, time.UTC)}
+	r := &rig{t: t, path: filepath.Join(t.TempDir(), "syncs.db"), now: time.Date(2026, time.November, 24, 12, 0, 0, 0, time.UTC), data: map[string]string{}}
 	r.open()
 	t.Cleanup(r.close)
 	return r
@@ -47,7 +49,7 @@ func (r *rig) open() {
 		r.t.Fatal(err)
 	}
 	r.store = store
-	r.clock = &scheduler.Clock{Store: store, Now: func() time.Time { return r.now }, Log: app.Logger(io.Discard, "")}
+	r.clock = &scheduler.Clock{Store: store, Now: func() time.Time { return r.now }, Log: app.Logger(&r.log, "")}
 }
 
 func (r *rig) close() {
@@ -124,6 +126,10 @@ func (r *rig) begun() []string {
 			if e.Kind != event.Due {
 				continue
 			}
+			if before, ok := r.data[e.ID]; ok && before != string(e.Data) {
+				r.t.Errorf("the event %s had the data %s, and has %s", e.ID, before, e.Data)
+			}
+			r.data[e.ID] = string(e.Data)
 			seen := eventtest.Check(r.t, e.Append(nil, "http://127.0.0.1"))
 			text := e.Subject[len(e.Subject)-1:] + " " + e.Time.Format("15:04:05")
 			if seen.Data["late"] == true {
