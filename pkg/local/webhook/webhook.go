@@ -31,8 +31,9 @@ const (
 	timeout    = 15 * time.Second
 	firstPause = time.Second
 	maxPause   = 5 * time.Minute
-	storePause = time.Second // after the store failed
-	maxBatch   = 100         // events read from the feed at once
+	maxBatch   = 100 // events read from the feed at once
+
+	maxStorePause = 10 * time.Second // after the store failed; our own choice
 )
 
 // The bounds of a secret, in bytes (Standard Webhooks, "Signature scheme").
@@ -47,9 +48,19 @@ type Config struct {
 	Secret string // of 24 to 64 bytes, in base64; whsec_ may stand before it
 }
 
+// Store holds the events: a *bolt.Store, or one that fails for a while.
+type Store interface {
+	Mark(name string) (mark uint64, ok bool, err error)
+	Last() (sequence uint64, grown <-chan struct{})
+	Events(after uint64, limit int) ([]bolt.Entry, error)
+	Publish(ctx context.Context, events []event.Event, name string, mark uint64) error
+}
+
+var _ Store = (*bolt.Store)(nil)
+
 // Sender sends the events of a store.
 type Sender struct {
-	Store  *bolt.Store
+	Store  Store
 	Origin string
 	Now    func() time.Time
 	Log    *slog.Logger
@@ -63,7 +74,7 @@ type Sender struct {
 }
 
 // New returns a Sender. The error says what is wrong with config.
-func New(config Config, store *bolt.Store, origin string, now func() time.Time, log *slog.Logger) (*Sender, error) {
+func New(config Config, store Store, origin string, now func() time.Time, log *slog.Logger) (*Sender, error) {
 	address, err := url.Parse(config.URL)
 	if err != nil || address.Scheme != "https" && address.Scheme != "http" || address.Host == "" {
 		return nil, errors.New("WEBHOOK_URL must be an http or https address")
@@ -104,44 +115,22 @@ func pause(ctx context.Context, d time.Duration) {
 
 // Run sends until ctx ends. The first time, events from now on are sent; later
 // from where it was. An event is sent until it is taken; a crash may send the
-// last one again, and so may a store that fails, such as one on a full disk. Run
-// goes on when the store does.
+// last one again. While the store fails, Run logs it and tries again.
 func (s *Sender) Run(ctx context.Context) {
-	for ctx.Err() == nil {
-		if err := s.run(ctx); err != nil && ctx.Err() == nil {
-			s.Log.LogAttrs(ctx, slog.LevelError, "webhook", slog.String("error", err.Error()))
-			s.Pause(ctx, storePause)
-		}
-	}
-}
-
-// run sends until ctx ends or the store fails.
-func (s *Sender) run(ctx context.Context) error {
-	after, known, err := s.Store.Mark(bolt.Reader)
-	if err != nil {
-		return err
-	}
-	if !known {
-		after, _ = s.Store.Last()
-		if err := s.Store.Publish(ctx, nil, bolt.Reader, after); err != nil {
-			return err
-		}
-	}
-	for ctx.Err() == nil {
+	after, ok := s.begin(ctx)
+	for ok && ctx.Err() == nil {
 		_, grown := s.Store.Last()
-		entries, err := s.Store.Events(after, maxBatch)
-		if err != nil {
+		var entries []bolt.Entry
+		s.retry(ctx, func() (err error) {
+			entries, err = s.Store.Events(after, maxBatch)
 			return err
-		}
+		})
 		for _, e := range entries {
 			if !s.deliver(ctx, e.Event) {
-				return nil // ctx has ended
+				return // ctx has ended
 			}
-			// What was taken is marked even if ctx ends meanwhile.
 			after = e.Sequence
-			if err := s.Store.Publish(context.WithoutCancel(ctx), nil, bolt.Reader, after); err != nil {
-				return err
-			}
+			s.mark(ctx, after)
 		}
 		if len(entries) > 0 {
 			continue
@@ -151,7 +140,44 @@ func (s *Sender) run(ctx context.Context) error {
 		case <-ctx.Done():
 		}
 	}
-	return nil
+}
+
+// begin returns the number of the last event that need not be sent. ok is false
+// if ctx ends first.
+func (s *Sender) begin(ctx context.Context) (after uint64, ok bool) {
+	known := false
+	ok = s.retry(ctx, func() (err error) {
+		after, known, err = s.Store.Mark(bolt.Reader)
+		return err
+	})
+	if ok && !known {
+		after, _ = s.Store.Last()
+		ok = s.mark(ctx, after)
+	}
+	return after, ok
+}
+
+// mark stores that all events up to a number were taken, even if ctx ends.
+func (s *Sender) mark(ctx context.Context, after uint64) bool {
+	return s.retry(ctx, func() error {
+		return s.Store.Publish(context.WithoutCancel(ctx), nil, bolt.Reader, after)
+	})
+}
+
+// retry calls do until it succeeds: a disk that is full has room again. It
+// returns false if ctx ends first.
+func (s *Sender) retry(ctx context.Context, do func() error) bool {
+	for wait := firstPause; ; wait = min(2*wait, maxStorePause) {
+		err := do()
+		if err == nil {
+			return true
+		}
+		if ctx.Err() != nil {
+			return false
+		}
+		s.Log.LogAttrs(ctx, slog.LevelError, "webhook", slog.String("error", err.Error()))
+		s.Pause(ctx, wait)
+	}
 }
 
 // deliver sends e until it is taken. It returns false if ctx ends first.

@@ -11,14 +11,17 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"syncplane/pkg/app"
+	"syncplane/pkg/event"
 	"syncplane/pkg/event/eventtest"
 	"syncplane/pkg/local/webhook"
 	"syncplane/pkg/storage/bolt"
@@ -115,6 +118,43 @@ func newEndpoint(t *testing.T, answers ...int) *endpoint {
 	return e
 }
 
+// fullDisk is a store of which some calls fail.
+type fullDisk struct {
+	*bolt.Store
+	works, failures int
+}
+
+func (d *fullDisk) fail() error {
+	if d.works--; d.works >= 0 {
+		return nil
+	}
+	if d.failures--; d.failures < 0 {
+		return nil
+	}
+	return syscall.ENOSPC
+}
+
+func (d *fullDisk) Mark(name string) (uint64, bool, error) {
+	if err := d.fail(); err != nil {
+		return 0, false, err
+	}
+	return d.Store.Mark(name)
+}
+
+func (d *fullDisk) Events(after uint64, limit int) ([]bolt.Entry, error) {
+	if err := d.fail(); err != nil {
+		return nil, err
+	}
+	return d.Store.Events(after, limit)
+}
+
+func (d *fullDisk) Publish(ctx context.Context, events []event.Event, name string, mark uint64) error {
+	if err := d.fail(); err != nil {
+		return err
+	}
+	return d.Store.Publish(ctx, events, name, mark)
+}
+
 // rig is a store, and a sender that delivers its events to an endpoint.
 type rig struct {
 	t        *testing.T
@@ -124,6 +164,8 @@ type rig struct {
 	endpoint *endpoint
 	log      bytes.Buffer
 	pauses   []time.Duration
+	works    int // calls of the store that succeed
+	failures int // calls after them that fail
 	stop     func()
 }
 
@@ -150,7 +192,7 @@ func (g *rig) open() {
 // run has the sender run until stop, which waits for its end.
 func (g *rig) run(secret string) {
 	g.t.Helper()
-	s, err := webhook.New(webhook.Config{URL: g.endpoint.URL + "/hook?key=hush", Secret: secret}, g.store, "http://127.0.0.1:8080",
+	s, err := webhook.New(webhook.Config{URL: g.endpoint.URL + "/hook?key=hush", Secret: secret}, &fullDisk{Store: g.store, works: g.works, failures: g.failures}, "http://127.0.0.1:8080",
 		g.now, app.Logger(&g.log, ""))
 	if err != nil {
 		g.t.Fatal(err)
@@ -158,7 +200,10 @@ func (g *rig) run(secret string) {
 	s.Pause = func(_ context.Context, d time.Duration) { g.pauses = append(g.pauses, d) }
 	ctx, cancel := context.WithCancel(g.t.Context())
 	ended := make(chan struct{})
-	go func() { defer close(ended); s.Run(ctx) }()
+	go func() {
+		defer close(ended)
+		s.Run(ctx)
+	}()
 	g.stop = func() {
 		g.t.Helper()
 		cancel()
@@ -297,4 +342,33 @@ func TestStopWhileItFails(t *testing.T) {
 	g.run(secret)
 	g.create()
 	g.stop()
+}
+
+// TestFullDisk has every call of the store fail for a while, from the n-th on.
+// The sender goes on by itself, and sends each event once.
+func TestFullDisk(t *testing.T) {
+	t.Parallel()
+	for first := range 5 { // the calls before the last event is sent
+		t.Run(fmt.Sprint(first), func(t *testing.T) {
+			t.Parallel()
+			g := newRig(t)
+			g.works, g.failures = first, 20
+			g.run(secret)
+			var want []string
+			for range 3 {
+				want = append(want, g.create().ID+"/1")
+			}
+			g.await(3)
+			g.stop()
+			if diff := cmp.Diff(want, g.endpoint.taken); diff != "" {
+				t.Error(diff)
+			}
+			if got := strings.Count(g.log.String(), syscall.ENOSPC.Error()); got != 20 || len(g.pauses) != 20 {
+				t.Errorf("%d errors are logged, with %d pauses:\n%s", got, len(g.pauses), &g.log)
+			}
+			if longest := slices.Max(g.pauses); longest > 10*time.Second {
+				t.Errorf("a pause of %v", longest)
+			}
+		})
+	}
 }
