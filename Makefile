@@ -76,7 +76,7 @@ verify: bin/syncplane ## template and API document, held against the real tools;
 DURATION ?= 10m
 
 soak: ## creates, changes and deletes over a DynamoDB that fails; DURATION=10m SEED=1
-	CI=true go test -race -count=1 -timeout 0 -v -run '^TestFaults$$' ./pkg/app -soak $(DURATION) -seed $(or $(SEED),1)
+	CI=true go test -race -count=1 -timeout 0 -v -run '^TestFaults$$' ./pkg/app/httpfunc -soak $(DURATION) -seed $(or $(SEED),1)
 
 bench: bin/syncplane ## speed and size, beside a bare handler and Node.js
 	@go run ./bench

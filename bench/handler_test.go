@@ -17,6 +17,7 @@ import (
 	"github.com/go-jose/go-jose/v4/jwt"
 
 	"syncplane/pkg/app"
+	"syncplane/pkg/app/httpfunc"
 	"syncplane/pkg/auth/oidc"
 	"syncplane/pkg/syncs"
 )
@@ -64,7 +65,7 @@ func BenchmarkCreate(b *testing.B) {
 		}
 	}
 	verifier := oidc.New(oidc.Config{Issuer: "i", Audience: "a", WorkspaceClaim: "workspace_id"}, oidc.Static(keys), time.Now)
-	handler := app.Handler(app.Parts{Store: discard{}, Caller: verifier.Caller, Log: app.Logger(io.Discard, ""), Metrics: true})
+	handler := httpfunc.Handler(httpfunc.Deps{Store: discard{}, Caller: verifier.Caller, Log: app.Logger(io.Discard, ""), Metrics: true})
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
 		answer, err := handler.Invoke(b.Context(), payloads[i%len(payloads)])

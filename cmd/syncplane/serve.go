@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"syncplane/pkg/app"
+	"syncplane/pkg/app/httpfunc"
 	"syncplane/pkg/auth"
 	"syncplane/pkg/auth/apikey"
 	"syncplane/pkg/auth/oidc"
@@ -67,7 +68,7 @@ func serve(ctx context.Context, m machine) error {
 	}
 	verifier := oidc.New(oidc.Config{Issuer: server.Issuer, Audience: server.Audience, WorkspaceClaim: server.WorkspaceClaim}, oidc.Static(keys), time.Now)
 	caller := oidc.Either(verifier.Caller, apikey.Prefix, apikey.NewVerifier(e.keys, time.Now).Caller)
-	face := app.HTTP(app.Parts{
+	face := httpfunc.API(httpfunc.Deps{
 		Store:       e.syncs,
 		Quotas:      e.quotas,
 		CreateLimit: limit,
@@ -80,7 +81,7 @@ func serve(ctx context.Context, m machine) error {
 			Store: e.feed, Origin: address, Caller: uncached(verifier, e.keys), Fail: face.Fail, Done: ctx.Done(), Now: time.Now, Log: log,
 		}
 	}
-	apiGateway := server.Gateway{Function: app.Function(face, apigateway.Mapping{}), ReadBody: face.ReadBody, Now: time.Now}
+	apiGateway := server.Gateway{Function: httpfunc.Function(face, apigateway.Mapping{}), ReadBody: face.ReadBody, Now: time.Now}
 	server := server.NewServer(server.Routes(apiGateway, keys, stream), server.DefaultLimits(), time.Now)
 	server.ErrorLog = slog.NewLogLogger(log.Handler(), slog.LevelError)
 	if err := greet(m, address, e); err != nil {

@@ -5,11 +5,11 @@ import (
 	"fmt"
 	"os"
 
-	"syncplane/pkg/app"
+	"syncplane/pkg/app/httpfunc"
 )
 
 func main() {
-	if err := app.API(os.Getenv, os.Stdout); err != nil {
+	if err := httpfunc.Run(os.Getenv, os.Stdout); err != nil {
 		fmt.Fprintf(os.Stderr, "the function cannot start:\n%v\n", err)
 		os.Exit(1)
 	}

@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
-	"sync/atomic"
 	"time"
 
 	"syncplane/pkg/auth"
@@ -53,15 +52,21 @@ type Config struct {
 	Log *slog.Logger
 	Now func() time.Time
 
-	// Metrics adds CloudWatch's embedded metric format to each log line.
-	Metrics bool
+	// Observe returns attributes to add to the log line of a request; nil adds
+	// none.
+	Observe func(Observation) []slog.Attr
+}
+
+// Observation is a request that was answered.
+type Observation struct {
+	Status       int
+	Milliseconds float64 // from the first to the last step of the answer
 }
 
 // API is the HTTP face. It is an http.Handler.
 type API struct {
 	Config
 	routes   []route
-	warm     atomic.Bool // a request has been served
 	decoders jsonpool.Pool
 }
 

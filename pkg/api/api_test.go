@@ -57,7 +57,7 @@ func newRig(t *testing.T) rig {
 		Caller:  caller,
 		Log:     slog.New(slog.NewJSONHandler(log, nil)),
 		Now:     now,
-		Metrics: true,
+		Observe: func(o api.Observation) []slog.Attr { return []slog.Attr{slog.Int("observed", o.Status)} },
 	})}
 }
 
@@ -511,15 +511,11 @@ func TestLog(t *testing.T) {
 			t.Errorf("the log holds %q:\n%s", word, g.log)
 		}
 	}
-	metrics := func(class string) string {
-		return `{"Timestamp":1795464360123,"CloudWatchMetrics":[{"Namespace":"Syncplane","Dimensions":[["path","method"]],` +
-			`"Metrics":[{"Name":"` + class + `","Unit":"Count"},{"Name":"Latency","Unit":"Milliseconds"},{"Name":"ColdStarts","Unit":"Count"}]}]}}`
-	}
 	const common = `"msg":"request","request_id":"JKJaXmPLvHcESHA=","method":"POST","path":"/api/v1/syncs",`
 	for i, want := range []string{
-		`"level":"INFO",` + common + `"status":200,"duration_ms":0,"cold_start":true,"workspace":"acme","Requests2xx":1,"Latency":0,"ColdStarts":1,"_aws":` + metrics("Requests2xx"),
-		`"level":"INFO",` + common + `"status":422,"duration_ms":0,"cold_start":false,"workspace":"acme","code":"required","Requests4xx":1,"Latency":0,"ColdStarts":0,"_aws":` + metrics("Requests4xx"),
-		`"level":"ERROR",` + common + `"status":503,"duration_ms":0,"cold_start":false,"code":"issuer_unavailable","error":"try again: dial tcp: refused","Requests5xx":1,"Latency":0,"ColdStarts":0,"_aws":` + metrics("Requests5xx"),
+		`"level":"INFO",` + common + `"status":200,"duration_ms":0,"workspace":"acme","observed":200}`,
+		`"level":"INFO",` + common + `"status":422,"duration_ms":0,"workspace":"acme","code":"required","observed":422}`,
+		`"level":"ERROR",` + common + `"status":503,"duration_ms":0,"code":"issuer_unavailable","error":"try again: dial tcp: refused","observed":503}`,
 	} {
 		_, got, _ := strings.Cut(lines[i], ",") // past the time
 		if diff := cmp.Diff(want, got); diff != "" {

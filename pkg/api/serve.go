@@ -23,7 +23,7 @@ import (
 // respond, log. Nothing about the body is told to a caller who may not write.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	began := a.Now()
-	record := record{path: "none", coldStart: !a.warm.Swap(true)}
+	record := record{path: "none"}
 	out, err := a.answer(r, &record)
 	if err != nil {
 		out = problem(out.header, err, r)
@@ -37,7 +37,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (a *API) Fail(w http.ResponseWriter, r *http.Request, err error) {
 	out := problem(nil, err, r)
 	respond(w, r, out)
-	a.log(r, record{path: "none", coldStart: !a.warm.Swap(true)}, out.status, 0, err)
+	a.log(r, record{path: "none"}, out.status, 0, err)
 }
 
 // ReadBody returns the body of r if the operation that r asks for takes one: a
@@ -49,12 +49,11 @@ func (a *API) Fail(w http.ResponseWriter, r *http.Request, err error) {
 // A fault.Error that r.Body returns is the answer.
 func (a *API) ReadBody(w http.ResponseWriter, r *http.Request) (body []byte, ok bool) {
 	began := a.Now()
-	record := record{path: "none", coldStart: !a.warm.Load()}
+	record := record{path: "none"}
 	_, c, out, err := a.open(r, &record)
 	if err == nil {
 		return c.body, true
 	}
-	a.warm.Store(true)
 	out = problem(out.header, err, r)
 	respond(w, r, out)
 	a.log(r, record, out.status, a.Now().Sub(began), err)
@@ -229,9 +228,8 @@ func respond(w http.ResponseWriter, r *http.Request, out answer) {
 
 // record is what the log says of a request beside its outcome.
 type record struct {
-	path      string // of the route, never the client's own
-	caller    auth.Caller
-	coldStart bool
+	path   string // of the route, never the client's own
+	caller auth.Caller
 }
 
 // log writes the one line of a request. It never holds a token, a header or a
@@ -246,7 +244,6 @@ func (a *API) log(r *http.Request, record record, status int, took time.Duration
 		slog.String("path", record.path),
 		slog.Int("status", status),
 		slog.Float64("duration_ms", milliseconds),
-		slog.Bool("cold_start", record.coldStart),
 	}
 	if record.caller.Workspace != "" {
 		attrs = append(attrs, slog.String("workspace", record.caller.Workspace))
@@ -258,8 +255,8 @@ func (a *API) log(r *http.Request, record record, status int, took time.Duration
 			attrs = append(attrs, slog.String("error", err.Error()))
 		}
 	}
-	if a.Metrics {
-		attrs = append(attrs, a.metrics(record, status, milliseconds)...)
+	if a.Observe != nil {
+		attrs = append(attrs, a.Observe(Observation{status, milliseconds})...)
 	}
 	a.Log.LogAttrs(context.WithoutCancel(ctx), level, "request", attrs...)
 }

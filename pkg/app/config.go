@@ -1,74 +1,72 @@
-// Package boot is the edge of the Lambda: it turns the environment into a
-// Config, the Config into clients and those into a handler. It knows AWS and
-// every package that the function is made of, and decides nothing.
 package app
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/url"
 	"strings"
-
-	"syncplane/pkg/cloud/apigateway"
-	"syncplane/pkg/ratelimit"
 )
 
-// Config is everything that can be set from outside. template.yaml and README
-// name the same variables; a test compares the three.
+// Config is what reaches AWS and its emulators, and the log level. Every function
+// has it.
 type Config struct {
 	Region           string // AWS_REGION
 	TableName        string // TABLE_NAME
 	DynamoDBEndpoint string // DYNAMODB_ENDPOINT; "" is the region's own
 
-	TokenIssuer    string // TOKEN_ISSUER, the value of iss
-	TokenAudience  string // TOKEN_AUDIENCE, a value of aud
-	TokenJWKSURL   string // TOKEN_JWKS_URL; "" is found through the issuer
-	TokenJWKS      string // TOKEN_JWKS, a pinned key set; with it nothing is fetched
-	WorkspaceClaim string // TOKEN_WORKSPACE_CLAIM
-
 	AccessKeyID     string // AWS_ACCESS_KEY_ID, as are the next two; Lambda sets them
 	SecretAccessKey string // AWS_SECRET_ACCESS_KEY
 	SessionToken    string // AWS_SESSION_TOKEN
 
-	Mapping apigateway.Mapping // API_URL, the address of the API at a custom domain; zero is none
-
-	CreateLimit ratelimit.Policy // CREATE_LIMIT, such as 100/1m; zero is no limit
-
 	LogLevel string // AWS_LAMBDA_LOG_LEVEL
 }
 
-// defaultWorkspaceClaim is the claim that names the workspace.
-const defaultWorkspaceClaim = "workspace_id"
+// Environment reads variables and keeps every fault.
+type Environment struct {
+	Getenv func(string) string
+	faults []error
+}
 
-// Read reads the environment. The error names every fault there is.
-func Read(getenv func(string) string) (Config, error) {
-	e := &Environment{Getenv: getenv}
-	c := e.Common()
-	c.TokenIssuer = e.Required("TOKEN_ISSUER", "the issuer of the bearer tokens, as in their iss claim")
-	c.TokenAudience = e.Required("TOKEN_AUDIENCE", "the audience of the bearer tokens, as in their aud claim")
-	c.TokenJWKSURL = e.Address("TOKEN_JWKS_URL")
-	c.TokenJWKS = getenv("TOKEN_JWKS")
-	if c.WorkspaceClaim = getenv("TOKEN_WORKSPACE_CLAIM"); c.WorkspaceClaim == "" {
-		c.WorkspaceClaim = defaultWorkspaceClaim
+// Err names every fault there was, nil if there was none.
+func (e *Environment) Err() error { return errors.Join(e.faults...) }
+
+// Refuse notes a fault.
+func (e *Environment) Refuse(err error) { e.faults = append(e.faults, err) }
+
+// Required is a variable that must be set; what says to what.
+func (e *Environment) Required(name, what string) string {
+	value := e.Getenv(name)
+	if value == "" {
+		e.Refuse(fmt.Errorf("%s is not set; it must be %s", name, what))
 	}
-	if c.TokenJWKS != "" && !json.Valid([]byte(c.TokenJWKS)) {
-		e.Refuse(errors.New(`TOKEN_JWKS must be a JSON Web Key Set such as {"keys":[…]}`))
+	return value
+}
+
+// Address is a variable that is an http or https address if it is set.
+func (e *Environment) Address(name string) string {
+	value := e.Getenv(name)
+	if parsed, err := url.Parse(value); value != "" && (err != nil || parsed.Host == "" || !strings.HasPrefix(parsed.Scheme, "http")) {
+		e.Refuse(fmt.Errorf("%s must be an http or https address, got %q", name, value))
 	}
-	if c.TokenJWKS != "" && c.TokenJWKSURL != "" {
-		e.Refuse(errors.New("TOKEN_JWKS and TOKEN_JWKS_URL exclude each other; set one or none"))
+	return value
+}
+
+// Common reads a Config.
+func (e *Environment) Common() Config {
+	c := Config{
+		Region:           e.Required("AWS_REGION", "the region of the table, such as eu-central-1"),
+		TableName:        e.Required("TABLE_NAME", "the name of the DynamoDB table"),
+		DynamoDBEndpoint: e.Address("DYNAMODB_ENDPOINT"),
+		AccessKeyID:      e.Getenv("AWS_ACCESS_KEY_ID"),
+		SecretAccessKey:  e.Getenv("AWS_SECRET_ACCESS_KEY"),
+		SessionToken:     e.Getenv("AWS_SESSION_TOKEN"),
+		LogLevel:         e.Getenv("AWS_LAMBDA_LOG_LEVEL"),
 	}
-	if c.TokenJWKS == "" && c.TokenJWKSURL == "" {
-		e.Address("TOKEN_ISSUER") // its keys are found at this address
-	}
-	if address, err := url.Parse(e.Address("API_URL")); err == nil {
-		c.Mapping = apigateway.Mapping{Domain: address.Hostname(), Path: strings.TrimRight(address.EscapedPath(), "/")}
-	}
-	if text := getenv("CREATE_LIMIT"); text != "" {
-		var err error
-		if c.CreateLimit, err = ratelimit.ParsePolicy(text); err != nil {
-			e.Refuse(fmt.Errorf("CREATE_LIMIT %w", err))
+	if c.AccessKeyID == "" || c.SecretAccessKey == "" {
+		if c.DynamoDBEndpoint == "" {
+			e.Refuse(errors.New("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set; Lambda sets them, elsewhere they must be those of an AWS user"))
 		}
+		c.AccessKeyID, c.SecretAccessKey = "local", "local" // emulators take any
 	}
-	return c, e.Err()
+	return c
 }

@@ -1,6 +1,6 @@
-// Package eventboot is the edge of the functions that events call: it turns the
-// environment into clients and those into handlers, as package boot does for
-// the HTTP routes. It stands apart so that these pay for no client of others.
+// Package eventfunc wires the functions that events call: the environment becomes
+// a Config, the Config clients, and those the handlers. It links neither the HTTP
+// API nor what verifies tokens.
 package eventfunc
 
 import (
@@ -12,7 +12,7 @@ import (
 // Config is everything that can be set from outside. template.yaml and README
 // name the same variables; a test compares the three.
 type Config struct {
-	app.Config // of which the token's part is not used
+	app.Config
 
 	EventBus            string // EVENT_BUS, a name
 	APIURL              string // API_URL, the address of the API

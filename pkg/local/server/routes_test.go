@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"syncplane/pkg/app"
+	"syncplane/pkg/app/httpfunc"
 	"syncplane/pkg/local/server"
 	"syncplane/pkg/storage/bolt"
 )
@@ -24,7 +25,7 @@ func TestOptions(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer store.Close() //nolint:errcheck // a test's own
-	function := app.Handler(app.Parts{Store: store, Caller: caller, Log: app.Logger(io.Discard, "")})
+	function := httpfunc.Handler(httpfunc.Deps{Store: store, Caller: caller, Log: app.Logger(io.Discard, "")})
 	stream := server.Stream{Store: store, Caller: caller, Fail: function.Fail, Done: t.Context().Done()}
 	routes := server.Routes(server.Gateway{Function: function, Now: time.Now}, []byte("{}"), stream)
 	for path, allow := range map[string]string{

@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"syncplane/pkg/app"
+	"syncplane/pkg/app/httpfunc"
 	"syncplane/pkg/auth"
 	"syncplane/pkg/event/eventtest"
 	"syncplane/pkg/fault"
@@ -41,7 +42,7 @@ func newRig(t *testing.T, edits ...func(s *server.Stream)) *rig {
 	}
 	g := &rig{store: store, done: make(chan struct{}), log: &lines{grew: make(chan struct{}, 1)}}
 	log := app.Logger(g.log, "")
-	face := app.Handler(app.Parts{Store: store, Caller: caller, Log: log})
+	face := httpfunc.Handler(httpfunc.Deps{Store: store, Caller: caller, Log: log})
 	stream := server.Stream{
 		Store: store, Origin: "http://127.0.0.1:8080", Caller: caller, Fail: face.Fail, Done: g.done,
 		Now: time.Now, Log: log, Heartbeat: 10 * time.Millisecond,

@@ -1,4 +1,4 @@
-package app_test
+package httpfunc_test
 
 import (
 	"context"
@@ -18,6 +18,7 @@ import (
 	"github.com/google/uuid"
 
 	"syncplane/pkg/app"
+	"syncplane/pkg/app/httpfunc"
 	"syncplane/pkg/auth"
 	"syncplane/pkg/cloud/apigateway"
 	"syncplane/pkg/syncs"
@@ -57,7 +58,7 @@ func TestFaults(t *testing.T) {
 				t.Fatal(err)
 			}
 			config.DynamoDBEndpoint = proxy.URL
-			r := &clientele{handler: app.Handler(app.Parts{
+			r := &clientele{handler: httpfunc.Handler(httpfunc.Deps{
 				Store: app.DynamoDB(config), Caller: anybody, Log: app.Logger(io.Discard, ""),
 			})}
 			r.run(t)

@@ -1,4 +1,4 @@
-package app_test
+package httpfunc_test
 
 import (
 	"os"
@@ -12,6 +12,7 @@ import (
 
 	"syncplane/pkg/app"
 	"syncplane/pkg/app/eventfunc"
+	"syncplane/pkg/app/httpfunc"
 	"syncplane/pkg/cloud/apigateway"
 )
 
@@ -32,14 +33,15 @@ func TestRead(t *testing.T) {
 	t.Parallel()
 	env := good()
 	env["API_URL"] = "https://api.example.com:443/orders/v1/"
-	got, err := app.Read(func(name string) string { return env[name] })
+	got, err := httpfunc.Read(func(name string) string { return env[name] })
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := app.Config{
-		Region: "eu-central-1", TableName: "syncs", TokenIssuer: "https://issuer.example.com/", TokenAudience: "syncplane",
-		WorkspaceClaim: "workspace_id", AccessKeyID: "AKIA", SecretAccessKey: "secret", SessionToken: "session",
-		Mapping: apigateway.Mapping{Domain: "api.example.com", Path: "/orders/v1"},
+	want := httpfunc.Config{
+		Config:      app.Config{Region: "eu-central-1", TableName: "syncs", AccessKeyID: "AKIA", SecretAccessKey: "secret", SessionToken: "session"},
+		TokenIssuer: "https://issuer.example.com/", TokenAudience: "syncplane",
+		WorkspaceClaim: "workspace_id",
+		Mapping:        apigateway.Mapping{Domain: "api.example.com", Path: "/orders/v1"},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
@@ -68,7 +70,7 @@ func TestReadRefuses(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			_, err := app.Read(func(name string) string {
+			_, err := httpfunc.Read(func(name string) string {
 				if value, ok := test.set[name]; ok {
 					return value
 				}
@@ -94,7 +96,7 @@ func TestReadRefuses(t *testing.T) {
 func TestSameVariablesEverywhere(t *testing.T) {
 	t.Parallel()
 	names := func(file, pattern string) []string {
-		text, err := os.ReadFile(filepath.Join("../..", file))
+		text, err := os.ReadFile(filepath.Join("../../..", file))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -112,7 +114,7 @@ func TestSameVariablesEverywhere(t *testing.T) {
 		}
 		return "x"
 	}
-	_, _ = app.Read(note)
+	_, _ = httpfunc.Read(note)
 	_, _ = eventfunc.Read(note, true)
 	slices.Sort(read)
 	want := slices.Compact(read)

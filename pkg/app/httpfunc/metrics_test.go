@@ -1,0 +1,45 @@
+package httpfunc_test
+
+import (
+	"bytes"
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"syncplane/pkg/app"
+	"syncplane/pkg/app/httpfunc"
+	"syncplane/pkg/auth"
+)
+
+// TestMetrics checks the line that CloudWatch reads metrics off, for a first
+// request and a second, and that there are no metrics where none are wanted.
+func TestMetrics(t *testing.T) {
+	t.Parallel()
+	for _, wanted := range []bool{true, false} {
+		var log bytes.Buffer
+		handler := httpfunc.API(httpfunc.Deps{
+			Caller:  func(context.Context, string) (auth.Caller, error) { return auth.Caller{}, nil },
+			Log:     app.Logger(&log, ""),
+			Metrics: wanted,
+		})
+		for range 2 {
+			handler.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/nowhere", nil))
+		}
+		lines := strings.Split(strings.TrimSpace(log.String()), "\n")
+		if len(lines) != 2 {
+			t.Fatalf("got %q", lines)
+		}
+		for i, want := range []string{`"cold_start":true`, `"cold_start":false`} {
+			if !strings.Contains(lines[i], want) {
+				t.Errorf("got %s, want %s in it", lines[i], want)
+			}
+			const metrics = `"CloudWatchMetrics":[{"Namespace":"Syncplane","Dimensions":[["path","method"]],` +
+				`"Metrics":[{"Name":"Requests4xx","Unit":"Count"},{"Name":"Latency","Unit":"Milliseconds"},{"Name":"ColdStarts","Unit":"Count"}]}]`
+			if strings.Contains(lines[i], metrics) != wanted || strings.Contains(lines[i], `"Requests4xx":1`) != wanted {
+				t.Errorf("wanted %v: got %s", wanted, lines[i])
+			}
+		}
+	}
+}
