@@ -28,6 +28,10 @@ const (
 	heartbeat    = 15 * time.Second
 	recheck      = 15 * time.Second
 	writeTimeout = 10 * time.Second
+
+	// maxUnverified plus recheck is that minute: a stream goes on for so long
+	// while its token cannot be verified.
+	maxUnverified = 45 * time.Second
 )
 
 // maxEvents is how many events are read from the feed at once.
@@ -40,10 +44,13 @@ const lastEventID = "Last-Event-ID"
 // Stream serves the events of the caller's workspace as Server-Sent Events (the
 // HTML standard, section 9.2), from now on or after the event of Last-Event-ID.
 // Events that are no longer kept, or that cannot be read, are replaced by an
-// event "gap".
+// event "gap". The first block of a stream, and each on a silent one, has an id
+// and no data: a client keeps the id and reports no event, so that it can come
+// back without a gap whatever the events were (section 9.2.6).
 //
 // A stream ends when its client goes or does not read, when the server stops and
-// when Caller no longer accepts its token.
+// when Caller no longer accepts its token. A fault.Unavailable of Caller ends it
+// after a minute at most.
 type Stream struct {
 	Store  *bolt.Store
 	Origin string
@@ -129,7 +136,8 @@ func (s Stream) run(r *http.Request, out *streamWriter, who auth.Caller, after u
 	defer beat.Stop()
 	check := time.NewTicker(cmp.Or(s.Recheck, recheck))
 	defer check.Stop()
-	out.printf(": the events of this workspace\n\n")
+	verified := s.Now()
+	out.printf(": the events of this workspace\nid: %d\n\n", after)
 	more := make(chan struct{})
 	close(more)
 	for {
@@ -148,9 +156,15 @@ func (s Stream) run(r *http.Request, out *streamWriter, who auth.Caller, after u
 		select {
 		case <-grown:
 		case <-beat.C:
-			out.printf(": still here\n\n")
+			out.printf(": still here\nid: %d\n\n", after)
 		case <-check.C:
-			if err := s.verify(r, who); err != nil {
+			err := s.verify(r, who)
+			switch {
+			case err == nil:
+				verified = s.Now()
+			case fault.KindOf(err) == fault.Unavailable && s.Now().Sub(verified) < maxUnverified:
+				s.log(r, who, slog.LevelWarn, "token not verified", err)
+			default:
 				out.printf(": the token is no longer accepted\n\n")
 				out.flush()
 				return err
@@ -218,7 +232,11 @@ func (s Stream) logEnd(r *http.Request, who auth.Caller, read, write error) {
 	case kind != fault.Unauthenticated && kind != fault.Forbidden:
 		level = slog.LevelError
 	}
-	s.Log.LogAttrs(context.WithoutCancel(r.Context()), level, "stream ended",
+	s.log(r, who, level, "stream ended", err)
+}
+
+func (s Stream) log(r *http.Request, who auth.Caller, level slog.Level, message string, err error) {
+	s.Log.LogAttrs(context.WithoutCancel(r.Context()), level, message,
 		slog.String("request_id", r.Header.Get(api.RequestIDHeader)),
 		slog.String("path", StreamPath),
 		slog.String("workspace", who.Workspace),

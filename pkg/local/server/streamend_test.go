@@ -3,11 +3,13 @@ package server_test
 import (
 	"bufio"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -17,10 +19,13 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"syncplane/pkg/auth"
+	"syncplane/pkg/auth/apikey"
+	"syncplane/pkg/auth/oidc"
 	"syncplane/pkg/event"
 	"syncplane/pkg/event/eventtest"
 	"syncplane/pkg/fault"
 	"syncplane/pkg/local/server"
+	"syncplane/pkg/storage/bolt"
 	"syncplane/pkg/storage/storagetest"
 )
 
@@ -199,6 +204,12 @@ func TestWithdrawn(t *testing.T) {
 				var withdrawn atomic.Bool
 				g := newRig(t, func(s *server.Stream) {
 					s.Recheck = time.Millisecond
+					s.Now = func() time.Time {
+						if withdrawn.Load() {
+							return time.Now().Add(time.Minute) // for what may pass
+						}
+						return time.Now()
+					}
 					s.Caller = func(ctx context.Context, authorization string) (auth.Caller, error) {
 						if withdrawn.Load() {
 							return answer.who, answer.err
@@ -253,6 +264,140 @@ func TestWithdrawn(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestUnverified keeps a stream whose token cannot be verified for less than a
+// minute, and logs it.
+func TestUnverified(t *testing.T) {
+	t.Parallel()
+	var calls atomic.Int64
+	const failing = 5
+	passed := make(chan struct{})
+	g := newRig(t, func(s *server.Stream) {
+		s.Recheck = time.Millisecond
+		s.Caller = func(ctx context.Context, authorization string) (auth.Caller, error) {
+			switch call := calls.Add(1); {
+			case call > 1 && call <= 1+failing:
+				return auth.Caller{}, &fault.Error{Kind: fault.Unavailable, Code: "store_unavailable", Message: "the keys are in use"}
+			case call == 2+failing:
+				close(passed)
+			}
+			return caller(ctx, authorization)
+		}
+	})
+	l := g.listen(t, "Bearer acme syncs:read", "")
+	select {
+	case <-passed:
+	case <-time.After(patience):
+		t.Fatal("the token is not verified again")
+	}
+	g.create(t, "acme")
+	if id, _, _ := l.next(t); id != "1" {
+		t.Errorf("got %s", id)
+	}
+	if text := g.log.String(); strings.Count(text, `"level":"WARN","message":"token not verified"`) != failing || strings.Count(text, "\n") != failing {
+		t.Errorf("got %s", text)
+	}
+}
+
+// TestCredentials ends the streams of an expired token and of a revoked key by
+// the verification that requests have, and not before.
+func TestCredentials(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	signing, err := server.OpenKey(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	set, err := server.KeySet(signing)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ahead atomic.Int64 // of the clock, in nanoseconds
+	now := func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+	keys := bolt.Keys{Path: filepath.Join(dir, "keys.db")}
+	tokens := oidc.New(oidc.Config{Issuer: server.Issuer, Audience: server.Audience, WorkspaceClaim: server.WorkspaceClaim}, oidc.Static(set), now)
+	verifications := make(chan struct{})
+	g := newRig(t, func(s *server.Stream) {
+		s.Recheck, s.Now = time.Millisecond, now
+		s.Caller = func(ctx context.Context, authorization string) (auth.Caller, error) {
+			select {
+			case verifications <- struct{}{}:
+			default:
+			}
+			return oidc.Either(tokens.Caller, apikey.Prefix, apikey.NewVerifier(keys, now).Caller)(ctx, authorization)
+		}
+	})
+	scopes := []string{string(auth.ReadSyncs)}
+	token, err := signing.Token(server.Claims{Workspace: "acme", Scopes: scopes, Issued: now(), Expires: now().Add(time.Hour)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, text, err := apikey.New(rand.Reader, "acme", "a stream", scopes, now(), time.Time{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := keys.CreateKey(t.Context(), key); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		name, bearer string
+		end          func()
+	}{
+		{"a revoked key", text, func() {
+			if err := keys.RevokeKey(t.Context(), "acme", key.ID, now()); err != nil {
+				t.Error(err)
+			}
+		}},
+		{"an expired token", token, func() { ahead.Store(int64(time.Hour)) }},
+	} {
+		l := g.listen(t, "Bearer "+test.bearer, "")
+		for range 3 {
+			select {
+			case <-verifications:
+			case <-time.After(patience):
+				t.Fatalf("%s: it is not verified again", test.name)
+			}
+		}
+		g.create(t, "acme")
+		l.next(t) // it goes on
+		test.end()
+		last := ""
+		for l.Scan() {
+			if l.Text() != "" {
+				last = l.Text()
+			}
+		}
+		if last != ": the token is no longer accepted" {
+			t.Errorf("%s: the stream ends with %q", test.name, last)
+		}
+		if l := g.open(t, "Bearer "+test.bearer, ""); l.status != http.StatusUnauthorized {
+			t.Errorf("%s: got %d afterwards", test.name, l.status)
+		}
+	}
+}
+
+// TestKeepsItsPlace gives a client an id before its first event, and while there
+// are events of other workspaces alone.
+func TestKeepsItsPlace(t *testing.T) {
+	t.Parallel()
+	g := newRig(t)
+	g.create(t, "acme")
+	l := g.listen(t, "Bearer acme syncs:read", "")
+	if got := l.line(t); got != "id: 1" {
+		t.Errorf("the stream begins with %q", got)
+	}
+	g.create(t, "other")
+	for end := time.Now().Add(patience); l.line(t) != "id: 2"; { // of a heartbeat
+		if time.Now().After(end) {
+			t.Fatal("the id does not grow")
+		}
+	}
+	l.cancel()
+	s := g.create(t, "acme")
+	if id, _, seen := g.listen(t, "Bearer acme syncs:read", "2").next(t); id != "3" || seen.Subject != s.ID {
+		t.Errorf("got %s of %s", id, seen.Subject)
 	}
 }
 
