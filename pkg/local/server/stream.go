@@ -163,7 +163,7 @@ func (s Stream) run(r *http.Request, out *streamWriter, who auth.Caller, after u
 			case err == nil:
 				verified = s.Now()
 			case fault.KindOf(err) == fault.Unavailable && s.Now().Sub(verified) < maxUnverified:
-				s.log(r, who, slog.LevelWarn, "token not verified", err)
+				s.Log.LogAttrs(r.Context(), slog.LevelWarn, "token not verified", logged(r, who, err)...)
 			default:
 				out.printf(": the token is no longer accepted\n\n")
 				out.flush()
@@ -232,16 +232,16 @@ func (s Stream) logEnd(r *http.Request, who auth.Caller, read, write error) {
 	case kind != fault.Unauthenticated && kind != fault.Forbidden:
 		level = slog.LevelError
 	}
-	s.log(r, who, level, "stream ended", err)
+	s.Log.LogAttrs(context.WithoutCancel(r.Context()), level, "stream ended", logged(r, who, err)...)
 }
 
-func (s Stream) log(r *http.Request, who auth.Caller, level slog.Level, message string, err error) {
-	s.Log.LogAttrs(context.WithoutCancel(r.Context()), level, message,
+func logged(r *http.Request, who auth.Caller, err error) []slog.Attr {
+	return []slog.Attr{
 		slog.String("request_id", r.Header.Get(api.RequestIDHeader)),
 		slog.String("path", StreamPath),
 		slog.String("workspace", who.Workspace),
 		slog.String("error", err.Error()),
-	)
+	}
 }
 
 // streamWriter writes to a client that must read. After the first error it does
