@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"syncplane/pkg/cloud/reconciler"
 	"syncplane/pkg/schedule"
 	"syncplane/pkg/syncs"
 )
@@ -36,7 +37,7 @@ func when(m machine, args []string) error {
 	for _, at := range s.Times(now, next) {
 		fmt.Fprintln(m.stdout, at.Format("  Mon 2006-01-02T15:04:05Z"))
 	}
-	for _, expression := range s.Expressions() {
+	for _, expression := range reconciler.Expressions(s) {
 		fmt.Fprintln(m.stdout, " ", expression)
 	}
 	return nil

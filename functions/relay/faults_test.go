@@ -12,6 +12,7 @@ import (
 
 	"syncplane/pkg/app"
 	"syncplane/pkg/app/eventfunc"
+	"syncplane/pkg/cloud/reconciler"
 	"syncplane/pkg/cloud/relay"
 	"syncplane/pkg/syncs"
 	"syncplane/pkg/testkit/chaosproxy"
@@ -122,7 +123,7 @@ func TestFaults(t *testing.T) {
 		if s.Status == syncs.Disabled {
 			state = "DISABLED "
 		}
-		for i, expression := range when.Expressions() {
+		for i, expression := range reconciler.Expressions(when) {
 			expected["sync-"+s.ID+[]string{"", "-2"}[i]] = state + expression
 		}
 	}

@@ -146,14 +146,12 @@ func dueData(s *syncs.Sync, scheduled string) []byte {
 	return append(b, '}')
 }
 
-// ScheduledTime is what EventBridge Scheduler puts the time of a run in the
-// place of (its user guide, "Context attributes").
-const ScheduledTime = "<aws.scheduler.scheduled-time>"
-
-// DueTemplate is the event of each run of s, for a schedule to fill in.
-func DueTemplate(origin string, s *syncs.Sync) []byte {
-	e := Event{Kind: Due, ID: RunID(s.ID, ScheduledTime), Subject: s.ID, Workspace: s.Workspace, Data: dueData(s, ScheduledTime)}
-	return e.append(nil, origin, ScheduledTime)
+// RunTemplate returns the event of any run of s as Append writes it, with
+// placeholder wherever the time of the run belongs. Filled in with that time in
+// RFC 3339, it is the event that OfRun returns.
+func RunTemplate(origin string, s *syncs.Sync, placeholder string) []byte {
+	e := Event{Kind: Due, ID: RunID(s.ID, placeholder), Subject: s.ID, Workspace: s.Workspace, Data: dueData(s, placeholder)}
+	return e.append(nil, origin, placeholder)
 }
 
 // Type is the type of e as CloudEvents have it.

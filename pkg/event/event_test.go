@@ -150,8 +150,8 @@ func TestOfRun(t *testing.T) {
 		t.Errorf("got %+v", late)
 	}
 
-	// What Scheduler makes of the template is the same event.
-	filled := strings.ReplaceAll(string(event.DueTemplate(origin, &s)), event.ScheduledTime, "2026-11-24T06:00:00Z")
+	// The template, filled in, is the same event.
+	filled := strings.ReplaceAll(string(event.RunTemplate(origin, &s, "<time>")), "<time>", "2026-11-24T06:00:00Z")
 	scheduled := eventtest.Check(t, []byte(filled))
 	scheduled.Time, seen.Time = "", "" // with and without milliseconds
 	if diff := cmp.Diff(seen, scheduled); diff != "" {

@@ -1,9 +1,7 @@
 package schedule
 
 import (
-	"fmt"
 	"math/bits"
-	"strings"
 	"time"
 )
 
@@ -164,51 +162,41 @@ func preceding(set uint64, v int) int {
 	return bits.Len64(set<<(63-v)>>(63-v)) - 1
 }
 
-// Expressions are s in the language of EventBridge Scheduler (its user guide,
-// "Schedule types"): one, or two of which either makes a run. A rate counts
-// from the start date of its schedule, which must be one of its runs.
-func (s Schedule) Expressions() []string {
-	switch {
-	case s.minutes == 1:
-		return []string{"rate(1 minute)"}
-	case s.minutes > 1:
-		return []string{fmt.Sprintf("rate(%d minutes)", s.minutes)}
-	}
-	return s.cron.expressions()
+// Interval returns the minutes between two runs. ok is false for a Schedule that
+// runs by a Cron.
+func (s Schedule) Interval() (minutes int64, ok bool) { return s.minutes, s.minutes > 0 }
+
+// Cron returns the expression by which s runs. ok is false for an interval.
+func (s Schedule) Cron() (c Cron, ok bool) { return s.cron, s.minutes == 0 }
+
+// Fields lists the values of each field of a Cron, in ascending order.
+type Fields struct {
+	Minutes, Hours []int
+	Days           []int // of the month; empty if none of Months has such a day
+	Months         []int // January is 1
+	Weekdays       []int // Sunday is 0
+	EitherDay      bool  // a date that matches Days or Weekdays is enough; otherwise it must match both
 }
 
-// Interval reports whether s counts from its anchor, so that a rate needs a
-// start date.
-func (s Schedule) Interval() bool { return s.minutes > 0 }
+// Fields returns the values at which c runs.
+func (c Cron) Fields() Fields {
+	f := Fields{
+		Minutes: values(c.minutes), Hours: values(c.hours), Days: values(c.days),
+		Months: values(c.months), Weekdays: values(c.weekdays), EitherDay: c.eitherDay,
+	}
+	if !c.dated() {
+		f.Days = nil
+	}
+	return f
+}
 
-// expressions are c in six fields: minute, hour, day of month, month, day of
-// week, year. There Sunday is 1, one of the day fields must be ?, and both
-// count at once: "either day" takes two expressions.
-func (c Cron) expressions() []string {
-	all := fields()
-	days, weekdays := "?", "?"
-	if c.days != full(all[2]) {
-		days = list(c.days, all[2])
+// values returns the members of a set.
+func values(set uint64) []int {
+	members := make([]int, 0, bits.OnesCount64(set))
+	for v := following(set, 0); v >= 0; v = following(set, v+1) {
+		members = append(members, v)
 	}
-	if c.weekdays != full(all[4]) {
-		sundayIs1 := field{min: 1, max: 7}
-		weekdays = list(c.weekdays<<1, sundayIs1)
-	}
-	write := func(days, weekdays string) string {
-		return fmt.Sprintf("cron(%s %s %s %s %s *)", list(c.minutes, all[0]), list(c.hours, all[1]), days, list(c.months, all[3]), weekdays)
-	}
-	switch {
-	case c.eitherDay && (days == "?" || weekdays == "?"): // one of them is every day
-		return []string{write("*", "?")}
-	case c.eitherDay && !c.dated(): // no such date: the weekdays remain
-		return []string{write("?", weekdays)}
-	case c.eitherDay:
-		return []string{write(days, "?"), write("?", weekdays)}
-	case days == "?" && weekdays == "?":
-		return []string{write("*", "?")}
-	default:
-		return []string{write(days, weekdays)}
-	}
+	return members
 }
 
 // full is the set of all values of a field; Sunday is 0.
@@ -218,28 +206,4 @@ func full(f field) uint64 {
 		set |= 1 << v
 	}
 	return set
-}
-
-// list writes a set as * or as values and ranges. At 240 characters even the
-// longest expression is short enough for Scheduler, which takes 256.
-func list(set uint64, f field) string {
-	var items []string
-	for v := f.min; v <= f.max; v++ {
-		if set>>v&1 == 0 {
-			continue
-		}
-		low := v
-		for v < f.max && set>>(v+1)&1 == 1 {
-			v++
-		}
-		switch {
-		case low == f.min && v == f.max:
-			return "*"
-		case low == v:
-			items = append(items, fmt.Sprint(v))
-		default:
-			items = append(items, fmt.Sprintf("%d-%d", low, v))
-		}
-	}
-	return strings.Join(items, ",")
 }

@@ -1,7 +1,6 @@
 package schedule_test
 
 import (
-	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,6 +14,7 @@ import (
 	"pgregory.net/rapid"
 
 	"syncplane/pkg/schedule"
+	"syncplane/pkg/schedule/scheduletest"
 )
 
 var start = time.Date(2026, time.November, 24, 3, 14, 15, 926e6, time.UTC)
@@ -122,7 +122,7 @@ func TestFrom(t *testing.T) {
 func TestLast(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		s := parse(t, drawCron(t))
+		s := parse(t, scheduletest.DrawCron(t))
 		if rapid.Bool().Draw(t, "interval") {
 			s = schedule.Every(rapid.Int64Range(1, 5000).Draw(t, "minutes"), start)
 		}
@@ -137,44 +137,6 @@ func TestLast(t *testing.T) {
 			t.Fatalf("from %v to %v: got %v %v, want %v", since, until, got, ok, want)
 		}
 	})
-}
-
-// drawCron draws an expression that fires. Lists are frequent in the minutes
-// and rare elsewhere, as people write them, and so are days of both kinds.
-func drawCron(t *rapid.T) string {
-	for {
-		var parts []string
-		for i, b := range [][2]int{{0, 59}, {0, 23}, {1, 31}, {1, 12}, {0, 7}} {
-			item := func() string {
-				low := rapid.IntRange(b[0], b[1]).Draw(t, "low")
-				high := rapid.IntRange(low, b[1]).Draw(t, "high")
-				step := rapid.IntRange(1, b[1]-b[0]).Draw(t, "step")
-				switch rapid.IntRange(0, 4).Draw(t, "form") {
-				case 0:
-					return fmt.Sprintf("%d-%d/%d", low, high, step)
-				case 1:
-					return fmt.Sprintf("%d-%d", low, high)
-				case 2:
-					return fmt.Sprintf("*/%0*d", rapid.IntRange(1, 3).Draw(t, "digits"), step)
-				default:
-					return strconv.Itoa(low)
-				}
-			}
-			if i > 1 && rapid.IntRange(0, 2).Draw(t, "open") > 0 {
-				parts = append(parts, "*")
-				continue
-			}
-			var items []string
-			for range rapid.IntRange(1, 4).Draw(t, "items") {
-				items = append(items, item())
-			}
-			parts = append(parts, strings.Join(items, ","))
-		}
-		text := strings.Join(parts, " ")
-		if _, err := schedule.Parse(text); err == nil {
-			return text
-		}
-	}
 }
 
 // matcher says of a field of an expression which values it has.
@@ -250,45 +212,45 @@ func posix(text string) calendar {
 	}, read(f[0], 0, 59), read(f[1], 0, 23))
 }
 
-// aws evaluates an expression as EventBridge Scheduler's user guide defines it.
-func aws(tb rapid.TB, text string) calendar {
-	inner, ok := strings.CutPrefix(text, "cron(")
-	inner, closed := strings.CutSuffix(inner, ")")
-	f := strings.Fields(inner)
-	if !ok || !closed || len(f) != 6 || f[5] != "*" || (f[2] == "?") == (f[4] == "?") || len(text) > 256 {
-		tb.Fatalf("%q is no expression of Scheduler's", text)
-	}
-	days, months, weekdays := read(f[2], 1, 31), read(f[3], 1, 12), read(f[4], 1, 7)
-	return calendarOf(func(day time.Time) bool {
-		return months[int(day.Month())] && (f[2] == "?" || days[day.Day()]) && (f[4] == "?" || weekdays[int(day.Weekday())+1])
-	}, read(f[0], 0, 59), read(f[1], 0, 23))
-}
-
-// TestExpressions holds that the translation fires at the very minutes at which
-// the standard has the original fire, over years, and never not at all.
-func TestExpressions(t *testing.T) {
+// TestFields checks that the listed values, evaluated as documented, are those of
+// the standard.
+func TestFields(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		text := drawCron(t)
-		var got calendar
-		expressions := parse(t, text).Expressions()
-		for i, e := range expressions {
-			one := aws(t, e)
-			if one.days == (calendar{}).days {
-				t.Fatalf("%s: %s never fires", text, e)
-			}
-			for day, fires := range one.days {
-				got.days[day] = got.days[day] || fires
-			}
-			if i > 0 && got.times != one.times {
-				t.Fatalf("%s: the two differ in more than days: %v", text, expressions)
-			}
-			got.times = one.times
+		text := scheduletest.DrawCron(t)
+		c, ok := parse(t, text).Cron()
+		if _, interval := parse(t, text).Interval(); !ok || interval {
+			t.Fatalf("%s is an interval", text)
 		}
+		f := c.Fields()
+		set := func(values []int) matcher {
+			if !slices.IsSorted(values) {
+				t.Fatalf("%s: %v is not sorted", text, values)
+			}
+			m := matcher{}
+			for _, v := range values {
+				m[v] = true
+			}
+			return m
+		}
+		days, months, weekdays := set(f.Days), set(f.Months), set(f.Weekdays)
+		got := calendarOf(func(day time.Time) bool {
+			date, weekday := days[day.Day()], weekdays[int(day.Weekday())]
+			return months[int(day.Month())] && (date && weekday || f.EitherDay && (date || weekday))
+		}, set(f.Minutes), set(f.Hours))
 		if want := posix(text); got != want {
-			t.Fatalf("%s as %v: %s", text, expressions, cmp.Diff(want, got, cmp.AllowUnexported(calendar{})))
+			t.Fatalf("%s as %+v: %s", text, f, cmp.Diff(want, got, cmp.AllowUnexported(calendar{})))
 		}
 	})
+	s := schedule.Every(45, start)
+	_, cron := s.Cron()
+	if minutes, ok := s.Interval(); minutes != 45 || !ok || cron {
+		t.Errorf("got %d %v, a cron %v", minutes, ok, cron)
+	}
+	impossible, _ := parse(t, "0 0 30 2 MON").Cron()
+	if days := impossible.Fields().Days; len(days) > 0 {
+		t.Errorf("February has day %v", days)
+	}
 }
 
 // TestNextAgreesWithTheStandard holds that Next goes through the minutes of the
@@ -296,7 +258,7 @@ func TestExpressions(t *testing.T) {
 func TestNextAgreesWithTheStandard(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		text := drawCron(t)
+		text := scheduletest.DrawCron(t)
 		s, want := parse(t, text), posix(text)
 		at := firstDay().Add(-time.Minute)
 		end := at.AddDate(0, rapid.IntRange(1, 3).Draw(t, "months"), 0)
@@ -312,36 +274,6 @@ func TestNextAgreesWithTheStandard(t *testing.T) {
 			}
 		}
 	})
-}
-
-func TestExpressionsByExample(t *testing.T) {
-	t.Parallel()
-	for text, want := range map[string][]string{
-		"* * * * *":             {"cron(* * * * ? *)"},
-		"0 6 * * 1-5":           {"cron(0 6 ? * 2-6 *)"},
-		"0 0 * * 0":             {"cron(0 0 ? * 1 *)"},
-		"0 0 * * 7":             {"cron(0 0 ? * 1 *)"},
-		"0 0 1 * *":             {"cron(0 0 1 * ? *)"},
-		"0 0 13 * FRI":          {"cron(0 0 13 * ? *)", "cron(0 0 ? * 6 *)"},
-		"0 0 30 2 MON":          {"cron(0 0 ? 2 2 *)"},
-		"0 0 1-31 * 1":          {"cron(0 0 * * ? *)"},
-		"*/20 8-18 * JAN,FEB *": {"cron(0,20,40 8-18 * 1-2 ? *)"},
-	} {
-		if diff := cmp.Diff(want, parse(t, text).Expressions()); diff != "" {
-			t.Errorf("%s: %s", text, diff)
-		}
-	}
-	for minutes, want := range map[int64]string{1: "rate(1 minute)", 123: "rate(123 minutes)", 527040: "rate(527040 minutes)"} {
-		if diff := cmp.Diff([]string{want}, schedule.Every(minutes, start).Expressions()); diff != "" {
-			t.Error(diff)
-		}
-	}
-	longest := "0-1,3-4,6-7,9-10,12-13,15-16,18-19,21-22,24-25,27-28,30-31,33-34,36-37,39-40,42-43,45-46,48-49,51-52,54-55,57-58 " +
-		"0-1,3-4,6-7,9-10,12-13,15-16,18-19,21-22 1-2,4-5,7-8,10-11,13-14,16-17,19-20,22-23,25-26,28-29,31 1-2,4-5,7-8,10-11 *"
-	aws(t, parse(t, longest).Expressions()[0])
-	if words := parse(t, longest).String(); len(words) > 512 { // a description of Scheduler's
-		t.Errorf("%d characters: %s", len(words), words)
-	}
 }
 
 func TestString(t *testing.T) {
@@ -378,7 +310,7 @@ func TestOthersAgree(t *testing.T) {
 	t.Parallel()
 	counted := map[string]int{}
 	rapid.Check(t, func(t *rapid.T) {
-		text := drawCron(t)
+		text := scheduletest.DrawCron(t)
 		f := strings.Fields(text)
 		both := f[2] != "*" && f[4] != "*"
 		if strings.Contains(f[4], "7") || both && strings.Contains(f[2]+f[4], "*") {

@@ -30,6 +30,10 @@ const (
 	maxRetries = 185  // Scheduler's most
 )
 
+// scheduledTime is the placeholder that Scheduler replaces by the time of a run
+// (its user guide, "Context attributes").
+const scheduledTime = "<aws.scheduler.scheduled-time>"
+
 // maxRounds is how often one sync is looked at again because it changed
 // meanwhile, or because somebody else worked on its schedules.
 const maxRounds = 8
@@ -152,7 +156,7 @@ func (t *Timetable) plan(ctx context.Context, id string, s *syncs.Sync) ([]actio
 		if when, err = s.Schedule(); err != nil {
 			return nil, fmt.Errorf("the schedule of sync %s: %w", id, err)
 		}
-		expressions = when.Expressions()
+		expressions = Expressions(when)
 	}
 	var actions []action
 	for i, name := range names(id) {
@@ -188,7 +192,7 @@ func (t *Timetable) schedule(name, expression string, s *syncs.Sync, when schedu
 		Target: &types.Target{
 			Arn: &t.BusARN, RoleArn: &t.RoleARN,
 			EventBridgeParameters: &types.EventBridgeParameters{Source: aws.String(eventbus.Source), DetailType: aws.String(string(event.Due))},
-			Input:                 aws.String(string(event.DueTemplate(t.Origin, s))),
+			Input:                 aws.String(string(event.RunTemplate(t.Origin, s, scheduledTime))),
 			RetryPolicy:           &types.RetryPolicy{MaximumEventAgeInSeconds: aws.Int32(maxAge), MaximumRetryAttempts: aws.Int32(maxRetries)},
 			DeadLetterConfig:      &types.DeadLetterConfig{Arn: &t.FailuresARN},
 		},
@@ -196,7 +200,7 @@ func (t *Timetable) schedule(name, expression string, s *syncs.Sync, when schedu
 	if s.Status == syncs.Disabled {
 		want.State = types.ScheduleStateDisabled
 	}
-	if when.Interval() {
+	if _, interval := when.Interval(); interval {
 		// A rate counts from its start. The start must not be past, and any
 		// run makes the same ones after it.
 		want.StartDate = aws.Time(when.Next(t.Now()))
@@ -212,7 +216,7 @@ func same(there *scheduler.GetScheduleOutput, want *scheduler.CreateScheduleInpu
 	}
 	text := func(x, y *string) bool { return aws.ToString(x) == aws.ToString(y) }
 	number := func(x, y *int32) bool { return aws.ToInt32(x) == aws.ToInt32(y) }
-	if when.Interval() {
+	if _, interval := when.Interval(); interval {
 		if there.StartDate == nil || !when.Next(there.StartDate.Add(-time.Second)).Equal(*there.StartDate) {
 			return false
 		}
