@@ -26,7 +26,7 @@ type background struct {
 func newBackground(ctx context.Context, m machine, feed *bolt.Store, origin string, log *slog.Logger) (*background, error) {
 	b := &background{}
 	b.ctx, b.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	hook := webhook.Config{URL: m.getenv("WEBHOOK_URL"), Secret: m.getenv("WEBHOOK_SECRET")}
+	hook := webhookConfig(m)
 	switch {
 	case feed == nil && hook.URL != "":
 		return nil, errors.New("WEBHOOK_URL needs STORE=bolt; with DynamoDB the stack delivers events")
@@ -35,11 +35,14 @@ func newBackground(ctx context.Context, m machine, feed *bolt.Store, origin stri
 	}
 	b.clock = &scheduler.Clock{Store: feed, Now: time.Now, Log: log}
 	if hook.URL == "" {
-		return b, feed.Forget(ctx, bolt.Reader) // nobody waits for old events any more
+		return b, feed.ForgetReader(ctx) // no event is kept for a webhook any more
 	}
-	var err error
-	b.sender, err = webhook.New(hook, feed, origin, time.Now, log)
-	return b, err
+	client, err := webhook.NewClient(hook, time.Now)
+	if err != nil {
+		return nil, err
+	}
+	b.sender = &webhook.Sender{Client: client, Store: feed, Dead: deadLetters(m), Origin: origin, Now: time.Now, Log: log}
+	return b, nil
 }
 
 func (b *background) start() {

@@ -30,6 +30,10 @@ const usage = `Usage: syncplane COMMAND
   keys revoke --workspace W ID
                  the API keys of a workspace, in DATA_DIR, or with
                  STORE=dynamodb in TABLE_NAME, as the AWS profile says
+  dead-letters list
+  dead-letters resend ID…|--all
+                 the events that the webhook did not take for a day, in DATA_DIR;
+                 WEBHOOK_URL, WEBHOOK_SECRET
   when CRON|MINUTES
                  what a schedule means and when it runs next
   reconcile [--dry-run]
@@ -81,6 +85,8 @@ func run(ctx context.Context, args []string, m machine) error {
 		return invoke(ctx, m, rest[0])
 	case "keys":
 		return keys(ctx, m, rest)
+	case "dead-letters":
+		return manageDeadLetters(ctx, m, rest)
 	case "when":
 		return when(m, rest)
 	case "reconcile":

@@ -11,17 +11,14 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"syncplane/pkg/app"
-	"syncplane/pkg/event"
 	"syncplane/pkg/event/eventtest"
 	"syncplane/pkg/local/webhook"
 	"syncplane/pkg/storage/bolt"
@@ -65,7 +62,7 @@ func TestConfig(t *testing.T) {
 		{address, long(32) + "\n", badSecret},
 		{address, long(15) + "\n" + long(30), badSecret},
 	} {
-		_, err := webhook.New(webhook.Config{URL: test.url, Secret: test.secret}, nil, "", time.Now, nil)
+		_, err := webhook.NewClient(webhook.Config{URL: test.url, Secret: test.secret}, time.Now)
 		if got := fmt.Sprint(err); (err != nil || test.want != "") && got != test.want {
 			t.Errorf("%s %q: got %v, want %q", test.url, test.secret, err, test.want)
 		}
@@ -78,19 +75,17 @@ type delivery struct {
 	body   string
 }
 
-// endpoint takes what it gets, but for as many times as the test says.
+// endpoint takes what it gets.
 type endpoint struct {
 	*httptest.Server
 	mu      sync.Mutex
-	answers []int // the next ones; then 204. 0 is a connection that breaks
 	got     []delivery
-	taken   []string // IDs of what was answered by 2xx
 	arrived chan struct{}
 }
 
-func newEndpoint(t *testing.T, answers ...int) *endpoint {
+func newEndpoint(t *testing.T) *endpoint {
 	t.Helper()
-	e := &endpoint{answers: answers, arrived: make(chan struct{}, 1000)}
+	e := &endpoint{arrived: make(chan struct{}, 1000)}
 	e.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		if err != nil {
@@ -99,60 +94,11 @@ func newEndpoint(t *testing.T, answers ...int) *endpoint {
 		e.mu.Lock()
 		defer e.mu.Unlock()
 		e.got = append(e.got, delivery{r.Header, string(body)})
-		answer := http.StatusNoContent
-		if len(e.answers) > 0 {
-			answer, e.answers = e.answers[0], e.answers[1:]
-		}
-		switch {
-		case answer == 0:
-			panic(http.ErrAbortHandler)
-		case answer == http.StatusFound:
-			w.Header().Set("Location", "/elsewhere")
-		case answer < 300:
-			e.taken = append(e.taken, r.Header.Get("Webhook-Id"))
-			e.arrived <- struct{}{}
-		}
-		w.WriteHeader(answer)
+		w.WriteHeader(http.StatusNoContent)
+		e.arrived <- struct{}{}
 	}))
 	t.Cleanup(e.Close)
 	return e
-}
-
-// fullDisk is a store of which some calls fail.
-type fullDisk struct {
-	*bolt.Store
-	works, failures int
-}
-
-func (d *fullDisk) fail() error {
-	if d.works--; d.works >= 0 {
-		return nil
-	}
-	if d.failures--; d.failures < 0 {
-		return nil
-	}
-	return syscall.ENOSPC
-}
-
-func (d *fullDisk) Mark(name string) (uint64, bool, error) {
-	if err := d.fail(); err != nil {
-		return 0, false, err
-	}
-	return d.Store.Mark(name)
-}
-
-func (d *fullDisk) Events(after uint64, limit int) ([]bolt.Entry, error) {
-	if err := d.fail(); err != nil {
-		return nil, err
-	}
-	return d.Store.Events(after, limit)
-}
-
-func (d *fullDisk) Publish(ctx context.Context, events []event.Event, name string, mark uint64) error {
-	if err := d.fail(); err != nil {
-		return err
-	}
-	return d.Store.Publish(ctx, events, name, mark)
 }
 
 // rig is a store, and a sender that delivers its events to an endpoint.
@@ -163,15 +109,12 @@ type rig struct {
 	now      func() time.Time
 	endpoint *endpoint
 	log      bytes.Buffer
-	pauses   []time.Duration
-	works    int // calls of the store that succeed
-	failures int // calls after them that fail
 	stop     func()
 }
 
-func newRig(t *testing.T, answers ...int) *rig {
+func newRig(t *testing.T) *rig {
 	t.Helper()
-	g := &rig{t: t, path: filepath.Join(t.TempDir(), "syncs.db"), endpoint: newEndpoint(t, answers...), now: func() time.Time { return now }}
+	g := &rig{t: t, path: filepath.Join(t.TempDir(), "syncs.db"), endpoint: newEndpoint(t), now: func() time.Time { return now }}
 	g.open()
 	t.Cleanup(func() {
 		if err := g.store.Close(); err != nil {
@@ -192,18 +135,17 @@ func (g *rig) open() {
 // run has the sender run until stop, which waits for its end.
 func (g *rig) run(secret string) {
 	g.t.Helper()
-	s, err := webhook.New(webhook.Config{URL: g.endpoint.URL + "/hook?key=hush", Secret: secret}, &fullDisk{Store: g.store, works: g.works, failures: g.failures}, "http://127.0.0.1:8080",
-		g.now, app.Logger(&g.log, ""))
+	client, err := webhook.NewClient(webhook.Config{URL: g.endpoint.URL + "/hook?key=hush", Secret: secret}, g.now)
 	if err != nil {
 		g.t.Fatal(err)
 	}
-	s.Pause = func(_ context.Context, d time.Duration) { g.pauses = append(g.pauses, d) }
+	s := &webhook.Sender{
+		Client: client, Store: g.store, Dead: bolt.DeadLetters{Path: g.path + ".dead"}, Origin: "http://127.0.0.1:8080",
+		Now: time.Now, Log: app.Logger(&g.log, ""),
+	}
 	ctx, cancel := context.WithCancel(g.t.Context())
 	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		s.Run(ctx)
-	}()
+	go func() { defer close(ended); s.Run(ctx) }()
 	g.stop = func() {
 		g.t.Helper()
 		cancel()
@@ -269,106 +211,5 @@ func TestDelivery(t *testing.T) {
 		if err := eventtest.Validate("sync.created.v1.json", []byte(got.body)); err != nil {
 			t.Error(err)
 		}
-	}
-}
-
-// TestAgain holds that an event is sent until it is taken, and those after it
-// wait for it.
-func TestAgain(t *testing.T) {
-	t.Parallel()
-	g := newRig(t, 500, 0, 302, 404, 410, 429, 200, 503)
-	g.run(secret)
-	first, second := g.create(), g.create()
-	g.await(2)
-	g.stop()
-	if diff := cmp.Diff([]string{first.ID + "/1", second.ID + "/1"}, g.endpoint.taken); diff != "" {
-		t.Error(diff)
-	}
-	if len(g.endpoint.got) != 9 || len(g.pauses) != 7 {
-		t.Fatalf("%d deliveries and %d pauses", len(g.endpoint.got), len(g.pauses))
-	}
-	for i, pause := range g.pauses[:6] {
-		if most := time.Second << i; pause < most/2 || pause >= most {
-			t.Errorf("pause %d is %v, want half of %v or more", i, pause, most)
-		}
-	}
-	for _, secret := range []string{"hush", plain, secret, "contacts"} {
-		if strings.Contains(g.log.String(), secret) {
-			t.Errorf("the log holds %q:\n%s", secret, &g.log)
-		}
-	}
-	if g.pauses[6] >= time.Second {
-		t.Errorf("the next event is paused for %v at first", g.pauses[6])
-	}
-}
-
-// TestRestart holds that a sender goes on where it was, and that the first one
-// begins with what is new.
-func TestRestart(t *testing.T) {
-	t.Parallel()
-	g := newRig(t)
-	g.create() // before there was a webhook
-	g.run(secret)
-	first := g.create()
-	g.await(1)
-	g.stop()
-	second := g.create() // nobody sends
-	if err := g.store.Close(); err != nil {
-		t.Fatal(err)
-	}
-	g.open()
-	g.run(secret)
-	third := g.create()
-	g.await(2)
-	g.stop()
-	if diff := cmp.Diff([]string{first.ID + "/1", second.ID + "/1", third.ID + "/1"}, g.endpoint.taken); diff != "" {
-		t.Error(diff)
-	}
-}
-
-// TestStopWhileItFails holds that a sender ends though its endpoint does not
-// take anything, and sends the event when it runs again.
-func TestStopWhileItFails(t *testing.T) {
-	t.Parallel()
-	g := newRig(t, 500, 500, 500)
-	g.run(secret)
-	s := g.create()
-	g.await(1) // in the end
-	g.stop()
-	if diff := cmp.Diff([]string{s.ID + "/1"}, g.endpoint.taken); diff != "" {
-		t.Error(diff)
-	}
-	g.endpoint.Close() // nobody listens any more
-	g.run(secret)
-	g.create()
-	g.stop()
-}
-
-// TestFullDisk has every call of the store fail for a while, from the n-th on.
-// The sender goes on by itself, and sends each event once.
-func TestFullDisk(t *testing.T) {
-	t.Parallel()
-	for first := range 5 { // the calls before the last event is sent
-		t.Run(fmt.Sprint(first), func(t *testing.T) {
-			t.Parallel()
-			g := newRig(t)
-			g.works, g.failures = first, 20
-			g.run(secret)
-			var want []string
-			for range 3 {
-				want = append(want, g.create().ID+"/1")
-			}
-			g.await(3)
-			g.stop()
-			if diff := cmp.Diff(want, g.endpoint.taken); diff != "" {
-				t.Error(diff)
-			}
-			if got := strings.Count(g.log.String(), syscall.ENOSPC.Error()); got != 20 || len(g.pauses) != 20 {
-				t.Errorf("%d errors are logged, with %d pauses:\n%s", got, len(g.pauses), &g.log)
-			}
-			if longest := slices.Max(g.pauses); longest > 10*time.Second {
-				t.Errorf("a pause of %v", longest)
-			}
-		})
 	}
 }

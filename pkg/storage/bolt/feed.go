@@ -41,6 +41,10 @@ func feedRowOf(e event.Event) feedRow {
 	return feedRow{string(e.Kind), e.ID, e.Subject, e.Workspace, e.Time, string(e.Data)}
 }
 
+func (r feedRow) event() event.Event {
+	return event.Event{Kind: event.Kind(r.Kind), ID: r.ID, Subject: r.Subject, Workspace: r.Workspace, Time: r.Time.UTC(), Data: []byte(r.Data)}
+}
+
 // feed tells those who wait for events that there are more.
 type feed struct {
 	mu    sync.Mutex
@@ -89,9 +93,7 @@ func (st *Store) Events(after uint64, limit int) ([]Entry, error) {
 				st.unreadable(context.Background(), fmt.Errorf("decode event %d: %w", binary.BigEndian.Uint64(key), err))
 				continue
 			}
-			entries = append(entries, Entry{binary.BigEndian.Uint64(key), event.Event{
-				Kind: event.Kind(r.Kind), ID: r.ID, Subject: r.Subject, Workspace: r.Workspace, Time: r.Time.UTC(), Data: []byte(r.Data),
-			}})
+			entries = append(entries, Entry{binary.BigEndian.Uint64(key), r.event()})
 		}
 		return nil
 	})
@@ -133,11 +135,6 @@ func (st *Store) Mark(name string) (mark uint64, ok bool, err error) {
 // Reader is the mark of a reader whose events are kept until it has read them.
 const Reader = "reader"
 
-// Forget removes a mark.
-func (st *Store) Forget(ctx context.Context, name string) error {
-	return st.write(ctx, func(tx *tx) error { return tx.marks.Delete([]byte(name)) })
-}
-
 // Each calls visit for every sync there is, until one returns an error. One that
 // cannot be read is left out and logged.
 func (st *Store) Each(visit func(syncs.Sync) error) error {
@@ -170,7 +167,7 @@ func (t *tx) append(encoded []byte) error {
 	return t.feed.Put(sequenceKey(sequence), encoded)
 }
 
-// trim removes old events, but none that the Reader has yet to read.
+// trim removes old events, but none that the Reader has yet to read or deliver.
 func (t *tx) trim() error {
 	last := t.feed.Sequence()
 	if last <= maxFeed {
@@ -179,6 +176,9 @@ func (t *tx) trim() error {
 	keep := last - maxFeed
 	if read := t.marks.Get([]byte(Reader)); read != nil {
 		keep = min(keep, binary.BigEndian.Uint64(read))
+	}
+	if first, _ := t.waiting().Cursor().First(); first != nil {
+		keep = min(keep, binary.BigEndian.Uint64(first)-1)
 	}
 	cursor := t.feed.Cursor()
 	for range maxTrimmed {

@@ -176,12 +176,6 @@ func TestMarks(t *testing.T) {
 	if err != nil || !known || len(told(t, store)) != 3+int(mark-7) {
 		t.Errorf("got %d %v %v, and %v", mark, known, err, told(t, store))
 	}
-	if err := store.Forget(t.Context(), "clock"); err != nil {
-		t.Fatal(err)
-	}
-	if _, known, err := store.Mark("clock"); known || err != nil {
-		t.Errorf("got %v, %v", known, err)
-	}
 }
 
 // TestOldEventsGo holds that the feed has a bound, but keeps what its reader
@@ -204,17 +198,40 @@ func TestOldEventsGo(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	publish(nil, bolt.Reader, 40)
+	if err := store.Await(t.Context(), []bolt.Waiting{{Sequence: 30, Line: "b"}, {Sequence: 20, Since: time.Unix(1, 0), Line: "a"}}, 40); err != nil {
+		t.Fatal(err)
+	}
 	publish(due(10_010), "clock", 0)
 	if err := store.SkipSequence(110_000 - 10_020); err != nil {
 		t.Fatal(err)
 	}
 	publish(due(10), "clock", 0)
-	if got := oldest(); got != 41 {
-		t.Errorf("the oldest event is %d, and the reader wants 41", got)
+	waiting, err := store.Waiting()
+	if diff := cmp.Diff([]bolt.Waiting{{Sequence: 20, Since: time.Unix(1, 0), Line: "a"}, {Sequence: 30, Since: time.Time{}, Line: "b"}}, waiting); diff != "" || err != nil {
+		t.Errorf("%v: %s", err, diff)
+	}
+	for _, want := range []uint64{20, 30, 41} {
+		if got := oldest(); got != want {
+			t.Errorf("the oldest event is %d, and the reader wants %d", got, want)
+		}
+		if err := store.Delivered(t.Context(), want); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := store.Await(t.Context(), []bolt.Waiting{{Sequence: 50}}, 110_000); err != nil {
+		t.Fatal(err)
+	}
+	if got := oldest(); got != 50 {
+		t.Errorf("the oldest event is %d, and the reader wants 50", got)
+	}
+	if err := store.ForgetReader(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if waiting, err := store.Waiting(); err != nil || len(waiting) != 0 {
+		t.Errorf("there wait %v, %v", waiting, err)
 	}
 	for range 20 { // each commit takes some away
-		publish(nil, bolt.Reader, 110_000)
+		publish(nil, "clock", 0)
 	}
 	if got := oldest(); got != 10_001 {
 		t.Errorf("the oldest event is %d, want 10,001", got)

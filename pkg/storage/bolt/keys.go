@@ -3,14 +3,10 @@ package bolt
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"time"
 
 	"go.etcd.io/bbolt"
-	bolterrors "go.etcd.io/bbolt/errors"
 
 	"syncplane/pkg/auth/apikey"
 	"syncplane/pkg/fault"
@@ -19,6 +15,8 @@ import (
 // Keys is an apikey.Store in a file of its own, opened for each call: so that
 // a person can manage keys while a server runs, which holds the other file.
 type Keys struct{ Path string }
+
+func (ks Keys) file() sideFile { return sideFile{ks.Path, keyBucket, "the keys"} }
 
 // keyBucket holds the keys, by ID.
 const keyBucket = "keys"
@@ -46,7 +44,7 @@ func (r keyRow) key(id string) apikey.Key {
 
 // CreateKey keeps k.
 func (ks Keys) CreateKey(_ context.Context, k apikey.Key) error {
-	return ks.update(func(b *bbolt.Bucket) error {
+	return ks.file().update(func(b *bbolt.Bucket) error {
 		if b.Get([]byte(k.ID)) != nil {
 			return &fault.Error{Kind: fault.Conflict, Code: "already_exists", Message: "a key with this id exists"}
 		}
@@ -83,7 +81,7 @@ func decodeKey(id string, value []byte) (apikey.Key, error) {
 
 // Key returns the key of an ID.
 func (ks Keys) Key(_ context.Context, id string) (k apikey.Key, err error) {
-	err = ks.view(func(b *bbolt.Bucket) error {
+	err = ks.file().view(func(b *bbolt.Bucket) error {
 		k, err = readKey(b, id)
 		return err
 	})
@@ -92,7 +90,7 @@ func (ks Keys) Key(_ context.Context, id string) (k apikey.Key, err error) {
 
 // Keys returns the keys of a workspace.
 func (ks Keys) Keys(_ context.Context, workspace string) (keys []apikey.Key, err error) {
-	err = ks.view(func(b *bbolt.Bucket) error {
+	err = ks.file().view(func(b *bbolt.Bucket) error {
 		return b.ForEach(func(id, value []byte) error {
 			k, err := decodeKey(string(id), value)
 			if err == nil && k.Workspace == workspace {
@@ -106,7 +104,7 @@ func (ks Keys) Keys(_ context.Context, workspace string) (keys []apikey.Key, err
 
 // RevokeKey ends a key.
 func (ks Keys) RevokeKey(_ context.Context, workspace, id string, now time.Time) error {
-	return ks.update(func(b *bbolt.Bucket) error {
+	return ks.file().update(func(b *bbolt.Bucket) error {
 		k, err := readKey(b, id)
 		switch {
 		case err != nil:
@@ -119,43 +117,4 @@ func (ks Keys) RevokeKey(_ context.Context, workspace, id string, now time.Time)
 		k.RevokedAt = now.UTC().Truncate(time.Second)
 		return putKey(b, k)
 	})
-}
-
-func (ks Keys) view(read func(b *bbolt.Bucket) error) error {
-	if _, err := os.Stat(ks.Path); errors.Is(err, os.ErrNotExist) {
-		return ks.update(read) // the first time; it makes the file
-	}
-	return ks.open(&bbolt.Options{Timeout: lockPatience, ReadOnly: true}, func(db *bbolt.DB) error {
-		return db.View(func(tx *bbolt.Tx) error { return read(tx.Bucket([]byte(keyBucket))) })
-	})
-}
-
-func (ks Keys) update(write func(b *bbolt.Bucket) error) error {
-	if err := os.MkdirAll(filepath.Dir(ks.Path), 0o700); err != nil {
-		return fmt.Errorf("make the data directory: %w", err)
-	}
-	return ks.open(&bbolt.Options{Timeout: lockPatience}, func(db *bbolt.DB) error {
-		// In a transaction of its own, so that it stays whatever becomes of
-		// the other.
-		err := db.Update(func(tx *bbolt.Tx) error {
-			_, err := tx.CreateBucketIfNotExists([]byte(keyBucket))
-			return err
-		})
-		if err != nil {
-			return fmt.Errorf("prepare %s: %w", ks.Path, err)
-		}
-		return db.Update(func(tx *bbolt.Tx) error { return write(tx.Bucket([]byte(keyBucket))) })
-	})
-}
-
-func (ks Keys) open(options *bbolt.Options, use func(db *bbolt.DB) error) (err error) {
-	db, err := bbolt.Open(ks.Path, 0o600, options)
-	if errors.Is(err, bolterrors.ErrTimeout) {
-		return &fault.Error{Kind: fault.Unavailable, Code: "store_unavailable", Message: "the keys are in use by another process; please try again", Err: err}
-	}
-	if err != nil {
-		return fmt.Errorf("open %s: %w", ks.Path, err)
-	}
-	defer func() { err = errors.Join(err, db.Close()) }()
-	return use(db)
 }

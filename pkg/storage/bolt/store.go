@@ -20,8 +20,8 @@ import (
 )
 
 // The buckets: one holds everything, its keys sorted as in the DynamoDB table;
-// one says when what expires does; the others are the change feed and how far
-// its readers are.
+// one says when what expires does; the others are the change feed, how far its
+// readers are, and what one of them has yet to deliver.
 const (
 	allBucket    = "syncplane"
 	expiryBucket = "expiry"
@@ -91,7 +91,7 @@ func (st *Store) open(path string) (err error) {
 		return err
 	}
 	err = st.db.Update(func(tx *bbolt.Tx) error {
-		for _, name := range []string{allBucket, expiryBucket, feedBucket, markBucket} {
+		for _, name := range []string{allBucket, expiryBucket, feedBucket, markBucket, waitingBucket} {
 			if _, err := tx.CreateBucketIfNotExists([]byte(name)); err != nil {
 				return err
 			}

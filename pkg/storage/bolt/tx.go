@@ -19,14 +19,18 @@ type tx struct {
 	expiry *bbolt.Bucket
 	feed   *bbolt.Bucket
 	marks  *bbolt.Bucket
+	raw    *bbolt.Tx
 }
 
 func open(raw *bbolt.Tx) *tx {
 	return &tx{
 		all: raw.Bucket([]byte(allBucket)), expiry: raw.Bucket([]byte(expiryBucket)),
-		feed: raw.Bucket([]byte(feedBucket)), marks: raw.Bucket([]byte(markBucket)),
+		feed: raw.Bucket([]byte(feedBucket)), marks: raw.Bucket([]byte(markBucket)), raw: raw,
 	}
 }
+
+// waiting is opened where it is used, since few transactions do.
+func (t *tx) waiting() *bbolt.Bucket { return t.raw.Bucket([]byte(waitingBucket)) }
 
 func (st *Store) view(read func(tx *tx) error) error {
 	return guard(func() error {

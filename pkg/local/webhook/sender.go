@@ -1,0 +1,494 @@
+// Package webhook delivers events by HTTP POST: CloudEvents in binary mode,
+// signed as Standard Webhooks 1.0 have it. It reads the feed of the embedded
+// store. The events of a sync are delivered in order, those of several syncs at
+// once; what an endpoint refuses for a day becomes a dead letter.
+package webhook
+
+import (
+	"cmp"
+	"container/heap"
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"time"
+
+	"syncplane/pkg/event"
+	"syncplane/pkg/storage/bolt"
+)
+
+// The bounds of the deliveries. Standard Webhooks, "Deliverability", wants growing
+// pauses over days; the API destination of the stack gives up after a day too. The
+// other numbers are our own choices.
+const (
+	maxAtOnce  = 32 // deliveries at the same time
+	maxBatch   = 1000
+	firstPause = time.Second
+	maxPause   = 5 * time.Minute
+	maxAge     = 24 * time.Hour
+	maxHeld    = 250_000
+	storePause = time.Second // after the store failed
+)
+
+// grace is how long a delivery that is under way may take when the sender ends:
+// what is taken meanwhile need not be sent again.
+const grace = 2 * time.Second
+
+// Store holds the events: a *bolt.Store, or one that fails for a while.
+type Store interface {
+	Mark(name string) (mark uint64, ok bool, err error)
+	Last() (sequence uint64, grown <-chan struct{})
+	Events(after uint64, limit int) ([]bolt.Entry, error)
+	Event(sequence uint64) (e event.Event, ok bool, err error)
+	Await(ctx context.Context, events []bolt.Waiting, until uint64) error
+	Waiting() ([]bolt.Waiting, error)
+	Delivered(ctx context.Context, sequences ...uint64) error
+}
+
+var _ Store = (*bolt.Store)(nil)
+
+// Sender delivers the events of a store.
+type Sender struct {
+	Client *Client
+	Store  Store
+	Dead   bolt.DeadLetters
+	Origin string
+	Now    func() time.Time
+	Log    *slog.Logger
+
+	// MaxHeld is how far the oldest event that is not delivered may be behind
+	// the newest one, in events, before it becomes a dead letter; 250,000 if
+	// zero. It bounds what the feed keeps.
+	MaxHeld uint64
+}
+
+// Run delivers until ctx ends. The first time, events from now on are delivered;
+// later from where it was. An event is delivered at least once: a crash may repeat
+// those that were under way, and so may a store that fails, such as one on a full
+// disk. Run goes on when the store does. After a 410 it delivers nothing until it
+// runs again.
+func (s *Sender) Run(ctx context.Context) {
+	q := &queue{Sender: s, lines: map[string]*line{}, of: map[uint64]*line{}, results: make(chan result)}
+	for ctx.Err() == nil {
+		err := q.load(ctx)
+		if err == nil {
+			q.run(ctx)
+			return
+		}
+		s.log(ctx, err)
+		pause(ctx, storePause)
+	}
+}
+
+func (s *Sender) log(ctx context.Context, err error) {
+	s.Log.LogAttrs(ctx, slog.LevelError, "webhook", slog.String("error", err.Error()))
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// queue is what a running Sender knows. All but the deliveries themselves is done
+// by one goroutine.
+type queue struct {
+	*Sender
+
+	read      uint64            // the last event of the feed that was taken over
+	lines     map[string]*line  // those with events
+	ready     schedule          // the lines that wait for their time
+	held      []uint64          // what is not delivered, oldest first, and some that is by now
+	of        map[uint64]*line  // the lines of what is not delivered
+	delivered []uint64          // what is delivered, but not stored as that
+	dying     []bolt.DeadLetter // what is given up, but not stored as that
+	resume    time.Time         // no delivery begins before
+	retry     time.Time         // the store is not used before, since it failed
+	gone      bool              // the endpoint wants no deliveries
+	flying    int               // deliveries under way
+	results   chan result
+}
+
+// line is the events of one sync that are not delivered, in order.
+type line struct {
+	name     string
+	events   []waiting
+	at       time.Time     // no delivery before
+	pause    time.Duration // before the last attempt
+	attempts int           // to deliver the first event
+	flying   bool
+	index    int // in queue.ready, -1 if it is not there
+}
+
+type waiting struct {
+	sequence uint64
+	since    time.Time
+}
+
+// result is what became of an attempt to deliver the first event of a line.
+type result struct {
+	line   *line
+	event  event.Event
+	kept   bool  // the store has the event
+	failed error // of the store, before the attempt
+	err    error // of the attempt
+	stored error // of the store, after the event was taken
+}
+
+// load reads what was not delivered when the last Sender ended.
+func (q *queue) load(ctx context.Context) error {
+	read, known, err := q.Store.Mark(bolt.Reader)
+	if err != nil {
+		return err
+	}
+	if !known {
+		read, _ = q.Store.Last()
+		if err := q.Store.Await(ctx, nil, read); err != nil {
+			return err
+		}
+	}
+	all, err := q.Store.Waiting()
+	if err != nil {
+		return err
+	}
+	q.read = read
+	for _, w := range all {
+		q.push(w)
+	}
+	return nil
+}
+
+func (q *queue) push(w bolt.Waiting) {
+	l := q.lines[w.Line]
+	if l == nil {
+		l = &line{name: w.Line, index: -1}
+		q.lines[w.Line] = l
+	}
+	l.events = append(l.events, waiting{w.Sequence, w.Since})
+	q.held = append(q.held, w.Sequence)
+	q.of[w.Sequence] = l
+	q.wait(l)
+}
+
+// pop removes the first event of a line.
+func (q *queue) pop(l *line) {
+	delete(q.of, l.events[0].sequence)
+	if l.index >= 0 {
+		heap.Remove(&q.ready, l.index)
+	}
+	l.events, l.attempts = l.events[1:], 0
+	if len(l.events) == 0 {
+		delete(q.lines, l.name)
+	}
+	q.wait(l)
+}
+
+// wait has a line wait for its time, if there is something to deliver.
+func (q *queue) wait(l *line) {
+	if l.index < 0 && !l.flying && len(l.events) > 0 {
+		heap.Push(&q.ready, l)
+	}
+}
+
+// run delivers until ctx ends.
+func (q *queue) run(ctx context.Context) {
+	for ctx.Err() == nil {
+		_, grown := q.Store.Last()
+		more, err := q.work(ctx)
+		if err != nil && ctx.Err() == nil {
+			q.log(ctx, err)
+			q.retry = q.Now().Add(storePause)
+		}
+		q.start(ctx)
+		if more {
+			q.drain(ctx)
+		} else {
+			q.sleep(ctx, grown)
+		}
+	}
+	for q.flying > 0 {
+		q.finish(ctx, <-q.results)
+	}
+	if err := q.settle(context.WithoutCancel(ctx)); err != nil {
+		q.log(ctx, err)
+	}
+}
+
+// work does what needs the store, unless that failed a moment ago. more is true if
+// there is more of it.
+func (q *queue) work(ctx context.Context) (more bool, err error) {
+	if q.Now().Before(q.retry) {
+		return false, nil
+	}
+	if more, err = q.takeOver(ctx); err != nil {
+		return false, err
+	}
+	if err := q.giveUp(ctx); err != nil {
+		return false, err
+	}
+	return more || len(q.dying) == maxBatch, q.settle(ctx)
+}
+
+// takeOver takes over some events of the feed.
+func (q *queue) takeOver(ctx context.Context) (more bool, err error) {
+	entries, err := q.Store.Events(q.read, maxBatch)
+	if err != nil || len(entries) == 0 {
+		return false, err
+	}
+	now := q.Now()
+	batch := make([]bolt.Waiting, 0, len(entries))
+	for _, e := range entries {
+		batch = append(batch, bolt.Waiting{Sequence: e.Sequence, Since: now, Line: e.Workspace + "\x00" + e.Subject})
+	}
+	read := entries[len(entries)-1].Sequence
+	if err := q.Store.Await(ctx, batch, read); err != nil {
+		return false, err
+	}
+	q.read = read
+	for _, w := range batch {
+		q.push(w)
+	}
+	return true, nil
+}
+
+// giveUp gives up what is too far behind, some of it at a time.
+func (q *queue) giveUp(ctx context.Context) error {
+	for len(q.held) > 0 && q.of[q.held[0]] == nil {
+		q.held = q.held[1:]
+	}
+	for _, sequence := range q.held {
+		if q.read-sequence < cmp.Or(q.MaxHeld, maxHeld) || len(q.dying) >= maxBatch {
+			break
+		}
+		l := q.of[sequence]
+		if l == nil || l.flying { // it is delivered, or perhaps it is in a moment
+			continue
+		}
+		e, kept, err := q.Store.Event(sequence)
+		if err != nil {
+			return err
+		}
+		if kept {
+			q.die(ctx, l, e, "too many events wait")
+		} else {
+			q.missing(ctx, l)
+		}
+	}
+	return nil
+}
+
+// die makes a dead letter of the first event of a line, which is e.
+func (q *queue) die(ctx context.Context, l *line, e event.Event, reason string) {
+	w := l.events[0]
+	q.Log.LogAttrs(ctx, slog.LevelError, "dead letter", slog.Uint64("sequence", w.sequence), slog.String("event", e.ID), slog.String("error", reason))
+	q.dying = append(q.dying, bolt.DeadLetter{
+		Sequence: w.sequence, Event: e, Origin: q.Origin, Since: w.since, Died: q.Now(), Attempts: l.attempts, Reason: reason,
+	})
+	q.pop(l)
+}
+
+// missing passes over the first event of a line, which the store does not have in
+// a form that can be read.
+func (q *queue) missing(ctx context.Context, l *line) {
+	q.Log.LogAttrs(ctx, slog.LevelError, "unreadable event", slog.Uint64("sequence", l.events[0].sequence))
+	q.delivered = append(q.delivered, l.events[0].sequence)
+	q.pop(l)
+}
+
+// settle stores what is delivered and what is given up. The dead letters come
+// first: a crash in between repeats them.
+func (q *queue) settle(ctx context.Context) error {
+	if len(q.dying) > 0 {
+		removed, err := q.Dead.Add(ctx, q.dying...)
+		if err != nil {
+			return err
+		}
+		if removed > 0 {
+			q.Log.LogAttrs(ctx, slog.LevelError, "old dead letters are removed", slog.Int("count", removed))
+		}
+		for _, letter := range q.dying {
+			q.delivered = append(q.delivered, letter.Sequence)
+		}
+		q.dying = nil
+	}
+	if len(q.delivered) == 0 {
+		return nil
+	}
+	if err := q.Store.Delivered(ctx, q.delivered...); err != nil {
+		return err
+	}
+	q.delivered = nil
+	return nil
+}
+
+// start begins the deliveries whose time has come.
+func (q *queue) start(ctx context.Context) {
+	for ctx.Err() == nil {
+		now := q.Now()
+		if _, ok := q.next(now); !ok || q.flying == maxAtOnce || q.ready[0].at.After(now) || q.resume.After(now) {
+			return
+		}
+		l := heap.Pop(&q.ready).(*line) //nolint:forcetypeassert // there is nothing else in it
+		l.flying = true
+		q.flying++
+		sequence := l.events[0].sequence
+		go func() { q.results <- q.deliver(ctx, l, sequence) }()
+	}
+}
+
+// next returns how long no delivery begins; ok is false if none waits.
+func (q *queue) next(now time.Time) (wait time.Duration, ok bool) {
+	if q.gone || len(q.ready) == 0 {
+		return 0, false
+	}
+	return max(0, q.ready[0].at.Sub(now), q.resume.Sub(now)), true
+}
+
+// deliver tries to deliver an event once. It stores that the event is delivered
+// itself, so that the deliveries at the same time share a commit.
+func (q *queue) deliver(ctx context.Context, l *line, sequence uint64) result {
+	r := result{line: l}
+	if r.event, r.kept, r.failed = q.Store.Event(sequence); r.failed != nil || !r.kept {
+		return r
+	}
+	lasting, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(grace, cancel) })()
+	if r.err = q.Client.Send(lasting, q.Origin, r.event); r.err == nil {
+		r.stored = q.Store.Delivered(context.WithoutCancel(ctx), sequence)
+	}
+	return r
+}
+
+// finish takes over what became of a delivery.
+func (q *queue) finish(ctx context.Context, r result) {
+	q.flying--
+	l, now := r.line, q.Now()
+	l.flying = false
+	defer q.wait(l)
+	switch {
+	case r.failed != nil:
+		q.log(ctx, r.failed)
+		l.at = now.Add(storePause)
+	case !r.kept:
+		q.missing(ctx, l)
+	case r.err == nil:
+		if r.stored != nil { // again with the next ones
+			q.log(ctx, r.stored)
+			q.delivered = append(q.delivered, l.events[0].sequence)
+			q.retry = now.Add(storePause)
+		}
+		l.pause, l.at = 0, time.Time{}
+		q.pop(l)
+	case ctx.Err() != nil: // the attempt may have been broken off
+	default:
+		q.refused(ctx, r)
+	}
+}
+
+// refused has an event that the endpoint did not take wait, or gives it up.
+func (q *queue) refused(ctx context.Context, r result) {
+	l, now := r.line, q.Now()
+	l.attempts++
+	q.Log.LogAttrs(ctx, slog.LevelWarn, "webhook", slog.String("event", r.event.ID), slog.Int("attempts", l.attempts), slog.String("error", r.err.Error()))
+	l.pause = min(max(2*l.pause, firstPause), maxPause)
+	pause := l.pause/2 + rand.N(l.pause/2) //nolint:gosec // jitter, not a secret
+	if refusal, ok := errors.AsType[*RefusalError](r.err); ok {
+		pause = max(pause, refusal.RetryAfter)
+		switch refusal.Status {
+		case http.StatusGone:
+			if !q.gone {
+				q.Log.LogAttrs(ctx, slog.LevelError, "the webhook is gone (410); nothing is delivered until the server starts again")
+			}
+			q.gone = true
+			return // it waits for the next start
+		case http.StatusTooManyRequests, http.StatusServiceUnavailable: // the endpoint speaks of all deliveries
+			if at := now.Add(refusal.RetryAfter); at.After(q.resume) {
+				q.resume = at
+			}
+		}
+	}
+	l.at = now.Add(pause)
+	first := &l.events[0]
+	if first.since.After(now) { // the clock was set back
+		first.since = now
+	}
+	if now.Sub(first.since) >= maxAge {
+		l.at = now
+		q.die(ctx, l, r.event, r.err.Error())
+	}
+}
+
+// drain takes over what became of the deliveries that have ended.
+func (q *queue) drain(ctx context.Context) {
+	for {
+		select {
+		case r := <-q.results:
+			q.finish(ctx, r)
+		default:
+			return
+		}
+	}
+}
+
+// sleep returns when there is something to do.
+func (q *queue) sleep(ctx context.Context, grown <-chan struct{}) {
+	now, wait := q.Now(), maxPause
+	if next, ok := q.next(now); ok && q.flying < maxAtOnce {
+		wait = min(wait, next)
+	}
+	switch failing := q.retry.Sub(now); {
+	case failing > 0:
+		grown, wait = nil, min(wait, failing)
+	case len(q.dying)+len(q.delivered) > 0:
+		return
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case r := <-q.results:
+		q.finish(ctx, r)
+	case <-grown:
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// schedule is a heap of lines: those first whose time comes first, and of those
+// whose time is the same, those with the oldest event.
+type schedule []*line
+
+func (s schedule) Len() int { return len(s) }
+
+func (s schedule) Less(i, j int) bool {
+	if !s[i].at.Equal(s[j].at) {
+		return s[i].at.Before(s[j].at)
+	}
+	return s[i].events[0].sequence < s[j].events[0].sequence
+}
+
+func (s schedule) Swap(i, j int) {
+	s[i], s[j] = s[j], s[i]
+	s[i].index, s[j].index = i, j
+}
+
+// Push is heap.Interface's.
+func (s *schedule) Push(x any) {
+	l := x.(*line) //nolint:forcetypeassert // there is nothing else in it
+	l.index = len(*s)
+	*s = append(*s, l)
+}
+
+// Pop is heap.Interface's.
+func (s *schedule) Pop() any {
+	last := len(*s) - 1
+	l := (*s)[last]
+	(*s)[last] = nil
+	*s = (*s)[:last]
+	l.index = -1
+	return l
+}

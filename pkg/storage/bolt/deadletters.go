@@ -1,0 +1,119 @@
+package bolt
+
+import (
+	"cmp"
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"syncplane/pkg/event"
+)
+
+// maxDeadLetters is how many dead letters are kept. Our own choice: some 100 MB
+// with usual configurations.
+const maxDeadLetters = 100_000
+
+// DeadLetter is an event that was not delivered.
+type DeadLetter struct {
+	Sequence uint64 // in the feed, and its name
+	Event    event.Event
+	Origin   string    // the address of the API that it is of
+	Since    time.Time // when its delivery began
+	Died     time.Time // when it was given up
+	Attempts int       // since the last start of the server
+	Reason   string
+}
+
+// DeadLetters are those in a file of their own, which is opened for each call.
+type DeadLetters struct {
+	Path string
+	Max  int // how many are kept; 100,000 if zero
+}
+
+// deadBucket holds the dead letters, by sequence number.
+const deadBucket = "dead_letters"
+
+// deadRow is a dead letter as it is stored, in JSON.
+type deadRow struct {
+	Event    feedRow   `json:"event"`
+	Origin   string    `json:"origin"`
+	Since    time.Time `json:"since"`
+	Died     time.Time `json:"died"`
+	Attempts int       `json:"attempts"`
+	Reason   string    `json:"reason"`
+}
+
+func (d DeadLetters) file() sideFile { return sideFile{d.Path, deadBucket, "the dead letters"} }
+
+// Add keeps letters, and returns how many old ones it removed for them.
+func (d DeadLetters) Add(_ context.Context, letters ...DeadLetter) (removed int, err error) {
+	err = d.file().update(func(b *bbolt.Bucket) error {
+		for _, l := range letters {
+			value, err := encode(deadRow{feedRowOf(l.Event), l.Origin, l.Since, l.Died, l.Attempts, l.Reason})
+			if err != nil {
+				return err
+			}
+			if err := b.Put(sequenceKey(l.Sequence), value); err != nil {
+				return err
+			}
+		}
+		count, most := 0, cmp.Or(d.Max, maxDeadLetters)
+		cursor := b.Cursor()
+		for key, _ := cursor.First(); key != nil; key, _ = cursor.Next() {
+			count++
+		}
+		for removed = 0; count-removed > most; removed++ {
+			cursor.First()
+			if err := cursor.Delete(); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return removed, err
+}
+
+// All calls visit for each dead letter, oldest first, until one returns an error.
+// The file is not open meanwhile.
+func (d DeadLetters) All(ctx context.Context, visit func(DeadLetter) error) error {
+	const page = 100
+	for after := uint64(0); ctx.Err() == nil; {
+		letters, err := d.after(after, page)
+		if err != nil || len(letters) == 0 {
+			return err
+		}
+		for _, l := range letters {
+			if err := visit(l); err != nil {
+				return err
+			}
+			after = l.Sequence
+		}
+	}
+	return ctx.Err()
+}
+
+// after returns some dead letters after a sequence number.
+func (d DeadLetters) after(after uint64, most int) (letters []DeadLetter, err error) {
+	err = d.file().view(func(b *bbolt.Bucket) error {
+		cursor := b.Cursor()
+		for key, value := cursor.Seek(sequenceKey(after + 1)); key != nil && len(letters) < most; key, value = cursor.Next() {
+			sequence := binary.BigEndian.Uint64(key)
+			var r deadRow
+			if err := json.Unmarshal(value, &r); err != nil {
+				return fmt.Errorf("decode dead letter %d: %w", sequence, err)
+			}
+			letters = append(letters, DeadLetter{sequence, r.Event.event(), r.Origin, r.Since, r.Died, r.Attempts, r.Reason})
+		}
+		return nil
+	})
+	return letters, err
+}
+
+// Remove removes the dead letter of a sequence number, if it is there.
+func (d DeadLetters) Remove(_ context.Context, sequence uint64) error {
+	return d.file().update(func(b *bbolt.Bucket) error { return b.Delete(sequenceKey(sequence)) })
+}
