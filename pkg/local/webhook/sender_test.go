@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -17,7 +18,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"go.etcd.io/bbolt"
 
 	"syncplane/pkg/app"
 	"syncplane/pkg/event"
@@ -649,7 +649,10 @@ func TestDeadLettersInUse(t *testing.T) {
 		w.publish("a/1", "a/2")
 		w.sleep(23 * time.Hour)
 		w.wantLetters() // makes the file
-		held, err := bbolt.Open(w.dead.Path, 0o600, nil)
+		held, err := os.Open(w.dead.Path)
+		if err == nil {
+			err = syscall.Flock(int(held.Fd()), syscall.LOCK_EX)
+		}
 		if err != nil {
 			t.Fatal(err)
 		}
