@@ -1,4 +1,4 @@
-# Everything that is done with this project starts here; README says what for.
+# Everything that is done with this project starts here; docs/operations.md explains it.
 
 SHELL      := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -19,15 +19,18 @@ FUNCTIONS  := api relay intake reconcile
 BUILDS     := $(FUNCTIONS:%=build-%)
 SAM_BUILDS := build-ApiFunction build-RelayFunction build-IntakeFunction build-ReconcileFunction
 
-.PHONY: run test token invoke lint vuln verify soak bench build bin/syncplane $(BUILDS) $(SAM_BUILDS)
+.PHONY: run test help token invoke lint vuln verify soak bench build bin/syncplane $(BUILDS) $(SAM_BUILDS)
 
 ## The two that are enough
 
 run: bin/syncplane ## the local server on http://127.0.0.1:8080; PORT=, DATA_DIR=, STORE=
 	@exec bin/syncplane serve
 
-test: ## every test, the race detector on
+test: ## all tests, with the race detector
 	go test -race ./...
+
+help: ## this list
+	@awk -F ':.*## ' '/^## / { printf "\n%s\n\n", substr($$0, 4) } /^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 ## With the local server
 
@@ -70,7 +73,7 @@ lint: ## golangci-lint and gofumpt
 vuln: ## govulncheck; needs its online database
 	$(GOVULNCHECK) ./...
 
-verify: bin/syncplane ## template and API document, held against the real tools; SEED=
+verify: bin/syncplane ## template, API and events against official tools and client libraries; SEED=
 	@verify/run
 
 DURATION ?= 10m
@@ -78,5 +81,5 @@ DURATION ?= 10m
 soak: ## creates, changes and deletes over a DynamoDB that fails; DURATION=10m SEED=1
 	CI=true go test -race -count=1 -timeout 0 -v -run '^TestFaults$$' ./pkg/app/httpfunc -soak $(DURATION) -seed $(or $(SEED),1)
 
-bench: bin/syncplane ## speed and size, beside a bare handler and Node.js
+bench: bin/syncplane ## speed and size, compared with a bare handler and Node.js
 	@go run ./bench

@@ -1,7 +1,7 @@
 // Command bench measures, in one run on one machine, the function beside the
 // least that a Lambda can do and beside what a team would write on Node.js: all
 // under the same Runtime API, with one DynamoDB Local behind them. It prints a
-// table for README and whether the bounds are kept.
+// table for docs/benchmarks.md and whether the bounds are kept.
 package main
 
 import (

@@ -11,6 +11,7 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -86,14 +87,65 @@ func TestDocumentNamesEveryRoute(t *testing.T) {
 	}
 }
 
-// TestDocumentNamesEveryCode reads the codes of errors off the source. Those of
-// package intake go to events.
+// TestDocumentNamesEveryCode compares the codes of errors in the source with the
+// OpenAPI document. Those of package intake go to events.
 func TestDocumentNamesEveryCode(t *testing.T) {
 	t.Parallel()
+	found := codes(t, func(path string) bool { return !strings.Contains(path, "intake/") })
+	documented := slices.Sorted(slices.Values(document(t).Components.Schemas.Error.Properties.Code.Enum))
+	if diff := cmp.Diff(found, documented); diff != "" {
+		t.Errorf("the source (-) and the document (+) differ: %s", diff)
+	}
+}
+
+// TestDocsNameEveryCode compares the codes of errors in the source with
+// docs/errors.md, those of package intake included.
+func TestDocsNameEveryCode(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../../docs/errors.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, _ := strings.Cut(string(page), "| status | codes |")
+	var documented []string
+	for _, match := range regexp.MustCompile("`([a-z_0-9]+)`").FindAllStringSubmatch(table, -1) {
+		documented = append(documented, match[1])
+	}
+	slices.Sort(documented)
+	if diff := cmp.Diff(codes(t, func(string) bool { return true }), slices.Compact(documented)); diff != "" {
+		t.Errorf("the source (-) and docs/errors.md (+) differ: %s", diff)
+	}
+}
+
+// TestDocsNameEveryPath checks that the documentation names each path.
+func TestDocsNameEveryPath(t *testing.T) {
+	t.Parallel()
+	names, err := filepath.Glob("../../docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all strings.Builder
+	for _, name := range names {
+		page, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all.Write(page)
+	}
+	for path := range document(t).Paths {
+		if !strings.Contains(all.String(), path+"`") {
+			t.Errorf("no page of docs names %s", path)
+		}
+	}
+}
+
+// codes returns the codes of errors in the source files that pick accepts, sorted.
+func codes(t *testing.T, pick func(path string) bool) []string {
+	t.Helper()
 	code := regexp.MustCompile(`^[a-z]+(_[a-z0-9]+)+$|^blank$|^internal$|^required$|^immutable$|^overtaken$`)
 	found := map[string]bool{}
 	err := filepath.WalkDir("..", func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") || strings.Contains(path, "test/") || strings.Contains(path, "intake/") {
+		if err != nil || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") || strings.Contains(path, "test/") || !pick(path) {
 			return err
 		}
 		file, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
@@ -124,7 +176,7 @@ func TestDocumentNamesEveryCode(t *testing.T) {
 				switch {
 				case strings.Contains(path, "runs/") && name == "reject": // the first argument names the field
 					take(n.Args[1])
-				case slices.Contains([]string{"reject", "refuse", "malformed", "invalid"}, name):
+				case slices.Contains([]string{"reject", "refuse", "malformed", "invalid", "errForm"}, name):
 					for _, argument := range n.Args[:min(2, len(n.Args))] {
 						take(argument)
 					}
@@ -140,10 +192,7 @@ func TestDocumentNamesEveryCode(t *testing.T) {
 	for _, field := range fieldNames() {
 		delete(found, field)
 	}
-	documented := slices.Sorted(slices.Values(document(t).Components.Schemas.Error.Properties.Code.Enum))
-	if diff := cmp.Diff(slices.Sorted(maps.Keys(found)), documented); diff != "" {
-		t.Errorf("the source (-) and the document (+) differ: %s", diff)
-	}
+	return slices.Sorted(maps.Keys(found))
 }
 
 // fieldNames are the fields of a sync that a client can send.

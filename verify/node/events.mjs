@@ -1,7 +1,7 @@
 // Reads the event stream of the server whose address is the first argument with
 // an EventSource client that is not ours. The environment holds TOKEN and
 // SHORT_TOKEN, which expires within seconds. It exits with status 1 if an event
-// is not what was created, or the stream does not end as README says.
+// is not what was created, or the stream does not end as docs/events.md describes.
 import assert from "node:assert/strict";
 import { EventSource } from "eventsource";
 

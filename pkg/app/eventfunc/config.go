@@ -9,8 +9,8 @@ import (
 	"syncplane/pkg/app"
 )
 
-// Config is everything that can be set from outside. template.yaml and README
-// name the same variables; a test compares the three.
+// Config holds everything that can be set from outside. template.yaml and
+// docs/configuration.md name the same variables; a test compares the three.
 type Config struct {
 	app.Config
 

@@ -91,8 +91,8 @@ func TestReadRefuses(t *testing.T) {
 	}
 }
 
-// TestSameVariablesEverywhere holds that Config, template.yaml, env.local.json
-// and README name the same variables.
+// TestSameVariablesEverywhere compares the variables of Config, template.yaml,
+// env.local.json and docs/configuration.md.
 func TestSameVariablesEverywhere(t *testing.T) {
 	t.Parallel()
 	names := func(file, pattern string) []string {
@@ -119,9 +119,9 @@ func TestSameVariablesEverywhere(t *testing.T) {
 	slices.Sort(read)
 	want := slices.Compact(read)
 	for file, pattern := range map[string]string{
-		"template.yaml":  `(?m)^ {10}([A-Z][A-Z_]+):`,
-		"env.local.json": `"([A-Z][A-Z_]+)":`,
-		"README.md":      "(?m)^\\| `([A-Z][A-Z_]+)` \\|.*\\| function",
+		"template.yaml":         `(?m)^ {10}([A-Z][A-Z_]+):`,
+		"env.local.json":        `"([A-Z][A-Z_]+)":`,
+		"docs/configuration.md": "(?m)^\\| `([A-Z][A-Z_]+)` \\|.*\\| function",
 	} {
 		if diff := cmp.Diff(want, names(file, pattern)); diff != "" {
 			t.Errorf("%s: %s", file, diff)

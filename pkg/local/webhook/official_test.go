@@ -12,7 +12,7 @@ import (
 )
 
 // TestOfficialLibrary verifies deliveries by the Go library of Standard
-// Webhooks, with secrets made as README says.
+// Webhooks, with secrets made as docs/events.md describes.
 func TestOfficialLibrary(t *testing.T) {
 	t.Parallel()
 	random := make([]byte, 32)
