@@ -84,7 +84,7 @@ func (a *API) create(ctx context.Context, who auth.Caller, d syncs.Draft, once s
 		return out, err
 	}
 	limits, err := a.limit(ctx, who.Workspace)
-	if fault.KindOf(err) == fault.Throttled {
+	if fault.Is(err, fault.Throttled) {
 		// A concurrent request with this key may have taken the last token.
 		if out, err := a.replay(ctx, who, once); err == nil && out.replayed {
 			return out, nil
@@ -94,7 +94,7 @@ func (a *API) create(ctx context.Context, who auth.Caller, d syncs.Draft, once s
 		return created{limits: limits}, err
 	}
 	out, err := a.store(ctx, who, d, once)
-	if kind := fault.KindOf(err); out.replayed || kind == fault.Conflict || kind == fault.Invalid {
+	if out.replayed || fault.Is(err, fault.Conflict) || fault.Is(err, fault.Invalid) {
 		// A concurrent request with this key was first: nothing was created.
 		if err := a.CreateLimit.Give(ctx, who.Workspace); err != nil {
 			a.Log.LogAttrs(ctx, slog.LevelWarn, "an unused token was not given back", slog.String("error", err.Error()))
@@ -130,7 +130,7 @@ func (a *API) store(ctx context.Context, who auth.Caller, d syncs.Draft, once sy
 // seconds until one more create is available, rounded up as Retry-After is.
 func (a *API) limit(ctx context.Context, workspace string) (http.Header, error) {
 	left, err := a.CreateLimit.Take(ctx, workspace)
-	if err != nil && fault.KindOf(err) != fault.Throttled {
+	if err != nil && !fault.Is(err, fault.Throttled) {
 		return nil, err
 	}
 	seconds := func(d time.Duration) int64 { return int64(math.Ceil(d.Seconds())) }

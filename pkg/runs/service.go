@@ -99,7 +99,7 @@ func (s *Service) Due(ctx context.Context, key Key, late bool) (run Run, created
 func (s *Service) due(ctx context.Context, key Key, late bool) (Run, bool, error) {
 	sync, err := s.Syncs.Read(ctx, key.Workspace, key.SyncID)
 	switch {
-	case fault.KindOf(err) == fault.NotFound && err != nil:
+	case fault.Is(err, fault.NotFound):
 		return Run{}, false, nil //nolint:nilerr // a deleted sync has no runs
 	case err != nil:
 		return Run{}, false, err
@@ -122,7 +122,7 @@ func (s *Service) begin(ctx context.Context, key Key, late bool) (Run, *Change, 
 	}
 	if any && !newest.Time.Before(key.Time) {
 		existing, err := s.Store.Run(ctx, key)
-		if err == nil || fault.KindOf(err) != fault.NotFound {
+		if !fault.Is(err, fault.NotFound) {
 			return existing, nil, err
 		}
 		run := s.newRun(key, Skipped, BySchedule, General)
@@ -196,7 +196,7 @@ func (s *Service) load(ctx context.Context, key Key) (o occupied, ok bool, err e
 	at := func(when time.Time) (Run, error) {
 		run, err := s.Store.Run(ctx, Key{key.Workspace, key.SyncID, when})
 		switch {
-		case err != nil && fault.KindOf(err) == fault.NotFound:
+		case fault.Is(err, fault.NotFound):
 			return Run{}, ErrStale() // the slot has changed since it was read
 		case err == nil && run.Status.Final():
 			return Run{}, ErrStale()
@@ -263,7 +263,7 @@ func (s *Service) free(ctx context.Context, change *Change, o occupied, run Run)
 	}
 	sync, err := s.Syncs.Read(ctx, run.Workspace, run.SyncID)
 	if err != nil {
-		if fault.KindOf(err) == fault.NotFound {
+		if fault.Is(err, fault.NotFound) {
 			return nil // deleted
 		}
 		return err
@@ -305,7 +305,7 @@ func (s *Service) Stop(ctx context.Context, workspace, syncID string) error {
 	key := Key{Workspace: workspace, SyncID: syncID}
 	err := retry(ctx, func() error {
 		sync, err := s.Syncs.Read(ctx, workspace, syncID)
-		deleted := err != nil && fault.KindOf(err) == fault.NotFound
+		deleted := fault.Is(err, fault.NotFound)
 		if err != nil && !deleted || err == nil && sync.Status != syncs.Disabled {
 			return err
 		}
@@ -495,7 +495,7 @@ func (s *Service) Claim(ctx context.Context, who auth.Caller, key Key, in ClaimR
 
 func (s *Service) claim(ctx context.Context, key Key, executor string, lease time.Duration) (Run, syncs.Sync, error) {
 	stored, err := s.Store.Run(ctx, key)
-	if err != nil && fault.KindOf(err) == fault.NotFound {
+	if fault.Is(err, fault.NotFound) {
 		return s.claimUnrecorded(ctx, key, executor, lease)
 	}
 	if err != nil {
@@ -525,7 +525,7 @@ func (s *Service) claim(ctx context.Context, key Key, executor string, lease tim
 	}
 	sync, err := s.Syncs.Read(ctx, key.Workspace, key.SyncID)
 	switch {
-	case err != nil && fault.KindOf(err) == fault.NotFound:
+	case fault.Is(err, fault.NotFound):
 		return Run{}, syncs.Sync{}, errDisabled()
 	case err != nil:
 		return Run{}, syncs.Sync{}, err
@@ -557,7 +557,7 @@ func (s *Service) claim(ctx context.Context, key Key, executor string, lease tim
 func (s *Service) claimUnrecorded(ctx context.Context, key Key, executor string, lease time.Duration) (Run, syncs.Sync, error) {
 	sync, err := s.Syncs.Read(ctx, key.Workspace, key.SyncID)
 	switch {
-	case err != nil && fault.KindOf(err) == fault.NotFound:
+	case fault.Is(err, fault.NotFound):
 		return Run{}, syncs.Sync{}, ErrNotFound()
 	case err != nil:
 		return Run{}, syncs.Sync{}, err

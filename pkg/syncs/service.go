@@ -238,7 +238,7 @@ func (s *Service) Delete(ctx context.Context, who auth.Caller, id string, only C
 			old.UpdatedAt = now
 		}
 		err := s.Store.Delete(ctx, old)
-		if fault.KindOf(err) == fault.NotFound {
+		if fault.Is(err, fault.NotFound) {
 			return nil // it was there a moment ago; somebody else was faster
 		}
 		return err

@@ -85,10 +85,10 @@ func TestCreateStoresNothingItRefuses(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			service := newService(t)
-			if _, err := service.Create(t.Context(), test.who, test.draft); fault.KindOf(err) != test.want {
+			if _, err := service.Create(t.Context(), test.who, test.draft); !fault.Is(err, test.want) {
 				t.Errorf("got %v, want kind %d", err, test.want)
 			}
-			if _, err := service.Store.Read(t.Context(), "acme", id); fault.KindOf(err) != fault.NotFound {
+			if _, err := service.Store.Read(t.Context(), "acme", id); !fault.Is(err, fault.NotFound) {
 				t.Errorf("something was stored: %v", err)
 			}
 		})
@@ -100,7 +100,7 @@ func TestCreateWithoutAnID(t *testing.T) {
 	service := newService(t)
 	broken := errors.New("no randomness")
 	service.NewID = func() (string, error) { return "", broken }
-	if _, err := service.Create(t.Context(), writer(), good()); !errors.Is(err, broken) || fault.KindOf(err) != fault.Internal {
+	if _, err := service.Create(t.Context(), writer(), good()); !errors.Is(err, broken) || !fault.Is(err, fault.Internal) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -155,7 +155,7 @@ func TestVerifier(t *testing.T) {
 
 	// A store that is down is told as such: neither 401 nor open.
 	store.err = &fault.Error{Kind: fault.Unavailable, Code: "store_unavailable", Message: "down"}
-	if _, err := v.Caller(t.Context(), stranger); fault.KindOf(err) != fault.Unavailable {
+	if _, err := v.Caller(t.Context(), stranger); !fault.Is(err, fault.Unavailable) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -77,7 +77,7 @@ func (v *Verifier) key(ctx context.Context, id, text string) (Key, error) {
 	v.mu.Unlock()
 	if !ok || now.Sub(found.read) >= maxAge {
 		key, err := v.store.Key(ctx, id)
-		if fault.KindOf(err) == fault.NotFound {
+		if fault.Is(err, fault.NotFound) {
 			return Key{}, invalid("there is no such API key")
 		}
 		if err != nil {

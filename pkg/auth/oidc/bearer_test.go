@@ -465,7 +465,7 @@ func TestKeysComeAndGo(t *testing.T) {
 		switch {
 		case kind == fault.Internal && err != nil:
 			t.Error(err)
-		case kind != fault.Internal && fault.KindOf(err) != kind:
+		case kind != fault.Internal && !fault.Is(err, kind):
 			t.Errorf("got %v, want kind %d", err, kind)
 		}
 	}

@@ -129,7 +129,7 @@ func (t *Timetable) read(ctx context.Context, workspace, id string) (*syncs.Sync
 		return nil, nil //nolint:nilnil // as below
 	}
 	s, err := t.Syncs.Read(ctx, workspace, id)
-	if fault.KindOf(err) == fault.NotFound {
+	if fault.Is(err, fault.NotFound) {
 		return nil, nil //nolint:nilnil // that it is gone is no error
 	}
 	if err != nil {

@@ -333,7 +333,7 @@ func (c *Clock) update(workspace, id string) error {
 	s, err := c.Store.Read(context.Background(), workspace, id)
 	var next *run
 	switch {
-	case fault.KindOf(err) == fault.NotFound:
+	case fault.Is(err, fault.NotFound):
 	case errors.Is(err, syncs.ErrUnreadable):
 		c.unreadable(workspace, id, err)
 	case err != nil:

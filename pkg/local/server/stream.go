@@ -162,7 +162,7 @@ func (s Stream) run(r *http.Request, out *streamWriter, who auth.Caller, after u
 			switch {
 			case err == nil:
 				verified = s.Now()
-			case fault.KindOf(err) == fault.Unavailable && s.Now().Sub(verified) < maxUnverified:
+			case fault.Is(err, fault.Unavailable) && s.Now().Sub(verified) < maxUnverified:
 				s.Log.LogAttrs(r.Context(), slog.LevelWarn, "token not verified", logged(r, who, err)...)
 			default:
 				out.printf(": the token is no longer accepted\n\n")

@@ -47,7 +47,7 @@ func TestFeed(t *testing.T) {
 	changed.Version, changed.StreamName = 2, "companies"
 	want := func(what string, err error, kind fault.Kind) {
 		t.Helper()
-		if (err == nil) != (kind == fault.Internal) || err != nil && fault.KindOf(err) != kind {
+		if (err == nil) != (kind == fault.Internal) || err != nil && !fault.Is(err, kind) {
 			t.Fatalf("%s: got %v", what, err)
 		}
 	}

@@ -377,7 +377,7 @@ func (t *tx) checkChange(change runs.Change, now time.Time) error {
 	}
 	if change.Sync != nil {
 		_, err := t.expect(*change.Sync, change.Sync.Version-1)
-		if kind := fault.KindOf(err); err != nil && (kind == fault.Conflict || kind == fault.NotFound) {
+		if fault.Is(err, fault.Conflict) || fault.Is(err, fault.NotFound) {
 			return runs.ErrStale()
 		}
 		if err != nil {

@@ -161,7 +161,7 @@ func TestOneBadWriteSpoilsNoOther(t *testing.T) {
 				s.ID, want = fmt.Sprint("id-", i), fault.Internal
 			}
 			err := store.Create(context.WithoutCancel(t.Context()), s)
-			if i%2 == 0 && err != nil || i%2 == 1 && fault.KindOf(err) != want {
+			if i%2 == 0 && err != nil || i%2 == 1 && !fault.Is(err, want) {
 				t.Errorf("write %d: %v", i, err)
 			}
 		})
@@ -269,7 +269,7 @@ func TestWriteAfterClose(t *testing.T) {
 	t.Parallel()
 	store := open(t, filepath.Join(t.TempDir(), "syncs.db"))
 	closeStore(t, store)
-	if err := store.Create(t.Context(), storagetest.Good(t)); fault.KindOf(err) != fault.Unavailable {
+	if err := store.Create(t.Context(), storagetest.Good(t)); !fault.Is(err, fault.Unavailable) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -297,7 +297,7 @@ func TestQuotaAfterRestart(t *testing.T) {
 	for _, want := range []fault.Kind{fault.Internal, fault.Internal, fault.Throttled} { // Internal is no error
 		store := open(t, path)
 		limit.Store = store
-		if _, err := limit.Take(t.Context(), "acme"); (err == nil) != (want == fault.Internal) || err != nil && fault.KindOf(err) != want {
+		if _, err := limit.Take(t.Context(), "acme"); (err == nil) != (want == fault.Internal) || err != nil && !fault.Is(err, want) {
 			t.Errorf("got %v", err)
 		}
 		closeStore(t, store)

@@ -116,7 +116,7 @@ func TestTooLarge(t *testing.T) {
 	s.Workspace, s.ID, s.Version = small.Workspace, small.ID, 2
 	refused["Replace"] = store.Replace(t.Context(), s)
 	for name, err := range refused {
-		if diff := cmp.Diff(syncs.ErrTooLarge().Error(), fmt.Sprint(err)); diff != "" || fault.KindOf(err) != fault.Invalid {
+		if diff := cmp.Diff(syncs.ErrTooLarge().Error(), fmt.Sprint(err)); diff != "" || !fault.Is(err, fault.Invalid) {
 			t.Errorf("%s: %s", name, diff)
 		}
 	}
@@ -205,7 +205,7 @@ func TestOneQueryListsAWorkspace(t *testing.T) {
 		s := storagetest.Good(t)
 		s.Workspace = "acme"
 		for _, s := range []syncs.Sync{s, other} {
-			if err := store.Create(t.Context(), s); err != nil && fault.KindOf(err) != fault.Conflict {
+			if err := store.Create(t.Context(), s); err != nil && !fault.Is(err, fault.Conflict) {
 				t.Fatal(err)
 			}
 		}
@@ -292,7 +292,7 @@ func cancelled(codes ...string) string {
 // nothing of AWS.
 func fails(t *testing.T, err error, kind fault.Kind, retry time.Duration) bool {
 	t.Helper()
-	if err == nil || fault.KindOf(err) != kind {
+	if !fault.Is(err, kind) {
 		t.Errorf("got %v, want kind %d", err, kind)
 		return false
 	}
@@ -328,7 +328,7 @@ func TestErrors(t *testing.T) {
 				return err
 			}
 			err := st.Delete(t.Context(), s)
-			if fault.KindOf(err) == fault.NotFound { // the attempt that was refused had been made
+			if fault.Is(err, fault.NotFound) { // the attempt that was refused had been made
 				return nil
 			}
 			return err
@@ -343,7 +343,7 @@ func TestErrors(t *testing.T) {
 		"TransactWriteItems": func(st *dynamo.Store) error {
 			s := storagetest.Good(t)
 			_, err := st.CreateOnce(t.Context(), s, storagetest.Key("k"))
-			if fault.KindOf(err) == fault.Conflict { // as with DeleteItem
+			if fault.Is(err, fault.Conflict) { // as with DeleteItem
 				return nil
 			}
 			return err
@@ -489,7 +489,7 @@ func TestUnreachable(t *testing.T) {
 		"warm":   store.Warm(t.Context()),
 		"table":  store.EnsureTable(t.Context()),
 	} {
-		if fault.KindOf(err) != fault.Unavailable {
+		if !fault.Is(err, fault.Unavailable) {
 			t.Errorf("%s: got %v", name, err)
 		}
 	}
@@ -568,12 +568,12 @@ func TestForeignRow(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := store.Read(t.Context(), "acme", "x"); err == nil || fault.KindOf(err) != fault.Internal {
+	if _, err := store.Read(t.Context(), "acme", "x"); !fault.Is(err, fault.Internal) {
 		t.Errorf("got %v", err)
 	}
 	foreign := storagetest.Good(t)
 	foreign.Workspace, foreign.ID = "acme", "x"
-	if err := store.Create(t.Context(), foreign); fault.KindOf(err) != fault.Conflict {
+	if err := store.Create(t.Context(), foreign); !fault.Is(err, fault.Conflict) {
 		t.Errorf("got %v", err)
 	}
 }

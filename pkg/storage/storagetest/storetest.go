@@ -277,7 +277,7 @@ func Run(t *testing.T, open func(t *testing.T) syncs.Store) {
 		other := next
 		other.Version, other.ID = 2, newID(t)
 		wantKind(t, store.Replace(t.Context(), other), fault.NotFound)
-		if _, err := store.Read(t.Context(), s.Workspace, other.ID); fault.KindOf(err) != fault.NotFound {
+		if _, err := store.Read(t.Context(), s.Workspace, other.ID); !fault.Is(err, fault.NotFound) {
 			t.Errorf("a sync that never was is there: %v", err)
 		}
 	})
@@ -555,7 +555,7 @@ func read(t *testing.T, store syncs.Store, s syncs.Sync) syncs.Sync {
 
 func wantKind(t *testing.T, err error, want fault.Kind) {
 	t.Helper()
-	if err == nil || fault.KindOf(err) != want {
+	if !fault.Is(err, want) {
 		t.Errorf("got %v, want a fault of kind %d", err, want)
 	}
 }
@@ -604,7 +604,7 @@ func Unreadable(t *testing.T, store syncs.Store, spoil func(t *testing.T, s sync
 		}
 	}
 	for _, s := range spoiled {
-		if _, err := store.Read(t.Context(), s.Workspace, s.ID); !errors.Is(err, syncs.ErrUnreadable) || fault.KindOf(err) != fault.Internal {
+		if _, err := store.Read(t.Context(), s.Workspace, s.ID); !errors.Is(err, syncs.ErrUnreadable) || !fault.Is(err, fault.Internal) {
 			t.Errorf("read %s: %v", s.ID, err)
 		}
 	}

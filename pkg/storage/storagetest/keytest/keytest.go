@@ -146,7 +146,7 @@ func list(t *testing.T, store apikey.Store, workspace string) []apikey.Key {
 
 func wantKind(t *testing.T, err error, want fault.Kind) {
 	t.Helper()
-	if err == nil || fault.KindOf(err) != want {
+	if !fault.Is(err, want) {
 		t.Errorf("got %v, want a fault of kind %d", err, want)
 	}
 }

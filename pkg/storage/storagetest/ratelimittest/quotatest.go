@@ -215,7 +215,7 @@ func Run(t *testing.T, open func(t *testing.T) ratelimit.Store) {
 					var taken int64
 					for range 12 {
 						allowance, err := limit.Take(t.Context(), workspace)
-						if kind := fault.KindOf(err); err != nil && kind != fault.Throttled {
+						if err != nil && !fault.Is(err, fault.Throttled) {
 							t.Fatal(err)
 						}
 						if allowance.Next <= 0 || allowance.Next > policy.Window || allowance.Remaining < 0 || allowance.Remaining >= policy.Quota {

@@ -137,7 +137,7 @@ func draft() syncs.Draft {
 func (m *Model) insist(do func(ctx context.Context) error) error {
 	for range 200 {
 		err := do(context.Background())
-		if err == nil || fault.KindOf(err) != fault.Unavailable && fault.KindOf(err) != fault.Throttled {
+		if !fault.Is(err, fault.Unavailable) && !fault.Is(err, fault.Throttled) {
 			return err
 		}
 		m.Figures.Lost++
@@ -364,7 +364,7 @@ func (m *Model) finish() {
 	m.fine(err)
 	at := held.key.Time.Unix()
 	if err != nil {
-		if fault.KindOf(err) == fault.Conflict {
+		if fault.Is(err, fault.Conflict) {
 			m.Figures.Late++
 			m.kept(held)
 		}
@@ -387,7 +387,7 @@ func (m *Model) kept(held lease) {
 		return // others may have come since
 	}
 	run, err := m.backend.Truth.Run(context.Background(), held.key)
-	if fault.KindOf(err) == fault.NotFound && err != nil {
+	if fault.Is(err, fault.NotFound) {
 		return // expired
 	}
 	if err != nil || run.LateReport == nil {
@@ -598,8 +598,8 @@ func (m *Model) agrees() {
 	switch {
 	case err == nil && sync.Status != m.status:
 		m.t.Fatalf("the sync is %s, but its runs make it %s", sync.Status, m.status)
-	case err != nil && (!m.deleted || fault.KindOf(err) != fault.NotFound):
-		if fault.KindOf(err) != fault.Unavailable {
+	case err != nil && (!m.deleted || !fault.Is(err, fault.NotFound)):
+		if !fault.Is(err, fault.Unavailable) {
 			m.t.Fatalf("read the sync: %v", err)
 		}
 	}

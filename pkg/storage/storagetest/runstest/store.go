@@ -79,7 +79,7 @@ func must(tb testing.TB, err error) {
 // wantKind checks the kind of an error.
 func wantKind(tb testing.TB, err error, want fault.Kind) {
 	tb.Helper()
-	if err == nil || fault.KindOf(err) != want {
+	if !fault.Is(err, want) {
 		tb.Errorf("got %v, want kind %v", err, want)
 	}
 }
