@@ -222,7 +222,7 @@ func TestExamplesAreAnswers(t *testing.T) {
 		"KeyInUse":         {over(fault.Conflict, "KeyInUse")},
 		"Overtaken": {func(t *testing.T, s *stage) *http.Request {
 			s.created(t)
-			s.Syncs.Store = broken{s.store, syncs.ErrOvertaken()}
+			s.Syncs.Store = broken{s.store, syncs.ErrOvertaken}
 			return changes["patch"](t)
 		}},
 		"VersionMismatch": {func(t *testing.T, s *stage) *http.Request {

@@ -50,28 +50,20 @@ type Service struct {
 	Retention Retention
 }
 
-// The faults of this package.
-var (
-	errNotFound = &fault.Error{Kind: fault.NotFound, Code: "not_found", Message: "there is no run at this time"}
-)
-
 // ErrNotFound is the fault of a run that does not exist.
-func ErrNotFound() error { return errNotFound }
+var ErrNotFound error = fault.New(fault.NotFound, "not_found", "there is no run at this time")
 
 // ErrStale is the fault of a change whose preconditions no longer hold.
-func ErrStale() error {
-	return &fault.Error{Kind: fault.Conflict, Code: "overtaken", Message: "other changes to this run keep coming first; please try again"}
-}
+var ErrStale error = fault.New(fault.Conflict, "overtaken", "other changes to this run keep coming first; please try again")
 
 func conflict(code, format string, args ...any) error {
-	return &fault.Error{Kind: fault.Conflict, Code: code, Message: fmt.Sprintf(format, args...)}
+	return fault.New(fault.Conflict, code, format, args...)
 }
 
 // isStale reports whether a commit was overtaken, so that a new attempt makes
 // sense.
 func isStale(err error) bool {
-	e, ok := errors.AsType[*fault.Error](err)
-	return ok && e.Kind == fault.Conflict && e.Code == "overtaken"
+	return errors.Is(err, ErrStale) || errors.Is(err, syncs.ErrOvertaken)
 }
 
 // retry calls do until it is not overtaken, as long as ctx leaves time.
@@ -197,9 +189,9 @@ func (s *Service) load(ctx context.Context, key Key) (o occupied, ok bool, err e
 		run, err := s.Store.Run(ctx, Key{key.Workspace, key.SyncID, when})
 		switch {
 		case fault.Is(err, fault.NotFound):
-			return Run{}, ErrStale() // the slot has changed since it was read
+			return Run{}, ErrStale // the slot has changed since it was read
 		case err == nil && run.Status.Final():
-			return Run{}, ErrStale()
+			return Run{}, ErrStale
 		}
 		return run, err
 	}
@@ -418,7 +410,7 @@ func (s *Service) trigger(ctx context.Context, workspace string, in TriggerReque
 	case err != nil:
 		return Triggered{}, err
 	case sync.Status == syncs.Disabled:
-		return Triggered{}, errDisabled()
+		return Triggered{}, errDisabled
 	}
 	key := Key{Workspace: workspace, SyncID: sync.ID}
 	o, busy, err := s.settle(ctx, key)
@@ -469,9 +461,7 @@ func (o occupied) unbegun(kind Type) (Run, bool) {
 	return Run{}, false
 }
 
-func errDisabled() error {
-	return conflict("sync_disabled", "the sync is paused or deleted, so no run of it begins; resume it first")
-}
+var errDisabled = conflict("sync_disabled", "the sync is paused or deleted, so none of its runs starts; resume it first")
 
 // Claim leases a run to an executor and returns it with its sync. The same
 // executor gets the lease that it has. A run that is due and not yet recorded
@@ -526,13 +516,13 @@ func (s *Service) claim(ctx context.Context, key Key, executor string, lease tim
 	sync, err := s.Syncs.Read(ctx, key.Workspace, key.SyncID)
 	switch {
 	case fault.Is(err, fault.NotFound):
-		return Run{}, syncs.Sync{}, errDisabled()
+		return Run{}, syncs.Sync{}, errDisabled
 	case err != nil:
 		return Run{}, syncs.Sync{}, err
 	case run.Status == InProgress:
 		return run, sync, nil
 	case sync.Status == syncs.Disabled:
-		return Run{}, syncs.Sync{}, errDisabled()
+		return Run{}, syncs.Sync{}, errDisabled
 	}
 	if run.Attempt == 0 {
 		superseded, err := s.superseded(ctx, key)
@@ -558,7 +548,7 @@ func (s *Service) claimUnrecorded(ctx context.Context, key Key, executor string,
 	sync, err := s.Syncs.Read(ctx, key.Workspace, key.SyncID)
 	switch {
 	case fault.Is(err, fault.NotFound):
-		return Run{}, syncs.Sync{}, ErrNotFound()
+		return Run{}, syncs.Sync{}, ErrNotFound
 	case err != nil:
 		return Run{}, syncs.Sync{}, err
 	}
@@ -566,16 +556,16 @@ func (s *Service) claimUnrecorded(ctx context.Context, key Key, executor string,
 	next, runs := sync.NextRun(key.Time.Add(-time.Second))
 	switch {
 	case sync.Status == syncs.Disabled:
-		return Run{}, syncs.Sync{}, errDisabled()
+		return Run{}, syncs.Sync{}, errDisabled
 	case !runs || !next.Equal(key.Time) || key.Time.After(now) || now.Sub(key.Time) > ClaimWithin:
-		return Run{}, syncs.Sync{}, ErrNotFound()
+		return Run{}, syncs.Sync{}, ErrNotFound
 	}
 	run, change, err := s.begin(ctx, key, false)
 	switch {
 	case err != nil:
 		return Run{}, syncs.Sync{}, err
 	case change == nil:
-		return Run{}, syncs.Sync{}, ErrStale() // it was recorded a moment ago
+		return Run{}, syncs.Sync{}, ErrStale // it was recorded a moment ago
 	case run.Status == Skipped:
 		if err := s.Store.Commit(ctx, *change); err != nil {
 			return Run{}, syncs.Sync{}, err
@@ -617,7 +607,7 @@ func (s *Service) supersede(ctx context.Context, key Key) error {
 		return err
 	}
 	if !o.open.Time.Equal(key.Time) || o.open.Status != Queued {
-		return ErrStale()
+		return ErrStale
 	}
 	return s.store(ctx, o, s.canceled(o.open, CodeSuperseded), nil)
 }
@@ -704,7 +694,7 @@ func (s *Service) finish(ctx context.Context, key Key, in Report) (Run, error) {
 			return Run{}, err
 		}
 		if !ok || !o.open.Time.Equal(key.Time) || o.open.Version != stored.Version {
-			return Run{}, ErrStale()
+			return Run{}, ErrStale
 		}
 		ended := in.end(run, now)
 		ended.Version = stored.Version + 1
@@ -716,7 +706,7 @@ func (s *Service) finish(ctx context.Context, key Key, in Report) (Run, error) {
 		if _, _, err := s.settle(ctx, key); err != nil {
 			return Run{}, err
 		}
-		return Run{}, ErrStale() // decide again by what is stored now
+		return Run{}, ErrStale // decide again by what is stored now
 	}
 	if late := in.late(now); !late.same(stored.LateReport) {
 		stored.LateReport, stored.UpdatedAt, stored.Transition = late, now, ""
@@ -764,11 +754,11 @@ func (s *Service) cancel(ctx context.Context, key Key, force bool) (Run, error) 
 	}
 	switch {
 	case !ok:
-		return Run{}, ErrStale()
+		return Run{}, ErrStale
 	case o.waiting != nil && o.waiting.Time.Equal(key.Time):
 		return s.canceled(*o.waiting, ""), s.cancelWaiting(ctx, o)
 	case !o.open.Time.Equal(key.Time):
-		return Run{}, ErrStale() // it has ended by time: decide again
+		return Run{}, ErrStale // it has ended by time: decide again
 	case o.open.Status == Queued || force:
 		ended := s.canceled(o.open, "")
 		if ended.CancelRequestedAt.IsZero() && !ended.StartedAt.IsZero() {

@@ -56,7 +56,7 @@ func (s Sync) changed(patch Draft, now time.Time) (Sync, error) {
 		return before, nil
 	}
 	if size := s.Size(); size > MaxSize && size > before.Size() { // an early version may have let it grow
-		return Sync{}, ErrTooLarge()
+		return Sync{}, ErrTooLarge
 	}
 	s = s.touched(now)
 	if s.SyncInterval != before.SyncInterval || s.CronExpression != before.CronExpression {

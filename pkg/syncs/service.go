@@ -145,7 +145,7 @@ func (s *Service) build(who auth.Caller, d Draft) (Sync, error) {
 	}
 	sync := d.sync(who.Workspace, id, s.Now())
 	if sync.Size() > MaxSize {
-		return Sync{}, ErrTooLarge()
+		return Sync{}, ErrTooLarge
 	}
 	return sync, nil
 }
@@ -162,7 +162,7 @@ func (s *Service) Read(ctx context.Context, who auth.Caller, id string) (Sync, e
 // store, which may have bounds of its own.
 func (s *Service) read(ctx context.Context, who auth.Caller, id string) (Sync, error) {
 	if id = canonical(id); id == "" {
-		return Sync{}, ErrNotFound()
+		return Sync{}, ErrNotFound
 	}
 	return s.Store.Read(ctx, who.Workspace, id)
 }

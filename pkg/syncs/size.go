@@ -1,11 +1,5 @@
 package syncs
 
-import (
-	"fmt"
-
-	"syncplane/pkg/fault"
-)
-
 // MaxSize is the largest sync that a request can make, in bytes as Size counts
 // them. It is what every engine can keep: DynamoDB takes 400 KB an item (its
 // developer guide, "Service, account, and table quotas"), and 1 KB is left for
@@ -22,11 +16,4 @@ const fixedSize = 512
 func (s Sync) Size() int {
 	return fixedSize + len(s.Workspace) + len(s.Configuration) + len(s.ScheduleType) + len(s.SyncMode) +
 		len(s.SyncIntervalUnit) + len(s.CronExpression) + len(s.CursorField) + len(s.StreamName)
-}
-
-// ErrTooLarge is the error for a sync of more than MaxSize.
-func ErrTooLarge() error {
-	return &fault.Error{Kind: fault.Invalid, Fields: []fault.Field{{
-		Code: "too_large", Detail: fmt.Sprintf("the sync must have at most %d bytes in all", MaxSize),
-	}}}
 }

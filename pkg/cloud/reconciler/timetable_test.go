@@ -53,7 +53,7 @@ func (tb *table) Read(_ context.Context, workspace, id string) (syncs.Sync, erro
 	case slices.Contains(tb.unreadable, id):
 		return syncs.Sync{}, fmt.Errorf("a row: %w", syncs.ErrUnreadable)
 	case !ok || s.Workspace != workspace:
-		return syncs.Sync{}, syncs.ErrNotFound()
+		return syncs.Sync{}, syncs.ErrNotFound
 	}
 	return s, nil
 }

@@ -172,7 +172,7 @@ func (st Runs) Run(_ context.Context, key runs.Key) (run runs.Run, err error) {
 	err = st.view(func(tx *tx) error {
 		found := false
 		if run, found, err = tx.run(key, st.Now()); err == nil && !found {
-			err = runs.ErrNotFound()
+			err = runs.ErrNotFound
 		}
 		return err
 	})
@@ -335,7 +335,7 @@ func (t *tx) runOnce(workspace string, once syncs.Once) (known runOnceRow, found
 	case err != nil || !found || !known.Expires.After(once.Now):
 		return runOnceRow{}, false, err
 	case known.Fingerprint != once.Fingerprint:
-		return runOnceRow{}, false, syncs.ErrKeyReused()
+		return runOnceRow{}, false, syncs.ErrKeyReused
 	}
 	return known, true, nil
 }
@@ -359,7 +359,7 @@ func (t *tx) checkChange(change runs.Change, now time.Time) error {
 		case err != nil:
 			return err
 		case found != (r.Version > 1) || found && stored.Version != r.Version-1:
-			return runs.ErrStale()
+			return runs.ErrStale
 		}
 	}
 	if c := change.Slot; c != nil {
@@ -372,13 +372,13 @@ func (t *tx) checkChange(change runs.Change, now time.Time) error {
 		case err != nil:
 			return err
 		case found != (c.Before != nil) || found && (stored.Version != c.Before.Version || !stored.Open.Equal(c.Before.Open)):
-			return runs.ErrStale()
+			return runs.ErrStale
 		}
 	}
 	if change.Sync != nil {
 		_, err := t.expect(*change.Sync, change.Sync.Version-1)
 		if fault.Is(err, fault.Conflict) || fault.Is(err, fault.NotFound) {
-			return runs.ErrStale()
+			return runs.ErrStale
 		}
 		if err != nil {
 			return err
@@ -390,7 +390,7 @@ func (t *tx) checkChange(change runs.Change, now time.Time) error {
 			return err
 		}
 		if found {
-			return runs.ErrStale()
+			return runs.ErrStale
 		}
 	}
 	return nil
@@ -513,7 +513,7 @@ func (st Runs) Heartbeat(ctx context.Context, key runs.Key, beat runs.Beat) (run
 		case err != nil:
 			return err
 		case !found:
-			return runs.ErrNotFound()
+			return runs.ErrNotFound
 		}
 		if run, ok = stored.Beat(beat); !ok {
 			run = stored

@@ -63,7 +63,7 @@ func (t *tx) put(key, value []byte) error { return t.all.Put(key, value) }
 func (t *tx) create(s syncs.Sync, value, change []byte) error {
 	key := keyOf(s.Workspace, s.ID)
 	if t.all.Get(key) != nil {
-		return syncs.ErrExists()
+		return syncs.ErrExists
 	}
 	return errors.Join(t.put(key, value), t.append(change))
 }
@@ -78,7 +78,7 @@ func (t *tx) created(workspace string, once syncs.Once) (first syncs.Sync, ok bo
 	case !found || !known.Expires.After(once.Now):
 		return syncs.Sync{}, false, nil
 	case known.Fingerprint != once.Fingerprint:
-		return syncs.Sync{}, false, syncs.ErrKeyReused()
+		return syncs.Sync{}, false, syncs.ErrKeyReused
 	}
 	return known.First.sync(workspace), true, nil
 }
@@ -87,7 +87,7 @@ func (t *tx) created(workspace string, once syncs.Once) (first syncs.Sync, ok bo
 func (t *tx) sync(workspace, id string) (syncs.Sync, error) {
 	value := t.all.Get(keyOf(workspace, id))
 	if value == nil {
-		return syncs.Sync{}, syncs.ErrNotFound()
+		return syncs.Sync{}, syncs.ErrNotFound
 	}
 	return decode(workspace, id, value)
 }
@@ -99,7 +99,7 @@ func (t *tx) expect(s syncs.Sync, version int64) (syncs.Sync, error) {
 		return syncs.Sync{}, err
 	}
 	if found.Version != version {
-		return syncs.Sync{}, syncs.ErrOvertaken()
+		return syncs.Sync{}, syncs.ErrOvertaken
 	}
 	return found, nil
 }

@@ -114,7 +114,7 @@ func translate(doing string, err error) error {
 		return err
 	}
 	if tooLarge(err) {
-		return syncs.ErrTooLarge()
+		return syncs.ErrTooLarge
 	}
 	err = fmt.Errorf("%s: %w", doing, err)
 	unavailable := &fault.Error{

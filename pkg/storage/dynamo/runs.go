@@ -267,11 +267,11 @@ func (st Runs) Run(ctx context.Context, key runs.Key) (runs.Run, error) {
 		return runs.Run{}, err
 	}
 	if len(item) == 0 {
-		return runs.Run{}, runs.ErrNotFound()
+		return runs.Run{}, runs.ErrNotFound
 	}
 	r, err := runOf(item)
 	if err == nil && r.Expired(st.Now()) {
-		return runs.Run{}, runs.ErrNotFound()
+		return runs.Run{}, runs.ErrNotFound
 	}
 	return r, err
 }
@@ -435,7 +435,7 @@ func (st Runs) Replay(ctx context.Context, workspace string, once syncs.Once) (r
 	case read.number(expiresAttribute) <= once.Now.Unix():
 		return runs.Run{}, false, false, read.err
 	case read.text(fingerprintAttribute) != once.Fingerprint && read.err == nil:
-		return runs.Run{}, false, false, syncs.ErrKeyReused()
+		return runs.Run{}, false, false, syncs.ErrKeyReused
 	case read.err != nil:
 		return runs.Run{}, false, false, read.err
 	}
@@ -460,7 +460,7 @@ func (st Runs) Commit(ctx context.Context, change runs.Change) error {
 	}
 	for i := range cancelled.CancellationReasons {
 		if code := reason(cancelled, i).code; code == conditionFailed || code == transactionConflict {
-			return runs.ErrStale()
+			return runs.ErrStale
 		}
 	}
 	return translate("write a run", err)
@@ -480,10 +480,10 @@ func (st Runs) put(ctx context.Context, put *types.Put) error {
 		if reflect.DeepEqual(there.Item, put.Item) {
 			return nil
 		}
-		return runs.ErrStale()
+		return runs.ErrStale
 	}
 	if _, ok := errors.AsType[*types.TransactionConflictException](err); ok {
-		return runs.ErrStale()
+		return runs.ErrStale
 	}
 	return translate("write a run", err)
 }
@@ -569,16 +569,16 @@ func (st Runs) Heartbeat(ctx context.Context, key runs.Key, beat runs.Beat) (run
 	})
 	if there, ok := errors.AsType[*types.ConditionalCheckFailedException](err); ok {
 		if len(there.Item) == 0 {
-			return runs.Run{}, false, runs.ErrNotFound()
+			return runs.Run{}, false, runs.ErrNotFound
 		}
 		r, err := runOf(there.Item)
 		if err == nil && r.Expired(beat.Now) {
-			return runs.Run{}, false, runs.ErrNotFound()
+			return runs.Run{}, false, runs.ErrNotFound
 		}
 		return r, false, err
 	}
 	if _, ok := errors.AsType[*types.TransactionConflictException](err); ok {
-		return runs.Run{}, false, runs.ErrStale()
+		return runs.Run{}, false, runs.ErrStale
 	}
 	if err != nil {
 		return runs.Run{}, false, translate("extend a lease", err)

@@ -42,7 +42,7 @@ func (st *Store) Create(ctx context.Context, s syncs.Sync) error {
 		if found, err := syncOf(there.Item); err == nil && found == s {
 			return nil
 		}
-		return syncs.ErrExists()
+		return syncs.ErrExists
 	}
 	return translate("write the item", err)
 }
@@ -75,7 +75,7 @@ func (st *Store) CreateOnce(ctx context.Context, s syncs.Sync, once syncs.Once) 
 			first, replayed = replay(record.item, once)
 			return nil
 		case item.code == conditionFailed:
-			return syncs.ErrExists()
+			return syncs.ErrExists
 		default:
 			return err
 		}
@@ -109,7 +109,7 @@ func replay(record row, once syncs.Once) (syncs.Sync, error) {
 	if fingerprint := read.text(fingerprintAttribute); read.err != nil {
 		return syncs.Sync{}, read.err
 	} else if fingerprint != once.Fingerprint {
-		return syncs.Sync{}, syncs.ErrKeyReused()
+		return syncs.Sync{}, syncs.ErrKeyReused
 	}
 	return syncOf(record)
 }
@@ -146,7 +146,7 @@ func (st *Store) Read(ctx context.Context, workspace, id string) (syncs.Sync, er
 		return syncs.Sync{}, translate("read the item", err)
 	}
 	if len(out.Item) == 0 {
-		return syncs.Sync{}, syncs.ErrNotFound()
+		return syncs.Sync{}, syncs.ErrNotFound
 	}
 	return syncOf(out.Item)
 }
@@ -211,13 +211,13 @@ func (st *Store) Replace(ctx context.Context, s syncs.Sync) error {
 	})
 	if there, ok := errors.AsType[*types.ConditionalCheckFailedException](err); ok {
 		if len(there.Item) == 0 {
-			return syncs.ErrNotFound()
+			return syncs.ErrNotFound
 		}
 		// As with Create: an answer that was lost is no failure.
 		if found, err := syncOf(there.Item); err == nil && found == s {
 			return nil
 		}
-		return syncs.ErrOvertaken()
+		return syncs.ErrOvertaken
 	}
 	return translate("replace the item", err)
 }
@@ -232,9 +232,9 @@ func (st *Store) Delete(ctx context.Context, s syncs.Sync) error {
 	})
 	if there, ok := errors.AsType[*types.ConditionalCheckFailedException](err); ok {
 		if len(there.Item) == 0 {
-			return syncs.ErrNotFound()
+			return syncs.ErrNotFound
 		}
-		return syncs.ErrOvertaken()
+		return syncs.ErrOvertaken
 	}
 	return translate("delete the item", err)
 }

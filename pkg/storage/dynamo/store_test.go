@@ -116,7 +116,7 @@ func TestTooLarge(t *testing.T) {
 	s.Workspace, s.ID, s.Version = small.Workspace, small.ID, 2
 	refused["Replace"] = store.Replace(t.Context(), s)
 	for name, err := range refused {
-		if diff := cmp.Diff(syncs.ErrTooLarge().Error(), fmt.Sprint(err)); diff != "" || !fault.Is(err, fault.Invalid) {
+		if diff := cmp.Diff(syncs.ErrTooLarge.Error(), fmt.Sprint(err)); diff != "" || !fault.Is(err, fault.Invalid) {
 			t.Errorf("%s: %s", name, diff)
 		}
 	}
