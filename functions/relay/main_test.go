@@ -167,7 +167,7 @@ func TestRelay(t *testing.T) {
 		}
 	}
 	// An idempotency record is no sync, and makes no event.
-	if _, err := tb.store.CreateOnce(ctx, newSync(t, func(s *syncs.Sync) { s.ID = interval.ID[:35] + "0" }), syncs.Once{Key: "k", Fingerprint: "f", Now: time.Now(), Expires: time.Now().Add(time.Hour)}); err != nil {
+	if _, err := tb.store.CreateOnce(ctx, newSync(t, func(s *syncs.Sync) { s.ID = interval.ID[:35] + "0" }), syncs.IdempotencyKey{Key: "k", Fingerprint: "f", Now: time.Now(), Expires: time.Now().Add(time.Hour)}); err != nil {
 		t.Fatal(err)
 	}
 	once := interval.ID[:35] + "0"

@@ -30,11 +30,12 @@ func (a *API) createSync(ctx context.Context, c call) (answer, error) {
 	}
 	var once syncs.IdempotencyKey
 	if given {
-		print, err := syncjson.Fingerprint(c.body)
+		fingerprint, err := syncjson.Fingerprint(c.body)
 		if err != nil {
 			return refused, err
 		}
-		once = syncs.IdempotencyKey{Key: key, Fingerprint: print, Life: syncs.KeyLife}
+		now := a.Now()
+		once = syncs.IdempotencyKey{Key: key, Fingerprint: fingerprint, Now: now, Expires: now.Add(syncs.KeyLife)}
 	}
 	made, err := a.create(ctx, c.who, in.Draft, once)
 	if err != nil {

@@ -110,7 +110,7 @@ type broken struct {
 
 func (b broken) Create(context.Context, syncs.Sync) error  { return b.err }
 func (b broken) Replace(context.Context, syncs.Sync) error { return b.err }
-func (b broken) CreateOnce(context.Context, syncs.Sync, syncs.Once) (syncs.Sync, error) {
+func (b broken) CreateOnce(context.Context, syncs.Sync, syncs.IdempotencyKey) (syncs.Sync, error) {
 	return syncs.Sync{}, b.err
 }
 

@@ -30,7 +30,7 @@ func kept() syncs.Sync {
 
 func (memory) Create(context.Context, syncs.Sync) error { return nil }
 
-func (memory) CreateOnce(_ context.Context, s syncs.Sync, _ syncs.Once) (syncs.Sync, error) {
+func (memory) CreateOnce(_ context.Context, s syncs.Sync, _ syncs.IdempotencyKey) (syncs.Sync, error) {
 	return s, nil
 }
 

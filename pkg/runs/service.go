@@ -368,7 +368,7 @@ type TriggerRequest struct {
 	SyncID  string
 	Type    Type
 	Trigger Trigger
-	Once    *syncs.Once // makes the request safe to repeat
+	Once    *syncs.IdempotencyKey // makes the request safe to repeat
 }
 
 // Triggered is the answer to a TriggerRequest.

@@ -50,7 +50,7 @@ type Store interface {
 	// answered with, as it was then. ok is false if the workspace has not
 	// used the key. A key that was used with another fingerprint is a
 	// fault.Invalid.
-	Replay(ctx context.Context, workspace string, once syncs.Once) (run Run, created, ok bool, err error)
+	Replay(ctx context.Context, workspace string, once syncs.IdempotencyKey) (run Run, created, ok bool, err error)
 
 	// Commit makes a change, all of it or nothing. It returns a
 	// fault.Conflict, and changes nothing, if anything that the change
@@ -84,7 +84,7 @@ type Change struct {
 	// Once, if set, is the idempotency key that the first run answers. The
 	// key must be unused. Answer, if set, stands in for a first run that is
 	// only returned and not written.
-	Once    *syncs.Once
+	Once    *syncs.IdempotencyKey
 	Answer  *Run
 	Created bool // the answer was a new run
 }

@@ -19,16 +19,16 @@ type Store interface {
 	Create(ctx context.Context, s Sync) error
 
 	// CreateOnce writes s, as Create does, unless the workspace has used
-	// once.Key before: then it returns the sync that was created with the
+	// key.Key before: then it returns the sync that was created with the
 	// key, as it was then, and changes nothing. A key that was used with
 	// another fingerprint is a fault.Invalid. A key is free again when it
 	// expires. Of many calls at once with one key one writes.
-	CreateOnce(ctx context.Context, s Sync, once Once) (first Sync, err error)
+	CreateOnce(ctx context.Context, s Sync, key IdempotencyKey) (first Sync, err error)
 
-	// Created returns the sync that the workspace created with once.Key, as
-	// it was then. ok is false if the key is free at once.Now. A key that
+	// Created returns the sync that the workspace created with key.Key, as
+	// it was then. ok is false if the key is free at key.Now. A key that
 	// was used with another fingerprint is a fault.Invalid.
-	Created(ctx context.Context, workspace string, once Once) (first Sync, ok bool, err error)
+	Created(ctx context.Context, workspace string, key IdempotencyKey) (first Sync, ok bool, err error)
 
 	// Read returns the sync as it was last written, equal in every field, or
 	// a fault.NotFound, or ErrUnreadable. It sees every write that returned
@@ -54,19 +54,12 @@ type Store interface {
 	Delete(ctx context.Context, s Sync) error
 }
 
-// Once makes a create safe to repeat.
-type Once struct {
+// IdempotencyKey makes a create safe to repeat.
+type IdempotencyKey struct {
 	Key         string    // 1 … 255 visible ASCII characters, the client's own
 	Fingerprint string    // the same for requests that are equal
 	Now         time.Time // when the request is made
 	Expires     time.Time // when the key may be used for something else
-}
-
-// IdempotencyKey makes a create safe to repeat.
-type IdempotencyKey struct {
-	Key         string        // 1 … 255 visible ASCII characters, the client's own
-	Fingerprint string        // the same for requests that are equal
-	Life        time.Duration // how long the key is remembered
 }
 
 // maxKey is the longest idempotency key, in characters. Our own choice, and
@@ -114,8 +107,7 @@ func (s *Service) CreateOnce(ctx context.Context, who auth.Caller, d Draft, key 
 	if err != nil {
 		return Sync{}, false, err
 	}
-	now := s.Now()
-	first, err := s.Store.CreateOnce(ctx, sync, Once{Key: key.Key, Fingerprint: key.Fingerprint, Now: now, Expires: now.Add(key.Life)})
+	first, err := s.Store.CreateOnce(ctx, sync, key)
 	if err != nil {
 		return Sync{}, false, fmt.Errorf("create sync %s once: %w", sync.ID, err)
 	}
@@ -129,7 +121,7 @@ func (s *Service) Created(ctx context.Context, who auth.Caller, key IdempotencyK
 	if err := auth.Check(who, auth.WriteSyncs); err != nil {
 		return Sync{}, false, err
 	}
-	return s.Store.Created(ctx, who.Workspace, Once{Key: key.Key, Fingerprint: key.Fingerprint, Now: s.Now()})
+	return s.Store.Created(ctx, who.Workspace, key)
 }
 
 func (s *Service) build(who auth.Caller, d Draft) (Sync, error) {

@@ -265,8 +265,9 @@ func (in *Intake) create(ctx context.Context, request request) (syncs.Sync, erro
 		return syncs.Sync{}, err
 	}
 	who := auth.Caller{Workspace: request.workspace, Subject: "event", Scopes: []string{string(auth.WriteSyncs)}}
+	now := in.Now()
 	sync, _, err := in.Syncs.CreateOnce(ctx, who, read.Draft, syncs.IdempotencyKey{
-		Key: request.key, Fingerprint: fingerprint, Life: KeyLife,
+		Key: request.key, Fingerprint: fingerprint, Now: now, Expires: now.Add(KeyLife),
 	})
 	return sync, read.Explain(request.place(err))
 }

@@ -28,7 +28,7 @@ type created struct {
 	n *int
 }
 
-func (c created) CreateOnce(_ context.Context, s syncs.Sync, _ syncs.Once) (syncs.Sync, error) {
+func (c created) CreateOnce(_ context.Context, s syncs.Sync, _ syncs.IdempotencyKey) (syncs.Sync, error) {
 	*c.n++
 	return s, nil
 }

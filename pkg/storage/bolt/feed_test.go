@@ -42,7 +42,7 @@ func TestFeed(t *testing.T) {
 	ctx := t.Context()
 	s := storagetest.Good(t)
 	other := storagetest.Good(t)
-	once := syncs.Once{Key: "k", Fingerprint: "f", Now: time.Now(), Expires: time.Now().Add(time.Hour)}
+	once := syncs.IdempotencyKey{Key: "k", Fingerprint: "f", Now: time.Now(), Expires: time.Now().Add(time.Hour)}
 	changed := s
 	changed.Version, changed.StreamName = 2, "companies"
 	want := func(what string, err error, kind fault.Kind) {
@@ -56,7 +56,7 @@ func TestFeed(t *testing.T) {
 	want("create again", store.Create(ctx, s), fault.Conflict)
 	_, err := store.CreateOnce(ctx, other, once)
 	want("create once", err, ok)
-	_, err = store.CreateOnce(ctx, storagetest.Good(t), syncs.Once{Key: "k", Fingerprint: "f", Now: once.Now, Expires: once.Expires})
+	_, err = store.CreateOnce(ctx, storagetest.Good(t), syncs.IdempotencyKey{Key: "k", Fingerprint: "f", Now: once.Now, Expires: once.Expires})
 	want("create of another workspace", err, ok)
 	_, err = store.CreateOnce(ctx, other, once)
 	want("create once again", err, ok)

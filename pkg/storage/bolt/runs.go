@@ -316,7 +316,7 @@ func (st Runs) Records(_ context.Context, key runs.Key) (records []runs.Record, 
 }
 
 // Replay reads the idempotency record of a trigger.
-func (st Runs) Replay(_ context.Context, workspace string, once syncs.Once) (run runs.Run, created, ok bool, err error) {
+func (st Runs) Replay(_ context.Context, workspace string, once syncs.IdempotencyKey) (run runs.Run, created, ok bool, err error) {
 	err = st.view(func(tx *tx) error {
 		known, found, err := tx.runOnce(workspace, once)
 		if err != nil || !found {
@@ -329,7 +329,7 @@ func (st Runs) Replay(_ context.Context, workspace string, once syncs.Once) (run
 }
 
 // runOnce reads an idempotency record that has not expired.
-func (t *tx) runOnce(workspace string, once syncs.Once) (known runOnceRow, found bool, err error) {
+func (t *tx) runOnce(workspace string, once syncs.IdempotencyKey) (known runOnceRow, found bool, err error) {
 	found, err = t.read(onceKeyOf(workspace, once.Key), &known)
 	switch {
 	case err != nil || !found || !known.Expires.After(once.Now):

@@ -127,7 +127,7 @@ func (st *Store) Create(ctx context.Context, s syncs.Sync) error {
 }
 
 // CreateOnce writes s and its idempotency record in one commit.
-func (st *Store) CreateOnce(ctx context.Context, s syncs.Sync, once syncs.Once) (syncs.Sync, error) {
+func (st *Store) CreateOnce(ctx context.Context, s syncs.Sync, once syncs.IdempotencyKey) (syncs.Sync, error) {
 	value, err := encode(rowOf(s))
 	if err != nil {
 		return syncs.Sync{}, err
@@ -161,7 +161,7 @@ func (st *Store) CreateOnce(ctx context.Context, s syncs.Sync, once syncs.Once) 
 }
 
 // Created reads an idempotency record.
-func (st *Store) Created(_ context.Context, workspace string, once syncs.Once) (first syncs.Sync, ok bool, err error) {
+func (st *Store) Created(_ context.Context, workspace string, once syncs.IdempotencyKey) (first syncs.Sync, ok bool, err error) {
 	err = st.view(func(tx *tx) error {
 		first, ok, err = tx.created(workspace, once)
 		return err

@@ -70,7 +70,7 @@ func (t *tx) create(s syncs.Sync, value, change []byte) error {
 
 // created returns the sync that was created with a key, as it was then. ok is
 // false if the key is free.
-func (t *tx) created(workspace string, once syncs.Once) (first syncs.Sync, ok bool, err error) {
+func (t *tx) created(workspace string, once syncs.IdempotencyKey) (first syncs.Sync, ok bool, err error) {
 	var known onceRow
 	switch found, err := t.read(onceKeyOf(workspace, once.Key), &known); {
 	case err != nil:
@@ -110,7 +110,7 @@ const maxSwept = 4
 
 // expire has the record at key removed some time after it expires: whenever
 // a record is added, the oldest that have expired go.
-func (t *tx) expire(key []byte, once syncs.Once) error {
+func (t *tx) expire(key []byte, once syncs.IdempotencyKey) error {
 	cursor := t.expiry.Cursor()
 	limit := expiryKey(once.Now.Unix(), nil)
 	for range maxSwept {

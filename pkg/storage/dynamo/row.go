@@ -68,7 +68,7 @@ func rowOf(s syncs.Sync) row {
 
 // onceOf is the idempotency record of a create: the sync as it was created, so
 // that a replay answers the same whatever has become of it since.
-func onceOf(s syncs.Sync, once syncs.Once) row {
+func onceOf(s syncs.Sync, once syncs.IdempotencyKey) row {
 	r := rowOf(s)
 	r[sortKey] = text(oncePrefix + once.Key)
 	r[fingerprintAttribute] = text(once.Fingerprint)

@@ -425,7 +425,7 @@ func (st Runs) Records(ctx context.Context, key runs.Key) ([]runs.Record, error)
 }
 
 // Replay reads the idempotency record of a trigger.
-func (st Runs) Replay(ctx context.Context, workspace string, once syncs.Once) (run runs.Run, created, ok bool, err error) {
+func (st Runs) Replay(ctx context.Context, workspace string, once syncs.IdempotencyKey) (run runs.Run, created, ok bool, err error) {
 	item, err := st.get(ctx, row{partitionKey: text(workspace), sortKey: text(oncePrefix + once.Key)}, "an idempotency key")
 	if err != nil || len(item) == 0 {
 		return runs.Run{}, false, false, err

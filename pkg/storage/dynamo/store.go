@@ -50,7 +50,7 @@ func (st *Store) Create(ctx context.Context, s syncs.Sync) error {
 // CreateOnce writes s and its idempotency record in one round trip: a
 // transaction, which costs twice the write units of both. The condition looks
 // at the time as well, because DynamoDB removes what has expired late.
-func (st *Store) CreateOnce(ctx context.Context, s syncs.Sync, once syncs.Once) (syncs.Sync, error) {
+func (st *Store) CreateOnce(ctx context.Context, s syncs.Sync, once syncs.IdempotencyKey) (syncs.Sync, error) {
 	put := func(item row, condition string, values row) types.TransactWriteItem {
 		return types.TransactWriteItem{Put: &types.Put{
 			TableName: &st.Table, Item: item,
@@ -104,7 +104,7 @@ func (st *Store) transact(ctx context.Context, items []types.TransactWriteItem) 
 }
 
 // replay is the answer to a request whose key was used before.
-func replay(record row, once syncs.Once) (syncs.Sync, error) {
+func replay(record row, once syncs.IdempotencyKey) (syncs.Sync, error) {
 	read := reader{row: record}
 	if fingerprint := read.text(fingerprintAttribute); read.err != nil {
 		return syncs.Sync{}, read.err
@@ -115,7 +115,7 @@ func replay(record row, once syncs.Once) (syncs.Sync, error) {
 }
 
 // Created reads an idempotency record, strongly consistent.
-func (st *Store) Created(ctx context.Context, workspace string, once syncs.Once) (first syncs.Sync, ok bool, err error) {
+func (st *Store) Created(ctx context.Context, workspace string, once syncs.IdempotencyKey) (first syncs.Sync, ok bool, err error) {
 	out, err := st.Client.GetItem(ctx, &dynamodb.GetItemInput{
 		TableName:      &st.Table,
 		Key:            row{partitionKey: text(workspace), sortKey: text(oncePrefix + once.Key)},

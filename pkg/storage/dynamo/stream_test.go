@@ -25,7 +25,7 @@ func TestEach(t *testing.T) {
 	want := map[string]syncs.Sync{}
 	for range 3 {
 		s := storagetest.Good(t) // each in a workspace of its own
-		if _, err := store.CreateOnce(t.Context(), s, syncs.Once{Key: "k", Fingerprint: "f", Now: time.Now(), Expires: time.Now().Add(time.Hour)}); err != nil {
+		if _, err := store.CreateOnce(t.Context(), s, syncs.IdempotencyKey{Key: "k", Fingerprint: "f", Now: time.Now(), Expires: time.Now().Add(time.Hour)}); err != nil {
 			t.Fatal(err)
 		}
 		want[s.ID] = s

@@ -380,7 +380,7 @@ func Run(t *testing.T, open func(t *testing.T) syncs.Store) {
 	t.Run("what a key created can be read", func(t *testing.T) {
 		store, s := open(t), Good(t)
 		key := Key("k")
-		free := func(workspace string, key syncs.Once) {
+		free := func(workspace string, key syncs.IdempotencyKey) {
 			t.Helper()
 			if got, ok, err := store.Created(t.Context(), workspace, key); ok || err != nil || got != (syncs.Sync{}) {
 				t.Errorf("got %v, %t, %v, want a free key", got, ok, err)
@@ -397,7 +397,7 @@ func Run(t *testing.T, open func(t *testing.T) syncs.Store) {
 		}
 		last := key
 		last.Now = key.Expires.Add(-time.Second)
-		for _, once := range []syncs.Once{key, last} {
+		for _, once := range []syncs.IdempotencyKey{key, last} {
 			if first, ok, err := store.Created(t.Context(), s.Workspace, once); err != nil || !ok || !cmp.Equal(first, s) {
 				t.Errorf("got %v, %t, %v", first, ok, err)
 			}
@@ -496,9 +496,9 @@ func Run(t *testing.T, open func(t *testing.T) syncs.Store) {
 }
 
 // Key is an idempotency key with a fingerprint and a day to live.
-func Key(key string) syncs.Once {
+func Key(key string) syncs.IdempotencyKey {
 	now := time.Date(2026, time.November, 23, 20, 6, 0, 0, time.UTC)
-	return syncs.Once{Key: key, Fingerprint: "the request", Now: now, Expires: now.Add(syncs.KeyLife)}
+	return syncs.IdempotencyKey{Key: key, Fingerprint: "the request", Now: now, Expires: now.Add(syncs.KeyLife)}
 }
 
 // once creates a sync with a key.

@@ -263,7 +263,7 @@ func (m *Model) trigger() {
 			fresh = false
 		}
 		in.Type = runs.General
-		in.Once = &syncs.Once{Key: fmt.Sprint("k", m.keys), Fingerprint: "f", Now: at, Expires: at.Add(24 * time.Hour)}
+		in.Once = &syncs.IdempotencyKey{Key: fmt.Sprint("k", m.keys), Fingerprint: "f", Now: at, Expires: at.Add(24 * time.Hour)}
 	}
 	var out runs.Triggered
 	err := m.insist(func(ctx context.Context) (err error) {

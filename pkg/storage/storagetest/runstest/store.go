@@ -182,8 +182,8 @@ func testVersions(t *testing.T, b Backend) {
 // testAtomic breaks each precondition of a change in turn.
 func testAtomic(t *testing.T, b Backend) {
 	ctx := t.Context()
-	once := func(at time.Time) *syncs.Once {
-		return &syncs.Once{Key: "k", Fingerprint: "f", Now: at, Expires: at.Add(time.Hour)}
+	once := func(at time.Time) *syncs.IdempotencyKey {
+		return &syncs.IdempotencyKey{Key: "k", Fingerprint: "f", Now: at, Expires: at.Add(time.Hour)}
 	}
 	for name, spoil := range map[string]func(t *testing.T, change *runs.Change){
 		"the run exists": func(t *testing.T, change *runs.Change) {
@@ -355,7 +355,7 @@ func testExpiry(t *testing.T, b Backend) {
 func testOnce(t *testing.T, b Backend) {
 	ctx, key := t.Context(), newKey(t)
 	at := start()
-	once := syncs.Once{Key: "a key", Fingerprint: "f", Now: at, Expires: at.Add(time.Hour)}
+	once := syncs.IdempotencyKey{Key: "a key", Fingerprint: "f", Now: at, Expires: at.Add(time.Hour)}
 	if _, _, ok, err := b.Runs.Replay(ctx, key.Workspace, once); ok || err != nil {
 		t.Fatalf("got %v, %v", ok, err)
 	}
@@ -380,7 +380,7 @@ func testOnce(t *testing.T, b Backend) {
 	// A create has used a key: the trigger with it is another request.
 	sync := storagetest.Good(t)
 	sync.Workspace = key.Workspace
-	taken := syncs.Once{Key: "of a create", Fingerprint: "c", Now: at, Expires: at.Add(time.Hour)}
+	taken := syncs.IdempotencyKey{Key: "of a create", Fingerprint: "c", Now: at, Expires: at.Add(time.Hour)}
 	_, err = b.Syncs.CreateOnce(ctx, sync, taken)
 	must(t, err)
 	taken.Fingerprint = "f"
