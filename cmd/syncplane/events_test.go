@@ -76,7 +76,7 @@ func TestEventsAsAPersonWould(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	soon := storagetest.Good(t)
+	soon := storagetest.NewSync(t)
 	soon.Workspace, soon.CronExpression, soon.SyncInterval = "demo", "", 1
 	soon.CreatedAt = time.Now().UTC().Add(-57 * time.Second).Truncate(time.Millisecond)
 	soon.UpdatedAt, soon.ScheduledAt = soon.CreatedAt, soon.CreatedAt

@@ -30,7 +30,7 @@ func TestKillBeginsNothingTwice(t *testing.T) {
 	var group sync.WaitGroup
 	due := time.Now().Add(2 * time.Second).Truncate(time.Second)
 	for range many { // at once, so that few commits store them
-		s := storagetest.Good(t)
+		s := storagetest.NewSync(t)
 		s.Workspace, s.CronExpression, s.SyncInterval = "demo", "", 1
 		s.ScheduledAt = due.Add(-time.Minute)
 		group.Go(func() {

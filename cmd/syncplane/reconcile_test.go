@@ -17,7 +17,7 @@ func TestReconcile(t *testing.T) {
 	config := tabletest.Table(t)
 	stack := stacktest.New(t, config)
 	store := app.DynamoDB(config)
-	s := storagetest.Good(t)
+	s := storagetest.NewSync(t)
 	if err := store.Create(t.Context(), s); err != nil {
 		t.Fatal(err)
 	}

@@ -67,7 +67,7 @@ func serve(ctx context.Context, m machine) error {
 		return errors.Join(err, listener.Close(), e.close())
 	}
 	verifier := oidc.New(oidc.Config{Issuer: server.Issuer, Audience: server.Audience, WorkspaceClaim: server.WorkspaceClaim}, oidc.Static(keys), time.Now)
-	caller := oidc.Either(verifier.Caller, apikey.Prefix, apikey.NewVerifier(e.keys, time.Now).Caller)
+	caller := oidc.ByPrefix(verifier.Caller, apikey.Prefix, apikey.NewVerifier(e.keys, time.Now).Caller)
 	face := httpfunc.API(httpfunc.Deps{
 		Store:       e.syncs,
 		Quotas:      e.quotas,
@@ -105,7 +105,7 @@ func serve(ctx context.Context, m machine) error {
 // age of that memory.
 func uncached(tokens *oidc.Verifier, keys apikey.Store) func(ctx context.Context, authorization string) (auth.Caller, error) {
 	return func(ctx context.Context, authorization string) (auth.Caller, error) {
-		return oidc.Either(tokens.Caller, apikey.Prefix, apikey.NewVerifier(keys, time.Now).Caller)(ctx, authorization)
+		return oidc.ByPrefix(tokens.Caller, apikey.Prefix, apikey.NewVerifier(keys, time.Now).Caller)(ctx, authorization)
 	}
 }
 

@@ -24,7 +24,7 @@ func TestStopsWithStuckClients(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 200 { // 13 MB of events, more than the buffers of a connection
-		s := storagetest.Good(t)
+		s := storagetest.NewSync(t)
 		s.Workspace, s.Configuration = "demo", `{"x":"`+strings.Repeat("x", event.MaxConfiguration-100)+`"}`
 		if err := store.Create(t.Context(), s); err != nil {
 			t.Fatal(err)

@@ -29,7 +29,7 @@ func TestReconcile(t *testing.T) {
 	table := eventfunc.Timetable(stack.Config, eventfunc.Credentials(stack.Config))
 	create := func(cron string) syncs.Sync {
 		t.Helper()
-		s := storagetest.Good(t)
+		s := storagetest.NewSync(t)
 		s.Workspace, s.CronExpression = "acme", cron
 		if err := store.Create(t.Context(), s); err != nil {
 			t.Fatal(err)

@@ -140,7 +140,7 @@ func invoke(t *testing.T, function *lambdaruntime.Function, records []json.RawMe
 
 func newSync(t *testing.T, edit func(*syncs.Sync)) syncs.Sync {
 	t.Helper()
-	s := storagetest.Good(t)
+	s := storagetest.NewSync(t)
 	s.Workspace = "acme"
 	s.CreatedAt = time.Now().UTC().Truncate(time.Millisecond)
 	s.UpdatedAt, s.ScheduledAt = s.CreatedAt, s.CreatedAt

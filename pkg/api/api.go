@@ -47,7 +47,7 @@ type Config struct {
 
 	// CreateLimit holds workspaces to so many creates in a time; nil holds
 	// them to nothing and costs nothing.
-	CreateLimit *ratelimit.Limit
+	CreateLimit *ratelimit.Limiter
 
 	Log *slog.Logger
 	Now func() time.Time

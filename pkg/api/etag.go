@@ -26,7 +26,7 @@ func etag(s syncs.Sync, form media) string {
 // precondition reads If-Match and If-None-Match of a request that changes a
 // sync. The tag of either form names its version. A tag that no sync has
 // matches nothing; a malformed header is a fault.Malformed.
-func precondition(header http.Header) (syncs.Condition, error) {
+func precondition(header http.Header) (syncs.Precondition, error) {
 	only, err := ifMatch(header)
 	if err != nil {
 		return only, err
@@ -48,17 +48,17 @@ func precondition(header http.Header) (syncs.Condition, error) {
 }
 
 // ifMatch reads If-Match. A malformed header is a fault.Malformed.
-func ifMatch(header http.Header) (syncs.Condition, error) {
+func ifMatch(header http.Header) (syncs.Precondition, error) {
 	tags, star, given, ok := tagsIn(header, "If-Match")
 	switch {
 	case !given:
-		return syncs.Condition{}, nil
+		return syncs.Precondition{}, nil
 	case !ok:
-		return syncs.Condition{}, invalidTags("If-Match")
+		return syncs.Precondition{}, invalidTags("If-Match")
 	case star:
-		return syncs.Condition{}, nil
+		return syncs.Precondition{}, nil
 	}
-	only := syncs.Condition{Given: true}
+	only := syncs.Precondition{Given: true}
 	for _, tag := range tags {
 		if version, ok := versionOf(tag.opaque); ok && !tag.weak { // If-Match compares strongly
 			only.Versions = append(only.Versions, version)

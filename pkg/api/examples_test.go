@@ -247,7 +247,7 @@ func TestExamplesAreAnswers(t *testing.T) {
 			return request(t, http.MethodPost, "/api/v1/syncs", strings.Replace(goodBody, "contacts", "companies", 1), "Idempotency-Key", "a")
 		}},
 		"RateLimited": {func(t *testing.T, s *stage) *http.Request {
-			s.CreateLimit = &ratelimit.Limit{Policy: ratelimit.Policy{Quota: 100, Window: time.Minute}, Store: spent{}, Now: s.Now}
+			s.CreateLimit = &ratelimit.Limiter{Policy: ratelimit.Policy{Quota: 100, Window: time.Minute}, Store: spent{}, Now: s.Now}
 			return create(t)
 		}},
 		"Internal": {func(t *testing.T, s *stage) *http.Request {

@@ -95,7 +95,7 @@ func TestPagesFitALambda(t *testing.T) {
 			workspace := ""
 			var want []string
 			for range test.syncs {
-				s := storagetest.Good(t)
+				s := storagetest.NewSync(t)
 				test.edit(&s)
 				if workspace == "" {
 					workspace = s.Workspace
@@ -147,12 +147,12 @@ func TestLargestSync(t *testing.T) {
 	t.Parallel()
 	for engine, store := range engines(t) {
 		t.Run(engine, func(t *testing.T) {
-			s := storagetest.Good(t)
+			s := storagetest.NewSync(t)
 			s.Configuration = `{}`
 			s.CronExpression = longCron(200_000)
 			create := func() string {
 				t.Helper()
-				s.ID = storagetest.Good(t).ID
+				s.ID = storagetest.NewSync(t).ID
 				if err := store.Create(t.Context(), s); err != nil {
 					t.Fatal(err)
 				}

@@ -72,7 +72,7 @@ func overEngines(t *testing.T, policy ratelimit.Policy, test func(t *testing.T, 
 					return id.String(), err
 				}},
 				Caller: caller, Log: slog.New(slog.DiscardHandler), Now: l.clock,
-				CreateLimit: &ratelimit.Limit{Policy: policy, Store: store, Now: l.clock},
+				CreateLimit: &ratelimit.Limiter{Policy: policy, Store: store, Now: l.clock},
 			})
 			test(t, l)
 		})

@@ -169,7 +169,7 @@ func TestUnknownSchedule(t *testing.T) {
 				"six fields":  func(s *syncs.Sync) { s.CronExpression = "0 0 6 * * *" },
 				"no interval": func(s *syncs.Sync) { s.CronExpression, s.SyncInterval = "", 0 },
 			} {
-				s := storagetest.Good(t)
+				s := storagetest.NewSync(t)
 				edit(&s)
 				if err := store.Create(t.Context(), s); err != nil {
 					t.Fatal(err)

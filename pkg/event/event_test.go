@@ -23,7 +23,7 @@ func check(t *testing.T, e event.Event) eventtest.Seen {
 
 func TestOfChange(t *testing.T) {
 	t.Parallel()
-	before := storagetest.Good(t)
+	before := storagetest.NewSync(t)
 	after := before
 	after.Version, after.UpdatedAt = 2, before.UpdatedAt.Add(time.Hour)
 	after.StreamName, after.Status = "companies", syncs.Disabled
@@ -68,7 +68,7 @@ func TestOfChange(t *testing.T) {
 // TestLargeConfiguration holds both sides of the bound.
 func TestLargeConfiguration(t *testing.T) {
 	t.Parallel()
-	s := storagetest.Good(t)
+	s := storagetest.NewSync(t)
 	for size, omitted := range map[int]bool{event.MaxConfiguration: false, event.MaxConfiguration + 1: true} {
 		s.Configuration = `{"a":"` + strings.Repeat("x", size-len(`{"a":""}`)) + `"}`
 		seen := check(t, event.OfChange(nil, &s))
@@ -100,7 +100,7 @@ func TestMaxData(t *testing.T) {
 		"the cron expression alone is": {20, 250 << 10, true, true},
 		"the longest that there are":   {140 << 10, 256 << 10, true, true},
 	} {
-		s := storagetest.Good(t)
+		s := storagetest.NewSync(t)
 		s.Configuration = `{"a":"` + strings.Repeat("x", test.configuration-len(`{"a":""}`)) + `"}`
 		s.CronExpression = longCron(test.cron)
 		after := s
@@ -120,7 +120,7 @@ func TestMaxData(t *testing.T) {
 	}
 
 	// Both sides of the bound.
-	s := storagetest.Good(t)
+	s := storagetest.NewSync(t)
 	s.CronExpression = longCron(100 << 10)
 	s.Configuration = `{"a":"` + strings.Repeat("x", 100) + `"}`
 	s.CronExpression += strings.Repeat(" ", event.MaxData-len(event.OfChange(nil, &s).Data))
@@ -137,7 +137,7 @@ func TestMaxData(t *testing.T) {
 
 func TestOfRun(t *testing.T) {
 	t.Parallel()
-	s := storagetest.Good(t)
+	s := storagetest.NewSync(t)
 	at := time.Date(2026, time.November, 24, 6, 0, 0, 0, time.UTC)
 	seen := check(t, event.OfRun(&s, at, false))
 	want := map[string]any{

@@ -28,9 +28,9 @@ type Decoder struct {
 	text bytes.Buffer
 }
 
-// Lend returns a decoder of text. It belongs to the caller until Return; what
+// Get returns a decoder of text. It belongs to the caller until Return; what
 // it has returned of text must not be used after that.
-func (p *Pool) Lend(text []byte) *Decoder {
+func (p *Pool) Get(text []byte) *Decoder {
 	d, ok := p.decoders.Get().(*Decoder)
 	if !ok {
 		d = &Decoder{}
@@ -40,8 +40,8 @@ func (p *Pool) Lend(text []byte) *Decoder {
 	return d
 }
 
-// Return takes d back, and lets go of its text.
-func (p *Pool) Return(d *Decoder) {
+// Put takes d back, and lets go of its text.
+func (p *Pool) Put(d *Decoder) {
 	d.text = bytes.Buffer{}
 	d.Reset(&d.text)
 	p.decoders.Put(d)

@@ -11,8 +11,8 @@ import (
 
 // read reads text to its end and returns how that ended.
 func read(p *jsonpool.Pool, text string) error {
-	dec := p.Lend([]byte(text))
-	defer p.Return(dec)
+	dec := p.Get([]byte(text))
+	defer p.Put(dec)
 	for dec.PeekKind() != jsontext.KindInvalid {
 		if _, err := dec.ReadToken(); err != nil {
 			return err

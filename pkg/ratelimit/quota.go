@@ -37,8 +37,8 @@ func ParsePolicy(text string) (Policy, error) {
 	return Policy{quota, window}, nil
 }
 
-// Cost is the time in which one token comes back.
-func (p Policy) Cost() time.Duration { return p.Window / time.Duration(p.Quota) }
+// EmissionInterval is the time in which one token comes back.
+func (p Policy) EmissionInterval() time.Duration { return p.Window / time.Duration(p.Quota) }
 
 // Store keeps the buckets. Its promises are tests in package quotatest.
 type Store interface {
@@ -56,8 +56,8 @@ type Store interface {
 	Give(ctx context.Context, workspace string, p Policy, now time.Time) error
 }
 
-// Limit holds workspaces to a Policy.
-type Limit struct {
+// Limiter holds workspaces to a Policy.
+type Limiter struct {
 	Policy Policy
 	Store  Store
 	Now    func() time.Time
@@ -72,13 +72,13 @@ type Allowance struct {
 // Take takes a token for the workspace. Without one it returns a
 // fault.Throttled whose RetryAfter is the Next of the Allowance. The Allowance
 // is that of now in either case.
-func (l *Limit) Take(ctx context.Context, workspace string) (Allowance, error) {
+func (l *Limiter) Take(ctx context.Context, workspace string) (Allowance, error) {
 	now := l.Now()
 	full, ok, err := l.Store.Take(ctx, workspace, l.Policy, now)
 	if err != nil {
 		return Allowance{}, err
 	}
-	cost := l.Policy.Cost()
+	cost := l.Policy.EmissionInterval()
 	left := now.Add(l.Policy.Window).Sub(full) // not negative
 	allowance := Allowance{Remaining: int64(left / cost), Next: cost - left%cost}
 	if ok {
@@ -92,6 +92,6 @@ func (l *Limit) Take(ctx context.Context, workspace string) (Allowance, error) {
 }
 
 // Give puts back a token that Take took and nothing was created with.
-func (l *Limit) Give(ctx context.Context, workspace string) error {
+func (l *Limiter) Give(ctx context.Context, workspace string) error {
 	return l.Store.Give(ctx, workspace, l.Policy, l.Now())
 }

@@ -33,7 +33,7 @@ func (broken) Take(context.Context, string, ratelimit.Policy, time.Time) (time.T
 
 func TestLimitWithoutItsStore(t *testing.T) {
 	t.Parallel()
-	limit := &ratelimit.Limit{Policy: ratelimit.Policy{Quota: 3, Window: time.Second}, Store: broken{}, Now: time.Now}
+	limit := &ratelimit.Limiter{Policy: ratelimit.Policy{Quota: 3, Window: time.Second}, Store: broken{}, Now: time.Now}
 	if _, err := limit.Take(t.Context(), "acme"); !fault.Is(err, fault.Unavailable) {
 		t.Errorf("got %v", err)
 	}

@@ -368,7 +368,7 @@ type TriggerRequest struct {
 	SyncID  string
 	Type    Type
 	Trigger Trigger
-	Once    *syncs.IdempotencyKey // makes the request safe to repeat
+	IdempotencyKey    *syncs.IdempotencyKey // makes the request safe to repeat
 }
 
 // Triggered is the answer to a TriggerRequest.
@@ -399,8 +399,8 @@ func (s *Service) Trigger(ctx context.Context, who auth.Caller, in TriggerReques
 }
 
 func (s *Service) trigger(ctx context.Context, workspace string, in TriggerRequest) (Triggered, error) {
-	if in.Once != nil {
-		run, created, ok, err := s.Store.Replay(ctx, workspace, *in.Once)
+	if in.IdempotencyKey != nil {
+		run, created, ok, err := s.Store.Replay(ctx, workspace, *in.IdempotencyKey)
 		if err != nil || ok {
 			return Triggered{Run: run, Created: created, Replayed: true}, err
 		}
@@ -419,8 +419,8 @@ func (s *Service) trigger(ctx context.Context, workspace string, in TriggerReque
 	}
 	if busy {
 		if existing, ok := o.unbegun(in.Type); ok {
-			if in.Once != nil {
-				err = s.Store.Commit(ctx, Change{Once: in.Once, Answer: &existing})
+			if in.IdempotencyKey != nil {
+				err = s.Store.Commit(ctx, Change{IdempotencyKey: in.IdempotencyKey, Answer: &existing})
 			}
 			return Triggered{Run: existing}, err
 		}
@@ -446,7 +446,7 @@ func (s *Service) trigger(ctx context.Context, workspace string, in TriggerReque
 	} else {
 		change = openChange(s.newRun(key, Queued, in.Trigger, in.Type))
 	}
-	change.Once, change.Created = in.Once, true
+	change.IdempotencyKey, change.Created = in.IdempotencyKey, true
 	return Triggered{Run: change.Runs[0], Created: true}, s.Store.Commit(ctx, *change)
 }
 

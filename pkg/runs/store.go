@@ -81,10 +81,10 @@ type Change struct {
 	// Records, if any, are the failed rows of the first run.
 	Records []Record
 
-	// Once, if set, is the idempotency key that the first run answers. The
+	// IdempotencyKey, if set, is the idempotency key that the first run answers. The
 	// key must be unused. Answer, if set, stands in for a first run that is
 	// only returned and not written.
-	Once    *syncs.IdempotencyKey
+	IdempotencyKey    *syncs.IdempotencyKey
 	Answer  *Run
 	Created bool // the answer was a new run
 }

@@ -110,8 +110,8 @@ func (in *Request) read(pool *jsonpool.Pool, body []byte, name, example string, 
 	if !utf8.Valid(body) {
 		return found, malformed("invalid_utf8", "the body must be UTF-8 throughout", "")
 	}
-	lent := pool.Lend(body)
-	defer pool.Return(lent)
+	lent := pool.Get(body)
+	defer pool.Put(lent)
 	dec := &lent.Decoder
 	top := dec.PeekKind()
 	err := readObject(dec, func(member []byte) error {

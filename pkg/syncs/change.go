@@ -152,9 +152,9 @@ func (d Draft) empty() bool {
 		d.SyncIntervalUnit == nil && d.CronExpression == nil && d.CursorField == nil && len(d.Mistyped) == 0
 }
 
-// Condition is which versions of a sync a request may act on. The zero
-// Condition allows any.
-type Condition struct {
+// Precondition is which versions of a sync a request may act on. The zero
+// Precondition allows any.
+type Precondition struct {
 	Versions []int64 // those allowed
 	Given    bool    // Versions counts, even if it is empty
 
@@ -164,7 +164,7 @@ type Condition struct {
 
 // Check returns nil if c allows a sync of this version, and a
 // fault.PreconditionFailed if not. Versions is checked before Except.
-func (c Condition) Check(version int64) error {
+func (c Precondition) Check(version int64) error {
 	switch {
 	case c.Given && !slices.Contains(c.Versions, version):
 		return &fault.Error{

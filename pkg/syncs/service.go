@@ -180,7 +180,7 @@ func canonical(id string) string {
 // validates the result as Create does. A sync that is so already stays as it is,
 // its version included. It returns a fault.PreconditionFailed
 // if only does not allow the version that is there.
-func (s *Service) Change(ctx context.Context, who auth.Caller, id string, patch Draft, only Condition) (Sync, error) {
+func (s *Service) Change(ctx context.Context, who auth.Caller, id string, patch Draft, only Precondition) (Sync, error) {
 	return s.replace(ctx, who, id, only, func(old Sync) (Sync, error) {
 		return old.changed(patch, s.Now())
 	})
@@ -188,7 +188,7 @@ func (s *Service) Change(ctx context.Context, who auth.Caller, id string, patch 
 
 // Enable resumes a sync, or pauses it. One that is so already stays as it is,
 // its version included.
-func (s *Service) Enable(ctx context.Context, who auth.Caller, id string, enable bool, only Condition) (Sync, error) {
+func (s *Service) Enable(ctx context.Context, who auth.Caller, id string, enable bool, only Precondition) (Sync, error) {
 	return s.replace(ctx, who, id, only, func(old Sync) (Sync, error) {
 		next := Disabled
 		if enable {
@@ -207,7 +207,7 @@ func (s *Service) Enable(ctx context.Context, who auth.Caller, id string, enable
 
 // replace reads, edits and writes a sync, anew where another change came
 // between, so that none is lost and none is torn.
-func (s *Service) replace(ctx context.Context, who auth.Caller, id string, only Condition, edit func(old Sync) (Sync, error)) (Sync, error) {
+func (s *Service) replace(ctx context.Context, who auth.Caller, id string, only Precondition, edit func(old Sync) (Sync, error)) (Sync, error) {
 	var written Sync
 	err := s.retried(ctx, who, id, only, func(old Sync) error {
 		edited, err := edit(old)
@@ -224,7 +224,7 @@ func (s *Service) replace(ctx context.Context, who auth.Caller, id string, only 
 }
 
 // Delete removes a sync. The second time it returns a fault.NotFound.
-func (s *Service) Delete(ctx context.Context, who auth.Caller, id string, only Condition) error {
+func (s *Service) Delete(ctx context.Context, who auth.Caller, id string, only Precondition) error {
 	return s.retried(ctx, who, id, only, func(old Sync) error {
 		if now := instant(s.Now()); now.After(old.UpdatedAt) {
 			old.UpdatedAt = now
@@ -239,7 +239,7 @@ func (s *Service) Delete(ctx context.Context, who auth.Caller, id string, only C
 
 // retried reads a sync and calls act with it, again where a change came
 // between, as long as the deadline of ctx leaves time.
-func (s *Service) retried(ctx context.Context, who auth.Caller, id string, only Condition, act func(old Sync) error) error {
+func (s *Service) retried(ctx context.Context, who auth.Caller, id string, only Precondition, act func(old Sync) error) error {
 	if err := auth.Check(who, auth.WriteSyncs); err != nil {
 		return err
 	}

@@ -129,7 +129,7 @@ func TestChangeNothing(t *testing.T) {
 		"a name":     {StreamName: new("\u3000contacts")},
 		"a schedule": {CronExpression: new("0 6 * * 1-5"), SyncInterval: new(int64(30))},
 	} {
-		got, err := service.Change(t.Context(), writer(), id, patch, syncs.Condition{})
+		got, err := service.Change(t.Context(), writer(), id, patch, syncs.Precondition{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -141,7 +141,7 @@ func TestChangeNothing(t *testing.T) {
 		t.Errorf("there are %d events, want %d", last, first)
 	}
 	same.ModelID = new(int64(4))
-	got, err := service.Change(t.Context(), writer(), id, same, syncs.Condition{})
+	got, err := service.Change(t.Context(), writer(), id, same, syncs.Precondition{})
 	if err != nil || got.Version != 2 || !got.UpdatedAt.Equal(later.Truncate(time.Millisecond)) || !got.ScheduledAt.Equal(created.ScheduledAt) {
 		t.Errorf("got %+v, %v", got, err)
 	}
@@ -162,7 +162,7 @@ func TestChangeAfterWrongClock(t *testing.T) {
 		t.Fatal(err)
 	}
 	service.Now = func() time.Time { return right }
-	got, err := service.Change(t.Context(), writer(), id, syncs.Draft{SyncInterval: new(int64(7)), CronExpression: new("")}, syncs.Condition{})
+	got, err := service.Change(t.Context(), writer(), id, syncs.Draft{SyncInterval: new(int64(7)), CronExpression: new("")}, syncs.Precondition{})
 	if err != nil || !got.UpdatedAt.Equal(created.UpdatedAt) || !got.ScheduledAt.Equal(right.Truncate(time.Millisecond)) {
 		t.Errorf("got %+v, %v", got, err)
 	}

@@ -60,7 +60,7 @@ func Run(getenv func(string) string, output io.Writer) error {
 		Quotas:      store,
 		CreateLimit: config.CreateLimit,
 		Mapping:     config.Mapping,
-		Caller:      oidc.Either(verifier.Caller, apikey.Prefix, apikey.NewVerifier(store, time.Now).Caller), //nolint:forbidigo // as above
+		Caller:      oidc.ByPrefix(verifier.Caller, apikey.Prefix, apikey.NewVerifier(store, time.Now).Caller), //nolint:forbidigo // as above
 		Log:         log,
 		Metrics:     true,
 	}))
@@ -102,7 +102,7 @@ func API(d Deps) *api.API {
 		Observe: observe(time.Now, d.Metrics), //nolint:forbidigo // as above
 	}
 	if d.CreateLimit != (ratelimit.Policy{}) {
-		config.CreateLimit = &ratelimit.Limit{Policy: d.CreateLimit, Store: d.Quotas, Now: time.Now} //nolint:forbidigo // as above
+		config.CreateLimit = &ratelimit.Limiter{Policy: d.CreateLimit, Store: d.Quotas, Now: time.Now} //nolint:forbidigo // as above
 	}
 	return api.New(config)
 }

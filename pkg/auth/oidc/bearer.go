@@ -49,14 +49,14 @@ func New(config Config, source KeySource, now func() time.Time) *Verifier {
 // Warm fetches the keys, so that the first request need not.
 func (v *Verifier) Warm(ctx context.Context) error { return v.keys.warm(ctx) }
 
-// Caller is a function that tells who sends an Authorization header. It
+// Authenticator is a function that tells who sends an Authorization header. It
 // returns a fault.Unauthenticated for a token that proves nothing, and a
 // fault.Unavailable where that cannot be decided now.
-type Caller func(ctx context.Context, authorization string) (auth.Caller, error)
+type Authenticator func(ctx context.Context, authorization string) (auth.Caller, error)
 
-// Either has tokens that begin with prefix told by special, which is given the
+// ByPrefix has tokens that begin with prefix told by special, which is given the
 // bare token, and all others by usual.
-func Either(usual Caller, prefix string, special func(ctx context.Context, token string) (auth.Caller, error)) Caller {
+func ByPrefix(usual Authenticator, prefix string, special func(ctx context.Context, token string) (auth.Caller, error)) Authenticator {
 	return func(ctx context.Context, authorization string) (auth.Caller, error) {
 		if token, err := tokenOf(authorization); err == nil && strings.HasPrefix(token, prefix) {
 			return special(ctx, token)

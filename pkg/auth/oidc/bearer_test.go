@@ -622,7 +622,7 @@ func TestEither(t *testing.T) {
 	special := func(_ context.Context, token string) (auth.Caller, error) {
 		return auth.Caller{Subject: token}, nil
 	}
-	both := oidc.Either(usual, "syn_", special)
+	both := oidc.ByPrefix(usual, "syn_", special)
 	for header, want := range map[string]string{
 		"Bearer syn_a_b": "syn_a_b", "bearer  syn_": "syn_", "Bearer a.b.c": "usual", "": "usual", "Basic syn_a": "usual", "Bearer xsyn_a": "usual",
 	} {

@@ -28,8 +28,8 @@ type claims struct {
 // object, says something twice, or has a claim of another type than RFC 7519
 // gives it.
 func (v *Verifier) readClaims(payload []byte) (said claims, ok bool) {
-	dec := v.pool.Lend(payload)
-	defer v.pool.Return(dec)
+	dec := v.pool.Get(payload)
+	defer v.pool.Put(dec)
 	ok = readMembers(&dec.Decoder, func(name string, value jsontext.Value) bool {
 		return said.take(name, value, v.config.WorkspaceClaim)
 	})

@@ -84,8 +84,8 @@ func (t *token) verify(k key) bool {
 // object, says something twice, or has a parameter of another type than RFC
 // 7515 gives it.
 func (v *Verifier) readHeader(text []byte, h *header) (ok bool) {
-	dec := v.pool.Lend(text)
-	defer v.pool.Return(dec)
+	dec := v.pool.Get(text)
+	defer v.pool.Put(dec)
 	return readMembers(&dec.Decoder, func(name string, value jsontext.Value) (ok bool) {
 		switch ok = true; name {
 		case "alg":

@@ -40,8 +40,8 @@ func newPool() *jsonpool.Pool {
 // readEvent reads an event. After an error the event holds what could be read,
 // so that an answer can name the request.
 func readEvent(pool *jsonpool.Pool, payload []byte) (event, error) {
-	dec := pool.Lend(payload)
-	defer pool.Return(dec)
+	dec := pool.Get(payload)
+	defer pool.Put(dec)
 	e := event{}
 	r := reader{dec: &dec.Decoder}
 	r.object(func(name []byte) {

@@ -100,7 +100,7 @@ func TestPublishLargest(t *testing.T) {
 	var all []event.Event
 	var want []string
 	for _, size := range []int{1 << 10, 60 << 10, 120 << 10, 199 << 10, 238 << 10, 241 << 10, 256 << 10, 380 << 10} {
-		s := storagetest.Good(t)
+		s := storagetest.NewSync(t)
 		s.Workspace = strings.Repeat(`"`, 128)
 		s.CronExpression = "0" + strings.Repeat(",0", size/2) + " 6 * * *"
 		s.Configuration = `{"a":"` + strings.Repeat("\\u003c", 10<<10) + `"}`

@@ -197,8 +197,8 @@ func (in *Intake) readDetail(r *request, detail []byte) error {
 // object reads text, which must be one JSON object, and calls member for each
 // of its members. The values are parts of text.
 func (in *Intake) object(text []byte, member func(name string, value jsontext.Value)) error {
-	lent := in.decoders.Lend(text)
-	defer in.decoders.Return(lent)
+	lent := in.decoders.Get(text)
+	defer in.decoders.Put(lent)
 	dec := &lent.Decoder
 	if dec.PeekKind() != jsontext.KindBeginObject {
 		return errForm("invalid_json")

@@ -105,7 +105,7 @@ func newHarness() *harness {
 // add stores a sync with this schedule, an interval of 30 minutes for "".
 func (h *harness) add(t *testing.T, cron string) syncs.Sync {
 	t.Helper()
-	s := storagetest.Good(t)
+	s := storagetest.NewSync(t)
 	s.Workspace, s.CronExpression = "acme", cron
 	if cron == "" {
 		s.SyncInterval = 30

@@ -80,7 +80,7 @@ func (r *rig) create(minutes int64, cron string) syncs.Sync {
 // sync returns a sync that is not stored.
 func (r *rig) sync(minutes int64, cron string) syncs.Sync {
 	r.t.Helper()
-	s := storagetest.Good(r.t)
+	s := storagetest.NewSync(r.t)
 	r.ids++
 	s.Workspace, s.ID = "acme", fmt.Sprintf("019ab0c4-0000-7000-8000-%012d", r.ids)
 	s.SyncInterval, s.CronExpression = minutes, cron

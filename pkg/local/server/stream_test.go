@@ -79,7 +79,7 @@ func caller(_ context.Context, authorization string) (auth.Caller, error) {
 
 func (g *rig) create(t *testing.T, workspace string) syncs.Sync {
 	t.Helper()
-	s := storagetest.Good(t)
+	s := storagetest.NewSync(t)
 	s.Workspace = workspace
 	if err := g.store.Create(t.Context(), s); err != nil {
 		t.Fatal(err)

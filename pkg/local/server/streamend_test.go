@@ -104,7 +104,7 @@ func TestLineBreaks(t *testing.T) {
 	}
 	want := make([]any, len(configurations))
 	for i, text := range configurations {
-		s := storagetest.Good(t)
+		s := storagetest.NewSync(t)
 		s.Workspace, s.Configuration = "acme", text
 		if err := g.store.Create(t.Context(), s); err != nil {
 			t.Fatal(err)
@@ -233,7 +233,7 @@ func TestWithdrawn(t *testing.T) {
 							return
 						default:
 						}
-						s := storagetest.Good(t)
+						s := storagetest.NewSync(t)
 						s.Workspace = "acme"
 						if err := g.store.Create(t.Context(), s); err != nil {
 							ended <- err
@@ -326,7 +326,7 @@ func TestCredentials(t *testing.T) {
 			case verifications <- struct{}{}:
 			default:
 			}
-			return oidc.Either(tokens.Caller, apikey.Prefix, apikey.NewVerifier(keys, now).Caller)(ctx, authorization)
+			return oidc.ByPrefix(tokens.Caller, apikey.Prefix, apikey.NewVerifier(keys, now).Caller)(ctx, authorization)
 		}
 	})
 	scopes := []string{string(auth.ReadSyncs)}
@@ -413,7 +413,7 @@ func TestNeverReads(t *testing.T) {
 	})
 	large := strings.Repeat("x", event.MaxConfiguration-100)
 	for range 200 { // 13 MB, more than the buffers of a connection
-		s := storagetest.Good(t)
+		s := storagetest.NewSync(t)
 		s.Workspace, s.Configuration = "acme", `{"x":"`+large+`"}`
 		if err := g.store.Create(t.Context(), s); err != nil {
 			t.Fatal(err)

@@ -165,7 +165,7 @@ func (g *rig) run(secret string) {
 
 func (g *rig) create() syncs.Sync {
 	g.t.Helper()
-	s := storagetest.Good(g.t)
+	s := storagetest.NewSync(g.t)
 	if err := g.store.Create(g.t.Context(), s); err != nil {
 		g.t.Fatal(err)
 	}

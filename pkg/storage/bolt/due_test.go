@@ -36,7 +36,7 @@ func TestBegin(t *testing.T) {
 			t.Parallel()
 			store := open(t, filepath.Join(t.TempDir(), "syncs.db"))
 			defer closeStore(t, store)
-			first, s, last := storagetest.Good(t), storagetest.Good(t), storagetest.Good(t)
+			first, s, last := storagetest.NewSync(t), storagetest.NewSync(t), storagetest.NewSync(t)
 			var runs []bolt.Due
 			for _, known := range []syncs.Sync{first, s, last} {
 				known.Workspace = first.Workspace

@@ -40,8 +40,8 @@ func TestFeed(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "syncs.db")
 	store := open(t, path)
 	ctx := t.Context()
-	s := storagetest.Good(t)
-	other := storagetest.Good(t)
+	s := storagetest.NewSync(t)
+	other := storagetest.NewSync(t)
 	once := syncs.IdempotencyKey{Key: "k", Fingerprint: "f", Now: time.Now(), Expires: time.Now().Add(time.Hour)}
 	changed := s
 	changed.Version, changed.StreamName = 2, "companies"
@@ -56,7 +56,7 @@ func TestFeed(t *testing.T) {
 	want("create again", store.Create(ctx, s), fault.Conflict)
 	_, err := store.CreateOnce(ctx, other, once)
 	want("create once", err, ok)
-	_, err = store.CreateOnce(ctx, storagetest.Good(t), syncs.IdempotencyKey{Key: "k", Fingerprint: "f", Now: once.Now, Expires: once.Expires})
+	_, err = store.CreateOnce(ctx, storagetest.NewSync(t), syncs.IdempotencyKey{Key: "k", Fingerprint: "f", Now: once.Now, Expires: once.Expires})
 	want("create of another workspace", err, ok)
 	_, err = store.CreateOnce(ctx, other, once)
 	want("create once again", err, ok)
@@ -117,7 +117,7 @@ func TestFeedUnderLoad(t *testing.T) {
 	for range writers {
 		group.Go(func() {
 			for range each {
-				s := storagetest.Good(t)
+				s := storagetest.NewSync(t)
 				if err := store.Create(t.Context(), s); err != nil {
 					t.Error(err)
 				}

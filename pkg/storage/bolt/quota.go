@@ -22,7 +22,7 @@ func (st *Store) Take(ctx context.Context, workspace string, p ratelimit.Policy,
 		if now.After(full) {
 			next = now
 		}
-		next = next.Add(p.Cost())
+		next = next.Add(p.EmissionInterval())
 		switch ok = !next.After(most); {
 		case ok:
 			full = next
@@ -48,7 +48,7 @@ func (st *Store) Give(ctx context.Context, workspace string, p ratelimit.Policy,
 		if found, err := tx.read(key, &full); err != nil || !found || !full.After(now) {
 			return err
 		}
-		value, err := encode(full.Add(-p.Cost()))
+		value, err := encode(full.Add(-p.EmissionInterval()))
 		if err != nil {
 			return err
 		}

@@ -384,8 +384,8 @@ func (t *tx) checkChange(change runs.Change, now time.Time) error {
 			return err
 		}
 	}
-	if change.Once != nil {
-		_, found, err := t.runOnce(change.Answered().Workspace, *change.Once)
+	if change.IdempotencyKey != nil {
+		_, found, err := t.runOnce(change.Answered().Workspace, *change.IdempotencyKey)
 		if err != nil {
 			return err
 		}
@@ -433,13 +433,13 @@ func (t *tx) applyChange(change runs.Change) error {
 			return err
 		}
 	}
-	if change.Once != nil {
-		r, key := change.Answered(), onceKeyOf(change.Answered().Workspace, change.Once.Key)
+	if change.IdempotencyKey != nil {
+		r, key := change.Answered(), onceKeyOf(change.Answered().Workspace, change.IdempotencyKey.Key)
 		record := runOnceRow{
-			Fingerprint: change.Once.Fingerprint, Expires: change.Once.Expires,
+			Fingerprint: change.IdempotencyKey.Fingerprint, Expires: change.IdempotencyKey.Expires,
 			SyncID: r.SyncID, Time: r.Time, Created: change.Created, Run: runRowOf(r),
 		}
-		if err := errors.Join(t.putJSON(key, record), t.expire(key, *change.Once)); err != nil {
+		if err := errors.Join(t.putJSON(key, record), t.expire(key, *change.IdempotencyKey)); err != nil {
 			return err
 		}
 	}

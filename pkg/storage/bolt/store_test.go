@@ -82,18 +82,18 @@ func TestUnreadableRecords(t *testing.T) {
 	t.Parallel()
 	store := open(t, filepath.Join(t.TempDir(), "syncs.db"))
 	defer closeStore(t, store)
-	s := storagetest.Good(t)
-	key := storagetest.Key("k")
+	s := storagetest.NewSync(t)
+	key := storagetest.NewIdempotencyKey("k")
 	if _, err := store.CreateOnce(t.Context(), s, key); err != nil {
 		t.Fatal(err)
 	}
 	if err := store.Spoil(s.Workspace+"\x00ONCE#k", "{"); err != nil {
 		t.Fatal(err)
 	}
-	later := storagetest.Key("another")
+	later := storagetest.NewIdempotencyKey("another")
 	later.Now, later.Expires = key.Expires.Add(time.Second), key.Expires.Add(time.Hour)
 	for _, name := range []string{"a", "b"} {
-		next := storagetest.Good(t)
+		next := storagetest.NewSync(t)
 		next.Workspace, later.Key = s.Workspace, name
 		if first, err := store.CreateOnce(t.Context(), next, later); err != nil || first != next {
 			t.Errorf("got %v, %v", first, err)
@@ -126,7 +126,7 @@ func TestUnreadableRecords(t *testing.T) {
 func TestStoreOutlivesItsProcess(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "new", "syncs.db")
-	want := storagetest.Good(t)
+	want := storagetest.NewSync(t)
 	store := open(t, path)
 	if err := store.Create(t.Context(), want); err != nil {
 		t.Fatal(err)
@@ -149,7 +149,7 @@ func TestOneBadWriteSpoilsNoOther(t *testing.T) {
 	t.Parallel()
 	store := open(t, filepath.Join(t.TempDir(), "syncs.db"))
 	defer closeStore(t, store)
-	taken := storagetest.Good(t)
+	taken := storagetest.NewSync(t)
 	if err := store.Create(t.Context(), taken); err != nil {
 		t.Fatal(err)
 	}
@@ -204,10 +204,10 @@ func TestDamaged(t *testing.T) {
 	var all []syncs.Sync
 	var group sync.WaitGroup
 	for range 150 {
-		s := storagetest.Good(t)
+		s := storagetest.NewSync(t)
 		all = append(all, s)
 		group.Go(func() {
-			if _, err := store.CreateOnce(t.Context(), s, storagetest.Key(s.ID)); err != nil {
+			if _, err := store.CreateOnce(t.Context(), s, storagetest.NewIdempotencyKey(s.ID)); err != nil {
 				t.Error(err)
 			}
 		})
@@ -236,7 +236,7 @@ func TestDamaged(t *testing.T) {
 		}
 		_ = store.Each(func(syncs.Sync) error { return nil })
 		for range 2 {
-			_ = store.Create(t.Context(), storagetest.Good(t))
+			_ = store.Create(t.Context(), storagetest.NewSync(t))
 		}
 		_ = store.Close()
 		return false
@@ -269,7 +269,7 @@ func TestWriteAfterClose(t *testing.T) {
 	t.Parallel()
 	store := open(t, filepath.Join(t.TempDir(), "syncs.db"))
 	closeStore(t, store)
-	if err := store.Create(t.Context(), storagetest.Good(t)); !fault.Is(err, fault.Unavailable) {
+	if err := store.Create(t.Context(), storagetest.NewSync(t)); !fault.Is(err, fault.Unavailable) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -293,7 +293,7 @@ func TestQuota(t *testing.T) {
 func TestQuotaAfterRestart(t *testing.T) {
 	t.Parallel()
 	path, now := filepath.Join(t.TempDir(), "syncs.db"), time.Date(2026, time.November, 24, 12, 0, 0, 0, time.UTC)
-	limit := &ratelimit.Limit{Policy: ratelimit.Policy{Quota: 2, Window: time.Minute}, Now: func() time.Time { return now }}
+	limit := &ratelimit.Limiter{Policy: ratelimit.Policy{Quota: 2, Window: time.Minute}, Now: func() time.Time { return now }}
 	for _, want := range []fault.Kind{fault.Internal, fault.Internal, fault.Throttled} { // Internal is no error
 		store := open(t, path)
 		limit.Store = store

@@ -31,8 +31,8 @@ func (st *Store) Take(ctx context.Context, workspace string, p ratelimit.Policy,
 		// A bucket in use: it fills later by one token.
 		there, err := st.moveFull(ctx, workspace, p, "full_at > :now AND full_at <= :most", "SET full_at = full_at + :cost, expires_at = :expires", row{
 			":now":  number(now.UnixMicro()),
-			":most": number(now.Add(p.Window - p.Cost()).UnixMicro()),
-			":cost": number(p.Cost().Microseconds()),
+			":most": number(now.Add(p.Window - p.EmissionInterval()).UnixMicro()),
+			":cost": number(p.EmissionInterval().Microseconds()),
 		}, now)
 		if err != nil || there.moved {
 			return there.full, err == nil, err
@@ -53,7 +53,7 @@ func (st *Store) Take(ctx context.Context, workspace string, p ratelimit.Policy,
 		// A full one: it is full again one token from now.
 		there, err = st.moveFull(ctx, workspace, p, "attribute_not_exists(pk) OR full_at <= :now", "SET full_at = :full, expires_at = :expires", row{
 			":now":  number(now.UnixMicro()),
-			":full": number(now.Add(p.Cost()).UnixMicro()),
+			":full": number(now.Add(p.EmissionInterval()).UnixMicro()),
 		}, now)
 		if err != nil || there.moved {
 			return there.full, err == nil, err
@@ -69,7 +69,7 @@ func (st *Store) Take(ctx context.Context, workspace string, p ratelimit.Policy,
 func (st *Store) Give(ctx context.Context, workspace string, p ratelimit.Policy, now time.Time) error {
 	_, err := st.moveFull(ctx, workspace, p, "full_at > :now", "SET full_at = full_at - :cost, expires_at = :expires", row{
 		":now":  number(now.UnixMicro()),
-		":cost": number(p.Cost().Microseconds()),
+		":cost": number(p.EmissionInterval().Microseconds()),
 	}, now)
 	return err
 }

@@ -241,9 +241,9 @@ func runOnceOf(change runs.Change) row {
 	item := runRowOf(r)
 	delete(item, transitionAttribute) // it is no news
 	item[partitionKey] = text(r.Workspace)
-	item[sortKey] = text(oncePrefix + change.Once.Key)
-	item[fingerprintAttribute] = text(change.Once.Fingerprint)
-	item[expiresAttribute] = number(change.Once.Expires.Unix())
+	item[sortKey] = text(oncePrefix + change.IdempotencyKey.Key)
+	item[fingerprintAttribute] = text(change.IdempotencyKey.Fingerprint)
+	item[expiresAttribute] = number(change.IdempotencyKey.Expires.Unix())
 	item["run_expires_at"] = number(r.ExpiresAt.Unix())
 	if change.Created {
 		item["run_created"] = &types.AttributeValueMemberBOOL{Value: true}
@@ -526,8 +526,8 @@ func (st Runs) writes(change runs.Change) []types.TransactWriteItem {
 	if change.Sync != nil {
 		put(rowOf(*change.Sync), "version = :before", row{":before": number(change.Sync.Version - 1)})
 	}
-	if change.Once != nil {
-		put(runOnceOf(change), absent, row{":now": number(change.Once.Now.Unix())})
+	if change.IdempotencyKey != nil {
+		put(runOnceOf(change), absent, row{":now": number(change.IdempotencyKey.Now.Unix())})
 	}
 	return writes
 }

@@ -104,12 +104,12 @@ func TestUnreadable(t *testing.T) {
 func TestTooLarge(t *testing.T) {
 	t.Parallel()
 	store := open(t, config(t))
-	s := storagetest.Good(t)
+	s := storagetest.NewSync(t)
 	s.Configuration += strings.Repeat(" ", syncs.MaxSize-s.Size()+4<<10)
-	once := storagetest.Key("k")
+	once := storagetest.NewIdempotencyKey("k")
 	refused := map[string]error{"Create": store.Create(t.Context(), s)}
 	_, refused["CreateOnce"] = store.CreateOnce(t.Context(), s, once)
-	small := storagetest.Good(t)
+	small := storagetest.NewSync(t)
 	if err := store.Create(t.Context(), small); err != nil {
 		t.Fatal(err)
 	}
@@ -177,7 +177,7 @@ func TestCreateCostsOneWriteUnit(t *testing.T) {
 	w := &wire{}
 	metered := through(&dynamo.Store{Client: dynamodb.New(options), Table: store.Table}, w)
 
-	small := storagetest.Good(t)
+	small := storagetest.NewSync(t)
 	small.Configuration = `{"a":"` + strings.Repeat("x", 400) + `"}`
 	if err := metered.Create(t.Context(), small); err != nil {
 		t.Fatal(err)
@@ -185,7 +185,7 @@ func TestCreateCostsOneWriteUnit(t *testing.T) {
 	if calls := w.calls.Load(); calls != 1 || spent != 1 {
 		t.Errorf("a create took %d calls and %v write units, want 1 and 1", calls, spent)
 	}
-	large := storagetest.Good(t)
+	large := storagetest.NewSync(t)
 	large.Configuration = `{"a":"` + strings.Repeat("x", 1024) + `"}`
 	if err := metered.Create(t.Context(), large); err != nil {
 		t.Fatal(err)
@@ -200,9 +200,9 @@ func TestOneQueryListsAWorkspace(t *testing.T) {
 	t.Parallel()
 	store := open(t, config(t))
 	var want []string
-	other := storagetest.Good(t)
+	other := storagetest.NewSync(t)
 	for range 5 {
-		s := storagetest.Good(t)
+		s := storagetest.NewSync(t)
 		s.Workspace = "acme"
 		for _, s := range []syncs.Sync{s, other} {
 			if err := store.Create(t.Context(), s); err != nil && !fault.Is(err, fault.Conflict) {
@@ -240,7 +240,7 @@ func TestCreateWhoseAnswerIsLost(t *testing.T) {
 		return nil, errors.Join(io.ErrUnexpectedEOF, response.Body.Close())
 	}}
 	store := through(open(t, config(t)), w)
-	want := storagetest.Good(t)
+	want := storagetest.NewSync(t)
 	if err := store.Create(t.Context(), want); err != nil {
 		t.Fatal(err)
 	}
@@ -312,18 +312,18 @@ func TestErrors(t *testing.T) {
 	shared := open(t, config(t))
 	calls := map[string]func(*dynamo.Store) error{
 		"GetItem": func(st *dynamo.Store) error {
-			_, _, err := st.Created(t.Context(), "acme", storagetest.Key("k"))
+			_, _, err := st.Created(t.Context(), "acme", storagetest.NewIdempotencyKey("k"))
 			return err
 		},
 		"PutItem": func(st *dynamo.Store) error {
-			return st.Create(t.Context(), storagetest.Good(t))
+			return st.Create(t.Context(), storagetest.NewSync(t))
 		},
 		"UpdateItem": func(st *dynamo.Store) error {
-			_, _, err := st.Take(t.Context(), storagetest.Good(t).Workspace, ratelimit.Policy{Quota: 3, Window: time.Minute}, time.Now())
+			_, _, err := st.Take(t.Context(), storagetest.NewSync(t).Workspace, ratelimit.Policy{Quota: 3, Window: time.Minute}, time.Now())
 			return err
 		},
 		"DeleteItem": func(st *dynamo.Store) error {
-			s := storagetest.Good(t)
+			s := storagetest.NewSync(t)
 			if err := shared.Create(t.Context(), s); err != nil {
 				return err
 			}
@@ -341,8 +341,8 @@ func TestErrors(t *testing.T) {
 			return st.Each(t.Context(), func(syncs.Sync) error { return nil })
 		},
 		"TransactWriteItems": func(st *dynamo.Store) error {
-			s := storagetest.Good(t)
-			_, err := st.CreateOnce(t.Context(), s, storagetest.Key("k"))
+			s := storagetest.NewSync(t)
+			_, err := st.CreateOnce(t.Context(), s, storagetest.NewIdempotencyKey("k"))
 			if fault.Is(err, fault.Conflict) { // as with DeleteItem
 				return nil
 			}
@@ -440,7 +440,7 @@ func TestCancellations(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 1100*time.Millisecond) // time for some tries
 			defer cancel()
 			w := &wire{after: answer(0, 400, cancelled(test.reasons...))}
-			_, err := through(shared, w).CreateOnce(ctx, storagetest.Good(t), storagetest.Key("k"))
+			_, err := through(shared, w).CreateOnce(ctx, storagetest.NewSync(t), storagetest.NewIdempotencyKey("k"))
 			fails(t, err, test.kind, test.retry)
 			if public, ok := errors.AsType[*fault.Error](err); ok && public.Code != test.code {
 				t.Errorf("got code %s, want %s", public.Code, test.code)
@@ -451,8 +451,8 @@ func TestCancellations(t *testing.T) {
 			if !test.again {
 				return
 			}
-			s := storagetest.Good(t)
-			got, err := through(shared, &wire{after: answer(2, 400, cancelled(test.reasons...))}).CreateOnce(t.Context(), s, storagetest.Key("k"))
+			s := storagetest.NewSync(t)
+			got, err := through(shared, &wire{after: answer(2, 400, cancelled(test.reasons...))}).CreateOnce(t.Context(), s, storagetest.NewIdempotencyKey("k"))
 			if err != nil || got.ID != s.ID {
 				t.Errorf("refused twice: %v, %v", got, err)
 			}
@@ -485,7 +485,7 @@ func TestUnreachable(t *testing.T) {
 		DynamoDBEndpoint: "http://127.0.0.1:1", // nobody listens on port 1
 	})
 	for name, err := range map[string]error{
-		"create": store.Create(t.Context(), storagetest.Good(t)),
+		"create": store.Create(t.Context(), storagetest.NewSync(t)),
 		"warm":   store.Warm(t.Context()),
 		"table":  store.EnsureTable(t.Context()),
 	} {
@@ -523,7 +523,7 @@ func TestWarm(t *testing.T) {
 	case <-time.After(10 * time.Second):
 		t.Fatal("no connection was opened")
 	}
-	if err := store.Create(t.Context(), storagetest.Good(t)); err != nil {
+	if err := store.Create(t.Context(), storagetest.NewSync(t)); err != nil {
 		t.Error(err)
 	}
 	if n := len(opened); n > 0 {
@@ -571,7 +571,7 @@ func TestForeignRow(t *testing.T) {
 	if _, err := store.Read(t.Context(), "acme", "x"); !fault.Is(err, fault.Internal) {
 		t.Errorf("got %v", err)
 	}
-	foreign := storagetest.Good(t)
+	foreign := storagetest.NewSync(t)
 	foreign.Workspace, foreign.ID = "acme", "x"
 	if err := store.Create(t.Context(), foreign); !fault.Is(err, fault.Conflict) {
 		t.Errorf("got %v", err)

@@ -24,7 +24,7 @@ func TestEach(t *testing.T) {
 	store := open(t, config(t))
 	want := map[string]syncs.Sync{}
 	for range 3 {
-		s := storagetest.Good(t) // each in a workspace of its own
+		s := storagetest.NewSync(t) // each in a workspace of its own
 		if _, err := store.CreateOnce(t.Context(), s, syncs.IdempotencyKey{Key: "k", Fingerprint: "f", Now: time.Now(), Expires: time.Now().Add(time.Hour)}); err != nil {
 			t.Fatal(err)
 		}

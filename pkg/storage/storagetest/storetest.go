@@ -21,8 +21,8 @@ import (
 	"syncplane/pkg/syncs"
 )
 
-// Good is a sync with every field set, of a new ID and workspace.
-func Good(tb testing.TB) syncs.Sync {
+// NewSync is a sync with every field set, of a new ID and workspace.
+func NewSync(tb testing.TB) syncs.Sync {
 	tb.Helper()
 	at := time.Date(2026, time.November, 23, 20, 6, 0, 123e6, time.UTC)
 	return syncs.Sync{
@@ -77,7 +77,7 @@ func Run(t *testing.T, open func(t *testing.T) syncs.Store) {
 			"unicode names":         func(s *syncs.Sync) { s.StreamName, s.CursorField = "kontakte ü", "geändert_am" },
 		} {
 			t.Run(name, func(t *testing.T) {
-				want := Good(t)
+				want := NewSync(t)
 				edit(&want)
 				create(t, store, want)
 				if diff := cmp.Diff(want, read(t, store, want)); diff != "" {
@@ -97,7 +97,7 @@ func Run(t *testing.T, open func(t *testing.T) syncs.Store) {
 				s.CronExpression += strings.Repeat(" ", room-200<<10)
 			},
 		} {
-			s := Good(t)
+			s := NewSync(t)
 			s.Workspace += strings.Repeat("w", 128-len(s.Workspace))
 			s.Version = math.MaxInt64 - 1
 			s.SourceID, s.DestinationID, s.SyncInterval = syncs.MaxID, syncs.MaxID, syncs.MaxInterval
@@ -117,7 +117,7 @@ func Run(t *testing.T, open func(t *testing.T) syncs.Store) {
 				t.Errorf("%s: %s", name, diff)
 			}
 			s.ID = newID(t)
-			key := Key(strings.Repeat("k", 254) + s.ID[35:])
+			key := NewIdempotencyKey(strings.Repeat("k", 254) + s.ID[35:])
 			key.Fingerprint = strings.Repeat("f", 64)
 			for range 2 {
 				if first, err := store.CreateOnce(t.Context(), s, key); err != nil || first != s {
@@ -131,7 +131,7 @@ func Run(t *testing.T, open func(t *testing.T) syncs.Store) {
 	})
 
 	t.Run("a second sync of the same id is a conflict and changes nothing", func(t *testing.T) {
-		store, first := open(t), Good(t)
+		store, first := open(t), NewSync(t)
 		create(t, store, first)
 		second := first
 		second.StreamName = "companies"
@@ -142,7 +142,7 @@ func Run(t *testing.T, open func(t *testing.T) syncs.Store) {
 	})
 
 	t.Run("a workspace does not see another's", func(t *testing.T) {
-		store, ours := open(t), Good(t)
+		store, ours := open(t), NewSync(t)
 		create(t, store, ours)
 		theirs := ours
 		theirs.Workspace = ours.Workspace + "2"
@@ -162,7 +162,7 @@ func Run(t *testing.T, open func(t *testing.T) syncs.Store) {
 	})
 
 	t.Run("of many that create the same id one succeeds", func(t *testing.T) {
-		store, good := open(t), Good(t)
+		store, good := open(t), NewSync(t)
 		won := race(t, 16, func(i int) error {
 			mine := good
 			mine.StreamName = fmt.Sprintf("stream %d", i)
@@ -174,11 +174,11 @@ func Run(t *testing.T, open func(t *testing.T) syncs.Store) {
 	})
 
 	t.Run("a list is newest first and the workspace's own", func(t *testing.T) {
-		store, first := open(t), Good(t)
+		store, first := open(t), NewSync(t)
 		want := []string{first.ID}
 		create(t, store, first)
 		for range 6 {
-			s := Good(t)
+			s := NewSync(t)
 			other := s
 			s.Workspace = first.Workspace
 			other.Workspace = first.Workspace + "2"
@@ -218,16 +218,16 @@ func Run(t *testing.T, open func(t *testing.T) syncs.Store) {
 	})
 
 	t.Run("a workspace with nothing in it has an empty list", func(t *testing.T) {
-		list, more, err := open(t).List(t.Context(), Good(t).Workspace, "", 10)
+		list, more, err := open(t).List(t.Context(), NewSync(t).Workspace, "", 10)
 		if len(list) != 0 || more || err != nil {
 			t.Errorf("got %v, %t, %v", list, more, err)
 		}
 	})
 
 	t.Run("a list goes on after a sync that is gone", func(t *testing.T) {
-		store, old := open(t), Good(t)
+		store, old := open(t), NewSync(t)
 		create(t, store, old)
-		gone := Good(t)
+		gone := NewSync(t)
 		list, _, err := store.List(t.Context(), old.Workspace, gone.ID, 10)
 		if err != nil || len(list) != 1 || list[0].ID != old.ID {
 			t.Errorf("got %v, %v", list, err)
@@ -235,7 +235,7 @@ func Run(t *testing.T, open func(t *testing.T) syncs.Store) {
 	})
 
 	t.Run("large configurations are listed whole", func(t *testing.T) {
-		store, s := open(t), Good(t)
+		store, s := open(t), NewSync(t)
 		s.Configuration = `{"a":"` + strings.Repeat("x", 200<<10) + `"}`
 		want := 0
 		for ; want < 8; want++ {
@@ -258,7 +258,7 @@ func Run(t *testing.T, open func(t *testing.T) syncs.Store) {
 	})
 
 	t.Run("a sync is replaced by its next version and by no other", func(t *testing.T) {
-		store, s := open(t), Good(t)
+		store, s := open(t), NewSync(t)
 		create(t, store, s)
 		next := s
 		next.Version, next.StreamName, next.CronExpression, next.Status = 2, "companies", "", syncs.Disabled
@@ -283,7 +283,7 @@ func Run(t *testing.T, open func(t *testing.T) syncs.Store) {
 	})
 
 	t.Run("of many that replace one version one succeeds", func(t *testing.T) {
-		store, s := open(t), Good(t)
+		store, s := open(t), NewSync(t)
 		create(t, store, s)
 		won := race(t, 16, func(i int) error {
 			mine := s
@@ -296,7 +296,7 @@ func Run(t *testing.T, open func(t *testing.T) syncs.Store) {
 	})
 
 	t.Run("a sync is deleted in its version", func(t *testing.T) {
-		store, s := open(t), Good(t)
+		store, s := open(t), NewSync(t)
 		create(t, store, s)
 		stale := s
 		stale.Version = 2
@@ -311,8 +311,8 @@ func Run(t *testing.T, open func(t *testing.T) syncs.Store) {
 	})
 
 	t.Run("a key creates once", func(t *testing.T) {
-		store, s := open(t), Good(t)
-		key := Key("k")
+		store, s := open(t), NewSync(t)
+		key := NewIdempotencyKey("k")
 		if first, err := store.CreateOnce(t.Context(), s, key); err != nil || !cmp.Equal(first, s) {
 			t.Fatalf("got %v, %v", first, err)
 		}
@@ -344,9 +344,9 @@ func Run(t *testing.T, open func(t *testing.T) syncs.Store) {
 	})
 
 	t.Run("a key stands for one request", func(t *testing.T) {
-		store, s := open(t), Good(t)
+		store, s := open(t), NewSync(t)
 		once(t, store, s.Workspace, "k")
-		other := Key("k")
+		other := NewIdempotencyKey("k")
 		other.Fingerprint = "another"
 		_, err := store.CreateOnce(t.Context(), s, other)
 		wantKind(t, err, fault.Invalid)
@@ -355,17 +355,17 @@ func Run(t *testing.T, open func(t *testing.T) syncs.Store) {
 	})
 
 	t.Run("a key is its workspace's own", func(t *testing.T) {
-		store, s := open(t), Good(t)
+		store, s := open(t), NewSync(t)
 		once(t, store, s.Workspace+"2", "k")
-		if first, err := store.CreateOnce(t.Context(), s, Key("k")); err != nil || first.ID != s.ID {
+		if first, err := store.CreateOnce(t.Context(), s, NewIdempotencyKey("k")); err != nil || first.ID != s.ID {
 			t.Errorf("got %v, %v", first, err)
 		}
 	})
 
 	t.Run("a key is free when it has expired", func(t *testing.T) {
-		store, s := open(t), Good(t)
+		store, s := open(t), NewSync(t)
 		first := once(t, store, s.Workspace, "k")
-		key := Key("k")
+		key := NewIdempotencyKey("k")
 		key.Now = key.Expires.Add(-time.Second)
 		if got, err := store.CreateOnce(t.Context(), s, key); err != nil || got.ID != first.ID {
 			t.Fatalf("a second before: got %v, %v", got, err)
@@ -378,8 +378,8 @@ func Run(t *testing.T, open func(t *testing.T) syncs.Store) {
 	})
 
 	t.Run("what a key created can be read", func(t *testing.T) {
-		store, s := open(t), Good(t)
-		key := Key("k")
+		store, s := open(t), NewSync(t)
+		key := NewIdempotencyKey("k")
 		free := func(workspace string, key syncs.IdempotencyKey) {
 			t.Helper()
 			if got, ok, err := store.Created(t.Context(), workspace, key); ok || err != nil || got != (syncs.Sync{}) {
@@ -410,34 +410,34 @@ func Run(t *testing.T, open func(t *testing.T) syncs.Store) {
 			t.Error("a key of another request is reported as used for this one")
 		}
 		free(s.Workspace+"2", key)
-		free(s.Workspace, Key("k2"))
+		free(s.Workspace, NewIdempotencyKey("k2"))
 		key.Now, other.Now = key.Expires, key.Expires
 		free(s.Workspace, key)
 		free(s.Workspace, other)
 	})
 
 	t.Run("a key whose sync cannot be created is not used up", func(t *testing.T) {
-		store, taken := open(t), Good(t)
+		store, taken := open(t), NewSync(t)
 		create(t, store, taken)
-		_, err := store.CreateOnce(t.Context(), taken, Key("k"))
+		_, err := store.CreateOnce(t.Context(), taken, NewIdempotencyKey("k"))
 		wantKind(t, err, fault.Conflict)
 		fresh := taken
 		fresh.ID = newID(t)
-		if got, err := store.CreateOnce(t.Context(), fresh, Key("k")); err != nil || got.ID != fresh.ID {
+		if got, err := store.CreateOnce(t.Context(), fresh, NewIdempotencyKey("k")); err != nil || got.ID != fresh.ID {
 			t.Errorf("got %v, %v", got, err)
 		}
 	})
 
 	t.Run("of many with one key one creates and all get its answer", func(t *testing.T) {
 		const callers = 16
-		store, s := open(t), Good(t)
+		store, s := open(t), NewSync(t)
 		results := make([]syncs.Sync, callers)
 		var all sync.WaitGroup
 		for i := range callers {
 			mine := s
 			mine.ID = newID(t)
 			all.Go(func() {
-				got, err := store.CreateOnce(context.WithoutCancel(t.Context()), mine, Key("k"))
+				got, err := store.CreateOnce(context.WithoutCancel(t.Context()), mine, NewIdempotencyKey("k"))
 				if err != nil {
 					t.Errorf("caller %d: %v", i, err)
 				}
@@ -458,7 +458,7 @@ func Run(t *testing.T, open func(t *testing.T) syncs.Store) {
 
 	t.Run("simultaneous changes are all made", func(t *testing.T) {
 		const callers = 32
-		store, s := open(t), Good(t)
+		store, s := open(t), NewSync(t)
 		create(t, store, s)
 		who := auth.Caller{Workspace: s.Workspace, Scopes: []string{"syncs:read", "syncs:write"}}
 		service := &syncs.Service{Store: store, Now: func() time.Time { return s.UpdatedAt.Add(time.Second) }}
@@ -468,7 +468,7 @@ func Run(t *testing.T, open func(t *testing.T) syncs.Store) {
 		for i := range callers {
 			all.Go(func() {
 				name := fmt.Sprintf("stream %d", i)
-				if _, err := service.Change(ctx, who, s.ID, syncs.Draft{StreamName: &name}, syncs.Condition{}); err != nil {
+				if _, err := service.Change(ctx, who, s.ID, syncs.Draft{StreamName: &name}, syncs.Precondition{}); err != nil {
 					t.Errorf("caller %d: %v", i, err)
 				}
 			})
@@ -480,8 +480,8 @@ func Run(t *testing.T, open func(t *testing.T) syncs.Store) {
 	})
 
 	t.Run("a key that cannot be stored creates nothing", func(t *testing.T) {
-		store, s := open(t), Good(t)
-		if _, err := store.CreateOnce(t.Context(), s, Key(strings.Repeat("k", 40_000))); err == nil {
+		store, s := open(t), NewSync(t)
+		if _, err := store.CreateOnce(t.Context(), s, NewIdempotencyKey(strings.Repeat("k", 40_000))); err == nil {
 			t.Error("a key of 40,000 bytes was stored")
 		}
 		_, err := store.Read(t.Context(), s.Workspace, s.ID)
@@ -491,12 +491,12 @@ func Run(t *testing.T, open func(t *testing.T) syncs.Store) {
 	t.Run("a caller that has no time left is told so", func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		wantKind(t, open(t).Create(ctx, Good(t)), fault.Unavailable)
+		wantKind(t, open(t).Create(ctx, NewSync(t)), fault.Unavailable)
 	})
 }
 
-// Key is an idempotency key with a fingerprint and a day to live.
-func Key(key string) syncs.IdempotencyKey {
+// NewIdempotencyKey is an idempotency key with a fingerprint and a day to live.
+func NewIdempotencyKey(key string) syncs.IdempotencyKey {
 	now := time.Date(2026, time.November, 23, 20, 6, 0, 0, time.UTC)
 	return syncs.IdempotencyKey{Key: key, Fingerprint: "the request", Now: now, Expires: now.Add(syncs.KeyLife)}
 }
@@ -504,9 +504,9 @@ func Key(key string) syncs.IdempotencyKey {
 // once creates a sync with a key.
 func once(t *testing.T, store syncs.Store, workspace, key string) syncs.Sync {
 	t.Helper()
-	s := Good(t)
+	s := NewSync(t)
 	s.Workspace, s.StreamName = workspace, "with a key"
-	first, err := store.CreateOnce(t.Context(), s, Key(key))
+	first, err := store.CreateOnce(t.Context(), s, NewIdempotencyKey(key))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -565,11 +565,11 @@ func wantKind(t *testing.T, err error, want fault.Kind) {
 // there is, as often as it is called.
 func Unreadable(t *testing.T, store syncs.Store, spoil func(t *testing.T, s syncs.Sync)) {
 	t.Helper()
-	first := Good(t)
+	first := NewSync(t)
 	var want []string
 	var spoiled []syncs.Sync
 	for i := range 30 {
-		s := Good(t)
+		s := NewSync(t)
 		s.Workspace = first.Workspace
 		create(t, store, s)
 		if i%10 == 4 {

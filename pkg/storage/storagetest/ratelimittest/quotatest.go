@@ -158,7 +158,7 @@ func Run(t *testing.T, open func(t *testing.T) ratelimit.Store) {
 
 	t.Run("a limit reports when the next token is there", func(t *testing.T) {
 		now := start
-		limit := &ratelimit.Limit{Policy: ratelimit.Policy{Quota: 3, Window: 30 * time.Second}, Store: open(t), Now: func() time.Time { return now }}
+		limit := &ratelimit.Limiter{Policy: ratelimit.Policy{Quota: 3, Window: 30 * time.Second}, Store: open(t), Now: func() time.Time { return now }}
 		workspace := "w-" + uuid.NewString()
 		for i, step := range []struct {
 			after time.Duration // since the step before
@@ -200,7 +200,7 @@ func Run(t *testing.T, open func(t *testing.T) ratelimit.Store) {
 			for _, given := range []int64{0, 1} { // tokens given back after the step
 				for _, used := range []int64{1, policy.Quota, policy.Quota + 1} {
 					now := start
-					limit := &ratelimit.Limit{Policy: policy, Store: open(t), Now: func() time.Time { return now }}
+					limit := &ratelimit.Limiter{Policy: policy, Store: open(t), Now: func() time.Time { return now }}
 					workspace := "w-" + uuid.NewString()
 					for range used {
 						_, _ = limit.Take(t.Context(), workspace)
@@ -238,7 +238,7 @@ func Run(t *testing.T, open func(t *testing.T) ratelimit.Store) {
 
 	t.Run("of many at once each is given another remaining number", func(t *testing.T) {
 		const callers = 16
-		limit := &ratelimit.Limit{Policy: policy, Store: open(t), Now: func() time.Time { return start }}
+		limit := &ratelimit.Limiter{Policy: policy, Store: open(t), Now: func() time.Time { return start }}
 		workspace := "w-" + uuid.NewString()
 		results, refused := make([]ratelimit.Allowance, callers), make([]error, callers)
 		var all sync.WaitGroup
@@ -248,7 +248,7 @@ func Run(t *testing.T, open func(t *testing.T) ratelimit.Store) {
 		all.Wait()
 		given := map[int64]bool{}
 		for i, got := range results {
-			if got.Next <= 0 || got.Next > policy.Cost() {
+			if got.Next <= 0 || got.Next > policy.EmissionInterval() {
 				t.Errorf("caller %d: the next token is there in %v", i, got.Next)
 			}
 			throttled, no := errors.AsType[*fault.Error](refused[i])

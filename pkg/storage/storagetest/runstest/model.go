@@ -263,7 +263,7 @@ func (m *Model) trigger() {
 			fresh = false
 		}
 		in.Type = runs.General
-		in.Once = &syncs.IdempotencyKey{Key: fmt.Sprint("k", m.keys), Fingerprint: "f", Now: at, Expires: at.Add(24 * time.Hour)}
+		in.IdempotencyKey = &syncs.IdempotencyKey{Key: fmt.Sprint("k", m.keys), Fingerprint: "f", Now: at, Expires: at.Add(24 * time.Hour)}
 	}
 	var out runs.Triggered
 	err := m.insist(func(ctx context.Context) (err error) {
@@ -428,7 +428,7 @@ func (m *Model) enable() {
 		return
 	}
 	m.fine(m.insist(func(ctx context.Context) error {
-		_, err := m.syncs.Enable(ctx, m.who, m.sync.ID, enable, syncs.Condition{})
+		_, err := m.syncs.Enable(ctx, m.who, m.sync.ID, enable, syncs.Precondition{})
 		return err
 	}))
 	switch {
@@ -442,7 +442,7 @@ func (m *Model) enable() {
 
 func (m *Model) delete() {
 	m.fine(m.insist(func(ctx context.Context) error {
-		return m.syncs.Delete(ctx, m.who, m.sync.ID, syncs.Condition{})
+		return m.syncs.Delete(ctx, m.who, m.sync.ID, syncs.Precondition{})
 	}))
 	m.deleted = true
 	m.stop()

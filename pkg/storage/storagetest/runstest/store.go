@@ -198,11 +198,11 @@ func testAtomic(t *testing.T, b Backend) {
 		"the key is used": func(t *testing.T, change *runs.Change) {
 			r := queued(change.Runs[0].Key)
 			r.Time = r.Time.Add(2 * time.Hour)
-			must(t, b.Runs.Commit(ctx, runs.Change{Runs: []runs.Run{r}, Once: change.Once}))
+			must(t, b.Runs.Commit(ctx, runs.Change{Runs: []runs.Run{r}, IdempotencyKey: change.IdempotencyKey}))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			sync := storagetest.Good(t)
+			sync := storagetest.NewSync(t)
 			must(t, b.Syncs.Create(ctx, sync))
 			key := runs.Key{Workspace: sync.Workspace, SyncID: sync.ID, Time: start()}
 			next := key
@@ -211,7 +211,7 @@ func testAtomic(t *testing.T, b Backend) {
 			changed.Version, changed.Status = 2, syncs.Healthy
 			change := runs.Change{
 				Runs: []runs.Run{queued(key), queued(next)}, Slot: openSlot(queued(key)), Sync: &changed,
-				Records: []runs.Record{{PrimaryKey: "1"}}, Once: once(start()), Created: true,
+				Records: []runs.Record{{PrimaryKey: "1"}}, IdempotencyKey: once(start()), Created: true,
 			}
 			spoil(t, &change)
 			wantKind(t, b.Runs.Commit(ctx, change), fault.Conflict)
@@ -360,7 +360,7 @@ func testOnce(t *testing.T, b Backend) {
 		t.Fatalf("got %v, %v", ok, err)
 	}
 	first := queued(key)
-	must(t, b.Runs.Commit(ctx, runs.Change{Runs: []runs.Run{first}, Once: &once, Created: true}))
+	must(t, b.Runs.Commit(ctx, runs.Change{Runs: []runs.Run{first}, IdempotencyKey: &once, Created: true}))
 	claimed := underWay(key)
 	claimed.Version = 2
 	must(t, b.Runs.Commit(ctx, runs.Change{Runs: []runs.Run{claimed}}))
@@ -378,7 +378,7 @@ func testOnce(t *testing.T, b Backend) {
 		t.Errorf("another workspace: got %v, %v", ok, err)
 	}
 	// A create has used a key: the trigger with it is another request.
-	sync := storagetest.Good(t)
+	sync := storagetest.NewSync(t)
 	sync.Workspace = key.Workspace
 	taken := syncs.IdempotencyKey{Key: "of a create", Fingerprint: "c", Now: at, Expires: at.Add(time.Hour)}
 	_, err = b.Syncs.CreateOnce(ctx, sync, taken)
@@ -390,7 +390,7 @@ func testOnce(t *testing.T, b Backend) {
 	answer := claimed
 	second := once
 	second.Key = "another key"
-	must(t, b.Runs.Commit(ctx, runs.Change{Once: &second, Answer: &answer}))
+	must(t, b.Runs.Commit(ctx, runs.Change{IdempotencyKey: &second, Answer: &answer}))
 	if got, created, ok, err := b.Runs.Replay(ctx, key.Workspace, second); err != nil || !ok || created || got.Status != runs.InProgress {
 		t.Errorf("got %+v, created %v, ok %v, %v", got, created, ok, err)
 	}
@@ -400,7 +400,7 @@ func testOnce(t *testing.T, b Backend) {
 		t.Errorf("got %v, %v", ok, err)
 	}
 	once.Expires = once.Now.Add(time.Hour)
-	must(t, b.Runs.Commit(ctx, runs.Change{Once: &once, Answer: &answer}))
+	must(t, b.Runs.Commit(ctx, runs.Change{IdempotencyKey: &once, Answer: &answer}))
 }
 
 func testHeartbeat(t *testing.T, b Backend) {
@@ -468,7 +468,7 @@ func testHeartbeat(t *testing.T, b Backend) {
 }
 
 func testSync(t *testing.T, b Backend) {
-	ctx, sync := t.Context(), storagetest.Good(t)
+	ctx, sync := t.Context(), storagetest.NewSync(t)
 	must(t, b.Syncs.Create(ctx, sync))
 	r := queued(runs.Key{Workspace: sync.Workspace, SyncID: sync.ID, Time: start()})
 	changed := sync
