@@ -35,7 +35,11 @@ func (a *API) enableSync(ctx context.Context, c call) (answer, error) {
 	if err != nil {
 		return warnings(in), err
 	}
-	sync, err := a.Syncs.Enable(ctx, c.who, c.id, in.Enable, only)
+	change := a.Syncs.Pause
+	if in.Enable {
+		change = a.Syncs.Resume
+	}
+	sync, err := change(ctx, c.who, c.id, only)
 	if err != nil {
 		return warnings(in), err
 	}

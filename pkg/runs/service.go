@@ -365,10 +365,10 @@ func (s *Service) Expire(ctx context.Context, workspace, syncID string) (open Ru
 
 // TriggerRequest asks for a run now.
 type TriggerRequest struct {
-	SyncID  string
-	Type    Type
-	Trigger Trigger
-	IdempotencyKey    *syncs.IdempotencyKey // makes the request safe to repeat
+	SyncID         string
+	Type           Type
+	Trigger        Trigger
+	IdempotencyKey *syncs.IdempotencyKey // makes the request safe to repeat
 }
 
 // Triggered is the answer to a TriggerRequest.

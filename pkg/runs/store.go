@@ -84,9 +84,9 @@ type Change struct {
 	// IdempotencyKey, if set, is the idempotency key that the first run answers. The
 	// key must be unused. Answer, if set, stands in for a first run that is
 	// only returned and not written.
-	IdempotencyKey    *syncs.IdempotencyKey
-	Answer  *Run
-	Created bool // the answer was a new run
+	IdempotencyKey *syncs.IdempotencyKey
+	Answer         *Run
+	Created        bool // the answer was a new run
 }
 
 // Answered returns the run that a request is answered with.

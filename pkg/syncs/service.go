@@ -186,22 +186,25 @@ func (s *Service) Change(ctx context.Context, who auth.Caller, id string, patch 
 	})
 }
 
-// Enable resumes a sync, or pauses it. One that is so already stays as it is,
-// its version included.
-func (s *Service) Enable(ctx context.Context, who auth.Caller, id string, enable bool, only Precondition) (Sync, error) {
-	return s.replace(ctx, who, id, only, func(old Sync) (Sync, error) {
-		next := Disabled
-		if enable {
-			next = Pending
-		}
-		if enable == (old.Status != Disabled) {
+// Pause disables a sync, so that it no longer runs. A sync that is paused already
+// stays as it is, its version included.
+func (s *Service) Pause(ctx context.Context, who auth.Caller, id string, precondition Precondition) (Sync, error) {
+	return s.replace(ctx, who, id, precondition, func(old Sync) (Sync, error) {
+		if old.Status == Disabled {
 			return old, nil
 		}
-		if err := old.Status.To(next); err != nil {
-			return Sync{}, err
+		return old.become(Disabled, s.Now())
+	})
+}
+
+// Resume enables a sync that was paused. A sync that is not paused stays as it
+// is, its version included.
+func (s *Service) Resume(ctx context.Context, who auth.Caller, id string, precondition Precondition) (Sync, error) {
+	return s.replace(ctx, who, id, precondition, func(old Sync) (Sync, error) {
+		if old.Status != Disabled {
+			return old, nil
 		}
-		old.Status = next
-		return old.touched(s.Now()), nil
+		return old.become(Pending, s.Now())
 	})
 }
 

@@ -108,6 +108,16 @@ func (s Status) To(next Status) error {
 	}
 }
 
+// become returns s with another status, one version on. It returns a
+// fault.Conflict if s may not have that status next.
+func (s Sync) become(next Status, now time.Time) (Sync, error) {
+	if err := s.Status.To(next); err != nil {
+		return Sync{}, err
+	}
+	s.Status = next
+	return s.touched(now), nil
+}
+
 // RunResult is what the end of a run says about its sync.
 type RunResult int
 

@@ -427,8 +427,12 @@ func (m *Model) enable() {
 	if m.deleted {
 		return
 	}
+	change := m.syncs.Pause
+	if enable {
+		change = m.syncs.Resume
+	}
 	m.fine(m.insist(func(ctx context.Context) error {
-		_, err := m.syncs.Enable(ctx, m.who, m.sync.ID, enable, syncs.Precondition{})
+		_, err := change(ctx, m.who, m.sync.ID, syncs.Precondition{})
 		return err
 	}))
 	switch {
