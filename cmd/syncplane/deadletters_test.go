@@ -44,7 +44,7 @@ func TestDeadLetters(t *testing.T) {
 	dataDir := t.TempDir()
 	dead := bolt.DeadLetters{Path: filepath.Join(dataDir, "dead-letters.db")}
 	now := time.Date(2026, time.November, 24, 6, 0, 0, 0, time.UTC)
-	s := storagetest.Good(t)
+	s := storagetest.NewSync(t)
 	for sequence := uint64(7); sequence < 10; sequence++ {
 		s.Version++
 		if _, err := dead.Add(t.Context(), bolt.DeadLetter{
