@@ -60,8 +60,8 @@ func BenchmarkRelay(b *testing.B) {
 	static := credentials.NewStaticCredentialsProvider("a", "b", "")
 	s := syncs.Sync{Workspace: "demo", Version: 1, SyncInterval: 30, CronExpression: "0 6 * * 1-5", Status: syncs.Pending}
 	r := &relay.Relay{
-		Bus: &eventbus.Bus{Client: eventbridge.New(eventbridge.Options{Region: "us-east-1", HTTPClient: client, Credentials: static}), Name: "bus", Origin: "https://api.example.com"},
-		Timetable: &reconciler.Timetable{
+		Publisher: &eventbus.Publisher{Client: eventbridge.New(eventbridge.Options{Region: "us-east-1", HTTPClient: client, Credentials: static}), Bus: "bus", Origin: "https://api.example.com"},
+		Reconciler: &reconciler.Reconciler{
 			Syncs: rows{s}, Client: scheduler.New(scheduler.Options{Region: "us-east-1", HTTPClient: client, Credentials: static}), Now: time.Now,
 			Group: "group", RoleARN: "role", BusARN: "bus", FailuresARN: "queue", Origin: "https://api.example.com",
 		},

@@ -28,7 +28,7 @@ func reconcile(ctx context.Context, m machine, args []string) error {
 	if err != nil {
 		return fmt.Errorf("read the AWS profile: %w", err)
 	}
-	c, err := eventfunc.Read(func(name string) string {
+	c, err := eventfunc.ReadReconcile(func(name string) string {
 		switch {
 		case name == "AWS_REGION" && profile.Region != "":
 			return profile.Region
@@ -36,17 +36,18 @@ func reconcile(ctx context.Context, m machine, args []string) error {
 			return "of the profile"
 		}
 		return m.getenv(name)
-	}, true)
+	})
 	if err != nil {
 		return err
 	}
 	credentials := aws.NewCredentialsCache(profile.Credentials)
-	store := app.DynamoDBAs(c.Config, credentials)
-	report, err := eventfunc.Timetable(c, credentials).Repair(ctx, store, *dry, func(id string) { fmt.Fprintln(m.stdout, id) })
-	verb := "repaired"
+	store := app.DynamoDBAs(c.Common.Config, credentials)
+	schedules := eventfunc.Reconciler(c.Common, c.ReconcilerConfig, credentials)
+	handle, verb := schedules.ReconcileAll, "repaired"
 	if *dry {
-		verb = "to repair"
+		handle, verb = schedules.FindDrift, "to repair"
 	}
+	report, err := handle(ctx, store, func(id string) { fmt.Fprintln(m.stdout, id) })
 	fmt.Fprintf(m.stderr, "%d syncs; %s: the schedules of %d of them, and those of %d that are gone\n", report.Syncs, verb, report.Repaired, report.Removed)
 	return err
 }

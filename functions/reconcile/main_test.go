@@ -20,13 +20,13 @@ import (
 	"syncplane/pkg/testkit/tabletest"
 )
 
-// TestReconcile has schedules drift from the table in every way, and the
-// real bootstrap put them right.
+// TestReconcile checks that the built function repairs every kind of drift between
+// the table and the schedules.
 func TestReconcile(t *testing.T) {
 	config := tabletest.Table(t)
 	store := app.DynamoDB(config)
 	stack := stacktest.New(t, config)
-	table := eventfunc.Timetable(stack.Config, eventfunc.Credentials(stack.Config))
+	schedules := eventfunc.Reconciler(stack.Config.Common, stack.Config.ReconcilerConfig, app.Credentials(stack.Config.Common.Config))
 	create := func(cron string) syncs.Sync {
 		t.Helper()
 		s := storagetest.NewSync(t)
@@ -34,54 +34,54 @@ func TestReconcile(t *testing.T) {
 		if err := store.Create(t.Context(), s); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := table.Reconcile(t.Context(), s.Workspace, s.ID); err != nil {
+		if _, err := schedules.Reconcile(t.Context(), s.Workspace, s.ID); err != nil {
 			t.Fatal(err)
 		}
 		return s
 	}
-	_, lost, changed, half, gone := create(""), create("0 6 * * *"), create(""), create("0 0 13 * FRI"), create("* * * * *")
+	_, missing, changed, half, removed := create(""), create("0 6 * * *"), create(""), create("0 0 13 * FRI"), create("* * * * *")
 	want := stack.All(t)
-	delete(want, "sync-"+gone.ID)
+	delete(want, "sync-"+removed.ID)
 
-	// The drift: a schedule that is lost, one that somebody changed, half of
-	// one, that of a sync that is gone, and one of no sync at all.
+	// The drift: a missing schedule, a changed one, a pair that lacks its first,
+	// the schedule of a removed sync, and one of an unknown ID.
 	remove := func(name string) {
 		t.Helper()
 		if _, err := stack.Schedules.DeleteSchedule(t.Context(), &scheduler.DeleteScheduleInput{Name: &name, GroupName: &stack.Config.ScheduleGroup}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	remove("sync-" + lost.ID)
+	remove("sync-" + missing.ID)
 	remove("sync-" + half.ID)
 	name := "sync-" + changed.ID
-	there, err := stack.Schedules.GetSchedule(t.Context(), &scheduler.GetScheduleInput{Name: &name, GroupName: &stack.Config.ScheduleGroup})
+	current, err := stack.Schedules.GetSchedule(t.Context(), &scheduler.GetScheduleInput{Name: &name, GroupName: &stack.Config.ScheduleGroup})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := stack.Schedules.UpdateSchedule(t.Context(), &scheduler.UpdateScheduleInput{
 		Name: &name, GroupName: &stack.Config.ScheduleGroup, ScheduleExpression: aws.String("rate(7 minutes)"),
-		FlexibleTimeWindow: there.FlexibleTimeWindow, Target: there.Target,
+		FlexibleTimeWindow: current.FlexibleTimeWindow, Target: current.Target,
 	}); err != nil {
 		t.Fatal(err)
 	}
-	if err := store.Delete(t.Context(), gone); err != nil {
+	if err := store.Delete(t.Context(), removed); err != nil {
 		t.Fatal(err)
 	}
-	there.Target.Input = aws.String("by hand")
+	current.Target.Input = aws.String("by hand")
 	if _, err := stack.Schedules.CreateSchedule(t.Context(), &scheduler.CreateScheduleInput{
 		Name: aws.String("sync-" + uuid.NewString()), GroupName: &stack.Config.ScheduleGroup, ScheduleExpression: aws.String("rate(7 minutes)"),
-		FlexibleTimeWindow: there.FlexibleTimeWindow, Target: there.Target,
+		FlexibleTimeWindow: current.FlexibleTimeWindow, Target: current.Target,
 	}); err != nil {
 		t.Fatal(err)
 	}
 
-	dry, err := table.Repair(t.Context(), store, true, func(string) {})
+	drift, err := schedules.FindDrift(t.Context(), store, func(string) {})
 	found := reconciler.Report{Syncs: 4, Repaired: 3, Removed: 2}
-	if diff := cmp.Diff(found, dry); diff != "" || err != nil {
-		t.Errorf("a dry run: %v %s", err, diff)
+	if diff := cmp.Diff(found, drift); diff != "" || err != nil {
+		t.Errorf("FindDrift: %v %s", err, diff)
 	}
 	function := lambdatest.Start(t, stack.Env(), io.Discard)
-	for _, want := range []reconciler.Report{found, {Syncs: 4}} { // the second time there is nothing to do
+	for _, want := range []reconciler.Report{found, {Syncs: 4}} { // the second invocation finds nothing
 		answer, err := function.Invoke(t.Context(), []byte(`{}`))
 		if err != nil {
 			t.Fatal(err)

@@ -39,9 +39,9 @@ func TestFaults(t *testing.T) {
 	moto := chaosproxy.Start(t, broken.EventBridgeEndpoint, 2, share)
 	broken.EventBridgeEndpoint, broken.SchedulerEndpoint = moto.URL, moto.URL
 	r := &relay.Relay{
-		Bus:       eventfunc.EventBus(broken),
-		Timetable: eventfunc.Timetable(broken, eventfunc.Credentials(broken)),
-		Log:       app.Logger(io.Discard, ""),
+		Publisher:  eventfunc.Publisher(broken.Common, broken.PublisherConfig),
+		Reconciler: eventfunc.Reconciler(broken.Common, broken.ReconcilerConfig, app.Credentials(broken.Common.Config)),
+		Log:        app.Logger(io.Discard, ""),
 	}
 	random := rand.New(rand.NewPCG(3, 3))
 

@@ -1,6 +1,6 @@
-// Package app holds what all functions and the command share: the configuration
-// that reaches AWS, the clients made of it, and the log. The packages below it
-// wire one kind of function each.
+// Package app holds the wiring that the functions and the command share: the
+// configuration for AWS, the clients made from it, and the logger. Its
+// subpackages wire one kind of function each. It contains no rule about syncs.
 package app
 
 import (
@@ -18,16 +18,17 @@ import (
 	"syncplane/pkg/syncs"
 )
 
-// The timeout of a call to AWS and its attempts. DynamoDB answers in milliseconds;
-// three attempts of two seconds stay within the ten that the function has.
+// The timeout of one attempt of a call to AWS, and the most attempts. Our own
+// choice: DynamoDB responds in milliseconds, and three attempts of two seconds
+// stay within the function's timeout of ten.
 const (
 	attemptTimeout = 2 * time.Second
 	maxAttempts    = 3
 )
 
-// firstBackoff is the longest pause before the second attempt; each is up to
-// twice as long as the one before. DynamoDB answers in milliseconds, and the
-// SDK's own pauses begin at a second.
+// firstBackoff is the longest pause before the second attempt; each further pause
+// is up to twice as long. Our own choice: the SDK's pauses begin at a second, and
+// DynamoDB responds in milliseconds.
 const firstBackoff = 50 * time.Millisecond
 
 func backoff(attempt int, _ error) (time.Duration, error) {
@@ -35,15 +36,15 @@ func backoff(attempt int, _ error) (time.Duration, error) {
 }
 
 // maxConnections is how many idle connections to DynamoDB are kept. A Lambda
-// needs one; a local server in front of DynamoDB needs as many as it has
-// clients.
+// function needs one; a local server over DynamoDB needs one for each concurrent
+// client. Our own choice.
 const maxConnections = 64
 
 // Service returns the operations on syncs over a store.
 func Service(store syncs.Store) *syncs.Service {
 	return &syncs.Service{
 		Store: store,
-		Now:   time.Now, //nolint:forbidigo // the edge hands out the clock
+		Now:   time.Now, //nolint:forbidigo // the clock is read at the edge
 		NewID: newID,
 	}
 }
@@ -53,16 +54,20 @@ func newID() (string, error) {
 	return id.String(), err
 }
 
-// DynamoDB returns the store on DynamoDB. The client is made without the SDK's
-// config package, which costs 2 MB and 6 ms of init for sources of settings
-// that a Lambda does not have.
-func DynamoDB(c Config) *dynamo.Store {
-	return DynamoDBAs(c, aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+// Credentials returns the credentials of c.
+func Credentials(c Config) aws.CredentialsProvider {
+	return aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
 		return aws.Credentials{AccessKeyID: c.AccessKeyID, SecretAccessKey: c.SecretAccessKey, SessionToken: c.SessionToken}, nil
-	}))
+	})
 }
 
-// DynamoDBAs is DynamoDB with other credentials than those of c.
+// DynamoDB returns the store in DynamoDB. Its client is made without the SDK's
+// config package, which costs 2 MB and 6 ms of init for sources of settings that a
+// Lambda function does not have.
+func DynamoDB(c Config) *dynamo.Store { return DynamoDBAs(c, Credentials(c)) }
+
+// DynamoDBAs returns the store in DynamoDB with these credentials in place of
+// those of c.
 func DynamoDBAs(c Config, credentials aws.CredentialsProvider) *dynamo.Store {
 	options := dynamodb.Options{
 		Region:      c.Region,
@@ -81,7 +86,7 @@ func HTTPClient() aws.HTTPClient {
 	return preconnect.New(preconnect.Config{Timeout: attemptTimeout, MaxIdle: maxConnections})
 }
 
-// Retryer returns the policy by which a call to AWS is tried again.
+// Retryer returns the retry policy for calls to AWS.
 func Retryer() aws.Retryer {
 	return retry.NewStandard(func(o *retry.StandardOptions) {
 		o.MaxAttempts = maxAttempts

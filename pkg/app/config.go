@@ -7,51 +7,53 @@ import (
 	"strings"
 )
 
-// Config is what reaches AWS and its emulators, and the log level. Every function
-// has it.
+// Config is the configuration that every function has: how to reach AWS or its
+// emulators, and the log level.
 type Config struct {
 	Region           string // AWS_REGION
 	TableName        string // TABLE_NAME
 	DynamoDBEndpoint string // DYNAMODB_ENDPOINT; "" is the region's own
 
-	AccessKeyID     string // AWS_ACCESS_KEY_ID, as are the next two; Lambda sets them
+	AccessKeyID     string // AWS_ACCESS_KEY_ID; Lambda sets it and the next two
 	SecretAccessKey string // AWS_SECRET_ACCESS_KEY
 	SessionToken    string // AWS_SESSION_TOKEN
 
 	LogLevel string // AWS_LAMBDA_LOG_LEVEL
 }
 
-// Environment reads variables and keeps every fault.
+// Environment reads environment variables and collects the errors.
 type Environment struct {
 	Getenv func(string) string
-	faults []error
+	errs   []error
 }
 
-// Err names every fault there was, nil if there was none.
-func (e *Environment) Err() error { return errors.Join(e.faults...) }
+// Err returns all errors so far, nil if there are none.
+func (e *Environment) Err() error { return errors.Join(e.errs...) }
 
-// Refuse notes a fault.
-func (e *Environment) Refuse(err error) { e.faults = append(e.faults, err) }
+// Reject adds an error.
+func (e *Environment) Reject(err error) { e.errs = append(e.errs, err) }
 
-// Required is a variable that must be set; what says to what.
+// Required returns a variable. If it is not set, that is an error, and what says
+// what it must hold.
 func (e *Environment) Required(name, what string) string {
 	value := e.Getenv(name)
 	if value == "" {
-		e.Refuse(fmt.Errorf("%s is not set; it must be %s", name, what))
+		e.Reject(fmt.Errorf("%s is not set; it must be %s", name, what))
 	}
 	return value
 }
 
-// Address is a variable that is an http or https address if it is set.
+// Address returns a variable. If it is set to something else than an http or https
+// address, that is an error.
 func (e *Environment) Address(name string) string {
 	value := e.Getenv(name)
 	if parsed, err := url.Parse(value); value != "" && (err != nil || parsed.Host == "" || !strings.HasPrefix(parsed.Scheme, "http")) {
-		e.Refuse(fmt.Errorf("%s must be an http or https address, got %q", name, value))
+		e.Reject(fmt.Errorf("%s must be an http or https address, got %q", name, value))
 	}
 	return value
 }
 
-// Common reads a Config.
+// Common reads and returns a Config.
 func (e *Environment) Common() Config {
 	c := Config{
 		Region:           e.Required("AWS_REGION", "the region of the table, such as eu-central-1"),
@@ -64,9 +66,9 @@ func (e *Environment) Common() Config {
 	}
 	if c.AccessKeyID == "" || c.SecretAccessKey == "" {
 		if c.DynamoDBEndpoint == "" {
-			e.Refuse(errors.New("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set; Lambda sets them, elsewhere they must be those of an AWS user"))
+			e.Reject(errors.New("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set; Lambda sets them, and outside Lambda they must be those of an AWS user"))
 		}
-		c.AccessKeyID, c.SecretAccessKey = "local", "local" // emulators take any
+		c.AccessKeyID, c.SecretAccessKey = "local", "local" // emulators accept any
 	}
 	return c
 }

@@ -9,8 +9,8 @@ import (
 	"github.com/aws/aws-lambda-go/lambdacontext"
 )
 
-// Logger writes JSON lines with the names that Lambda's own have. An unknown
-// level is INFO.
+// Logger returns a logger that writes JSON lines with the keys that Lambda's own
+// log lines have. An unknown level is INFO.
 func Logger(output io.Writer, level string) *slog.Logger {
 	var least slog.Level
 	if least.UnmarshalText([]byte(level)) != nil {
@@ -22,11 +22,11 @@ func Logger(output io.Writer, level string) *slog.Logger {
 	})})
 }
 
-// lambdaLog adds the ID that Lambda gave the invocation, by which its own log
-// lines go. It is not always the gateway's.
+// lambdaLog adds Lambda's ID of the invocation, which Lambda's own log lines also
+// have. It can differ from API Gateway's ID of the request.
 type lambdaLog struct{ slog.Handler }
 
-// Handle adds the ID and passes r on.
+// Handle adds the ID to r and calls the next handler.
 func (l lambdaLog) Handle(ctx context.Context, r slog.Record) error {
 	if lambda, ok := lambdacontext.FromContext(ctx); ok {
 		r.AddAttrs(slog.String("lambda_request_id", lambda.AwsRequestID))

@@ -1,6 +1,3 @@
-// Package eventfunc wires the functions that events call: the environment becomes
-// a Config, the Config clients, and those the handlers. It links neither the HTTP
-// API nor what verifies tokens.
 package eventfunc
 
 import (
@@ -9,16 +6,23 @@ import (
 	"syncplane/pkg/app"
 )
 
-// Config holds everything that can be set from outside. template.yaml and
-// docs/configuration.md name the same variables; a test compares the three.
-type Config struct {
+// Common is the configuration that all functions of this package have.
+// template.yaml and docs/configuration.md name the same variables as the
+// configurations here; a test compares the three.
+type Common struct {
 	app.Config
 
-	EventBus            string // EVENT_BUS, a name
-	APIURL              string // API_URL, the address of the API
-	EventBridgeEndpoint string // EVENTBRIDGE_ENDPOINT; "" is the region's own
+	APIURL string // API_URL, the address of the API in events, without a slash at its end
+}
 
-	// These are the relay's and the reconciler's.
+// PublisherConfig is the configuration of what puts events on the bus.
+type PublisherConfig struct {
+	EventBus            string // EVENT_BUS, a name
+	EventBridgeEndpoint string // EVENTBRIDGE_ENDPOINT; "" is the region's own
+}
+
+// ReconcilerConfig is the configuration of what reconciles schedules.
+type ReconcilerConfig struct {
 	EventBusARN         string // EVENT_BUS_ARN
 	ScheduleGroup       string // SCHEDULE_GROUP
 	ScheduleRoleARN     string // SCHEDULE_ROLE_ARN
@@ -26,24 +30,67 @@ type Config struct {
 	SchedulerEndpoint   string // SCHEDULER_ENDPOINT; "" is the region's own
 }
 
-// Read reads the environment of a function, of the relay and the reconciler if
-// schedules is true. The error names every fault there is.
-func Read(getenv func(string) string, schedules bool) (Config, error) {
+// RelayConfig is the configuration of the relay function.
+type RelayConfig struct {
+	Common
+	PublisherConfig
+	ReconcilerConfig
+}
+
+// IntakeConfig is the configuration of the intake function.
+type IntakeConfig struct {
+	Common
+	PublisherConfig
+}
+
+// ReconcileConfig is the configuration of the reconcile function.
+type ReconcileConfig struct {
+	Common
+	ReconcilerConfig
+}
+
+// ReadRelay reads the environment of the relay function. The error names every
+// invalid variable.
+func ReadRelay(getenv func(string) string) (RelayConfig, error) {
 	e := &app.Environment{Getenv: getenv}
-	c := Config{
-		Config:              e.Common(),
-		EventBus:            e.Required("EVENT_BUS", "the name of the event bus"),
-		EventBridgeEndpoint: e.Address("EVENTBRIDGE_ENDPOINT"),
-	}
+	return RelayConfig{common(e), publisher(e), schedules(e)}, e.Err()
+}
+
+// ReadIntake reads the environment of the intake function. The error names every
+// invalid variable.
+func ReadIntake(getenv func(string) string) (IntakeConfig, error) {
+	e := &app.Environment{Getenv: getenv}
+	return IntakeConfig{common(e), publisher(e)}, e.Err()
+}
+
+// ReadReconcile reads the environment of the reconcile function. The error names
+// every invalid variable.
+func ReadReconcile(getenv func(string) string) (ReconcileConfig, error) {
+	e := &app.Environment{Getenv: getenv}
+	return ReconcileConfig{common(e), schedules(e)}, e.Err()
+}
+
+func common(e *app.Environment) Common {
+	c := Common{Config: e.Common()}
 	if e.Required("API_URL", "the address of the API, such as https://api.example.com") != "" {
 		c.APIURL = strings.TrimRight(e.Address("API_URL"), "/")
 	}
-	if schedules {
-		c.EventBusARN = e.Required("EVENT_BUS_ARN", "the ARN of the event bus")
-		c.ScheduleGroup = e.Required("SCHEDULE_GROUP", "the name of the schedule group")
-		c.ScheduleRoleARN = e.Required("SCHEDULE_ROLE_ARN", "the ARN of the role as which schedules put events")
-		c.ScheduleFailuresARN = e.Required("SCHEDULE_FAILURES_ARN", "the ARN of the queue for runs that could not be told of")
-		c.SchedulerEndpoint = e.Address("SCHEDULER_ENDPOINT")
+	return c
+}
+
+func publisher(e *app.Environment) PublisherConfig {
+	return PublisherConfig{
+		EventBus:            e.Required("EVENT_BUS", "the name of the event bus"),
+		EventBridgeEndpoint: e.Address("EVENTBRIDGE_ENDPOINT"),
 	}
-	return c, e.Err()
+}
+
+func schedules(e *app.Environment) ReconcilerConfig {
+	return ReconcilerConfig{
+		EventBusARN:         e.Required("EVENT_BUS_ARN", "the ARN of the event bus"),
+		ScheduleGroup:       e.Required("SCHEDULE_GROUP", "the name of the schedule group"),
+		ScheduleRoleARN:     e.Required("SCHEDULE_ROLE_ARN", "the ARN of the role with which schedules put events on the bus"),
+		ScheduleFailuresARN: e.Required("SCHEDULE_FAILURES_ARN", "the ARN of the dead-letter queue for runs that could not be delivered"),
+		SchedulerEndpoint:   e.Address("SCHEDULER_ENDPOINT"),
+	}
 }

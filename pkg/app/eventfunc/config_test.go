@@ -10,7 +10,8 @@ import (
 	"syncplane/pkg/app/eventfunc"
 )
 
-// good is an environment with all that a function in the cloud has.
+// good returns an environment with every variable that a function has in the
+// cloud.
 func good() map[string]string {
 	return map[string]string{
 		"AWS_REGION": "eu-central-1", "AWS_ACCESS_KEY_ID": "AKIA", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_SESSION_TOKEN": "session",
@@ -21,47 +22,94 @@ func good() map[string]string {
 
 func TestRead(t *testing.T) {
 	t.Parallel()
-	env := good()
-	got, err := eventfunc.Read(func(name string) string { return env[name] }, true)
-	want := eventfunc.Config{
-		Config:   app.Config{Region: "eu-central-1", TableName: "syncs", AccessKeyID: "AKIA", SecretAccessKey: "secret", SessionToken: "session"},
-		EventBus: "bus", APIURL: "https://api.example.com", EventBusARN: "arn:bus",
-		ScheduleGroup: "group", ScheduleRoleARN: "arn:role", ScheduleFailuresARN: "arn:queue",
+	getenv := func(name string) string { return good()[name] }
+	common := eventfunc.Common{
+		Config: app.Config{Region: "eu-central-1", TableName: "syncs", AccessKeyID: "AKIA", SecretAccessKey: "secret", SessionToken: "session"},
+		APIURL: "https://api.example.com",
 	}
-	if diff := cmp.Diff(want, got); diff != "" || err != nil {
-		t.Errorf("%v %s", err, diff)
+	publisher := eventfunc.PublisherConfig{EventBus: "bus"}
+	schedules := eventfunc.ReconcilerConfig{EventBusARN: "arn:bus", ScheduleGroup: "group", ScheduleRoleARN: "arn:role", ScheduleFailuresARN: "arn:queue"}
+
+	relay, err := eventfunc.ReadRelay(getenv)
+	if diff := cmp.Diff(eventfunc.RelayConfig{common, publisher, schedules}, relay); diff != "" || err != nil {
+		t.Errorf("relay: %v %s", err, diff)
+	}
+	intake, err := eventfunc.ReadIntake(getenv)
+	if diff := cmp.Diff(eventfunc.IntakeConfig{common, publisher}, intake); diff != "" || err != nil {
+		t.Errorf("intake: %v %s", err, diff)
+	}
+	reconcile, err := eventfunc.ReadReconcile(getenv)
+	if diff := cmp.Diff(eventfunc.ReconcileConfig{common, schedules}, reconcile); diff != "" || err != nil {
+		t.Errorf("reconcile: %v %s", err, diff)
 	}
 }
 
-func TestReadTellsEveryFault(t *testing.T) {
+// TestReadErrors checks that the error of each reader names every invalid variable
+// that its function uses, and no other.
+func TestReadErrors(t *testing.T) {
 	t.Parallel()
+	readers := map[string]func(getenv func(string) string) error{
+		"relay":     func(getenv func(string) string) error { _, err := eventfunc.ReadRelay(getenv); return err },
+		"intake":    func(getenv func(string) string) error { _, err := eventfunc.ReadIntake(getenv); return err },
+		"reconcile": func(getenv func(string) string) error { _, err := eventfunc.ReadReconcile(getenv); return err },
+	}
+	type invalid struct {
+		functions string // that report it
+		want      string
+	}
 	for name, test := range map[string]struct {
-		set       map[string]string
-		schedules bool
-		want      []string
+		set  map[string]string
+		want []invalid
 	}{
-		"nothing of schedules":         {map[string]string{"EVENT_BUS_ARN": "", "SCHEDULE_GROUP": "", "SCHEDULE_ROLE_ARN": "", "SCHEDULE_FAILURES_ARN": ""}, false, nil},
-		"but those that make some":     {map[string]string{"EVENT_BUS_ARN": "", "SCHEDULE_GROUP": ""}, true, []string{"EVENT_BUS_ARN is not set", "SCHEDULE_GROUP is not set"}},
-		"no bus and no table":          {map[string]string{"EVENT_BUS": "", "TABLE_NAME": ""}, false, []string{"TABLE_NAME is not set", "EVENT_BUS is not set"}},
-		"an address that is none":      {map[string]string{"API_URL": "api.example.com"}, false, []string{"API_URL must be an http or https address"}},
-		"endpoints that are none":      {map[string]string{"SCHEDULER_ENDPOINT": "x", "EVENTBRIDGE_ENDPOINT": "y"}, true, []string{"EVENTBRIDGE_ENDPOINT must be", "SCHEDULER_ENDPOINT must be"}},
-		"no credentials":               {map[string]string{"AWS_ACCESS_KEY_ID": ""}, false, []string{"AWS_ACCESS_KEY_ID and"}},
-		"no credentials, and emulated": {map[string]string{"AWS_ACCESS_KEY_ID": "", "DYNAMODB_ENDPOINT": "http://127.0.0.1:8000"}, false, nil},
+		"no group and no ARN of the bus": {map[string]string{"EVENT_BUS_ARN": "", "SCHEDULE_GROUP": ""}, []invalid{
+			{"relay reconcile", "EVENT_BUS_ARN is not set"},
+			{"relay reconcile", "SCHEDULE_GROUP is not set"},
+		}},
+		"no role and no queue": {map[string]string{"SCHEDULE_ROLE_ARN": "", "SCHEDULE_FAILURES_ARN": ""}, []invalid{
+			{"relay reconcile", "SCHEDULE_ROLE_ARN is not set"},
+			{"relay reconcile", "SCHEDULE_FAILURES_ARN is not set"},
+		}},
+		"no bus and no table": {map[string]string{"EVENT_BUS": "", "TABLE_NAME": ""}, []invalid{
+			{"relay intake reconcile", "TABLE_NAME is not set"},
+			{"relay intake", "EVENT_BUS is not set"},
+		}},
+		"an API_URL that is not an address": {map[string]string{"API_URL": "api.example.com"}, []invalid{
+			{"relay intake reconcile", "API_URL must be an http or https address"},
+		}},
+		"endpoints that are not addresses": {map[string]string{"SCHEDULER_ENDPOINT": "x", "EVENTBRIDGE_ENDPOINT": "y"}, []invalid{
+			{"relay intake", "EVENTBRIDGE_ENDPOINT must be"},
+			{"relay reconcile", "SCHEDULER_ENDPOINT must be"},
+		}},
+		"no credentials": {map[string]string{"AWS_ACCESS_KEY_ID": ""}, []invalid{
+			{"relay intake reconcile", "AWS_ACCESS_KEY_ID and"},
+		}},
+		"no credentials for an emulator": {map[string]string{"AWS_ACCESS_KEY_ID": "", "DYNAMODB_ENDPOINT": "http://127.0.0.1:8000"}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			_, err := eventfunc.Read(func(name string) string {
-				if value, ok := test.set[name]; ok {
-					return value
+			for function, read := range readers {
+				err := read(func(name string) string {
+					if value, ok := test.set[name]; ok {
+						return value
+					}
+					return good()[name]
+				})
+				reported := 0
+				for _, one := range test.want {
+					if !strings.Contains(one.functions, function) {
+						continue
+					}
+					reported++
+					if err == nil || !strings.Contains(err.Error(), one.want) {
+						t.Errorf("%s: got %v, want %q", function, err, one.want)
+					}
 				}
-				return good()[name]
-			}, test.schedules)
-			if (err == nil) != (test.want == nil) {
-				t.Fatalf("got %v", err)
-			}
-			for _, want := range test.want {
-				if !strings.Contains(err.Error(), want) {
-					t.Errorf("got %v, want %q", err, want)
+				lines := 0
+				if err != nil {
+					lines = len(strings.Split(err.Error(), "\n"))
+				}
+				if lines != reported {
+					t.Errorf("%s: got %v, want %d errors", function, err, reported)
 				}
 			}
 		})

@@ -1,3 +1,6 @@
+// Package eventfunc wires the functions that handle events: it reads their
+// environment, makes the AWS clients and the handlers, and runs them under
+// Lambda. It links neither the HTTP API nor the verification of tokens.
 package eventfunc
 
 import (
@@ -18,46 +21,47 @@ import (
 	"syncplane/pkg/cloud/relay"
 )
 
-// Relay runs the function behind the table's stream. Like its neighbours it
-// returns only if it cannot start, with the reason.
+// Relay runs the function behind the table's stream. It returns only if the
+// function cannot start, as do Intake and Reconcile.
 func Relay(getenv func(string) string, output io.Writer) error {
-	config, err := Read(getenv, true)
+	config, err := ReadRelay(getenv)
 	if err != nil {
 		return err
 	}
 	lambda.Start((&relay.Relay{
-		Bus:       EventBus(config),
-		Timetable: Timetable(config, Credentials(config)),
-		Log:       app.Logger(output, config.LogLevel),
+		Publisher:  Publisher(config.Common, config.PublisherConfig),
+		Reconciler: Reconciler(config.Common, config.ReconcilerConfig, app.Credentials(config.Common.Config)),
+		Log:        app.Logger(output, config.LogLevel),
 	}).Handle)
 	return nil
 }
 
-// Intake runs the function behind the queue of creates.
+// Intake runs the function behind the queue of create requests.
 func Intake(getenv func(string) string, output io.Writer) error {
-	config, err := Read(getenv, false)
+	config, err := ReadIntake(getenv)
 	if err != nil {
 		return err
 	}
 	lambda.Start((&intake.Intake{
-		Syncs: app.Service(app.DynamoDB(config.Config)),
-		Bus:   EventBus(config),
-		Now:   time.Now, //nolint:forbidigo // the edge hands out the clock
-		Log:   app.Logger(output, config.LogLevel),
+		Syncs:     app.Service(app.DynamoDB(config.Common.Config)),
+		Publisher: Publisher(config.Common, config.PublisherConfig),
+		Now:       time.Now, //nolint:forbidigo // the clock is read at the edge
+		Log:       app.Logger(output, config.LogLevel),
 	}).Invoke)
 	return nil
 }
 
-// Reconcile runs the function that compares table and schedules once a day.
+// Reconcile runs the function that reconciles all schedules once a day.
 func Reconcile(getenv func(string) string, output io.Writer) error {
-	config, err := Read(getenv, true)
+	config, err := ReadReconcile(getenv)
 	if err != nil {
 		return err
 	}
-	store, table := app.DynamoDB(config.Config), Timetable(config, Credentials(config))
+	store := app.DynamoDB(config.Common.Config)
+	schedules := Reconciler(config.Common, config.ReconcilerConfig, app.Credentials(config.Common.Config))
 	log := app.Logger(output, config.LogLevel)
 	lambda.Start(func(ctx context.Context) (reconciler.Report, error) {
-		report, err := table.Repair(ctx, store, false, func(id string) {
+		report, err := schedules.ReconcileAll(ctx, store, func(id string) {
 			log.LogAttrs(ctx, slog.LevelWarn, "repaired", slog.String("sync", id))
 		})
 		log.LogAttrs(ctx, slog.LevelInfo, "reconcile",
@@ -67,36 +71,30 @@ func Reconcile(getenv func(string) string, output io.Writer) error {
 	return nil
 }
 
-// Credentials are those that the environment gives.
-func Credentials(c Config) aws.CredentialsProvider {
-	return aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
-		return aws.Credentials{AccessKeyID: c.AccessKeyID, SecretAccessKey: c.SecretAccessKey, SessionToken: c.SessionToken}, nil
-	})
-}
-
-// EventBus is the bus that config names.
-func EventBus(c Config) *eventbus.Bus {
-	options := eventbridge.Options{Region: c.Region, Credentials: Credentials(c), HTTPClient: app.HTTPClient(), Retryer: app.Retryer()}
-	if c.EventBridgeEndpoint != "" {
-		options.BaseEndpoint = &c.EventBridgeEndpoint
+// Publisher returns a publisher for the configured bus.
+func Publisher(c Common, p PublisherConfig) *eventbus.Publisher {
+	options := eventbridge.Options{Region: c.Region, Credentials: app.Credentials(c.Config), HTTPClient: app.HTTPClient(), Retryer: app.Retryer()}
+	if p.EventBridgeEndpoint != "" {
+		options.BaseEndpoint = &p.EventBridgeEndpoint
 	}
-	return &eventbus.Bus{Client: eventbridge.New(options), Name: c.EventBus, Origin: c.APIURL}
+	return &eventbus.Publisher{Client: eventbridge.New(options), Bus: p.EventBus, Origin: c.APIURL}
 }
 
-// Timetable is the schedules that config names, of the syncs in its table.
-func Timetable(c Config, credentials aws.CredentialsProvider) *reconciler.Timetable {
+// Reconciler returns a reconciler for the configured table and schedule group,
+// with these credentials in place of those of c.
+func Reconciler(c Common, r ReconcilerConfig, credentials aws.CredentialsProvider) *reconciler.Reconciler {
 	options := scheduler.Options{Region: c.Region, Credentials: credentials, HTTPClient: app.HTTPClient(), Retryer: app.Retryer()}
-	if c.SchedulerEndpoint != "" {
-		options.BaseEndpoint = &c.SchedulerEndpoint
+	if r.SchedulerEndpoint != "" {
+		options.BaseEndpoint = &r.SchedulerEndpoint
 	}
-	return &reconciler.Timetable{
+	return &reconciler.Reconciler{
 		Syncs:       app.DynamoDBAs(c.Config, credentials),
 		Client:      scheduler.New(options),
-		Now:         time.Now, //nolint:forbidigo // the edge hands out the clock
-		Group:       c.ScheduleGroup,
-		RoleARN:     c.ScheduleRoleARN,
-		BusARN:      c.EventBusARN,
-		FailuresARN: c.ScheduleFailuresARN,
+		Now:         time.Now, //nolint:forbidigo // the clock is read at the edge
+		Group:       r.ScheduleGroup,
+		RoleARN:     r.ScheduleRoleARN,
+		BusARN:      r.EventBusARN,
+		FailuresARN: r.ScheduleFailuresARN,
 		Origin:      c.APIURL,
 	}
 }

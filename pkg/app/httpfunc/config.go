@@ -12,18 +12,18 @@ import (
 	"syncplane/pkg/ratelimit"
 )
 
-// Config holds everything that can be set from outside. template.yaml and
+// Config is the configuration of the function. template.yaml and
 // docs/configuration.md name the same variables; a test compares the three.
 type Config struct {
 	app.Config
 
 	TokenIssuer    string // TOKEN_ISSUER, the value of iss
 	TokenAudience  string // TOKEN_AUDIENCE, a value of aud
-	TokenJWKSURL   string // TOKEN_JWKS_URL; "" is found through the issuer
-	TokenJWKS      string // TOKEN_JWKS, a pinned key set; with it nothing is fetched
+	TokenJWKSURL   string // TOKEN_JWKS_URL; if "", the issuer's discovery document names it
+	TokenJWKS      string // TOKEN_JWKS, a pinned key set, in place of one that is fetched
 	WorkspaceClaim string // TOKEN_WORKSPACE_CLAIM
 
-	Mapping apigateway.Mapping // API_URL, the address of the API at a custom domain; zero is none
+	Mapping apigateway.Mapping // API_URL, the address of the API at a custom domain; zero if there is none
 
 	CreateLimit ratelimit.Policy // CREATE_LIMIT, such as 100/1m; zero is no limit
 }
@@ -31,7 +31,8 @@ type Config struct {
 // defaultWorkspaceClaim is the claim that names the workspace.
 const defaultWorkspaceClaim = "workspace_id"
 
-// Read reads the environment. The error names every fault there is.
+// Read reads the environment of the function. The error names every invalid
+// variable.
 func Read(getenv func(string) string) (Config, error) {
 	e := &app.Environment{Getenv: getenv}
 	c := Config{Config: e.Common()}
@@ -43,13 +44,13 @@ func Read(getenv func(string) string) (Config, error) {
 		c.WorkspaceClaim = defaultWorkspaceClaim
 	}
 	if c.TokenJWKS != "" && !json.Valid([]byte(c.TokenJWKS)) {
-		e.Refuse(errors.New(`TOKEN_JWKS must be a JSON Web Key Set such as {"keys":[…]}`))
+		e.Reject(errors.New(`TOKEN_JWKS must be a JSON Web Key Set such as {"keys":[…]}`))
 	}
 	if c.TokenJWKS != "" && c.TokenJWKSURL != "" {
-		e.Refuse(errors.New("TOKEN_JWKS and TOKEN_JWKS_URL exclude each other; set one or none"))
+		e.Reject(errors.New("TOKEN_JWKS and TOKEN_JWKS_URL exclude each other; set one or none"))
 	}
 	if c.TokenJWKS == "" && c.TokenJWKSURL == "" {
-		e.Address("TOKEN_ISSUER") // its keys are found at this address
+		e.Address("TOKEN_ISSUER") // its discovery document is fetched from this address
 	}
 	if address, err := url.Parse(e.Address("API_URL")); err == nil {
 		c.Mapping = apigateway.Mapping{Domain: address.Hostname(), Path: strings.TrimRight(address.EscapedPath(), "/")}
@@ -57,7 +58,7 @@ func Read(getenv func(string) string) (Config, error) {
 	if text := getenv("CREATE_LIMIT"); text != "" {
 		var err error
 		if c.CreateLimit, err = ratelimit.ParsePolicy(text); err != nil {
-			e.Refuse(fmt.Errorf("CREATE_LIMIT %w", err))
+			e.Reject(fmt.Errorf("CREATE_LIMIT %w", err))
 		}
 	}
 	return c, e.Err()

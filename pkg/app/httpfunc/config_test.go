@@ -115,7 +115,9 @@ func TestSameVariablesEverywhere(t *testing.T) {
 		return "x"
 	}
 	_, _ = httpfunc.Read(note)
-	_, _ = eventfunc.Read(note, true)
+	_, _ = eventfunc.ReadRelay(note)
+	_, _ = eventfunc.ReadIntake(note)
+	_, _ = eventfunc.ReadReconcile(note)
 	slices.Sort(read)
 	want := slices.Compact(read)
 	for file, pattern := range map[string]string{

@@ -1,5 +1,6 @@
-// Package httpfunc wires the function behind the HTTP routes: the environment
-// becomes a Config, the Config clients, and those a handler.
+// Package httpfunc wires the function behind the HTTP routes: it reads the
+// environment, makes the clients and the HTTP API over them, and runs it under
+// Lambda. It links no client of EventBridge or Scheduler.
 package httpfunc
 
 import (
@@ -21,12 +22,12 @@ import (
 	"syncplane/pkg/syncs"
 )
 
-// warmTimeout bounds the slow things of the init phase, of which Lambda
-// forgives ten seconds.
+// warmTimeout bounds the warm-up. Our own choice: Lambda limits the init phase to
+// ten seconds.
 const warmTimeout = 3 * time.Second
 
-// Run runs the function behind the HTTP routes. It returns only if it cannot
-// start, with the reason.
+// Run runs the function behind the HTTP routes. It returns only if the function
+// cannot start.
 func Run(getenv func(string) string, output io.Writer) error {
 	config, err := Read(getenv)
 	if err != nil {
@@ -39,10 +40,10 @@ func Run(getenv func(string) string, output io.Writer) error {
 		Issuer:         config.TokenIssuer,
 		Audience:       config.TokenAudience,
 		WorkspaceClaim: config.WorkspaceClaim,
-	}, keySource(config), time.Now) //nolint:forbidigo // the edge hands out the clock
+	}, keySource(config), time.Now) //nolint:forbidigo // the clock is read at the edge
 
-	// Init has the full CPU and is not billed to a request: what is slow the
-	// first time is done here. What fails now is tried again by a request.
+	// The init phase has the full CPU and delays no request, so first connections
+	// are made here. A request tries again what fails here.
 	ctx, cancel := context.WithTimeout(context.Background(), warmTimeout)
 	var warming sync.WaitGroup
 	for what, warm := range map[string]func(context.Context) error{"keys": verifier.Warm, "table": store.Warm} {
@@ -67,8 +68,8 @@ func Run(getenv func(string) string, output io.Writer) error {
 	return nil
 }
 
-// Deps holds what a handler is made of, and differs between the Lambda and one
-// machine.
+// Deps holds the dependencies of the HTTP API that differ between Lambda and the
+// local server.
 type Deps struct {
 	Store       syncs.Store
 	Quotas      ratelimit.Store
@@ -76,13 +77,14 @@ type Deps struct {
 	Mapping     apigateway.Mapping
 	Caller      func(ctx context.Context, authorization string) (auth.Caller, error)
 	Log         *slog.Logger
-	Metrics     bool // CloudWatch's embedded metric format in each log line
+	Metrics     bool // adds CloudWatch's embedded metric format to each log line
 }
 
-// Handler returns the function: the HTTP API behind the adapter for API Gateway.
+// Handler returns the Lambda handler: the HTTP API behind the adapter for API
+// Gateway's events.
 func Handler(d Deps) *apigateway.Handler { return Function(API(d), d.Mapping) }
 
-// Function returns the function that answers requests by handler.
+// Function returns the Lambda handler over an HTTP API.
 func Function(handler *api.API, mapping apigateway.Mapping) *apigateway.Handler {
 	return apigateway.New(apigateway.Config{
 		Next: handler, Fail: handler.Fail,
@@ -91,14 +93,13 @@ func Function(handler *api.API, mapping apigateway.Mapping) *apigateway.Handler 
 	})
 }
 
-// API returns the HTTP API: the store behind the service, the service behind
-// its routes.
+// API returns the HTTP API over the service over d.Store.
 func API(d Deps) *api.API {
 	config := api.Config{
 		Syncs:   app.Service(d.Store),
 		Caller:  d.Caller,
 		Log:     d.Log,
-		Now:     time.Now,                     //nolint:forbidigo // the edge hands out the clock
+		Now:     time.Now,                     //nolint:forbidigo // the clock is read at the edge
 		Observe: observe(time.Now, d.Metrics), //nolint:forbidigo // as above
 	}
 	if d.CreateLimit != (ratelimit.Policy{}) {
@@ -107,7 +108,7 @@ func API(d Deps) *api.API {
 	return api.New(config)
 }
 
-// keySource is where the keys of the issuer come from.
+// keySource returns the configured source of the issuer's keys.
 func keySource(c Config) oidc.KeySource {
 	switch {
 	case c.TokenJWKS != "":

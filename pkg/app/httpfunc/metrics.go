@@ -9,11 +9,11 @@ import (
 	"syncplane/pkg/api"
 )
 
-// namespace is where the metrics appear in CloudWatch.
+// namespace is the CloudWatch namespace of the metrics.
 const namespace = "Syncplane"
 
-// metadata is the member "_aws" that makes CloudWatch read metrics off a log
-// line, with no call of ours: the embedded metric format's specification.
+// metadata is the member "_aws" with which CloudWatch extracts metrics from a log
+// line, without an API call (the specification of the embedded metric format).
 type metadata struct {
 	Timestamp         int64 // milliseconds since 1970
 	CloudWatchMetrics []directive
@@ -30,9 +30,9 @@ type metric struct {
 	Unit string
 }
 
-// observe returns what adds to the log line of a request whether it met a cold
-// start, and with metrics the counts that CloudWatch reads: how many requests
-// there were, by status class, how long they took, how many met a cold start.
+// observe returns a hook that adds attributes to the log line of a request:
+// cold_start, and with metrics those that CloudWatch extracts: the number of
+// requests by status class, their latency, and the number of cold starts.
 func observe(now func() time.Time, metrics bool) func(api.Observation) []slog.Attr {
 	var warm atomic.Bool
 	return func(o api.Observation) []slog.Attr {

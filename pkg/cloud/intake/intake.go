@@ -1,5 +1,6 @@
-// Package intake creates syncs that were asked for by an event. It runs the
-// service that the API runs, with the same words for what is wrong.
+// Package intake creates the syncs that events request. It calls the same service
+// as the HTTP API and reports the same errors, as events. It knows the queue's
+// messages and the schema of a request, and no HTTP.
 package intake
 
 import (
@@ -24,33 +25,33 @@ import (
 	"syncplane/pkg/syncs"
 )
 
-// Intake handles batches of the queue.
+// Intake handles batches of the queue of create requests.
 type Intake struct {
-	Syncs *syncs.Service
-	Bus   *eventbus.Bus
-	Now   func() time.Time
-	Log   *slog.Logger
+	Syncs     *syncs.Service
+	Publisher *eventbus.Publisher
+	Now       func() time.Time
+	Log       *slog.Logger
 
 	decoders jsonpool.Pool
 }
 
-// KeyLife is how long the key of a create by event is remembered. SQS keeps a
-// message for 14 days at most, and one that is moved from a dead-letter queue
-// back to its source for as long again.
+// KeyLife is how long the idempotency key of a request is stored. SQS keeps a
+// message for at most 14 days, and for as long again after it is moved from a
+// dead-letter queue back to its source.
 const KeyLife = 30 * 24 * time.Hour
 
-// request is a request to create.
+// request is a request to create a sync.
 type request struct {
-	id        string // of the event, or of the message where there is no event
+	id        string // of the event, or of the message if there is no event
 	workspace string
 	key       string
-	ownKey    bool           // the key is the sender's, not the event's ID
-	sync      jsontext.Value // nil if there is none
+	ownKey    bool           // the key is idempotency_key rather than the ID of the event
+	sync      jsontext.Value // nil if absent
 }
 
-// Invoke takes a batch of the queue over, or a single event that comes by no
-// queue. Of the latter a failure for now is an error, so that Lambda tries it
-// again.
+// Invoke handles a batch of the queue, or a single event that did not pass
+// through a queue. For a single event a temporary failure is an error, so that
+// Lambda tries again.
 func (in *Intake) Invoke(ctx context.Context, payload json.RawMessage) (events.SQSEventResponse, error) {
 	var batch events.SQSEvent
 	if err := json.Unmarshal(payload, &batch); err == nil && batch.Records != nil {
@@ -58,13 +59,14 @@ func (in *Intake) Invoke(ctx context.Context, payload json.RawMessage) (events.S
 	}
 	response := in.Handle(ctx, events.SQSEvent{Records: []events.SQSMessage{{MessageId: "event", Body: string(payload)}}})
 	if len(response.BatchItemFailures) > 0 {
-		return response, errors.New("the sync could not be created just now")
+		return response, errors.New("create the requested sync: a temporary failure, see the log")
 	}
 	return response, nil
 }
 
-// Handle takes a batch over. What is wrong with a request is told by an event,
-// once and for all; what failed for now is named, so that it comes again.
+// Handle handles a batch. It rejects an invalid request with an event. The
+// response names the messages that failed temporarily, so that SQS delivers them
+// again.
 func (in *Intake) Handle(ctx context.Context, batch events.SQSEvent) events.SQSEventResponse {
 	response := events.SQSEventResponse{BatchItemFailures: []events.SQSBatchItemFailure{}}
 	for _, message := range batch.Records {
@@ -74,7 +76,7 @@ func (in *Intake) Handle(ctx context.Context, batch events.SQSEvent) events.SQSE
 			created, err = in.create(ctx, request)
 		}
 		outcome := "created"
-		if err != nil && final(err) {
+		if err != nil && permanent(err) {
 			outcome = "rejected"
 			err = in.reject(ctx, request, err)
 		}
@@ -96,8 +98,8 @@ func (in *Intake) Handle(ctx context.Context, batch events.SQSEvent) events.SQSE
 	return response
 }
 
-// final reports whether a request that failed like this would always fail.
-func final(err error) bool {
+// permanent reports whether a request that failed with err would fail again.
+func permanent(err error) bool {
 	switch fault.KindOf(err) {
 	case fault.Malformed, fault.Invalid, fault.Forbidden, fault.TooLarge:
 		return true
@@ -107,18 +109,17 @@ func final(err error) bool {
 	return false
 }
 
-// maxID is the longest ID taken over from an event, in bytes. EventBridge's
-// have 36.
+// maxID is the longest ID accepted from an event, in bytes. Our own choice;
+// EventBridge's have 36.
 const maxID = 255
 
-// errForm is the fault of a message that is not a request.
-func errForm(code string) error {
+// notARequest returns the error for a message that is not a request.
+func notARequest(code string) error {
 	return malformed(code, "the message must be an event of detail-type sync.create.requested, or its detail, an object with workspace_id and sync")
 }
 
 // read reads a message: an event as EventBridge delivers it, or its detail
-// alone. What is wrong with it is a fault of a kind for which final is true; the
-// request then holds as much as could be read.
+// alone. Its errors are permanent; the request then holds what could be read.
 func (in *Intake) read(message events.SQSMessage) (request, error) {
 	r := request{id: message.MessageId}
 	detail := []byte(message.Body)
@@ -140,7 +141,7 @@ func (in *Intake) read(message events.SQSMessage) (request, error) {
 	}
 	if enveloped {
 		if kind != string(event.Requested) {
-			return r, errForm("unknown_event")
+			return r, notARequest("unknown_event")
 		}
 		if id != "" && len(id) <= maxID {
 			r.id, r.key = id, id
@@ -152,9 +153,9 @@ func (in *Intake) read(message events.SQSMessage) (request, error) {
 	return r, in.readDetail(&r, detail)
 }
 
-// readDetail reads what the sender wrote. Names are those of the schema, to the
-// case, and none may be there twice: two readers of one message must not see
-// two workspaces.
+// readDetail reads the detail into r. Member names are case-sensitive, and
+// duplicate members are an error: two readers of one message must not see
+// different workspaces.
 func (in *Intake) readDetail(r *request, detail []byte) error {
 	var faults []fault.Field
 	refuse := func(pointer, code, message string) {
@@ -183,8 +184,8 @@ func (in *Intake) readDetail(r *request, detail []byte) error {
 	}
 	switch {
 	case r.key == "" && !r.ownKey:
-		// The ID of a message is another one after each move between queues.
-		refuse("/idempotency_key", "required", "idempotency_key is required where there is no event around the detail, whose id would be the key")
+		// The ID of the message is no substitute: each move between queues changes it.
+		refuse("/idempotency_key", "required", "idempotency_key is required in a detail that is sent without an event, whose id would be the key")
 	case !syncs.ValidKey(r.key):
 		refuse("/idempotency_key", "invalid_key", "idempotency_key must be a string of 1 to 255 visible ASCII characters")
 	}
@@ -195,13 +196,13 @@ func (in *Intake) readDetail(r *request, detail []byte) error {
 }
 
 // object reads text, which must be one JSON object, and calls member for each
-// of its members. The values are parts of text.
+// member. The values are slices of text.
 func (in *Intake) object(text []byte, member func(name string, value jsontext.Value)) error {
 	lent := in.decoders.Get(text)
 	defer in.decoders.Put(lent)
 	dec := &lent.Decoder
 	if dec.PeekKind() != jsontext.KindBeginObject {
-		return errForm("invalid_json")
+		return notARequest("invalid_json")
 	}
 	if _, err := dec.ReadToken(); err != nil {
 		return unreadable(err)
@@ -223,20 +224,20 @@ func (in *Intake) object(text []byte, member func(name string, value jsontext.Va
 		return unreadable(err)
 	}
 	if _, err := dec.ReadToken(); !errors.Is(err, io.EOF) {
-		return errForm("invalid_json")
+		return notARequest("invalid_json")
 	}
 	return nil
 }
 
-// unreadable returns the fault of a message that is not JSON as we read it.
+// unreadable returns the error for a message that is not valid JSON.
 func unreadable(err error) error {
 	if errors.Is(err, jsontext.ErrDuplicateName) {
-		return malformed("duplicate_member", "the message has two members of the same name in one object, so its meaning is in doubt")
+		return malformed("duplicate_member", "the message has two members of the same name in one object, so its meaning is ambiguous")
 	}
-	return errForm("invalid_json")
+	return notARequest("invalid_json")
 }
 
-// textOf returns the text of a JSON string. ok is false for anything else.
+// textOf returns the text of a JSON string. ok is false for other values.
 func textOf(value jsontext.Value) (text string, ok bool) {
 	if value.Kind() != jsontext.KindString {
 		return "", false
@@ -248,9 +249,9 @@ func malformed(code, message string) error {
 	return &fault.Error{Kind: fault.Malformed, Code: code, Message: message}
 }
 
-// create makes the sync once, however often it is asked for. Whoever may put
-// messages into the queue may create in every workspace: that is the business
-// of the policies of bus and queue.
+// create creates the sync of a request, once for repeated requests with the same
+// key. A sender that may put messages into the queue may create in every
+// workspace; the policies of the bus and the queue decide who may.
 func (in *Intake) create(ctx context.Context, request request) (syncs.Sync, error) {
 	body := []byte(`{}`)
 	if request.sync != nil {
@@ -269,12 +270,12 @@ func (in *Intake) create(ctx context.Context, request request) (syncs.Sync, erro
 	sync, _, err := in.Syncs.CreateOnce(ctx, who, read.Draft, syncs.IdempotencyKey{
 		Key: request.key, Fingerprint: fingerprint, Now: now, Expires: now.Add(KeyLife),
 	})
-	return sync, read.Explain(request.place(err))
+	return sync, read.Explain(request.locateKey(err))
 }
 
-// place says where the key of a request stands in its detail. The ID of an event
-// stands outside of it.
-func (r request) place(err error) error {
+// locateKey returns err with a pointer for a fault in the key. A key that is the ID
+// of the event is not part of the detail and gets none.
+func (r request) locateKey(err error) error {
 	return fault.Locate(err, func(f *fault.Field) {
 		if f.Name == syncs.KeyField && r.ownKey {
 			f.Pointer = "/idempotency_key"
@@ -282,7 +283,7 @@ func (r request) place(err error) error {
 	})
 }
 
-// reject tells who listens that a request came to nothing, and why.
+// reject publishes the rejection of a request, with the reason.
 func (in *Intake) reject(ctx context.Context, request request, reason error) error {
 	b := syncjson.AppendText([]byte(`{"request_id":`), request.id)
 	if request.workspace != "" {
@@ -292,11 +293,11 @@ func (in *Intake) reject(ctx context.Context, request request, reason error) err
 		b = syncjson.AppendText(append(b, `,"idempotency_key":`...), request.key)
 	}
 	b = jsonapi.AppendErrors(append(b, `,"errors":`...), reason, request.id)
-	_, err := in.Bus.Publish(ctx, []event.Event{{
+	_, err := in.Publisher.Publish(ctx, []event.Event{{
 		Kind: event.Rejected, ID: request.id + "/rejected", Workspace: request.workspace, Time: in.Now(), Data: append(b, '}'),
 	}})
 	if err != nil {
-		return errors.Join(fmt.Errorf("tell of a rejected create: %w", err), reason)
+		return errors.Join(fmt.Errorf("publish a rejected create: %w", err), reason)
 	}
 	return nil
 }

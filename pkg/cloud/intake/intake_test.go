@@ -86,7 +86,7 @@ func FuzzInvoke(f *testing.F) {
 			Region: "us-east-1", HTTPClient: heard{t, &told}, Credentials: credentials.NewStaticCredentialsProvider("a", "b", ""),
 		})
 		in := &intake.Intake{
-			Syncs: app.Service(created{n: &made}), Bus: &eventbus.Bus{Client: client, Name: "bus", Origin: "https://api.example.com"},
+			Syncs: app.Service(created{n: &made}), Publisher: &eventbus.Publisher{Client: client, Bus: "bus", Origin: "https://api.example.com"},
 			Now: time.Now, Log: app.Logger(io.Discard, ""),
 		}
 		response := in.Handle(t.Context(), events.SQSEvent{Records: []events.SQSMessage{{MessageId: "m", Body: body}}})

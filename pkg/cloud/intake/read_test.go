@@ -74,8 +74,8 @@ func newHarness(t *testing.T) *harness {
 			id, err := uuid.NewV7()
 			return id.String(), err
 		}},
-		Bus: &eventbus.Bus{Client: client, Name: "bus", Origin: "https://api.example.com"},
-		Now: now, Log: app.Logger(io.Discard, ""),
+		Publisher: &eventbus.Publisher{Client: client, Bus: "bus", Origin: "https://api.example.com"},
+		Now:       now, Log: app.Logger(io.Discard, ""),
 	}
 	return h
 }

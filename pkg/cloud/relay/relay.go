@@ -1,6 +1,7 @@
-// Package relay tells what changed in the table: it turns the records of its
-// stream into events on the bus, and keeps the schedules up with it. It does
-// both at least once, and in order for each sync.
+// Package relay handles the records of the table's stream: it publishes each
+// change as an event and reconciles the schedules of the changed syncs. Both happen
+// at least once, and in order for each sync. It does not know how events reach the
+// bus (see eventbus) nor what schedules look like (see reconciler).
 package relay
 
 import (
@@ -21,28 +22,28 @@ import (
 	"syncplane/pkg/syncs"
 )
 
-// margin is how long before the function's own timeout a batch gives up, so
-// that what was done of it counts.
+// margin is how long before the function's timeout a batch stops, so that the
+// response still reports which records are done. Our own choice.
 const margin = 2 * time.Second
 
 // Relay handles batches of the table's stream.
 type Relay struct {
-	Bus       *eventbus.Bus
-	Timetable *reconciler.Timetable
-	Log       *slog.Logger
+	Publisher  *eventbus.Publisher
+	Reconciler *reconciler.Reconciler
+	Log        *slog.Logger
 }
 
-// change is a record that was read.
+// change is what a record says.
 type change struct {
-	event     event.Event // zero where the record cannot be read
+	event     event.Event // zero if the record cannot be read
 	workspace string
 	sync      string
 	sequence  string
 }
 
-// Handle takes a batch over. Where it cannot go on it names the first record
-// that it did not finish, by its sequence number; Lambda comes back with that
-// one and all after it.
+// Handle handles a batch. If it cannot finish, the response holds the sequence
+// number of the first unfinished record; Lambda delivers that record and all after
+// it again. The error is always nil.
 func (r *Relay) Handle(ctx context.Context, batch events.DynamoDBEvent) (events.DynamoDBEventResponse, error) {
 	if deadline, ok := ctx.Deadline(); ok {
 		var cancel context.CancelFunc
@@ -51,7 +52,7 @@ func (r *Relay) Handle(ctx context.Context, batch events.DynamoDBEvent) (events.
 	}
 	changes, unread, err := r.read(ctx, batch)
 	failed := len(changes)
-	if stopped, failure := r.tell(ctx, changes); failure != nil {
+	if stopped, failure := r.publish(ctx, changes); failure != nil {
 		failed, unread, err = stopped, "", failure
 	}
 	if stopped, failure := r.schedule(ctx, changes[:failed]); failure != nil {
@@ -73,9 +74,9 @@ func (r *Relay) Handle(ctx context.Context, batch events.DynamoDBEvent) (events.
 	return response, nil
 }
 
-// read reads the records up to the first that fails, of which it returns the
-// sequence number. A sync that cannot be read will not be, however often the
-// record comes again: it is logged, makes no event, and holds up no other.
+// read reads the records up to the first that fails, and returns the sequence
+// number of that one. A record whose sync is unreadable would fail again at each
+// delivery, so it is logged, publishes no event and does not stop the others.
 func (r *Relay) read(ctx context.Context, batch events.DynamoDBEvent) (changes []change, failed string, err error) {
 	changes = make([]change, 0, len(batch.Records))
 	for _, record := range batch.Records {
@@ -101,48 +102,51 @@ func (r *Relay) read(ctx context.Context, batch events.DynamoDBEvent) (changes [
 	return changes, "", nil
 }
 
+// unreadable logs that a sync could not be read.
 func (r *Relay) unreadable(ctx context.Context, c change, err error) {
 	r.Log.LogAttrs(ctx, slog.LevelError, "unreadable sync", slog.String("workspace", c.workspace), slog.String("sync", c.sync),
 		slog.String("sequence", c.sequence), slog.String("error", err.Error()))
 }
 
-// tell publishes the events, and returns which was the first that it could not.
-func (r *Relay) tell(ctx context.Context, changes []change) (int, error) {
+// publish publishes the events, and returns the index of the first change whose
+// event it could not.
+func (r *Relay) publish(ctx context.Context, changes []change) (int, error) {
 	var all []event.Event
-	var of []int // the change of each event
+	var indexes []int // of the change of each event
 	for i, c := range changes {
 		if c.event.ID != "" {
-			all, of = append(all, c.event), append(of, i)
+			all, indexes = append(all, c.event), append(indexes, i)
 		}
 	}
-	sent, err := r.Bus.Publish(ctx, all)
+	published, err := r.Publisher.Publish(ctx, all)
 	if err != nil {
-		return of[sent], fmt.Errorf("tell of sync %s: %w", changes[of[sent]].sync, err)
+		failed := indexes[published]
+		return failed, fmt.Errorf("publish a change of sync %s: %w", changes[failed].sync, err)
 	}
 	return len(changes), nil
 }
 
-// maxAtOnce is how many syncs are scheduled at the same time. A call of
-// Scheduler takes some 10 ms, mostly of waiting. Our own choice.
-const maxAtOnce = 16
+// maxConcurrent is how many syncs are reconciled at the same time. A call to
+// Scheduler takes some 10 ms, mostly waiting. Our own choice.
+const maxConcurrent = 16
 
-// schedule makes the schedules of what changed what they are to be, each sync
-// once, and returns which was the first change where it could not.
+// schedule reconciles the schedules of each changed sync once, and returns the
+// index of the first change for which it could not.
 func (r *Relay) schedule(ctx context.Context, changes []change) (int, error) {
 	var mu sync.Mutex
 	var failure error
 	first := len(changes)
-	begun := map[string]bool{}
+	started := map[string]bool{}
 	var group errgroup.Group
-	group.SetLimit(maxAtOnce)
+	group.SetLimit(maxConcurrent)
 	for i, c := range changes {
-		if begun[c.sync] {
+		if started[c.sync] {
 			continue
 		}
-		begun[c.sync] = true
+		started[c.sync] = true
 		group.Go(func() error {
-			_, err := r.Timetable.Reconcile(ctx, c.workspace, c.sync)
-			if errors.Is(err, syncs.ErrUnreadable) { // its schedules stay as they are
+			_, err := r.Reconciler.Reconcile(ctx, c.workspace, c.sync)
+			if errors.Is(err, syncs.ErrUnreadable) { // its schedules stay
 				r.unreadable(ctx, c, err)
 				return nil
 			}
@@ -151,9 +155,9 @@ func (r *Relay) schedule(ctx context.Context, changes []change) (int, error) {
 			if err != nil && i < first {
 				first, failure = i, err
 			}
-			return nil // the others go on
+			return nil // do not cancel the others
 		})
 	}
-	_ = group.Wait() // it has no error
+	_ = group.Wait() // every function returns nil
 	return first, failure
 }

@@ -23,15 +23,15 @@ import (
 	"syncplane/pkg/testkit/awsfake"
 )
 
-// cloud is EventBridge and Scheduler, which refuse what has to do with these
-// syncs.
-type cloud struct {
-	refuseEvents, refuseSchedules string // the end of an ID; "" is none
+// fakeAWS is EventBridge and Scheduler. They refuse the events and the schedules
+// of a sync.
+type fakeAWS struct {
+	refuseEvents, refuseSchedules string // the last letter of the ID of the sync; "" is none
 	awsfake.Server
 }
 
 // start serves c until the test ends, and returns its address.
-func (c *cloud) start(t *testing.T) string {
+func (c *fakeAWS) start(t *testing.T) string {
 	t.Helper()
 	c.RefuseEntry = func(e awsfake.Entry) string {
 		if c.refuseEvents != "" && strings.HasSuffix(subject(e), c.refuseEvents) {
@@ -50,11 +50,11 @@ func (c *cloud) start(t *testing.T) string {
 
 func subject(e awsfake.Entry) string {
 	var seen eventtest.Seen
-	_ = json.Unmarshal([]byte(e.Detail), &seen) // no event has no subject
+	_ = json.Unmarshal([]byte(e.Detail), &seen) // an invalid event has the subject ""
 	return seen.Subject
 }
 
-// lastLetters returns the last letters of these names, sorted.
+// lastLetters returns the last letter of each name, sorted.
 func lastLetters(names []string) string {
 	letters := []string{}
 	for _, name := range names {
@@ -64,8 +64,8 @@ func lastLetters(names []string) string {
 	return strings.Join(letters, "")
 }
 
-// table holds every sync that it is asked for. What ends with unreadable cannot be
-// read, and what ends with unscheduled has a schedule that cannot be.
+// table holds a sync for every ID. The one whose ID ends with unreadable cannot be
+// read; the one whose ID ends with unscheduled has an invalid schedule.
 type table struct{ unreadable, unscheduled string }
 
 func (tb table) Read(_ context.Context, workspace, id string) (syncs.Sync, error) {
@@ -78,7 +78,8 @@ func (tb table) Read(_ context.Context, workspace, id string) (syncs.Sync, error
 	return syncs.Sync{Workspace: workspace, ID: id, Version: 1, SyncInterval: 30, Status: syncs.Pending}, nil
 }
 
-// records are creates of syncs whose IDs end with these letters.
+// records returns a create of a sync for each letter; the ID of the sync ends with
+// it.
 func records(t *testing.T, letters string) []events.DynamoDBEventRecord {
 	t.Helper()
 	text, err := os.ReadFile("../../../events/stream.json")
@@ -103,59 +104,60 @@ func records(t *testing.T, letters string) []events.DynamoDBEventRecord {
 	return all
 }
 
-// TestHandle holds which record a batch is taken up again from, and what was
-// done of it.
+// TestHandle checks which record the response names, and which records were
+// handled.
 func TestHandle(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		letters   string
 		edit      func(all []events.DynamoDBEventRecord)
-		cloud     *cloud
+		aws       *fakeAWS
 		failed    []string
 		published string
 		scheduled string
 		table     table
 	}{
-		"all is well":              {"abcde", nil, &cloud{}, nil, "abcde", "abcde", table{}},
-		"nothing":                  {"", nil, &cloud{}, nil, "", "", table{}},
-		"a sync twice":             {"abab", nil, &cloud{}, nil, "abab", "ab", table{}},
-		"no event of one":          {"abcde", nil, &cloud{refuseEvents: "c"}, []string{"number 2"}, "abde", "ab", table{}},
-		"no schedule of one":       {"abcde", nil, &cloud{refuseSchedules: "c"}, []string{"number 2"}, "abcde", "abde", table{}},
-		"no schedule of the first": {"abcde", nil, &cloud{refuseSchedules: "a"}, []string{"number 0"}, "abcde", "bcde", table{}},
-		"no event, nor a schedule": {"abcde", nil, &cloud{refuseEvents: "d", refuseSchedules: "b"}, []string{"number 1"}, "abce", "ac", table{}},
-		"one that cannot be read": {"abcde", func(all []events.DynamoDBEventRecord) {
+		"no failure":              {"abcde", nil, &fakeAWS{}, nil, "abcde", "abcde", table{}},
+		"no records":              {"", nil, &fakeAWS{}, nil, "", "", table{}},
+		"a sync twice":            {"abab", nil, &fakeAWS{}, nil, "abab", "ab", table{}},
+		"an event is refused":     {"abcde", nil, &fakeAWS{refuseEvents: "c"}, []string{"number 2"}, "abde", "ab", table{}},
+		"a schedule is refused":   {"abcde", nil, &fakeAWS{refuseSchedules: "c"}, []string{"number 2"}, "abcde", "abde", table{}},
+		"the first schedule is":   {"abcde", nil, &fakeAWS{refuseSchedules: "a"}, []string{"number 0"}, "abcde", "bcde", table{}},
+		"an event and a schedule": {"abcde", nil, &fakeAWS{refuseEvents: "d", refuseSchedules: "b"}, []string{"number 1"}, "abce", "ac", table{}},
+		"an unreadable record": {"abcde", func(all []events.DynamoDBEventRecord) {
 			all[3].Change.NewImage["version"] = events.NewStringAttribute("x")
-		}, &cloud{}, nil, "abce", "abcde", table{}},
-		"one that was something else": {"abcde", func(all []events.DynamoDBEventRecord) {
+		}, &fakeAWS{}, nil, "abce", "abcde", table{}},
+		"an old image that is no sync": {"abcde", func(all []events.DynamoDBEventRecord) {
 			all[2].Change.OldImage = map[string]events.DynamoDBAttributeValue{"pk": all[2].Change.Keys["pk"], "sk": all[2].Change.Keys["sk"]}
-		}, &cloud{}, nil, "abde", "abcde", table{}},
-		"one that is something else by now":        {"abcde", nil, &cloud{}, nil, "abcde", "acde", table{unreadable: "b"}},
-		"one of which the schedule cannot be read": {"abcde", nil, &cloud{}, nil, "abcde", "abcd", table{unscheduled: "e"}},
-		"none that can be read, and no event of one": {"ab", func(all []events.DynamoDBEventRecord) {
+		}, &fakeAWS{}, nil, "abde", "abcde", table{}},
+		"a row that is unreadable by now": {"abcde", nil, &fakeAWS{}, nil, "abcde", "acde", table{unreadable: "b"}},
+		"a sync with an invalid schedule": {"abcde", nil, &fakeAWS{}, nil, "abcde", "abcd", table{unscheduled: "e"}},
+		"an unreadable record and a refused event": {"ab", func(all []events.DynamoDBEventRecord) {
 			delete(all[0].Change.NewImage, "version")
-		}, &cloud{refuseEvents: "b"}, []string{"number 1"}, "", "a", table{}},
-		"one without an image": {"abcde", func(all []events.DynamoDBEventRecord) {
+		}, &fakeAWS{refuseEvents: "b"}, []string{"number 1"}, "", "a", table{}},
+		"a record without an image": {"abcde", func(all []events.DynamoDBEventRecord) {
 			all[1].Change.NewImage = nil
-		}, &cloud{}, []string{"number 1"}, "a", "a", table{}},
+		}, &fakeAWS{}, []string{"number 1"}, "a", "a", table{}},
 		"very long cron expressions": {"abcde", func(all []events.DynamoDBEventRecord) {
 			for _, i := range []int{1, 2, 4} {
 				all[i].Change.NewImage["cron_expression"] = events.NewStringAttribute("0" + strings.Repeat(",0", 131_000) + " 6 * * *")
 			}
-		}, &cloud{}, nil, "abcde", "abcde", table{}},
+		}, &fakeAWS{}, nil, "abcde", "abcde", table{}},
 		"other items": {"abc", func(all []events.DynamoDBEventRecord) {
 			all[1].Change.Keys["sk"] = events.NewStringAttribute("ONCE#k")
-		}, &cloud{}, nil, "ac", "ac", table{}},
+		}, &fakeAWS{}, nil, "ac", "ac", table{}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			address := test.cloud.start(t)
-			config := eventfunc.Config{
-				Config:   app.Config{Region: "us-east-1", AccessKeyID: "local", SecretAccessKey: "local", TableName: "syncs"},
-				EventBus: "bus", APIURL: "https://api.example.com", EventBridgeEndpoint: address, SchedulerEndpoint: address, ScheduleGroup: "group",
+			address := test.aws.start(t)
+			config := eventfunc.Common{
+				Config: app.Config{Region: "us-east-1", AccessKeyID: "local", SecretAccessKey: "local", TableName: "syncs"},
+				APIURL: "https://api.example.com",
 			}
-			schedules := eventfunc.Timetable(config, eventfunc.Credentials(config))
+			schedules := eventfunc.Reconciler(config, eventfunc.ReconcilerConfig{SchedulerEndpoint: address, ScheduleGroup: "group"}, app.Credentials(config.Config))
 			schedules.Syncs, schedules.Now = test.table, time.Now
-			r := &relay.Relay{Bus: eventfunc.EventBus(config), Timetable: schedules, Log: app.Logger(io.Discard, "")}
+			publisher := eventfunc.Publisher(config, eventfunc.PublisherConfig{EventBus: "bus", EventBridgeEndpoint: address})
+			r := &relay.Relay{Publisher: publisher, Reconciler: schedules, Log: app.Logger(io.Discard, "")}
 			batch := events.DynamoDBEvent{Records: records(t, test.letters)}
 			if test.edit != nil {
 				test.edit(batch.Records)
@@ -169,11 +171,11 @@ func TestHandle(t *testing.T) {
 				failed = append(failed, f.ItemIdentifier)
 			}
 			var published []string
-			for _, e := range test.cloud.Entries() {
+			for _, e := range test.aws.Entries() {
 				published = append(published, subject(e))
 			}
 			want := []string{strings.Join(test.failed, " "), sorted(test.published), test.scheduled}
-			got := []string{strings.Join(failed, " "), lastLetters(published), lastLetters(test.cloud.Schedules("group"))}
+			got := []string{strings.Join(failed, " "), lastLetters(published), lastLetters(test.aws.Schedules("group"))}
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Error(diff)
 			}

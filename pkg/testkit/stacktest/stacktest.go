@@ -34,7 +34,7 @@ const Origin = "https://api.example.com"
 
 // Stack is what template.yaml makes, as far as events need it.
 type Stack struct {
-	Config    eventfunc.Config
+	Config    eventfunc.RelayConfig
 	Schedules *scheduler.Client
 	drain     func(testing.TB) []published
 }
@@ -49,10 +49,14 @@ type published struct {
 func New(tb testing.TB, table app.Config) *Stack {
 	tb.Helper()
 	name := "test-" + uuid.NewString()
-	s := &Stack{Config: eventfunc.Config{
-		Config: table, EventBus: name, EventBusARN: "arn:aws:events:us-east-1:123456789012:event-bus/" + name, APIURL: Origin,
-		ScheduleGroup: name, ScheduleRoleARN: "arn:aws:iam::123456789012:role/schedules",
-		ScheduleFailuresARN: "arn:aws:sqs:us-east-1:123456789012:" + name,
+	s := &Stack{Config: eventfunc.RelayConfig{
+		Common:          eventfunc.Common{Config: table, APIURL: Origin},
+		PublisherConfig: eventfunc.PublisherConfig{EventBus: name},
+		ReconcilerConfig: eventfunc.ReconcilerConfig{
+			EventBusARN:   "arn:aws:events:us-east-1:123456789012:event-bus/" + name,
+			ScheduleGroup: name, ScheduleRoleARN: "arn:aws:iam::123456789012:role/schedules",
+			ScheduleFailuresARN: "arn:aws:sqs:us-east-1:123456789012:" + name,
+		},
 	}}
 	endpoint := os.Getenv(Variable)
 	if endpoint == "" {

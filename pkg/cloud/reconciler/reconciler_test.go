@@ -23,7 +23,7 @@ import (
 	"syncplane/pkg/testkit/awsfake"
 )
 
-// table holds syncs by ID, and IDs of rows that cannot be read.
+// table holds syncs by ID, and the IDs of unreadable rows.
 type table struct {
 	mu         sync.Mutex
 	rows       map[string]syncs.Sync
@@ -80,20 +80,23 @@ const group = "group"
 
 // harness is a reconciler over a table and a Scheduler in memory.
 type harness struct {
-	*reconciler.Timetable
+	*reconciler.Reconciler
 	table  *table
 	server *awsfake.Server
 }
 
 func newHarness() *harness {
-	config := eventfunc.Config{
-		Config:            app.Config{Region: "us-east-1", AccessKeyID: "local", SecretAccessKey: "local", TableName: "syncs"},
-		SchedulerEndpoint: "http://scheduler.invalid", ScheduleGroup: group, APIURL: "https://api.example.com",
+	config := eventfunc.Common{
+		Config: app.Config{Region: "us-east-1", AccessKeyID: "local", SecretAccessKey: "local", TableName: "syncs"},
+		APIURL: "https://api.example.com",
+	}
+	schedules := eventfunc.ReconcilerConfig{
+		SchedulerEndpoint: "http://scheduler.invalid", ScheduleGroup: group,
 		EventBusARN: "bus", ScheduleRoleARN: "role", ScheduleFailuresARN: "queue",
 	}
 	h := &harness{
-		Timetable: eventfunc.Timetable(config, eventfunc.Credentials(config)),
-		table:     &table{rows: map[string]syncs.Sync{}}, server: &awsfake.Server{},
+		Reconciler: eventfunc.Reconciler(config, schedules, app.Credentials(config.Config)),
+		table:      &table{rows: map[string]syncs.Sync{}}, server: &awsfake.Server{},
 	}
 	options := h.Client.Options()
 	options.HTTPClient, options.Retryer = h.server, aws.NopRetryer{}
@@ -102,7 +105,8 @@ func newHarness() *harness {
 	return h
 }
 
-// add stores a sync with this schedule, an interval of 30 minutes for "".
+// add stores a sync with this cron expression, or with an interval of 30 minutes
+// for "".
 func (h *harness) add(t *testing.T, cron string) syncs.Sync {
 	t.Helper()
 	s := storagetest.NewSync(t)
@@ -121,8 +125,8 @@ func (h *harness) reconcile(t *testing.T, s syncs.Sync) {
 	}
 }
 
-// states returns the group's schedules as "name: state expression", the IDs of
-// these syncs replaced by letters: a, b and so on.
+// states returns the group's schedules as "name: state expression". The IDs of
+// these syncs are replaced by the letters a, b and so on.
 func (h *harness) states(t *testing.T, of ...syncs.Sync) []string {
 	t.Helper()
 	var all []string
@@ -140,15 +144,15 @@ func (h *harness) states(t *testing.T, of ...syncs.Sync) []string {
 	return all
 }
 
-// TestReconcile checks the schedules after a sync was stored, changed or
-// removed, whatever was there before.
+// TestReconcile checks the schedules of a sync after the sync or its schedules were
+// changed or removed.
 func TestReconcile(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		cron string
-		edit func(*testing.T, *harness, syncs.Sync) // after the schedules of cron were made
+		edit func(*testing.T, *harness, syncs.Sync) // after the schedules of cron were created
 		want []string
-		idle bool // there is nothing to do
+		idle bool // Reconcile finds nothing to do
 	}{
 		"nothing changed":       {"0 6 * * 1-5", nil, []string{"sync-a: ENABLED cron(0 6 ? * 2-6 *)"}, true},
 		"an interval stays":     {"", nil, []string{"sync-a: ENABLED rate(30 minutes)"}, true},
@@ -159,7 +163,7 @@ func TestReconcile(t *testing.T) {
 		"one schedule less":     {"0 0 13 * FRI", change(func(s *syncs.Sync) { s.CronExpression = "0 0 13 * *" }), []string{"sync-a: ENABLED cron(0 0 13 * ? *)"}, false},
 		"an interval instead":   {"0 6 * * *", change(func(s *syncs.Sync) { s.CronExpression, s.SyncInterval = "", 45 }), []string{"sync-a: ENABLED rate(45 minutes)"}, false},
 		"a pause":               {"0 6 * * *", change(func(s *syncs.Sync) { s.Status = syncs.Disabled }), []string{"sync-a: DISABLED cron(0 6 * * ? *)"}, false},
-		"gone":                  {"0 0 13 * FRI", func(_ *testing.T, h *harness, s syncs.Sync) { h.table.remove(s) }, nil, false},
+		"the sync is removed":   {"0 0 13 * FRI", func(_ *testing.T, h *harness, s syncs.Sync) { h.table.remove(s) }, nil, false},
 		"in another workspace":  {"0 6 * * *", change(func(s *syncs.Sync) { s.Workspace = "other" }), nil, false},
 		"the schedule was lost": {"0 6 * * *", func(_ *testing.T, h *harness, _ syncs.Sync) { h.server.Clear() }, []string{"sync-a: ENABLED cron(0 6 * * ? *)"}, false},
 		"another target":        {"0 6 * * *", drift(func(in *scheduler.UpdateScheduleInput) { in.Target.Arn = aws.String("elsewhere") }), []string{"sync-a: ENABLED cron(0 6 * * ? *)"}, false},
@@ -190,7 +194,7 @@ func TestReconcile(t *testing.T) {
 			s := h.add(t, test.cron)
 			repaired, err := h.Reconcile(t.Context(), s.Workspace, s.ID)
 			if err != nil || !repaired {
-				t.Fatalf("the first time: %v, %v", repaired, err)
+				t.Fatalf("the first time: got %v, %v", repaired, err)
 			}
 			if test.edit != nil {
 				test.edit(t, h, s)
@@ -203,7 +207,7 @@ func TestReconcile(t *testing.T) {
 				t.Error(diff)
 			}
 			if repaired, err = h.Reconcile(t.Context(), s.Workspace, s.ID); err != nil || repaired {
-				t.Errorf("once more: %v, %v", repaired, err)
+				t.Errorf("the third time: got %v, %v", repaired, err)
 			}
 		})
 	}
@@ -218,7 +222,7 @@ func change(edit func(*syncs.Sync)) func(*testing.T, *harness, syncs.Sync) {
 	}
 }
 
-// drift returns an edit that changes the schedule behind the reconciler's back.
+// drift returns an edit that changes the schedule in Scheduler.
 func drift(edit func(*scheduler.UpdateScheduleInput)) func(*testing.T, *harness, syncs.Sync) {
 	return func(t *testing.T, h *harness, s syncs.Sync) {
 		t.Helper()
@@ -239,12 +243,13 @@ func drift(edit func(*scheduler.UpdateScheduleInput)) func(*testing.T, *harness,
 	}
 }
 
-// TestReconcileRaces checks what comes of another writer between two calls.
+// TestReconcileRaces checks the schedules after another writer acted between two
+// calls.
 func TestReconcileRaces(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		cron      string
-		operation string // the call before which other acts, once
+		operation string // the call before which other acts, the first time
 		other     func(*testing.T, *harness, syncs.Sync)
 		want      []string
 		repaired  bool
@@ -282,8 +287,8 @@ func TestReconcileRaces(t *testing.T) {
 	}
 }
 
-// TestReconcileFails checks that a call that failed is an error, that nothing
-// is reported as repaired, and that the next try puts it right.
+// TestReconcileFails checks that a failed call is an error, that nothing is reported
+// as repaired, and that the next call repairs the schedules.
 func TestReconcileFails(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -295,8 +300,8 @@ func TestReconcileFails(t *testing.T) {
 		"an update":           {"UpdateSchedule", "ThrottlingException", "ThrottlingException"},
 		"a delete":            {"DeleteSchedule", "InternalServerException", "InternalServerException"},
 		"a read":              {"GetSchedule", "AccessDeniedException", "AccessDeniedException"},
-		"conflicts for ever":  {"CreateSchedule", "ConflictException", "changed 8 times"},
-		"gone at each update": {"UpdateSchedule", "ResourceNotFoundException", "changed 8 times"},
+		"permanent conflicts": {"CreateSchedule", "ConflictException", "changed it 8 times"},
+		"gone at each update": {"UpdateSchedule", "ResourceNotFoundException", "changed it 8 times"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -319,7 +324,7 @@ func TestReconcileFails(t *testing.T) {
 			h.server.Refuse = nil
 			h.reconcile(t, s)
 			if repaired, err := h.Reconcile(t.Context(), s.Workspace, s.ID); repaired || err != nil {
-				t.Errorf("in the end: %v, %v", repaired, err)
+				t.Errorf("after the repair: got %v, %v", repaired, err)
 			}
 		})
 	}
@@ -331,9 +336,9 @@ func TestReconcileFails(t *testing.T) {
 	}
 }
 
-// drifted returns a table whose schedules differ in each way: lost, changed,
-// half lost, of a sync that is gone, of no sync at all; and one that is right.
-// want is what there is after they were repaired.
+// drifted returns a table whose schedules differ in each way: missing, changed,
+// missing the second of two, of a removed sync, of an unknown ID; and one sync
+// whose schedule is right. want holds the states after a repair.
 func drifted(t *testing.T) (h *harness, want []string) {
 	t.Helper()
 	h = newHarness()
@@ -362,22 +367,23 @@ func drifted(t *testing.T) (h *harness, want []string) {
 	return h, want
 }
 
-// TestRepair checks that a repair finds every drift, that a dry one changes
-// nothing, and that the next one finds nothing.
-func TestRepair(t *testing.T) {
+// TestReconcileAll checks that ReconcileAll and FindDrift find every drift, that
+// FindDrift changes nothing, and that neither finds anything after the repair.
+func TestReconcileAll(t *testing.T) {
 	t.Parallel()
 	h, want := drifted(t)
 	before := h.states(t)
 	found := reconciler.Report{Syncs: 4, Repaired: 3, Removed: 2}
+	type handle func(context.Context, reconciler.Table, func(string)) (reconciler.Report, error)
 	for _, step := range []struct {
-		dry    bool
+		handle handle
 		report reconciler.Report
 		states []string
-	}{{true, found, before}, {false, found, want}, {false, reconciler.Report{Syncs: 4}, want}, {true, reconciler.Report{Syncs: 4}, want}} {
-		said := 0
-		report, err := h.Repair(t.Context(), h.table, step.dry, func(string) { said++ })
-		if diff := cmp.Diff(step.report, report); diff != "" || err != nil || said != report.Repaired+report.Removed {
-			t.Errorf("%v, %d said: %s", err, said, diff)
+	}{{h.FindDrift, found, before}, {h.ReconcileAll, found, want}, {h.ReconcileAll, reconciler.Report{Syncs: 4}, want}, {h.FindDrift, reconciler.Report{Syncs: 4}, want}} {
+		reported := 0
+		report, err := step.handle(t.Context(), h.table, func(string) { reported++ })
+		if diff := cmp.Diff(step.report, report); diff != "" || err != nil || reported != report.Repaired+report.Removed {
+			t.Errorf("%v, %d reported: %s", err, reported, diff)
 		}
 		if diff := cmp.Diff(step.states, h.states(t)); diff != "" {
 			t.Error(diff)
@@ -385,9 +391,9 @@ func TestRepair(t *testing.T) {
 	}
 }
 
-// TestRepairCountsWhatWasDone checks that a call that fails is not counted, and
-// that a later run does what is left.
-func TestRepairCountsWhatWasDone(t *testing.T) {
+// TestReconcileAllFails checks that failed calls are not counted as repairs, and
+// that a second ReconcileAll repairs the rest.
+func TestReconcileAllFails(t *testing.T) {
 	t.Parallel()
 	for _, operation := range []string{"CreateSchedule", "UpdateSchedule", "DeleteSchedule", "GetSchedule", "ListSchedules"} {
 		t.Run(operation, func(t *testing.T) {
@@ -399,15 +405,15 @@ func TestRepairCountsWhatWasDone(t *testing.T) {
 				}
 				return nil
 			}
-			var said []string
-			report, err := h.Repair(t.Context(), h.table, false, func(id string) { said = append(said, id) })
+			var reported []string
+			report, err := h.ReconcileAll(t.Context(), h.table, func(id string) { reported = append(reported, id) })
 			if err == nil || !strings.Contains(err.Error(), "InternalServerException") {
 				t.Errorf("got %v", err)
 			}
 			h.server.Refuse = nil
-			rest, err := h.Repair(t.Context(), h.table, false, func(string) {})
-			if err != nil || report.Repaired+rest.Repaired != 3 || report.Removed+rest.Removed != 2 || len(said) != report.Repaired+report.Removed {
-				t.Errorf("%v: %+v with %v, and then %+v", err, report, said, rest)
+			rest, err := h.ReconcileAll(t.Context(), h.table, func(string) {})
+			if err != nil || report.Repaired+rest.Repaired != 3 || report.Removed+rest.Removed != 2 || len(reported) != report.Repaired+report.Removed {
+				t.Errorf("%v: %+v with %v, and then %+v", err, report, reported, rest)
 			}
 			if diff := cmp.Diff(want, h.states(t)); diff != "" {
 				t.Error(diff)
@@ -416,44 +422,44 @@ func TestRepairCountsWhatWasDone(t *testing.T) {
 	}
 }
 
-// TestRepairPassesOverWhatCannotBeRead checks that a sync that cannot be read, or
-// whose schedule cannot, keeps the schedules that it has and stops no other.
-func TestRepairPassesOverWhatCannotBeRead(t *testing.T) {
+// TestReconcileAllUnreadable checks that a sync that is unreadable, or whose schedule
+// is, keeps its schedules and does not stop the others.
+func TestReconcileAllUnreadable(t *testing.T) {
 	t.Parallel()
 	h := newHarness()
-	spoiled, unreadable, gone := h.add(t, "0 6 * * *"), h.add(t, "0 7 * * *"), h.add(t, "0 8 * * *")
-	for _, s := range []syncs.Sync{spoiled, unreadable, gone} {
+	invalid, unreadable, gone := h.add(t, "0 6 * * *"), h.add(t, "0 7 * * *"), h.add(t, "0 8 * * *")
+	for _, s := range []syncs.Sync{invalid, unreadable, gone} {
 		h.reconcile(t, s)
 	}
 	first, second := h.add(t, "0 1 * * *"), h.add(t, "0 2 * * *")
-	change(func(s *syncs.Sync) { s.CronExpression = "@hourly" })(t, h, spoiled)
+	change(func(s *syncs.Sync) { s.CronExpression = "@hourly" })(t, h, invalid)
 	h.table.remove(unreadable)
 	h.table.remove(gone)
 	h.table.unreadable = []string{unreadable.ID}
-	var said []string
-	report, err := h.Repair(t.Context(), h.table, false, func(id string) { said = append(said, id) })
-	if !errors.Is(err, syncs.ErrUnreadable) || !strings.Contains(err.Error(), spoiled.ID) {
+	var reported []string
+	report, err := h.ReconcileAll(t.Context(), h.table, func(id string) { reported = append(reported, id) })
+	if !errors.Is(err, syncs.ErrUnreadable) || !strings.Contains(err.Error(), invalid.ID) {
 		t.Errorf("got %v", err)
 	}
 	if diff := cmp.Diff(reconciler.Report{Syncs: 3, Repaired: 2, Removed: 1}, report); diff != "" {
 		t.Error(diff)
 	}
-	slices.Sort(said)
+	slices.Sort(reported)
 	want := []string{first.ID, second.ID, gone.ID}
 	slices.Sort(want)
-	if diff := cmp.Diff(want, said); diff != "" {
+	if diff := cmp.Diff(want, reported); diff != "" {
 		t.Error(diff)
 	}
 	if diff := cmp.Diff([]string{
 		"sync-a: ENABLED cron(0 1 * * ? *)", "sync-b: ENABLED cron(0 2 * * ? *)",
 		"sync-c: ENABLED cron(0 6 * * ? *)", "sync-d: ENABLED cron(0 7 * * ? *)",
-	}, h.states(t, first, second, spoiled, unreadable)); diff != "" {
+	}, h.states(t, first, second, invalid, unreadable)); diff != "" {
 		t.Error(diff)
 	}
 }
 
-// TestRepairManyPages checks that schedules beyond the first page are seen.
-func TestRepairManyPages(t *testing.T) {
+// TestReconcileAllPages checks that schedules after the first page are found.
+func TestReconcileAllPages(t *testing.T) {
 	t.Parallel()
 	h := newHarness()
 	for range 250 {
@@ -461,7 +467,7 @@ func TestRepairManyPages(t *testing.T) {
 		h.reconcile(t, s)
 		h.table.remove(s)
 	}
-	report, err := h.Repair(t.Context(), h.table, false, func(string) {})
+	report, err := h.ReconcileAll(t.Context(), h.table, func(string) {})
 	if diff := cmp.Diff(reconciler.Report{Removed: 250}, report); diff != "" || err != nil {
 		t.Errorf("%v %s", err, diff)
 	}

@@ -1,0 +1,155 @@
+package reconciler
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/scheduler"
+	"golang.org/x/sync/errgroup"
+
+	"syncplane/pkg/syncs"
+)
+
+// Table lists all syncs of a stack.
+type Table interface {
+	Each(ctx context.Context, visit func(syncs.Sync) error) error
+}
+
+// Report counts what ReconcileAll or FindDrift found.
+type Report struct {
+	Syncs    int `json:"syncs"`    // in the table
+	Repaired int `json:"repaired"` // syncs whose schedules differed
+	Removed  int `json:"removed"`  // IDs that had schedules and no sync
+}
+
+// maxConcurrent is how many syncs are compared at the same time. A call to
+// Scheduler takes some 10 ms, mostly waiting. Our own choice; a hundred thousand
+// syncs take some two minutes.
+const maxConcurrent = 16
+
+// ReconcileAll reconciles the schedules of all syncs and removes the schedules
+// that belong to no sync. It repairs what a
+// change missing from the stream leaves behind. onRepair is called with the ID of each sync whose schedules differed,
+// never concurrently. The schedules of a sync that cannot be read stay as they
+// are, and the returned error names the sync.
+func (r *Reconciler) ReconcileAll(ctx context.Context, table Table, onRepair func(id string)) (Report, error) {
+	return r.forEach(ctx, table, onRepair, func(ctx context.Context, workspace, id string, _ *syncs.Sync) (bool, error) {
+		return r.Reconcile(ctx, workspace, id)
+	})
+}
+
+// FindDrift reports what ReconcileAll would do, and changes nothing. onDrift is
+// called with the ID of each sync whose schedules differ, never concurrently.
+func (r *Reconciler) FindDrift(ctx context.Context, table Table, onDrift func(id string)) (Report, error) {
+	return r.forEach(ctx, table, onDrift, func(ctx context.Context, _, id string, s *syncs.Sync) (bool, error) {
+		actions, err := r.plan(ctx, id, s)
+		return len(actions) > 0, err
+	})
+}
+
+// handler handles the schedules of one sync, nil if there is none, and reports
+// whether they differed.
+type handler func(ctx context.Context, workspace, id string, s *syncs.Sync) (differed bool, err error)
+
+// forEach calls handle for each sync of the table, and then for each ID that has
+// schedules and no sync.
+func (r *Reconciler) forEach(ctx context.Context, table Table, onDrift func(id string), handle handler) (Report, error) {
+	var report Report
+	seen := map[string]bool{}
+	var mu sync.Mutex
+	var unreadable []error // these do not stop the others
+	group, grouped := errgroup.WithContext(ctx)
+	group.SetLimit(maxConcurrent)
+	err := table.Each(grouped, func(s syncs.Sync) error {
+		report.Syncs++
+		seen[s.ID] = true
+		group.Go(func() error {
+			differed, err := handle(grouped, s.Workspace, s.ID, &s)
+			mu.Lock()
+			defer mu.Unlock()
+			if differed {
+				report.Repaired++
+				onDrift(s.ID)
+			}
+			if errors.Is(err, syncs.ErrUnreadable) {
+				unreadable = append(unreadable, err)
+				return nil
+			}
+			return err
+		})
+		return nil
+	})
+	if failure := group.Wait(); failure != nil {
+		err = failure // Each was only canceled by it
+	}
+	if errors.Is(err, syncs.ErrUnreadable) { // Each visited all others
+		unreadable = append(unreadable, err)
+	} else if err != nil {
+		return report, err
+	}
+	orphans, err := r.orphans(ctx, seen)
+	if err != nil {
+		return report, err
+	}
+	for id, name := range orphans {
+		workspace, err := r.workspaceOf(ctx, name)
+		if err != nil {
+			return report, err
+		}
+		s, err := r.read(ctx, workspace, id) // it may be newer than the list of the syncs
+		if errors.Is(err, syncs.ErrUnreadable) {
+			continue // Each has reported it
+		}
+		if err != nil {
+			return report, err
+		}
+		differed, err := handle(ctx, workspace, id, s)
+		if err != nil {
+			return report, err
+		}
+		if differed {
+			report.Removed++
+			onDrift(id)
+		}
+	}
+	return report, errors.Join(unreadable...)
+}
+
+// orphans returns the name of one schedule for each ID that is not in seen.
+func (r *Reconciler) orphans(ctx context.Context, seen map[string]bool) (map[string]string, error) {
+	found := map[string]string{}
+	pages := scheduler.NewListSchedulesPaginator(r.Client, &scheduler.ListSchedulesInput{GroupName: &r.Group})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("list the schedules: %w", err)
+		}
+		for _, summary := range page.Schedules {
+			name := aws.ToString(summary.Name)
+			if id, ok := idOf(name); ok && !seen[id] {
+				found[id] = name
+			}
+		}
+	}
+	return found, nil
+}
+
+// workspaceOf returns the workspace in the event of a schedule, "" if there is
+// none.
+func (r *Reconciler) workspaceOf(ctx context.Context, name string) (string, error) {
+	current, err := r.get(ctx, name)
+	if err != nil || current == nil || current.Target == nil {
+		return "", err
+	}
+	var due struct {
+		Workspace string `json:"workspace"`
+	}
+	if json.Unmarshal([]byte(aws.ToString(current.Target.Input)), &due) != nil {
+		return "", nil //nolint:nilerr // such a schedule was made by hand
+	}
+	return due.Workspace, nil
+}
