@@ -23,12 +23,15 @@ import (
 // other numbers are our own choices.
 const (
 	maxAtOnce  = 32 // deliveries at the same time
+	maxAgain   = 16 // of them those of events that were refused before
 	maxBatch   = 1000
 	firstPause = time.Second
 	maxPause   = 5 * time.Minute
 	maxAge     = 24 * time.Hour
+	minTried   = time.Hour // a machine that was down for a day has not tried for a day
 	maxHeld    = 250_000
 	storePause = time.Second // after the store failed
+	afterPause = time.Second // in which others go before the event that made all pause
 )
 
 // grace is how long a delivery that is under way may take when the sender ends:
@@ -69,7 +72,7 @@ type Sender struct {
 // disk. Run goes on when the store does. After a 410 it delivers nothing until it
 // runs again.
 func (s *Sender) Run(ctx context.Context) {
-	q := &queue{Sender: s, lines: map[string]*line{}, of: map[uint64]*line{}, results: make(chan result)}
+	q := &queue{Sender: s, lines: map[string]*line{}, of: map[uint64]*line{}, results: make(chan result), started: s.Now()}
 	for ctx.Err() == nil {
 		err := q.load(ctx)
 		if err == nil {
@@ -110,6 +113,9 @@ type queue struct {
 	retry     time.Time         // the store is not used before, since it failed
 	gone      bool              // the endpoint wants no deliveries
 	flying    int               // deliveries under way
+	again     int               // of them those of events that were refused before
+	started   time.Time         // when this Sender began
+	taken     time.Time         // when an event was last taken
 	results   chan result
 }
 
@@ -120,6 +126,7 @@ type line struct {
 	at       time.Time     // no delivery before
 	pause    time.Duration // before the last attempt
 	attempts int           // to deliver the first event
+	paused   time.Time     // when the first event last had all deliveries pause
 	flying   bool
 	index    int // in queue.ready, -1 if it is not there
 }
@@ -180,7 +187,7 @@ func (q *queue) pop(l *line) {
 	if l.index >= 0 {
 		heap.Remove(&q.ready, l.index)
 	}
-	l.events, l.attempts = l.events[1:], 0
+	l.events, l.attempts, l.paused = l.events[1:], 0, time.Time{}
 	if len(l.events) == 0 {
 		delete(q.lines, l.name)
 	}
@@ -328,24 +335,36 @@ func (q *queue) settle(ctx context.Context) error {
 // start begins the deliveries whose time has come.
 func (q *queue) start(ctx context.Context) {
 	for ctx.Err() == nil {
-		now := q.Now()
-		if _, ok := q.next(now); !ok || q.flying == maxAtOnce || q.ready[0].at.After(now) || q.resume.After(now) {
+		if wait, ok := q.next(q.Now()); !ok || wait > 0 {
 			return
 		}
 		l := heap.Pop(&q.ready).(*line) //nolint:forcetypeassert // there is nothing else in it
 		l.flying = true
 		q.flying++
+		if l.attempts > 0 {
+			q.again++
+		}
 		sequence := l.events[0].sequence
 		go func() { q.results <- q.deliver(ctx, l, sequence) }()
 	}
 }
 
-// next returns how long no delivery begins; ok is false if none waits.
+// next returns how long no delivery begins; ok is false if none does before
+// another one has ended or something waits. None begins either while what is
+// delivered cannot be stored: a crash would repeat it all.
 func (q *queue) next(now time.Time) (wait time.Duration, ok bool) {
-	if q.gone || len(q.ready) == 0 {
+	if q.gone || len(q.ready) == 0 || q.flying == maxAtOnce {
 		return 0, false
 	}
-	return max(0, q.ready[0].at.Sub(now), q.resume.Sub(now)), true
+	first := q.ready[0] // those that were not refused come before all others
+	if first.attempts > 0 && q.again == maxAgain {
+		return 0, false
+	}
+	wait = max(0, first.at.Sub(now), q.resume.Sub(now))
+	if len(q.delivered) > 0 {
+		wait = max(wait, q.retry.Sub(now))
+	}
+	return wait, true
 }
 
 // deliver tries to deliver an event once. It stores that the event is delivered
@@ -366,9 +385,12 @@ func (q *queue) deliver(ctx context.Context, l *line, sequence uint64) result {
 
 // finish takes over what became of a delivery.
 func (q *queue) finish(ctx context.Context, r result) {
-	q.flying--
 	l, now := r.line, q.Now()
 	l.flying = false
+	q.flying--
+	if l.attempts > 0 {
+		q.again--
+	}
 	defer q.wait(l)
 	switch {
 	case r.failed != nil:
@@ -382,7 +404,7 @@ func (q *queue) finish(ctx context.Context, r result) {
 			q.delivered = append(q.delivered, l.events[0].sequence)
 			q.retry = now.Add(storePause)
 		}
-		l.pause, l.at = 0, time.Time{}
+		l.pause, l.at, q.taken = 0, time.Time{}, now
 		q.pop(l)
 	case ctx.Err() != nil: // the attempt may have been broken off
 	default:
@@ -407,8 +429,8 @@ func (q *queue) refused(ctx context.Context, r result) {
 			q.gone = true
 			return // it waits for the next start
 		case http.StatusTooManyRequests, http.StatusServiceUnavailable: // the endpoint speaks of all deliveries
-			if at := now.Add(refusal.RetryAfter); at.After(q.resume) {
-				q.resume = at
+			if refusal.RetryAfter > 0 && q.pauseAll(l, now, refusal.RetryAfter) {
+				pause = max(pause, refusal.RetryAfter+afterPause)
 			}
 		}
 	}
@@ -417,10 +439,24 @@ func (q *queue) refused(ctx context.Context, r result) {
 	if first.since.After(now) { // the clock was set back
 		first.since = now
 	}
-	if now.Sub(first.since) >= maxAge {
+	if now.Sub(first.since) >= maxAge && now.Sub(q.started) >= minTried {
 		l.at = now
 		q.die(ctx, l, r.event, r.err.Error())
 	}
+}
+
+// pauseAll begins no delivery for a while, since the endpoint asks for that. It
+// returns false, and does nothing, if the first event of l had it do so before and
+// others were taken since: then the endpoint speaks of that event.
+func (q *queue) pauseAll(l *line, now time.Time, wait time.Duration) bool {
+	if !l.paused.IsZero() && q.taken.After(l.paused) {
+		return false
+	}
+	l.paused = now
+	if at := now.Add(wait); at.After(q.resume) {
+		q.resume = at
+	}
+	return true
 }
 
 // drain takes over what became of the deliveries that have ended.
@@ -438,7 +474,7 @@ func (q *queue) drain(ctx context.Context) {
 // sleep returns when there is something to do.
 func (q *queue) sleep(ctx context.Context, grown <-chan struct{}) {
 	now, wait := q.Now(), maxPause
-	if next, ok := q.next(now); ok && q.flying < maxAtOnce {
+	if next, ok := q.next(now); ok {
 		wait = min(wait, next)
 	}
 	switch failing := q.retry.Sub(now); {

@@ -47,6 +47,7 @@ type world struct {
 	mu      sync.Mutex
 	answer  func(id string, attempt int) answer // nil takes all
 	latency time.Duration
+	hang    func(id string) bool // nil is none
 	tries   map[string]int
 	times   []time.Time // of the attempts
 	taken   []string    // subject/number, in order
@@ -93,6 +94,9 @@ func (w *world) RoundTrip(r *http.Request) (*http.Response, error) {
 		a = w.answer(id, w.tries[id])
 	}
 	latency := w.latency
+	if w.hang != nil && w.hang(id) {
+		latency = time.Hour
+	}
 	w.mu.Unlock()
 	var err error
 	select {
@@ -405,6 +409,125 @@ func TestRetryAfter(t *testing.T) {
 	}
 }
 
+// TestRetryAfterOfOne has an endpoint ask for a pause at each attempt of one event,
+// while it takes all others: only the first pause is theirs too.
+func TestRetryAfterOfOne(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, w *world) {
+		w.answer = func(id string, _ int) answer {
+			if id == "a/1" {
+				return answer{http.StatusTooManyRequests, map[string]string{"Retry-After": "3600"}}
+			}
+			return answer{status: http.StatusOK}
+		}
+		w.latency = 10 * time.Millisecond
+		w.publish("a/1")
+		w.sleep(time.Minute)
+		w.publish("b/0")
+		w.sleep(58 * time.Minute)
+		w.want()
+		w.sleep(2 * time.Minute)
+		w.want("b/0")
+		for n := range 5 {
+			id := fmt.Sprintf("b/%d", n+1)
+			w.publish(id)
+			w.sleep(time.Minute)
+			w.want(id)
+			w.sleep(time.Hour)
+		}
+		w.mu.Lock()
+		if n := w.tries["a/1"]; n < 5 || n > 8 { // about one an hour
+			t.Errorf("%d attempts", n)
+		}
+		w.mu.Unlock()
+		w.sleep(24 * time.Hour)
+		w.wantLetters("a/1: the webhook answers 429")
+	})
+}
+
+// TestManyHang has the endpoint hang for many syncs: the events of another one do
+// not wait for them.
+func TestManyHang(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, w *world) {
+		w.hang = func(id string) bool { return id[0] == 'a' }
+		var ids []string
+		for n := range 1000 {
+			ids = append(ids, fmt.Sprintf("a%d/1", n))
+		}
+		w.publish(ids...)
+		w.sleep(time.Hour)
+		for n := range 20 {
+			id := fmt.Sprintf("b/%d", n)
+			w.publish(id)
+			w.sleep(time.Second)
+			w.want(id)
+		}
+	})
+}
+
+// TestAfterTheWeekend has no sender run for days, and the endpoint fail for some
+// time after that: nothing is given up for a time in which nothing was tried.
+func TestAfterTheWeekend(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, w *world) {
+		w.refuse("a", 503)
+		w.publish("a/1", "a/2")
+		w.sleep(time.Minute)
+		w.stop()
+		w.sleep(72 * time.Hour)
+		w.run()
+		w.sleep(30 * time.Minute)
+		w.wantLetters()
+		w.refuse("", 0)
+		w.sleep(5 * time.Minute)
+		w.want("a/1", "a/2")
+		w.refuse("a", 503)
+		w.publish("a/3")
+		w.sleep(time.Second)
+		w.stop()
+		w.sleep(72 * time.Hour)
+		w.run()
+		w.sleep(90 * time.Minute)
+		w.wantLetters("a/3: the webhook answers 503")
+	})
+}
+
+// TestCrashWithAFullDisk has the disk fill while events are delivered: after a
+// crash no more than those that were under way come again.
+func TestCrashWithAFullDisk(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		if err := w.store.Await(t.Context(), nil, 0); err != nil {
+			t.Fatal(err)
+		}
+		w.disk = &fullDisk{works: 1 << 30}
+		w.run()
+		w.latency = 100 * time.Millisecond
+		var ids []string
+		for n := range 200 {
+			ids = append(ids, fmt.Sprintf("%d/1", n))
+		}
+		w.publish(ids...)
+		w.sleep(150 * time.Millisecond)
+		w.disk.fill()
+		w.sleep(time.Hour)
+		w.mu.Lock()
+		delivered := len(w.taken)
+		w.mu.Unlock()
+		waiting, err := w.store.Waiting()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if again := len(waiting) - (200 - delivered); delivered < 64 || again > 32 {
+			t.Errorf("%d were delivered, and %d of them would come again", delivered, again)
+		}
+		w.stop()
+		w.close()
+	})
+}
+
 // TestGone has an endpoint answer 410: nothing more is delivered until the next
 // start, and the events are kept.
 func TestGone(t *testing.T) {
@@ -549,7 +672,25 @@ func TestTooMany(t *testing.T) {
 type fullDisk struct {
 	*bolt.Store
 	mu              sync.Mutex
-	works, failures int // calls that succeed, then calls that fail
+	works, failures int  // calls that succeed, then calls that fail
+	full            bool // every write fails
+}
+
+// fill has every write fail from now on.
+func (d *fullDisk) fill() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.full = true
+}
+
+func (d *fullDisk) write() error {
+	d.mu.Lock()
+	full := d.full
+	d.mu.Unlock()
+	if full {
+		return syscall.ENOSPC
+	}
+	return d.fail()
 }
 
 func (d *fullDisk) fail() error {
@@ -586,7 +727,7 @@ func (d *fullDisk) Event(sequence uint64) (event.Event, bool, error) {
 }
 
 func (d *fullDisk) Await(ctx context.Context, events []bolt.Waiting, until uint64) error {
-	if err := d.fail(); err != nil {
+	if err := d.write(); err != nil {
 		return err
 	}
 	return d.Store.Await(ctx, events, until)
@@ -600,7 +741,7 @@ func (d *fullDisk) Waiting() ([]bolt.Waiting, error) {
 }
 
 func (d *fullDisk) Delivered(ctx context.Context, sequences ...uint64) error {
-	if err := d.fail(); err != nil {
+	if err := d.write(); err != nil {
 		return err
 	}
 	return d.Store.Delivered(ctx, sequences...)
