@@ -17,7 +17,7 @@ import (
 	"syncplane/pkg/auth/apikey"
 	"syncplane/pkg/fault"
 	"syncplane/pkg/storage/bolt"
-	"syncplane/pkg/storage/storagetest/keytest"
+	"syncplane/pkg/storage/storagetest"
 )
 
 func TestNew(t *testing.T) {
@@ -25,7 +25,7 @@ func TestNew(t *testing.T) {
 	form := regexp.MustCompile(`^syn_[0-9A-Za-z]{12}_[0-9A-Za-z]{49}$`)
 	seen := map[string]bool{}
 	for range 1000 {
-		key, text := keytest.New(t)
+		key, text := storagetest.NewKey(t)
 		id, ok := apikey.ParseID(text)
 		if !form.MatchString(text) || !ok || id != key.ID || !key.Matches(text) || !strings.HasSuffix(text, key.LastFour) {
 			t.Fatalf("got %s, %+v", text, key)
@@ -50,7 +50,7 @@ func TestNewWithoutLuck(t *testing.T) {
 // TestParseIDRefuses changes each character of a key in turn.
 func TestParseIDRefuses(t *testing.T) {
 	t.Parallel()
-	key, text := keytest.New(t)
+	key, text := storagetest.NewKey(t)
 	for i := range text {
 		for _, c := range "aB0_-.é\x00" {
 			edited := text[:i] + string(c) + text[i+1:]
@@ -86,7 +86,7 @@ func (c *counting) Key(ctx context.Context, id string) (apikey.Key, error) {
 
 func TestVerifier(t *testing.T) {
 	t.Parallel()
-	key, text := keytest.New(t)
+	key, text := storagetest.NewKey(t)
 	store := &counting{Store: bolt.Keys{Path: t.TempDir() + "/keys.db"}}
 	if err := store.CreateKey(t.Context(), key); err != nil {
 		t.Fatal(err)
@@ -114,7 +114,7 @@ func TestVerifier(t *testing.T) {
 	now = now.Add(time.Second)
 	accept(2) // read anew after a minute
 
-	_, stranger := keytest.New(t)
+	_, stranger := storagetest.NewKey(t)
 	refuse(stranger, "there is no such API key")
 	refuse("syn_x", "may have been cut")
 
@@ -142,7 +142,7 @@ func TestVerifier(t *testing.T) {
 	now = now.Add(time.Second)
 	refuse(text, "the key was revoked at 2026-11-23T20:07:00Z")
 
-	fresh, freshText := keytest.New(t)
+	fresh, freshText := storagetest.NewKey(t)
 	if err := store.CreateKey(t.Context(), fresh); err != nil {
 		t.Fatal(err)
 	}
@@ -162,7 +162,7 @@ func TestVerifier(t *testing.T) {
 
 // FuzzParseID holds that what is taken for a key has the form of one.
 func FuzzParseID(f *testing.F) {
-	_, text := keytest.New(f)
+	_, text := storagetest.NewKey(f)
 	f.Add(text)
 	f.Fuzz(func(t *testing.T, text string) {
 		if id, ok := apikey.ParseID(text); ok && (len(text) != 66 || !strings.HasPrefix(text, "syn_"+id+"_")) {

@@ -19,8 +19,6 @@ import (
 	"syncplane/pkg/ratelimit"
 	"syncplane/pkg/storage/bolt"
 	"syncplane/pkg/storage/storagetest"
-	"syncplane/pkg/storage/storagetest/keytest"
-	"syncplane/pkg/storage/storagetest/ratelimittest"
 	"syncplane/pkg/syncs"
 )
 
@@ -42,7 +40,7 @@ func closeStore(t *testing.T, store *bolt.Store) {
 
 func TestStore(t *testing.T) {
 	t.Parallel()
-	storagetest.Run(t, func(t *testing.T) syncs.Store {
+	storagetest.RunSyncs(t, func(t *testing.T) syncs.Store {
 		store := open(t, filepath.Join(t.TempDir(), "syncs.db"))
 		t.Cleanup(func() { closeStore(t, store) })
 		return store
@@ -59,7 +57,7 @@ func TestUnreadable(t *testing.T) {
 	defer closeStore(t, store)
 	values := []string{"", "{", "[]", "{}", "null", `{"id":"x","version":1}`, `{"id":"ID","version":"1"}`, `{"id":"ID","version":0}`, `{"id":"ID","version":1,"created_at":"yesterday"}`}
 	n := 0
-	storagetest.Unreadable(t, store, func(t *testing.T, s syncs.Sync) {
+	storagetest.RunUnreadable(t, store, func(t *testing.T, s syncs.Sync) {
 		t.Helper()
 		value := strings.ReplaceAll(values[n%len(values)], "ID", s.ID)
 		n++
@@ -276,12 +274,12 @@ func TestWriteAfterClose(t *testing.T) {
 
 func TestKeys(t *testing.T) {
 	t.Parallel()
-	keytest.Run(t, func(t *testing.T) apikey.Store { return bolt.Keys{Path: filepath.Join(t.TempDir(), "keys.db")} })
+	storagetest.RunKeys(t, func(t *testing.T) apikey.Store { return bolt.Keys{Path: filepath.Join(t.TempDir(), "keys.db")} })
 }
 
 func TestQuota(t *testing.T) {
 	t.Parallel()
-	ratelimittest.Run(t, func(t *testing.T) ratelimit.Store {
+	storagetest.RunRateLimits(t, func(t *testing.T) ratelimit.Store {
 		store := open(t, filepath.Join(t.TempDir(), "syncs.db"))
 		t.Cleanup(func() { closeStore(t, store) })
 		return store

@@ -32,8 +32,6 @@ import (
 	"syncplane/pkg/ratelimit"
 	"syncplane/pkg/storage/dynamo"
 	"syncplane/pkg/storage/storagetest"
-	"syncplane/pkg/storage/storagetest/keytest"
-	"syncplane/pkg/storage/storagetest/ratelimittest"
 	"syncplane/pkg/syncs"
 	"syncplane/pkg/testkit/dynamotest"
 )
@@ -60,7 +58,7 @@ func open(t *testing.T, c app.Config) *dynamo.Store {
 
 func TestStore(t *testing.T) {
 	t.Parallel()
-	storagetest.Run(t, func(t *testing.T) syncs.Store { return open(t, config(t)) })
+	storagetest.RunSyncs(t, func(t *testing.T) syncs.Store { return open(t, config(t)) })
 }
 
 // TestUnreadable writes items that no version of ours does.
@@ -73,7 +71,7 @@ func TestUnreadable(t *testing.T) {
 		"REMOVE version", "REMOVE created_at", "SET version = :text", "SET stream_name = :number", "SET created_at = :text", "SET id = :text", "SET version = :number",
 	}
 	n := 0
-	storagetest.Unreadable(t, store, func(t *testing.T, s syncs.Sync) {
+	storagetest.RunUnreadable(t, store, func(t *testing.T, s syncs.Sync) {
 		t.Helper()
 		update := spoilers[n%len(spoilers)]
 		n++
@@ -580,10 +578,10 @@ func TestForeignRow(t *testing.T) {
 
 func TestKeys(t *testing.T) {
 	t.Parallel()
-	keytest.Run(t, func(t *testing.T) apikey.Store { return open(t, config(t)) })
+	storagetest.RunKeys(t, func(t *testing.T) apikey.Store { return open(t, config(t)) })
 }
 
 func TestQuota(t *testing.T) {
 	t.Parallel()
-	ratelimittest.Run(t, func(t *testing.T) ratelimit.Store { return open(t, config(t)) })
+	storagetest.RunRateLimits(t, func(t *testing.T) ratelimit.Store { return open(t, config(t)) })
 }

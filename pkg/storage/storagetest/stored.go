@@ -11,9 +11,9 @@ import (
 	"testing"
 )
 
-// What the stores of commit 200db47 wrote when its service created the syncs of
-// Stored: a file of package bolt, and the items of package dynamo in DynamoDB's
-// JSON, one a line.
+// The data that the stores of commit 200db47 wrote when its service created the
+// syncs of Stored: a file of package bolt, and the items of package dynamo in
+// DynamoDB's JSON, one per line.
 var (
 	//go:embed testdata/stored.db.gz
 	storedFile []byte
@@ -24,9 +24,10 @@ var (
 // StoredWorkspace is the workspace of the syncs of Stored.
 const StoredWorkspace = "acme"
 
-// Stored are the IDs of syncs that an early version accepted and that a create
-// would refuse, or read otherwise, today, with a cron expression that runs at the
-// same times. It is "" for an interval of SyncInterval minutes.
+// Stored returns the IDs of syncs that an early version accepted and that a
+// create would refuse or normalize today. The value is a cron expression with the
+// same run times, and "" for a sync that runs at an interval of SyncInterval
+// minutes.
 func Stored() map[string]string {
 	const id = "019ab0c4-0000-7000-8000-0000000000"
 	return map[string]string{
@@ -39,11 +40,11 @@ func Stored() map[string]string {
 		id + "07": "",              // a cursor_field with line breaks around it
 		id + "08": "",              // a cursor_field of spaces
 		id + "09": "",              // an invisible stream_name
-		id + "0a": "",              // another one
+		id + "0a": "",              // another
 	}
 }
 
-// StoredFile returns the path of a copy of the file.
+// StoredFile returns the path of a copy of the file that package bolt wrote.
 func StoredFile(tb testing.TB) string {
 	tb.Helper()
 	path := filepath.Join(tb.TempDir(), "syncs.db")
@@ -53,7 +54,8 @@ func StoredFile(tb testing.TB) string {
 	return path
 }
 
-// StoredItems returns the items: a type and a value for each name.
+// StoredItems returns the items that package dynamo wrote: for each attribute its
+// type and value.
 func StoredItems(tb testing.TB) []map[string]map[string]string {
 	tb.Helper()
 	var items []map[string]map[string]string
@@ -67,9 +69,9 @@ func StoredItems(tb testing.TB) []map[string]map[string]string {
 	return items
 }
 
-func unzip(tb testing.TB, text []byte) []byte {
+func unzip(tb testing.TB, zipped []byte) []byte {
 	tb.Helper()
-	reader, err := gzip.NewReader(bytes.NewReader(text))
+	reader, err := gzip.NewReader(bytes.NewReader(zipped))
 	if err != nil {
 		tb.Fatal(err)
 	}
