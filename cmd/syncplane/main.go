@@ -39,6 +39,7 @@ const usage = `Usage: syncplane COMMAND
   reconcile [--dry-run]
                  make the schedules of a stack what its table says; variables
                  as those of its function ReconcileFunction, and an AWS profile
+  version        print the version, the commit and the Go release of this program
 
 Settings are environment variables; defaults stand in brackets.
 `
@@ -91,6 +92,8 @@ func run(ctx context.Context, args []string, m machine) error {
 		return when(m, rest)
 	case "reconcile":
 		return reconcile(ctx, m, rest)
+	case "version", "--version":
+		return version(m)
 	case "help", "-h", "--help":
 		fmt.Fprint(m.stdout, usage)
 		return nil
