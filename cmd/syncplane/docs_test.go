@@ -31,7 +31,7 @@ const (
 	needsDynamoDB    = "dynamodb"          // it needs a DynamoDB Local
 	needsAWS         = "aws"               // as the next two, it is not run
 	needsDocker      = "docker"
-	needsAll         = "tests" // it would run this test again, or takes minutes
+	slow             = "slow" // it takes minutes, or would run this test again
 )
 
 // block is a fenced code block of a page.
@@ -45,10 +45,10 @@ type block struct {
 func (b block) is(word string) bool { return slices.Contains(b.info, word) }
 
 // notRun reports whether the block cannot run in a test.
-func (b block) notRun() bool { return b.is(needsAWS) || b.is(needsDocker) || b.is(needsAll) }
+func (b block) notRun() bool { return b.is(needsAWS) || b.is(needsDocker) || b.is(slow) }
 
-// pages returns the text of README.md and of each page of docs, by its path in
-// the repository.
+// pages returns the text of each page of documentation, by its path in the
+// repository.
 func pages(t *testing.T) map[string]string {
 	t.Helper()
 	names, err := filepath.Glob(filepath.Join(root, "docs", "*.md"))
@@ -56,7 +56,8 @@ func pages(t *testing.T) map[string]string {
 		t.Fatal(err)
 	}
 	all := map[string]string{}
-	for _, name := range append(names, filepath.Join(root, "README.md")) {
+	for _, name := range append(names, filepath.Join(root, "README.md"), filepath.Join(root, "CONTRIBUTING.md"),
+		filepath.Join(root, "CHANGELOG.md"), filepath.Join(root, "SECURITY.md")) {
 		text, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)
@@ -114,7 +115,7 @@ func TestDocsRun(t *testing.T) {
 					continue
 				}
 				for _, word := range b.info[1:] {
-					if !slices.Contains([]string{untilInterrupted, needsDynamoDB, needsAWS, needsDocker, needsAll}, word) {
+					if !slices.Contains([]string{untilInterrupted, needsDynamoDB, needsAWS, needsDocker, slow}, word) {
 						t.Errorf("line %d: unknown word %q after sh", b.line, word)
 					}
 				}
@@ -293,7 +294,7 @@ func (d docsRunner) checkNames(t *testing.T, b *block) {
 		d.command(t, "make -n "+target[1])
 	}
 	usage := d.command(t, "bin/syncplane help")
-	for _, name := range regexp.MustCompile(`\bbin/syncplane ([a-z]+)`).FindAllStringSubmatch(b.text, -1) {
+	for _, name := range regexp.MustCompile(`\bbin/syncplane ([a-z-]+)`).FindAllStringSubmatch(b.text, -1) {
 		if !regexp.MustCompile(`(?m)^  ` + name[1] + `\b`).MatchString(usage) {
 			t.Errorf("line %d: there is no command %s", b.line, name[1])
 		}
@@ -301,7 +302,7 @@ func (d docsRunner) checkNames(t *testing.T, b *block) {
 }
 
 // TestDocsLinks checks that what the pages link to is there, headings included,
-// and that README links to each page of docs.
+// that paths in the text exist, and that README links to each page of docs.
 func TestDocsLinks(t *testing.T) {
 	t.Parallel()
 	all := pages(t)
@@ -319,6 +320,11 @@ func TestDocsLinks(t *testing.T) {
 				t.Errorf("%s: %v", path, err)
 			} else if heading != "" && !slices.Contains(anchors(all[target]), heading) {
 				t.Errorf("%s: %s has no heading #%s", path, target, heading)
+			}
+		}
+		for _, name := range regexp.MustCompile("`((?:pkg|cmd|functions|events|docs|bench|verify)/[^` ]*)`").FindAllStringSubmatch(page, -1) {
+			if _, err := os.Stat(filepath.Join(root, name[1])); err != nil {
+				t.Errorf("%s: %v", path, err)
 			}
 		}
 		if strings.HasPrefix(path, "docs/") && !strings.Contains(all["README.md"], "]("+path+")") {
