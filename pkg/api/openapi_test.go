@@ -178,7 +178,7 @@ func codes(t *testing.T, pick func(path string) bool) []string {
 					take(n.Args[1])
 				case strings.Contains(path, "runs/") && name == "reject": // the first argument names the field
 					take(n.Args[1])
-				case slices.Contains([]string{"reject", "refuse", "malformed", "invalid", "errForm"}, name):
+				case slices.Contains([]string{"reject", "refuse", "malformed", "invalid", "notARequest"}, name):
 					for _, argument := range n.Args[:min(2, len(n.Args))] {
 						take(argument)
 					}
