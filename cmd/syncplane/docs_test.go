@@ -123,7 +123,7 @@ func TestDocsRun(t *testing.T) {
 				case b.notRun():
 					d.checkNames(t, b)
 				case b.is(needsDynamoDB):
-					t.Run("dynamodb", func(t *testing.T) { d.over(dynamotest.ForTest(t)).run(t, b) })
+					t.Run("dynamodb", func(t *testing.T) { d.over(dynamotest.Endpoint(t)).run(t, b) })
 				default:
 					d.run(t, b)
 				}

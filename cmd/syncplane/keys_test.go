@@ -18,7 +18,7 @@ func TestKeys(t *testing.T) {
 		"bolt": func(*testing.T) []string { return []string{"STORE=bolt"} },
 		"dynamodb": func(t *testing.T) []string {
 			t.Helper()
-			return []string{"STORE=dynamodb", "TABLE_NAME=keys-test", "DYNAMODB_ENDPOINT=" + dynamotest.ForTest(t)}
+			return []string{"STORE=dynamodb", "TABLE_NAME=keys-test", "DYNAMODB_ENDPOINT=" + dynamotest.Endpoint(t)}
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

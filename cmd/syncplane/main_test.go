@@ -185,7 +185,7 @@ func TestServeAsAPersonWould(t *testing.T) {
 func TestServeOnDynamoDB(t *testing.T) {
 	t.Parallel()
 	dataDir := t.TempDir()
-	s := serve(t, dataDir, "STORE=dynamodb", "DYNAMODB_ENDPOINT="+dynamotest.ForTest(t), "TABLE_NAME=serve-test")
+	s := serve(t, dataDir, "STORE=dynamodb", "DYNAMODB_ENDPOINT="+dynamotest.Endpoint(t), "TABLE_NAME=serve-test")
 	if status, answer := s.create(t, token(t, dataDir)); status != http.StatusOK {
 		t.Errorf("got %d %s", status, answer)
 	}
@@ -392,7 +392,7 @@ func TestDocs(t *testing.T) {
 // TestInvoke runs the real Lambda as `make invoke` does.
 func TestInvoke(t *testing.T) {
 	t.Parallel()
-	endpoint := dynamotest.ForTest(t)
+	endpoint := dynamotest.Endpoint(t)
 	bootstrap := filepath.Join(t.TempDir(), "bootstrap")
 	if out, err := exec.CommandContext(t.Context(), "go", "build", "-tags", "lambda.norpc", "-o", bootstrap, "../../functions/api").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)

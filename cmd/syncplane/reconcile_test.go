@@ -7,14 +7,14 @@ import (
 
 	"syncplane/pkg/app"
 	"syncplane/pkg/storage/storagetest"
+	"syncplane/pkg/testkit/dynamotest"
 	"syncplane/pkg/testkit/stacktest"
-	"syncplane/pkg/testkit/tabletest"
 )
 
 // TestReconcile has the command tell what is missing, repair it, and find
 // nothing the next time.
 func TestReconcile(t *testing.T) {
-	config := tabletest.Table(t)
+	config := dynamotest.NewTable(t)
 	stack := stacktest.New(t, config)
 	store := app.DynamoDB(config)
 	s := storagetest.NewSync(t)

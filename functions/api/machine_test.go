@@ -18,7 +18,7 @@ import (
 	"syncplane/pkg/auth/apikey"
 	"syncplane/pkg/emulator/lambdaruntime"
 	"syncplane/pkg/local/server"
-	"syncplane/pkg/testkit/tabletest"
+	"syncplane/pkg/testkit/dynamotest"
 )
 
 const createBody = `{"sync":{"source_id":1,"destination_id":2,"model_id":3,"schedule_type":"automated","configuration":{},` +
@@ -48,7 +48,7 @@ type answer struct {
 // TestKeysAndLimitsThroughTheFunction uses API keys, good and bad, and more
 // creates than a workspace has, through the real bootstrap.
 func TestKeysAndLimitsThroughTheFunction(t *testing.T) {
-	config := tabletest.Table(t)
+	config := dynamotest.NewTable(t)
 	store := app.DynamoDB(config)
 	now := time.Now()
 	key := func(workspace string, expires time.Time, scopes ...string) (apikey.Key, string) {
@@ -112,7 +112,7 @@ func TestKeysAndLimitsThroughTheFunction(t *testing.T) {
 // TestAnIdempotencyKeyExpires holds that a key of yesterday makes a new sync,
 // though DynamoDB has not removed its record yet.
 func TestAnIdempotencyKeyExpires(t *testing.T) {
-	config := tabletest.Table(t)
+	config := dynamotest.NewTable(t)
 	store := app.DynamoDB(config)
 	k, token, err := apikey.New(rand.Reader, "acme", "test", []string{"syncs:write"}, time.Now(), time.Time{})
 	if err != nil {

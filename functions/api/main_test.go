@@ -24,8 +24,8 @@ import (
 	"syncplane/pkg/auth"
 	"syncplane/pkg/emulator/lambdaruntime"
 	"syncplane/pkg/local/server"
+	"syncplane/pkg/testkit/dynamotest"
 	"syncplane/pkg/testkit/lambdatest"
-	"syncplane/pkg/testkit/tabletest"
 )
 
 var update = flag.Bool("update", false, "sign the events anew and rewrite the answers in testdata")
@@ -35,7 +35,7 @@ const root = "../.."
 // start runs the function with a table of its own.
 func start(t *testing.T, output *bytes.Buffer) *lambdaruntime.Function {
 	t.Helper()
-	return startOn(t, tabletest.Table(t), output, nil)
+	return startOn(t, dynamotest.NewTable(t), output, nil)
 }
 
 // startOn runs the function with the environment of env.local.json, and more.

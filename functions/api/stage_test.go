@@ -14,7 +14,7 @@ import (
 	"github.com/aws/aws-lambda-go/events"
 
 	"syncplane/pkg/local/server"
-	"syncplane/pkg/testkit/tabletest"
+	"syncplane/pkg/testkit/dynamotest"
 )
 
 // TestNamedStage follows every link that the function gives under a stage, as
@@ -99,7 +99,7 @@ func TestNamedStage(t *testing.T) {
 // TestCustomDomain checks the links at a custom domain that API_URL names,
 // and that the API's own domain keeps its own.
 func TestCustomDomain(t *testing.T) {
-	function := startOn(t, tabletest.Table(t), &bytes.Buffer{}, map[string]string{"API_URL": "https://api.example.com/orders/"})
+	function := startOn(t, dynamotest.NewTable(t), &bytes.Buffer{}, map[string]string{"API_URL": "https://api.example.com/orders/"})
 	sample, err := os.ReadFile(filepath.Join(root, "events", "create-sync-named-stage.json"))
 	if err != nil {
 		t.Fatal(err)

@@ -16,8 +16,8 @@ import (
 	"syncplane/pkg/app/eventfunc"
 	"syncplane/pkg/cloud/intake"
 	"syncplane/pkg/testkit/chaosproxy"
+	"syncplane/pkg/testkit/dynamotest"
 	"syncplane/pkg/testkit/stacktest"
-	"syncplane/pkg/testkit/tabletest"
 )
 
 // How much TestFaults does.
@@ -32,7 +32,7 @@ const (
 // come again though they were done with, and holds that each makes one sync or
 // one refusal.
 func TestFaults(t *testing.T) {
-	config := tabletest.Table(t)
+	config := dynamotest.NewTable(t)
 	stack := stacktest.New(t, config)
 	broken := stack.Config
 	broken.DynamoDBEndpoint = chaosproxy.Start(t, broken.DynamoDBEndpoint, 1, share).URL

@@ -11,9 +11,9 @@ import (
 
 	"syncplane/pkg/app"
 	"syncplane/pkg/emulator/lambdaruntime"
+	"syncplane/pkg/testkit/dynamotest"
 	"syncplane/pkg/testkit/lambdatest"
 	"syncplane/pkg/testkit/stacktest"
-	"syncplane/pkg/testkit/tabletest"
 )
 
 const good = `{"source_id":1,"destination_id":2,"model_id":3,"schedule_type":"automated","configuration":{"a":1.0},` +
@@ -29,7 +29,7 @@ type rig struct {
 
 func newRig(t *testing.T, edit func(config *app.Config)) *rig {
 	t.Helper()
-	g := &rig{config: tabletest.Table(t)}
+	g := &rig{config: dynamotest.NewTable(t)}
 	edit(&g.config)
 	g.stack = stacktest.New(t, g.config)
 	g.function = lambdatest.Start(t, g.stack.Env(), &g.log)

@@ -15,15 +15,15 @@ import (
 	"syncplane/pkg/cloud/reconciler"
 	"syncplane/pkg/storage/storagetest"
 	"syncplane/pkg/syncs"
+	"syncplane/pkg/testkit/dynamotest"
 	"syncplane/pkg/testkit/lambdatest"
 	"syncplane/pkg/testkit/stacktest"
-	"syncplane/pkg/testkit/tabletest"
 )
 
 // TestReconcile checks that the built function repairs every kind of drift between
 // the table and the schedules.
 func TestReconcile(t *testing.T) {
-	config := tabletest.Table(t)
+	config := dynamotest.NewTable(t)
 	store := app.DynamoDB(config)
 	stack := stacktest.New(t, config)
 	schedules := eventfunc.Reconciler(stack.Config.Common, stack.Config.ReconcilerConfig, app.Credentials(stack.Config.Common.Config))

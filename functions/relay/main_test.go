@@ -23,9 +23,9 @@ import (
 	"syncplane/pkg/storage/dynamo"
 	"syncplane/pkg/storage/storagetest"
 	"syncplane/pkg/syncs"
+	"syncplane/pkg/testkit/dynamotest"
 	"syncplane/pkg/testkit/lambdatest"
 	"syncplane/pkg/testkit/stacktest"
-	"syncplane/pkg/testkit/tabletest"
 )
 
 // table is a table with a stream, in DynamoDB Local.
@@ -39,7 +39,7 @@ type table struct {
 
 func newTable(t *testing.T) *table {
 	t.Helper()
-	config := tabletest.Table(t)
+	config := dynamotest.NewTable(t)
 	store := app.DynamoDB(config)
 	out, err := store.Client.UpdateTable(t.Context(), &dynamodb.UpdateTableInput{
 		TableName:           &config.TableName,

@@ -17,7 +17,7 @@ import (
 	"syncplane/pkg/storage/bolt"
 	"syncplane/pkg/storage/storagetest"
 	"syncplane/pkg/syncs"
-	"syncplane/pkg/testkit/tabletest"
+	"syncplane/pkg/testkit/dynamotest"
 )
 
 // engines are empty stores, one of each engine.
@@ -32,7 +32,7 @@ func engines(t *testing.T) map[string]syncs.Store {
 			t.Error(err)
 		}
 	})
-	return map[string]syncs.Store{"bolt": store, "dynamo": app.DynamoDB(tabletest.Table(t))}
+	return map[string]syncs.Store{"bolt": store, "dynamo": app.DynamoDB(dynamotest.NewTable(t))}
 }
 
 // sendTo sends a request to an API over store, as a client of a workspace that

@@ -16,7 +16,7 @@ import (
 	"syncplane/pkg/app"
 	"syncplane/pkg/storage/bolt"
 	"syncplane/pkg/syncs"
-	"syncplane/pkg/testkit/tabletest"
+	"syncplane/pkg/testkit/dynamotest"
 )
 
 func TestLifeOnBolt(t *testing.T) {
@@ -35,7 +35,7 @@ func TestLifeOnBolt(t *testing.T) {
 
 func TestLifeOnDynamoDB(t *testing.T) {
 	t.Parallel()
-	lifetest.Run(t, serverOver(app.DynamoDB(tabletest.Table(t))))
+	lifetest.Run(t, serverOver(app.DynamoDB(dynamotest.NewTable(t))))
 }
 
 // serverOver is the API over a store, in this process.

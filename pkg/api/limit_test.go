@@ -19,7 +19,7 @@ import (
 	"syncplane/pkg/app"
 	"syncplane/pkg/ratelimit"
 	"syncplane/pkg/syncs"
-	"syncplane/pkg/testkit/tabletest"
+	"syncplane/pkg/testkit/dynamotest"
 )
 
 // limited is an API whose workspaces have a limit, and whose clock stands.
@@ -58,7 +58,7 @@ func overEngines(t *testing.T, policy ratelimit.Policy, test func(t *testing.T, 
 			syncs.Store
 			ratelimit.Store
 		} {
-			return app.DynamoDB(tabletest.Table(t))
+			return app.DynamoDB(dynamotest.NewTable(t))
 		},
 	}
 	for name, open := range engines {

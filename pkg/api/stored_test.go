@@ -18,7 +18,7 @@ import (
 	"syncplane/pkg/storage/bolt"
 	"syncplane/pkg/storage/storagetest"
 	"syncplane/pkg/syncs"
-	"syncplane/pkg/testkit/tabletest"
+	"syncplane/pkg/testkit/dynamotest"
 )
 
 // earlier are stores that an early version has written, one of each engine.
@@ -33,7 +33,7 @@ func earlier(t *testing.T) map[string]syncs.Store {
 			t.Error(err)
 		}
 	})
-	table := app.DynamoDB(tabletest.Table(t))
+	table := app.DynamoDB(dynamotest.NewTable(t))
 	for _, item := range storagetest.StoredItems(t) {
 		put := &dynamodb.PutItemInput{TableName: &table.Table, Item: map[string]types.AttributeValue{}}
 		for name, value := range item {

@@ -46,7 +46,7 @@ const (
 // tells of what is behind.
 func TestFaults(t *testing.T) {
 	t.Parallel()
-	endpoint := dynamotest.ForTest(t)
+	endpoint := dynamotest.Endpoint(t)
 	began := time.Now()
 	for round := *seed; round == *seed || time.Since(began) < *soak; round++ {
 		t.Run("seed "+strconv.FormatUint(round, 10), func(t *testing.T) { //nolint:paralleltest // one after the other

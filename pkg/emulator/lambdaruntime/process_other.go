@@ -1,6 +1,6 @@
 //go:build !linux
 
-package runtimeapi
+package lambdaruntime
 
 import (
 	"os"

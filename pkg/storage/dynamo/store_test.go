@@ -41,7 +41,7 @@ func config(t *testing.T) app.Config {
 	t.Helper()
 	return app.Config{
 		Region: "us-east-1", AccessKeyID: "local", SecretAccessKey: "local",
-		DynamoDBEndpoint: dynamotest.ForTest(t),
+		DynamoDBEndpoint: dynamotest.Endpoint(t),
 		TableName:        "test-" + uuid.NewString(),
 	}
 }

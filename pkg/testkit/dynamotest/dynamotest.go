@@ -1,7 +1,6 @@
-// Package dynamotest gives tests a real DynamoDB to talk to. It knows how one
-// is had (see package dynamolocal) and nothing of tables: a test makes its
-// own, under a name of its own, because all tests of a process share one
-// server.
+// Package dynamotest gives tests a real DynamoDB and tables in it. All tests of a
+// process share one server; each test makes its own table. How DynamoDB Local is
+// downloaded and run is in package dynamodblocal.
 package dynamotest
 
 import (
@@ -11,23 +10,26 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/google/uuid"
+
+	"syncplane/pkg/app"
 	"syncplane/pkg/emulator/dynamodblocal"
 )
 
-// shared is the one server of a test process, started on first use. Nothing
-// closes it: it ends with the process.
-var shared = sync.OnceValues(func() (*dynamodblocal.Server, error) { //nolint:gochecknoglobals // one for each test process is what this package is for
+// shared is the server of this test process, started on first use. It ends with
+// the process.
+var shared = sync.OnceValues(func() (*dynamodblocal.Server, error) { //nolint:gochecknoglobals // one server for each test process
 	return dynamodblocal.Start(context.Background(), dynamodblocal.Options{
 		Getenv:   os.Getenv,
 		Progress: os.Stderr,
 	})
 })
 
-// ForTest returns the endpoint of a DynamoDB: that of DYNAMODB_ENDPOINT if it
-// is set, else a DynamoDB Local that all tests of this process share. A machine
-// without the programs for it skips the test, and says how to get them; in
-// continuous integration (CI=true), where a skip would go unseen, it fails.
-func ForTest(tb testing.TB) string {
+// Endpoint returns the endpoint of a DynamoDB: that of DYNAMODB_ENDPOINT if it is
+// set, otherwise that of a DynamoDB Local that all tests of this process share. If
+// the programs for DynamoDB Local are not installed, it skips the test and logs how
+// to install them; with CI=true, where a skip would go unnoticed, it fails the test.
+func Endpoint(tb testing.TB) string {
 	tb.Helper()
 	if endpoint := os.Getenv("DYNAMODB_ENDPOINT"); endpoint != "" {
 		return endpoint
@@ -40,4 +42,17 @@ func ForTest(tb testing.TB) string {
 		tb.Fatal(err)
 	}
 	return server.Endpoint
+}
+
+// NewTable creates a table for one test, and returns the configuration for it.
+func NewTable(tb testing.TB) app.Config {
+	tb.Helper()
+	config := app.Config{
+		Region: "us-east-1", AccessKeyID: "local", SecretAccessKey: "local",
+		DynamoDBEndpoint: Endpoint(tb), TableName: "test-" + uuid.NewString(),
+	}
+	if err := app.DynamoDB(config).EnsureTable(tb.Context()); err != nil {
+		tb.Fatal(err)
+	}
+	return config
 }

@@ -14,7 +14,7 @@ import (
 )
 
 func TestOneServerForAll(t *testing.T) {
-	endpoint := dynamotest.ForTest(t)
+	endpoint := dynamotest.Endpoint(t)
 	db := dynamodb.New(dynamodb.Options{
 		BaseEndpoint: &endpoint,
 		Region:       "eu-central-1",
@@ -25,14 +25,14 @@ func TestOneServerForAll(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "MissingAuthenticationToken") {
 		t.Errorf("got %v, want DynamoDB's MissingAuthenticationToken", err)
 	}
-	if again := dynamotest.ForTest(t); again != endpoint {
+	if again := dynamotest.Endpoint(t); again != endpoint {
 		t.Errorf("the second endpoint is %s, the first was %s", again, endpoint)
 	}
 }
 
-func TestForTest(t *testing.T) {
+func TestEndpoint(t *testing.T) {
 	if _, nested := os.LookupEnv("DYNAMOTEST_NESTED"); nested {
-		t.Log("endpoint:", dynamotest.ForTest(t))
+		t.Log("endpoint:", dynamotest.Endpoint(t))
 		return
 	}
 	for _, c := range []struct {
@@ -50,7 +50,7 @@ func TestForTest(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			command := exec.CommandContext(t.Context(), program, "-test.v", "-test.run=^TestForTest$")
+			command := exec.CommandContext(t.Context(), program, "-test.v", "-test.run=^TestEndpoint$")
 			command.Env = append(os.Environ(), "DYNAMOTEST_NESTED=1", "DYNAMODB_ENDPOINT=", "PATH="+t.TempDir())
 			command.Env = append(command.Env, c.env...)
 			text, err := command.CombinedOutput()

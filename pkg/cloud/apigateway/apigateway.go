@@ -1,4 +1,4 @@
-// Package gateway stands between API Gateway's events (HTTP API, payload
+// Package apigateway stands between API Gateway's events (HTTP API, payload
 // format 2.0) and an http.Handler. It guards aws-lambda-go-api-proxy: whatever
 // the event is and whatever the handler does, Invoke returns a response and no
 // error. It knows events and net/http, and nothing of syncs.

@@ -44,7 +44,7 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, "this is not reached:", err)
 		os.Exit(1)
 	}
-	dir, err := os.MkdirTemp("", "runtimeapi-*")
+	dir, err := os.MkdirTemp("", "lambdaruntime-*")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)

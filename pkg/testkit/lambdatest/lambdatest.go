@@ -1,4 +1,4 @@
-// Package runtimetest runs a function of this project in a test.
+// Package lambdatest runs a function of this project in a test.
 package lambdatest
 
 import (

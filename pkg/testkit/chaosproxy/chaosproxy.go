@@ -1,4 +1,4 @@
-// Package unreliable stands between a client and a service of AWS and lets the
+// Package chaosproxy stands between a client and a service of AWS and lets the
 // client down, as networks and services do: it loses answers, breaks
 // connections, delays, fails and throttles, at random points that a seed
 // repeats. It is for tests.

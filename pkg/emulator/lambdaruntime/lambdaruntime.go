@@ -1,4 +1,4 @@
-// Package runtimeapi runs a Lambda function on this machine as Lambda does: it
+// Package lambdaruntime runs a Lambda function on this machine as Lambda does: it
 // starts the bootstrap, serves it the Lambda Runtime API (version 2018-06-01)
 // on loopback and hands it one event after the other. It also measures: init
 // time, duration, memory. It knows nothing of what an event says, and neither

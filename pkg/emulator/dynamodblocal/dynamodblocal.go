@@ -1,4 +1,4 @@
-// Package dynamolocal runs DynamoDB Local, the official emulator, on this
+// Package dynamodblocal runs DynamoDB Local, the official emulator, on this
 // machine: for tests, for trying the Lambda out and for the benchmark. It
 // knows where the emulator comes from and how to start and end it, and nothing
 // of the tables in it. What it keeps is in memory and gone with the process.
