@@ -24,7 +24,7 @@ import (
 const (
 	maxAtOnce  = 32 // deliveries at the same time
 	maxAgain   = 16 // of them those of events that were refused before
-	maxBatch   = 1000
+	maxBatch   = 100 // events that are read at once: 25 MB at most
 	firstPause = time.Second
 	maxPause   = 5 * time.Minute
 	maxAge     = 24 * time.Hour
