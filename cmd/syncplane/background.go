@@ -35,7 +35,7 @@ func newBackground(ctx context.Context, m machine, feed *bolt.Store, origin stri
 	}
 	b.clock = &scheduler.Clock{Store: feed, Now: time.Now, Log: log}
 	if hook.URL == "" {
-		return b, feed.ForgetReader(ctx) // no event is kept for a webhook any more
+		return b, forgetWebhook(ctx, feed, log)
 	}
 	client, err := webhook.NewClient(hook, time.Now)
 	if err != nil {
@@ -43,6 +43,19 @@ func newBackground(ctx context.Context, m machine, feed *bolt.Store, origin stri
 	}
 	b.sender = &webhook.Sender{Client: client, Store: feed, Dead: deadLetters(m), Origin: origin, Now: time.Now, Log: log}
 	return b, nil
+}
+
+// forgetWebhook keeps no event for a webhook any more, and logs how many it did not
+// accept.
+func forgetWebhook(ctx context.Context, feed *bolt.Store, log *slog.Logger) error {
+	waiting, err := feed.Waiting()
+	if err != nil {
+		return err
+	}
+	if len(waiting) > 0 {
+		log.LogAttrs(ctx, slog.LevelWarn, "undelivered events are dropped", slog.Int("count", len(waiting)), slog.String("reason", "WEBHOOK_URL is not set"))
+	}
+	return feed.ForgetReader(ctx)
 }
 
 func (b *background) start() {

@@ -141,3 +141,43 @@ func TestWebhook(t *testing.T) {
 		t.Error("the log holds the secret")
 	}
 }
+
+// TestNoWebhookAnyMore starts the server without the webhook for which events wait:
+// it drops them, logs that once, and a later webhook begins with what is new.
+func TestNoWebhookAnyMore(t *testing.T) {
+	t.Parallel()
+	dataDir := t.TempDir()
+	store, err := bolt.Open(dataDir + "/syncs.db")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		if err := store.Create(t.Context(), storagetest.NewSync(t)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := store.Await(t.Context(), []bolt.Waiting{{Sequence: 1, Line: "a"}, {Sequence: 2, Line: "b"}}, 2); err != nil {
+		t.Fatal(err)
+	}
+	if err := store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, logged := range []bool{true, false} {
+		s := serve(t, dataDir)
+		s.stop(t, os.Interrupt)
+		if got := strings.Contains(s.log.String(), `"undelivered events are dropped","count":2`); got != logged {
+			t.Errorf("got %s", s.log)
+		}
+	}
+	arrived := make(chan string, 10)
+	endpoint := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		arrived <- r.Header.Get("Ce-Subject")
+	}))
+	t.Cleanup(endpoint.Close)
+	s := serve(t, dataDir, "WEBHOOK_URL="+endpoint.URL, "WEBHOOK_SECRET=0123456789012345678901234567890123456789")
+	_, created := s.create(t, token(t, dataDir))
+	if got := <-arrived; got != idOf(t, created) {
+		t.Errorf("got %s", got)
+	}
+	s.stop(t, os.Interrupt)
+}
