@@ -22,8 +22,8 @@ import (
 // pauses over days; the API destination of the stack gives up after a day too. The
 // other numbers are our own choices.
 const (
-	maxAtOnce  = 32 // deliveries at the same time
-	maxAgain   = 16 // of them those of events that were refused before
+	maxAtOnce  = 32  // deliveries at the same time
+	maxAgain   = 16  // of them those of events that were refused before
 	maxBatch   = 100 // events that are read at once: 25 MB at most
 	firstPause = time.Second
 	maxPause   = 5 * time.Minute
