@@ -203,7 +203,7 @@ func (d docsRunner) shell(t *testing.T, text string) *exec.Cmd {
 	if d.database != "" {
 		text = strings.ReplaceAll(text, "http://127.0.0.1:8000", d.database)
 	}
-	cmd := exec.CommandContext(t.Context(), "bash", "-euo", "pipefail", "-c", text) //nolint:gosec // the documentation is ours
+	cmd := exec.CommandContext(t.Context(), "bash", "-euo", "pipefail", "-c", text)
 	cmd.Dir, cmd.Env = d.dir, d.env
 	return cmd
 }
@@ -272,7 +272,7 @@ func (d docsRunner) interrupt(t *testing.T, b *block) {
 	if err := syscall.Kill(-cmd.Process.Pid, syscall.SIGINT); err != nil {
 		t.Errorf("line %d: it ended by itself, with %q: %v", b.line, first, err)
 	}
-	for lines.Scan() { //nolint:revive // the rest does not matter
+	for lines.Scan() {
 	}
 	if exit, ok := errors.AsType[*exec.ExitError](cmd.Wait()); ok && !interrupted(exit) {
 		t.Errorf("line %d: %v: %s\n%s\n%s", b.line, exit, b.text, first, &stderr)

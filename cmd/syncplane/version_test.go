@@ -27,11 +27,11 @@ func TestVersion(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			binary := buildIn(t, test.git)
-			out, err := exec.CommandContext(t.Context(), binary, "version").Output() //nolint:gosec // the test's own
+			out, err := exec.CommandContext(t.Context(), binary, "version").Output()
 			if err != nil {
 				t.Fatal(err)
 			}
-			read, err := exec.CommandContext(t.Context(), "go", "version", "-m", binary).Output() //nolint:gosec // as above
+			read, err := exec.CommandContext(t.Context(), "go", "version", "-m", binary).Output()
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -91,7 +91,7 @@ func main() {
 	if script == "" {
 		script = "true"
 	}
-	cmd := exec.CommandContext(t.Context(), "bash", "-euc", script+"; go build -buildvcs=auto -o "+binary+" .") //nolint:gosec // the test's own
+	cmd := exec.CommandContext(t.Context(), "bash", "-euc", script+"; go build -buildvcs=auto -o "+binary+" .")
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "GIT_CONFIG_GLOBAL=/dev/null", "GIT_CONFIG_SYSTEM=/dev/null", "GOWORK=off", "GOFLAGS=", "GIT_CEILING_DIRECTORIES="+filepath.Dir(dir))
 	if out, err := cmd.CombinedOutput(); err != nil {
