@@ -10,11 +10,11 @@ import (
 	"syncplane/pkg/fault"
 )
 
-// changed returns s with the fields that patch names put in place of its own,
-// one version on; s itself if that changes nothing. A field of patch that is nil
-// stays as it is, and "" clears an optional one. The result is validated as a
-// create is, but for values that are there already, which an earlier version may
-// have accepted. The error is a fault.Invalid with every violation.
+// changed returns s with the fields that patch names, one version on, or s itself
+// if nothing differs. A nil field of patch leaves the field of s as it is, and ""
+// clears an optional one. The result is validated as in a create, except for
+// values that s has already, which an earlier version may have accepted. The error
+// is a fault.Invalid with every violation.
 func (s Sync) changed(patch Draft, now time.Time) (Sync, error) {
 	result := s.draft()
 	var edited []string
@@ -29,13 +29,13 @@ func (s Sync) changed(patch Draft, now time.Time) (Sync, error) {
 	edit(&edited, "sync_interval_unit", &result.SyncIntervalUnit, patch.SyncIntervalUnit)
 	edit(&edited, "cron_expression", &result.CronExpression, patch.CronExpression)
 
-	fixed := s.fixed(patch)
+	immutable := s.checkImmutable(patch)
 	var faults []fault.Field
-	if patch.empty() && len(fixed) == 0 {
+	if patch.empty() && len(immutable) == 0 {
 		faults = append(faults, fault.Field{Code: "empty_change", Detail: "sync must name at least one field to change"})
 	}
 	for _, name := range patch.Mistyped {
-		if !slices.ContainsFunc(fixed, func(f fault.Field) bool { return f.Name == name }) {
+		if !slices.ContainsFunc(immutable, func(f fault.Field) bool { return f.Name == name }) {
 			result.Mistyped = append(result.Mistyped, name)
 		}
 	}
@@ -46,37 +46,38 @@ func (s Sync) changed(patch Draft, now time.Time) (Sync, error) {
 			}
 		}
 	}
-	if faults = append(faults, fixed...); len(faults) > 0 {
+	if faults = append(faults, immutable...); len(faults) > 0 {
 		return Sync{}, &fault.Error{Kind: fault.Invalid, Fields: faults}
 	}
 	before := s
-	result.describe(&s)
+	result.apply(&s)
 	s.CursorField = before.CursorField
 	if s == before {
 		return before, nil
 	}
-	if size := s.Size(); size > MaxSize && size > before.Size() { // an early version may have let it grow
+	if size := s.Size(); size > MaxSize && size > before.Size() { // an early version accepted larger syncs
 		return Sync{}, ErrTooLarge
 	}
 	s = s.touched(now)
 	if s.SyncInterval != before.SyncInterval || s.CronExpression != before.CronExpression {
-		s.ScheduledAt = instant(now) // UpdatedAt may be of a clock that was ahead
+		s.ScheduledAt = instant(now) // UpdatedAt may come from a clock that was ahead
 	}
 	return s, nil
 }
 
-// edit puts a value that was given in place of another one, and notes the name
-// of the field.
-func edit[T comparable](edited *[]string, name string, field **T, with *T) {
-	if with != nil && *with != **field {
-		*field = with
+// edit sets a field to a value that was given and differs, and appends the name of
+// the field to edited.
+func edit[T comparable](edited *[]string, name string, field **T, value *T) {
+	if value != nil && *value != **field {
+		*field = value
 		*edited = append(*edited, name)
 	}
 }
 
-// fixed returns a violation for each field that no change can set and to which
-// patch gives another value than it has. A client may send all that it has read.
-func (s Sync) fixed(patch Draft) []fault.Field {
+// checkImmutable returns a violation for each immutable field that patch gives
+// another value than s has. The value of s is accepted, so that a client may send
+// back the whole sync.
+func (s Sync) checkImmutable(patch Draft) []fault.Field {
 	var faults []fault.Field
 	check := func(name, advice string, differs bool) {
 		if differs || slices.Contains(patch.Mistyped, name) {
@@ -100,7 +101,7 @@ func (s Sync) hasCursor(text string) bool {
 	return s.CursorField != "" && strings.TrimSpace(text) == s.CursorField && !strings.ContainsFunc(text, unicode.IsControl)
 }
 
-// draft is s as a client would describe it.
+// draft returns the draft that describes s.
 func (s Sync) draft() Draft {
 	return Draft{
 		SourceID: &s.SourceID, DestinationID: &s.DestinationID, ModelID: &s.ModelID,
@@ -110,8 +111,8 @@ func (s Sync) draft() Draft {
 	}
 }
 
-// touched is s one version on. Its time never goes backwards, whatever clock
-// the change was made by.
+// touched returns s one version on. UpdatedAt never goes backwards, even if the
+// clock does.
 func (s Sync) touched(now time.Time) Sync {
 	s.Version++
 	if now = instant(now); now.After(s.UpdatedAt) {
@@ -120,9 +121,9 @@ func (s Sync) touched(now time.Time) Sync {
 	return s
 }
 
-// Changed are the names of the attributes in which two versions of a sync
-// differ, in the order of the public document; never nil. Times are none of
-// them: they change with everything.
+// Changed returns the names of the attributes in which two versions of a sync
+// differ, in the order of the public document; never nil. It leaves out the
+// times, which change with every version.
 func Changed(before, after Sync) []string {
 	changed := []string{}
 	note := func(name string, differs bool) {
@@ -145,37 +146,31 @@ func Changed(before, after Sync) []string {
 	return changed
 }
 
-// empty reports whether d names no field that a change is for.
+// empty reports whether d has no field that a change can set.
 func (d Draft) empty() bool {
 	return d.SourceID == nil && d.DestinationID == nil && d.ModelID == nil && d.ScheduleType == nil &&
 		d.Configuration == nil && d.StreamName == nil && d.SyncMode == nil && d.SyncInterval == nil &&
 		d.SyncIntervalUnit == nil && d.CronExpression == nil && d.CursorField == nil && len(d.Mistyped) == 0
 }
 
-// Precondition is which versions of a sync a request may act on. The zero
-// Precondition allows any.
+// Precondition restricts the versions of a sync that a request acts on. The zero
+// Precondition allows every version.
 type Precondition struct {
-	Versions []int64 // those allowed
-	Given    bool    // Versions counts, even if it is empty
+	Given    bool    // only Versions are allowed, even if there are none
+	Versions []int64 // with Given: the versions allowed
 
-	Except    []int64 // those not allowed
+	Except    []int64 // versions that are not allowed
 	ExceptAny bool    // no version is allowed
 }
 
-// Check returns nil if c allows a sync of this version, and a
-// fault.PreconditionFailed if not. Versions is checked before Except.
-func (c Precondition) Check(version int64) error {
+// Check returns nil if p allows a sync of this version, and a
+// fault.PreconditionFailed otherwise. Versions is checked before Except.
+func (p Precondition) Check(version int64) error {
 	switch {
-	case c.Given && !slices.Contains(c.Versions, version):
-		return &fault.Error{
-			Kind: fault.PreconditionFailed, Code: "version_mismatch",
-			Message: "the sync has changed since the version that If-Match names; read it again",
-		}
-	case c.ExceptAny || slices.Contains(c.Except, version):
-		return &fault.Error{
-			Kind: fault.PreconditionFailed, Code: "version_excluded",
-			Message: "the sync is there in a version that If-None-Match excludes",
-		}
+	case p.Given && !slices.Contains(p.Versions, version):
+		return fault.New(fault.PreconditionFailed, "version_mismatch", "the sync is no longer in a version that the request requires; read it again")
+	case p.ExceptAny || slices.Contains(p.Except, version):
+		return fault.New(fault.PreconditionFailed, "version_excluded", "the sync exists in a version that the request excludes")
 	}
 	return nil
 }

@@ -11,7 +11,7 @@ import (
 	"syncplane/pkg/syncs"
 )
 
-// good is a draft with every field, all valid.
+// good returns a valid draft with every field.
 func good() syncs.Draft {
 	return syncs.Draft{
 		SourceID:         new(int64(1)),
@@ -41,7 +41,7 @@ func TestValidate(t *testing.T) {
 	}
 	for name, test := range map[string]struct {
 		edit func(d *syncs.Draft)
-		want []fault.Field // nil if the draft is still good
+		want []fault.Field // nil if the draft is still valid
 	}{
 		"good":                    {func(*syncs.Draft) {}, nil},
 		"no optional field":       {func(d *syncs.Draft) { d.CronExpression, d.CursorField = nil, nil }, nil},
@@ -71,7 +71,7 @@ func TestValidate(t *testing.T) {
 		"interval 0":              {func(d *syncs.Draft) { d.SyncInterval = new(int64(0)) }, one("sync_interval", "out_of_range", "must be "+wantInterval)},
 		"interval 1":              {func(d *syncs.Draft) { d.SyncInterval = new(int64(1)) }, nil},
 		"interval of a leap year": {func(d *syncs.Draft) { d.SyncInterval = new(int64(527040)) }, nil},
-		"interval beyond":         {func(d *syncs.Draft) { d.SyncInterval = new(int64(527041)) }, one("sync_interval", "out_of_range", "must be "+wantInterval)},
+		"interval over a leap year":         {func(d *syncs.Draft) { d.SyncInterval = new(int64(527041)) }, one("sync_interval", "out_of_range", "must be "+wantInterval)},
 		"another unit":            {func(d *syncs.Draft) { d.SyncIntervalUnit = new("hours") }, one("sync_interval_unit", "not_in_enum", `must be "minutes"`)},
 		"cron of another type":    {func(d *syncs.Draft) { d.CronExpression, d.Mistyped = nil, []string{"cron_expression"} }, one("cron_expression", "wrong_type", "must be a string")},
 		"cron of 255":             {func(d *syncs.Draft) { d.CronExpression = new("0" + strings.Repeat(",0", 123) + " 6 * * *") }, nil},
@@ -83,7 +83,7 @@ func TestValidate(t *testing.T) {
 		"cursor in spaces":        {func(d *syncs.Draft) { d.CursorField = new(" \u3000" + strings.Repeat("ü", 255) + "\u00a0") }, nil},
 		"no cursor":               {func(d *syncs.Draft) { d.CursorField = new("") }, nil},
 		"blank cursor":            {func(d *syncs.Draft) { d.CursorField = new(" \u00a0\u3000") }, one("cursor_field", "blank", wantVisible)},
-		"cursor of nothing":       {func(d *syncs.Draft) { d.CursorField = new("\u200b") }, one("cursor_field", "blank", wantVisible)},
+		"invisible cursor":       {func(d *syncs.Draft) { d.CursorField = new("\u200b") }, one("cursor_field", "blank", wantVisible)},
 		"cursor with a line end":  {func(d *syncs.Draft) { d.CursorField = new("id\n") }, one("cursor_field", "control_character", "must not contain control characters such as line breaks and tabs")},
 		"cursor of another type":  {func(d *syncs.Draft) { d.CursorField, d.Mistyped = nil, []string{"cursor_field"} }, one("cursor_field", "wrong_type", "must be a string of 1 to 255 characters")},
 	} {
@@ -98,9 +98,9 @@ func TestValidate(t *testing.T) {
 	}
 }
 
-// TestValidateTellsAll holds that one answer names everything that is wrong,
-// in the order of the public document.
-func TestValidateTellsAll(t *testing.T) {
+// TestValidateReportsAll checks that one error has every violation, in the order of
+// the public document.
+func TestValidateReportsAll(t *testing.T) {
 	t.Parallel()
 	var got []string
 	for _, field := range fieldsOf(t, syncs.Draft{CronExpression: new("never"), CursorField: new(strings.Repeat("a", 256))}.Validate()) {
@@ -128,8 +128,8 @@ func TestValidateExplainsCron(t *testing.T) {
 	}
 }
 
-// TestInvisible checks names of one character: those that show nothing are blank,
-// and their neighbours are not.
+// TestInvisible checks names of one character: those without a glyph are blank, and
+// the code points next to them are not.
 func TestInvisible(t *testing.T) {
 	t.Parallel()
 	for _, c := range "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b\u180e\u180f\u200b\u200f\u2028\u202a\u202e\u205f\u2060\u2065\u206f\u2800\u3164\ufe00\ufe0f\ufeff\uffa0\ufff0\ufff8\ufff9\ufffb\U0001bca0\U0001d173\U0001d17a\U000e0000\U000e0001\U000e0041\U000e0100\U000e0fff" {
@@ -177,7 +177,7 @@ func nested(levels int) string {
 	return strings.Repeat(`{"a":`, levels-1) + "{}" + strings.Repeat("}", levels-1)
 }
 
-// fieldsOf are the violations in err, which must be a fault.Invalid or nil.
+// fieldsOf returns the violations in err, which must be a fault.Invalid or nil.
 func fieldsOf(t *testing.T, err error) []fault.Field {
 	t.Helper()
 	if err == nil {

@@ -10,31 +10,32 @@ import (
 const (
 	DefaultPage = 20   // syncs
 	MaxPage     = 100  // syncs
-	maxRead     = 1000 // syncs that one request reads, those that a filter drops included
-	readAhead   = 250  // syncs read at a time where a filter drops some
+	maxRead     = 1000 // syncs that one request reads, including those that its filter drops
+	readAhead   = 250  // syncs that one query of the store reads if there is a filter
 
-	// maxPageSize bounds the syncs on a page, in bytes as Size counts them,
-	// but for a single one. A Lambda answers with at most 6 MB, in which a
-	// character may take six.
+	// maxPageSize bounds the syncs on a page of more than one, in bytes as
+	// Size counts them. Our own choice: escaped, a character may take six
+	// bytes, and the page must fit the response of every entry point.
 	maxPageSize = 900 << 10
 )
 
-// Query is what a client wants listed.
+// Query selects the syncs of a list.
 type Query struct {
 	Size  int    // 1 … MaxPage
-	After string // the ID of the last sync that was seen; "" for the first page
+	After string // the ID of the last sync of the previous page; "" for the first page
 
-	// Only syncs that have these values; zero values let any pass.
+	// Filters: only syncs with these values are listed. A zero value matches
+	// any.
 	Status        Status
 	SourceID      int64
 	DestinationID int64
 	ModelID       int64
 }
 
-// Page is a part of a list, newest first.
+// Page is one page of a list, newest first.
 type Page struct {
 	Syncs []Sync
-	Next  string // the After of the next page; "" if there is none
+	Next  string // the After of the next page; "" on the last page
 }
 
 func (q Query) matches(s Sync) bool {
@@ -44,21 +45,21 @@ func (q Query) matches(s Sync) bool {
 		(q.ModelID == 0 || q.ModelID == s.ModelID)
 }
 
-// filtered reports whether q lets some syncs pass and not others.
+// filtered reports whether q has a filter.
 func (q Query) filtered() bool {
 	return q.Status != "" || q.SourceID != 0 || q.DestinationID != 0 || q.ModelID != 0
 }
 
-// List returns a page of the syncs of who's workspace. With a filter, or where
-// syncs are large, a page may be short and have a next one all the
-// same.
+// List returns a page of the syncs of the caller's workspace. With a filter, or
+// with large syncs, a page may have fewer than q.Size syncs and still not be the
+// last one.
 func (s *Service) List(ctx context.Context, who auth.Caller, q Query) (Page, error) {
 	if err := auth.Check(who, auth.ReadSyncs); err != nil {
 		return Page{}, err
 	}
 	page, size, after := Page{}, 0, q.After
 	for read := 0; read < maxRead; {
-		limit := q.Size + 1 - len(page.Syncs) // one more tells whether there is a next page
+		limit := q.Size + 1 - len(page.Syncs) // one more shows whether there is a next page
 		if q.filtered() {
 			limit = readAhead
 		}

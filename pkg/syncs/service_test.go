@@ -68,7 +68,7 @@ func TestCreate(t *testing.T) {
 	}
 }
 
-func TestCreateStoresNothingItRefuses(t *testing.T) {
+func TestRefusedCreateStoresNothing(t *testing.T) {
 	t.Parallel()
 	bad := good()
 	bad.SourceID = nil
@@ -86,7 +86,7 @@ func TestCreateStoresNothingItRefuses(t *testing.T) {
 			t.Parallel()
 			service := newService(t)
 			if _, err := service.Create(t.Context(), test.who, test.draft); !fault.Is(err, test.want) {
-				t.Errorf("got %v, want kind %d", err, test.want)
+				t.Errorf("got %v, want kind %v", err, test.want)
 			}
 			if _, err := service.Store.Read(t.Context(), "acme", id); !fault.Is(err, fault.NotFound) {
 				t.Errorf("something was stored: %v", err)
@@ -105,8 +105,8 @@ func TestCreateWithoutAnID(t *testing.T) {
 	}
 }
 
-// TestChangeNothing checks that a change to what is there already writes nothing:
-// no version, no time and no event.
+// TestChangeNothing checks that a change to the stored values writes nothing: no
+// version, no time and no event.
 func TestChangeNothing(t *testing.T) {
 	t.Parallel()
 	service := newService(t)
@@ -150,8 +150,8 @@ func TestChangeNothing(t *testing.T) {
 	}
 }
 
-// TestChangeAfterWrongClock checks that a schedule counts from when it was set,
-// though the sync was last changed by a clock that was ahead.
+// TestChangeAfterWrongClock checks that a schedule counts from when it was set, even
+// if the clock was ahead at the last change of the sync.
 func TestChangeAfterWrongClock(t *testing.T) {
 	t.Parallel()
 	service := newService(t)

@@ -1,18 +1,18 @@
 package syncs
 
-// MaxSize is the largest sync that a request can make, in bytes as Size counts
-// them. It is what every engine can keep: DynamoDB takes 400 KB an item (its
-// developer guide, "Service, account, and table quotas"), and 1 KB is left for
-// what an idempotency record adds.
+// MaxSize is the size of the largest sync that a request can create, in bytes as
+// Size counts them. Our own choice: every storage backend can store a sync of
+// this size together with an idempotency key. Package dynamo has the lowest
+// limit.
 const MaxSize = 399 << 10
 
-// fixedSize is an upper bound on what a sync takes beside its texts, in bytes:
-// names of fields, numbers, times and its ID.
+// fixedSize is an upper bound on the size of everything but the texts of a sync,
+// in bytes: the names of its fields, numbers, times and its ID.
 const fixedSize = 512
 
-// Size is the room that s takes in a store and in an answer, in bytes, as an
-// upper bound that no change of a number, a time or the status moves. It counts
-// as DynamoDB does: UTF-8, names of attributes included.
+// Size returns an upper bound on the bytes that s takes in a store, encoded as
+// UTF-8 with the names of its fields. It depends on the texts of s alone: a change
+// of a number, a time or the status leaves it as it is.
 func (s Sync) Size() int {
 	return fixedSize + len(s.Workspace) + len(s.Configuration) + len(s.ScheduleType) + len(s.SyncMode) +
 		len(s.SyncIntervalUnit) + len(s.CronExpression) + len(s.CursorField) + len(s.StreamName)

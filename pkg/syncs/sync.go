@@ -1,5 +1,7 @@
-// Package syncs is the domain: what a sync is, when one is valid, and what
-// may be done with it. It knows no HTTP, no JSON library and no AWS.
+// Package syncs is the domain: what a sync is, which drafts are valid, and which
+// operations a caller may do. It defines Store, which the storage backends
+// implement. It does not know HTTP, JSON encoding or AWS: entry points decode a
+// Draft, call Service and map the fields that an error names to their own places.
 package syncs
 
 import (
@@ -14,7 +16,7 @@ import (
 // Sync is a reverse-ETL job: copy the rows of a model from a source to a
 // destination on a schedule.
 type Sync struct {
-	Workspace string // who owns it; the first half of its key
+	Workspace string // the owner; the first part of the key in a store
 	ID        string // UUIDv7 (RFC 9562), so that IDs sort by creation
 	Version   int64  // 1 at creation, one more with every change
 
@@ -26,23 +28,23 @@ type Sync struct {
 	SyncMode         string
 	SyncInterval     int64  // in SyncIntervalUnit, 1 … MaxInterval
 	SyncIntervalUnit string // "minutes"
-	CronExpression   string // "" if there is none; decides over the interval if there is one
+	CronExpression   string // "" if there is none; takes precedence over the interval
 	CursorField      string // "" if there is none
 	StreamName       string
 
 	Status      Status
 	CreatedAt   time.Time // UTC, whole milliseconds
 	UpdatedAt   time.Time // UTC, whole milliseconds
-	ScheduledAt time.Time // UTC, whole milliseconds: when its schedule was set; an interval counts from here
+	ScheduledAt time.Time // UTC, whole milliseconds: when the schedule was set, from which an interval counts
 }
 
-// maxStoredInterval is the longest interval that is read, in minutes: a hundred
-// times what a create accepts. The next run of a longer one may be after the year
-// 9999, which RFC 3339 cannot write.
+// maxStoredInterval is the longest interval accepted from a store, in minutes: a
+// hundred times what a create accepts. With a longer one the next run may be after
+// the year 9999, which RFC 3339 cannot represent.
 const maxStoredInterval = 100 * MaxInterval
 
-// Schedule is when s runs: by its cron expression, else by its interval. It
-// returns ErrUnreadable if s has neither in a form that this version knows.
+// Schedule returns the schedule of s: by its cron expression, or else by its
+// interval. It returns ErrUnreadable if this version can read neither.
 func (s Sync) Schedule() (schedule.Schedule, error) {
 	if s.CronExpression == "" && (s.SyncInterval < 1 || s.SyncInterval > maxStoredInterval) {
 		return schedule.Schedule{}, fmt.Errorf("%w: its interval is %d", ErrUnreadable, s.SyncInterval)
@@ -57,8 +59,8 @@ func (s Sync) Schedule() (schedule.Schedule, error) {
 	return schedule.At(cron), nil
 }
 
-// NextRun is the first run of s after a moment. ok is false for one that does
-// not run: it is paused, or has no schedule that can be read.
+// NextRun returns the time of the first run of s after a time. ok is false if s
+// does not run: it is paused, or its schedule cannot be read.
 func (s Sync) NextRun(after time.Time) (next time.Time, ok bool) {
 	when, err := s.Schedule()
 	if err != nil || s.Status == Disabled {
@@ -67,10 +69,10 @@ func (s Sync) NextRun(after time.Time) (next time.Time, ok bool) {
 	return when.From(after).Next(after), true
 }
 
-// Status is where a sync stands in its life.
+// Status is the state of a sync in its life cycle.
 type Status string
 
-// The statuses there are.
+// The statuses.
 const (
 	Pending  Status = "pending"  // accepted, or resumed, and waiting for its next run
 	Healthy  Status = "healthy"  // its last run succeeded
@@ -78,10 +80,10 @@ const (
 	Disabled Status = "disabled" // paused; it does not run
 )
 
-// Statuses is every Status, in the order of a sync's life.
+// Statuses returns every Status, in the order of the life cycle.
 func Statuses() []Status { return []Status{Pending, Healthy, Failed, Disabled} }
 
-// next is where each status leads.
+// next returns the statuses that may follow s.
 func (s Status) next() []Status {
 	switch s {
 	case Pending:
@@ -102,10 +104,7 @@ func (s Status) To(next Status) error {
 	if slices.Contains(s.next(), next) {
 		return nil
 	}
-	return &fault.Error{
-		Kind: fault.Conflict, Code: "wrong_status",
-		Message: fmt.Sprintf("a sync that is %s cannot become %s", s, next),
-	}
+	return fault.New(fault.Conflict, "wrong_status", "a sync that is %s cannot become %s", s, next)
 }
 
 // become returns s with another status, one version on. It returns a
@@ -118,20 +117,20 @@ func (s Sync) become(next Status, now time.Time) (Sync, error) {
 	return s.touched(now), nil
 }
 
-// RunResult is what the end of a run says about its sync.
+// RunResult is the outcome of a run, as far as it changes the status of its sync.
 type RunResult int
 
-// The results that count.
+// The results.
 const (
 	RunSucceeded  RunResult = iota
-	RunFailed               // an executor had it
-	RunNotClaimed           // no executor claimed it
+	RunFailed               // an executor claimed the run, and it failed
+	RunNotClaimed           // no executor claimed the run
 )
 
-// AfterRun returns s as it is after a run, one version on, and whether that
-// differs from s: a sync whose runs end as the last one did keeps its version.
-// A paused sync stays paused. A run that was not claimed makes a healthy sync
-// fail and no other, so that one whose executor never reports stays pending.
+// AfterRun returns s with the status that follows from the result of a run, one
+// version on, and true; or s and false if the status stays. A paused sync stays
+// paused. A run that was not claimed fails a healthy sync only, so that a sync
+// without an executor stays pending.
 func (s Sync) AfterRun(result RunResult, now time.Time) (Sync, bool) {
 	next := Failed
 	switch {

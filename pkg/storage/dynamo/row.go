@@ -28,6 +28,14 @@ const (
 	expiresAttribute     = "expires_at" // seconds since 1970; DynamoDB removes the item some time after
 )
 
+// maxItem is the size of the largest item, in bytes (DynamoDB developer guide,
+// "Service, account, and table quotas").
+const maxItem = 400 << 10
+
+// syncs.MaxSize leaves 1 KB for the attributes of an idempotency record; otherwise
+// this does not compile.
+const _ = uint(maxItem - 1<<10 - syncs.MaxSize)
+
 type row = map[string]types.AttributeValue
 
 // keyOf is the primary key of a sync.
