@@ -376,3 +376,42 @@ func TestDocsFolders(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// TestDocsVariables compares the variables that the code reads with those that
+// docs/configuration.md names.
+func TestDocsVariables(t *testing.T) {
+	t.Parallel()
+	read := map[string]bool{"CI": true, "VECTORS": true} // tests read them
+	for _, dir := range []string{"cmd/syncplane", "pkg", "functions"} {
+		err := filepath.WalkDir(filepath.Join(root, dir), func(path string, _ fs.DirEntry, err error) error {
+			if err != nil || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") || strings.Contains(path, "/test") {
+				return err
+			}
+			text, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			for _, match := range regexp.MustCompile(`(?:etenv|setting|[rR]equired|[aA]ddress)\("([A-Z][A-Z_]+)"`).FindAllSubmatch(text, -1) {
+				read[string(match[1])] = true
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{"HOME", "PATH", "XDG_CACHE_HOME"} { // the system's
+		delete(read, name)
+	}
+	named := map[string]bool{}
+	for row := range strings.Lines(pages(t)[filepath.Join("docs", "configuration.md")]) {
+		if cells := strings.Split(row, "|"); len(cells) > 2 {
+			for _, match := range regexp.MustCompile("`([A-Z][A-Z_]+)`").FindAllStringSubmatch(cells[1], -1) {
+				named[match[1]] = true
+			}
+		}
+	}
+	if diff := cmp.Diff(read, named); diff != "" {
+		t.Errorf("the code (-) and docs/configuration.md (+) differ: %s", diff)
+	}
+}
