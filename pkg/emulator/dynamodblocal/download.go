@@ -19,21 +19,22 @@ import (
 )
 
 const (
-	// The npm package that carries the official emulator, version 1.25.1, and
-	// the version of the package that is used.
+	// The npm package that contains the official emulator, version 1.25.1, and
+	// the version of the package.
 	npmPackage = "amplify-dynamodb-simulator"
 	npmVersion = "2.9.30"
-	// archiveSHA256 is the digest of that package's archive. What is run here
-	// is what was once looked at, whatever a registry says later.
+	// archiveSHA256 is the digest of that package's archive. A registry that
+	// serves another archive is an error.
 	archiveSHA256 = "3503ffac19f183407909fecdacf4db51ab1fdad1da7b2f177016670b2d80e4b9"
-	// archiveFolder is the part of the archive that is kept.
+	// archiveFolder is the folder of the archive that is unpacked.
 	archiveFolder = "package/emulator/"
-	// jar is the emulator itself, inside that folder.
+	// jar is the emulator in that folder.
 	jar = "DynamoDBLocal.jar"
 )
 
-// emulator returns the folder of the emulator, and fetches it if need be.
-func emulator(ctx context.Context, options Options) (string, error) {
+// emulatorFolder returns the folder of the emulator, and downloads it if it is not
+// in the cache.
+func emulatorFolder(ctx context.Context, options Options) (string, error) {
 	cache, err := cacheFolder(options.Getenv)
 	if err != nil {
 		return "", err
@@ -42,14 +43,14 @@ func emulator(ctx context.Context, options Options) (string, error) {
 	if exists(dir) {
 		return dir, nil
 	}
-	if err := fetch(ctx, cache, dir, options.Progress); err != nil {
-		return "", fmt.Errorf("fetch DynamoDB Local: %w", err)
+	if err := download(ctx, cache, dir, options.Progress); err != nil {
+		return "", fmt.Errorf("download DynamoDB Local: %w", err)
 	}
 	return dir, nil
 }
 
-// cacheFolder is where downloads live: outside the project, so that a clean
-// checkout does not fetch them again.
+// cacheFolder returns the folder for downloads. It is outside the project, so that
+// a clean checkout does not download again.
 func cacheFolder(getenv func(string) string) (string, error) {
 	dir := getenv("SYNCPLANE_CACHE")
 	if base := getenv("XDG_CACHE_HOME"); dir == "" && base != "" {
@@ -68,17 +69,17 @@ func cacheFolder(getenv func(string) string) (string, error) {
 	return dir, nil
 }
 
-// exists reports whether dir holds the emulator. A folder gets its name only
-// when it is complete, so the one file stands for all.
+// exists reports whether dir holds the emulator. A folder gets its name only when
+// it is complete, so checking one file is enough.
 func exists(dir string) bool {
 	info, err := os.Stat(filepath.Join(dir, jar))
 	return err == nil && info.Mode().IsRegular()
 }
 
-// fetch puts the emulator into dir, a folder of cache. It works beside dir and
-// renames last: a reader never sees half of it, and of several processes that
-// fetch at once the first one's is kept.
-func fetch(ctx context.Context, cache, dir string, progress io.Writer) error {
+// download downloads the emulator into dir, a folder of cache. It renames the
+// complete folder as its last step, so a reader never sees half of it. If several
+// processes download at the same time, the first result is kept.
+func download(ctx context.Context, cache, dir string, progress io.Writer) error {
 	npm, err := exec.LookPath("npm")
 	if err != nil {
 		return &MissingError{
@@ -91,12 +92,12 @@ func fetch(ctx context.Context, cache, dir string, progress io.Writer) error {
 	}
 	work, err := os.MkdirTemp(cache, filepath.Base(dir)+".partial-")
 	if err != nil {
-		return fmt.Errorf("make a folder to work in: %w", err)
+		return fmt.Errorf("make a temporary folder: %w", err)
 	}
-	defer func() { _ = os.RemoveAll(work) }() // what is left is only space
+	defer func() { _ = os.RemoveAll(work) }() // leftovers only take space
 
 	spec := npmPackage + "@" + npmVersion
-	fmt.Fprintf(progress, "fetching DynamoDB Local once, 54 MB (npm package %s) into %s\n", spec, dir)
+	fmt.Fprintf(progress, "downloading DynamoDB Local once, 54 MB (npm package %s), into %s\n", spec, dir)
 	if err := pack(ctx, npm, spec, work); err != nil {
 		return err
 	}
@@ -105,39 +106,39 @@ func fetch(ctx context.Context, cache, dir string, progress io.Writer) error {
 		return err
 	}
 	if err := os.Rename(unpacked, dir); err != nil && !exists(dir) {
-		return fmt.Errorf("put the emulator in its place: %w", err)
+		return fmt.Errorf("rename the emulator's folder: %w", err)
 	}
 	fmt.Fprintf(progress, "DynamoDB Local is in %s\n", dir)
 	return nil
 }
 
-// pack downloads the archive of the npm package spec into dir. It installs
-// nothing and runs none of the package's scripts.
+// pack downloads the archive of the npm package spec into dir. It installs nothing
+// and runs no scripts of the package.
 func pack(ctx context.Context, npm, spec, dir string) error {
-	var complaints bytes.Buffer
+	var stderr bytes.Buffer
 	command := exec.CommandContext(ctx, npm, "pack", spec, "--silent", "--ignore-scripts") //nolint:gosec // the program is the npm of PATH, the package is a constant
 	command.Dir = dir
-	command.Stderr = &complaints
+	command.Stderr = &stderr
 	if err := command.Run(); err != nil {
-		return fmt.Errorf("npm pack %s: %w: %s", spec, err, strings.TrimSpace(complaints.String()))
+		return fmt.Errorf("npm pack %s: %w: %s", spec, err, strings.TrimSpace(stderr.String()))
 	}
 	return nil
 }
 
-// unpack writes the emulator's part of archive, a .tgz, into the new folder
-// dir, if the archive is the one that is expected.
+// unpack checks the digest of archive, a .tgz, and writes the emulator's part of it
+// into the new folder dir.
 func unpack(archive, dir string) error {
 	file, err := os.Open(filepath.Clean(archive))
 	if err != nil {
-		return fmt.Errorf("open what npm downloaded: %w", err)
+		return fmt.Errorf("open the downloaded archive: %w", err)
 	}
-	defer func() { _ = file.Close() }() // only read
+	defer func() { _ = file.Close() }() // it was only read
 	digest := sha256.New()
 	if _, err := io.Copy(digest, file); err != nil {
-		return fmt.Errorf("read what npm downloaded: %w", err)
+		return fmt.Errorf("read the downloaded archive: %w", err)
 	}
 	if got := hex.EncodeToString(digest.Sum(nil)); got != archiveSHA256 {
-		return fmt.Errorf("what npm downloaded is not %s %s: its SHA-256 is %s, not %s", npmPackage, npmVersion, got, archiveSHA256)
+		return fmt.Errorf("the downloaded archive is not %s %s: its SHA-256 is %s, want %s", npmPackage, npmVersion, got, archiveSHA256)
 	}
 	if _, err := file.Seek(0, io.SeekStart); err != nil {
 		return fmt.Errorf("read the archive from its start: %w", err)
@@ -153,7 +154,7 @@ func unpack(archive, dir string) error {
 	if err != nil {
 		return fmt.Errorf("open the emulator's folder: %w", err)
 	}
-	defer func() { _ = root.Close() }() // only a handle
+	defer func() { _ = root.Close() }() // it is only a handle
 
 	entries := tar.NewReader(decompressed)
 	for {
@@ -174,7 +175,7 @@ func unpack(archive, dir string) error {
 	}
 }
 
-// write copies size bytes of from into the new file name of root.
+// write copies size bytes from a reader into a new file of root.
 func write(root *os.Root, name string, from io.Reader, size int64) error {
 	if err := root.MkdirAll(path.Dir(name), 0o750); err != nil {
 		return err

@@ -1,9 +1,9 @@
-// Package dynamodblocal runs DynamoDB Local, the official emulator, on this
-// machine: for tests, for trying the Lambda out and for the benchmark. It
-// knows where the emulator comes from and how to start and end it, and nothing
-// of the tables in it. What it keeps is in memory and gone with the process.
+// Package dynamodblocal downloads and runs DynamoDB Local, AWS's official emulator,
+// for tests, the local server, `make invoke` and the benchmark. It knows how to
+// start and stop the emulator, and nothing of the tables in it. The emulator keeps
+// its data in memory.
 //
-// It needs a Java runtime and, the first time, npm; and a POSIX sh.
+// It needs a POSIX sh, a Java runtime and, for the download, npm.
 package dynamodblocal
 
 import (
@@ -23,62 +23,64 @@ import (
 )
 
 const (
-	// startLimit bounds the wait for the first answer. A start takes 1.3 s on
-	// two idle cores; the rest is for a machine that runs other tests too.
+	// startLimit bounds the wait for the first response. Our own choice: a start
+	// takes 1.3 s on two idle cores, and longer while other tests run.
 	startLimit = time.Minute
-	// pollInterval is the pause between two questions whether it is up.
+	// pollInterval is the pause between two checks whether it has started. Our
+	// own choice.
 	pollInterval = 20 * time.Millisecond
-	// portAttempts is how many ports are tried, because a port that was free
-	// can be taken before the emulator listens on it.
+	// portAttempts is how many ports are tried, because another process can take
+	// a free port before the emulator listens on it. Our own choice.
 	portAttempts = 5
 	// maxHeap is the Java heap. Our own choice: test data is a few megabytes.
 	maxHeap = "-Xmx512m"
 )
 
-// withParent runs its arguments as a command that cannot outlive us. Its
-// standard input is a pipe of which we hold the other end. If that end closes
-// without a line, we are gone, killed or not, and the command is killed too;
-// a line says that the command has ended and its process id may be another's.
-// The command ignores the terminal's interrupt: its owner decides when it ends.
+// withParent is a shell script that runs its arguments as a command and kills the
+// command when this process ends. Its standard input is a pipe whose other end this
+// process holds. If that end closes without a line, this process has ended, even if
+// it was killed. A line means that the command has ended, and that its process ID
+// may belong to another process. The command ignores SIGINT, so that an interrupt
+// from the terminal does not end it before this process does.
 const withParent = `trap '' INT
 exec 3<&0 </dev/null
 { read -r _ <&3 || kill -9 $$; } >/dev/null 2>&1 &
 exec "$@" 3<&-`
 
-// Options is what Start needs to know.
+// Options configures Start.
 type Options struct {
 	Getenv   func(string) string // reads SYNCPLANE_CACHE, XDG_CACHE_HOME and HOME
-	Progress io.Writer           // told when something is downloaded; may be nil
+	Progress io.Writer           // receives progress messages of a download; may be nil
 }
 
-// Server is a running DynamoDB Local. All credentials and regions see the same
-// tables.
+// Server is a running DynamoDB Local. The tables are the same for all credentials
+// and regions.
 type Server struct {
 	Endpoint string // such as http://127.0.0.1:41234
 
 	command *exec.Cmd
 	output  *tail
-	ended   chan struct{} // closed when the process is gone
+	ended   chan struct{} // closed when the process has ended
 }
 
-// MissingError says that a program is not installed without which DynamoDB
-// Local cannot be had.
+// MissingError reports that a program which DynamoDB Local needs is not installed.
 type MissingError struct {
 	Program string
-	Remedy  string // what to do about it, one clause
+	Remedy  string // what to do, one clause
 }
 
+// Error names the program and the remedy.
 func (e *MissingError) Error() string {
 	return fmt.Sprintf("DynamoDB Local needs %s, which is not in PATH: %s", e.Program, e.Remedy)
 }
 
-// errPortTaken means that another process was faster on the chosen port.
+// errPortTaken means that another process has taken the chosen port.
 var errPortTaken = errors.New("the port is taken")
 
-// Start fetches DynamoDB Local if that was never done on this machine, runs it
-// on a free port and returns when it answers. Its data is in memory and empty.
-// It ends with Close, or with the calling process, however that ends. ctx
-// bounds the start alone. A program that is not installed is a MissingError.
+// Start downloads DynamoDB Local unless it is in the cache, runs it on a free port
+// and returns when it responds. It has no tables. It runs until Close is called or
+// the calling process ends, even if that is killed. ctx bounds only the start. The
+// error is a MissingError if a program is not installed.
 func Start(ctx context.Context, options Options) (*Server, error) {
 	if options.Progress == nil {
 		options.Progress = io.Discard
@@ -87,10 +89,10 @@ func Start(ctx context.Context, options Options) (*Server, error) {
 	if err != nil {
 		return nil, &MissingError{
 			Program: "java",
-			Remedy:  "install a Java runtime, 17 or later (Debian: openjdk-17-jre-headless), or set DYNAMODB_ENDPOINT to one that runs",
+			Remedy:  "install a Java runtime, 17 or later (Debian: openjdk-17-jre-headless), or set DYNAMODB_ENDPOINT to a running DynamoDB Local",
 		}
 	}
-	dir, err := emulator(ctx, options)
+	dir, err := emulatorFolder(ctx, options)
 	if err != nil {
 		return nil, err
 	}
@@ -107,15 +109,15 @@ func Start(ctx context.Context, options Options) (*Server, error) {
 	return nil, fmt.Errorf("start DynamoDB Local: %w", err)
 }
 
-// launch runs the emulator in dir on one port that is free now.
+// launch runs the emulator in dir on one free port.
 func launch(ctx context.Context, java, dir string) (*Server, error) {
 	port, err := freePort(ctx)
 	if err != nil {
 		return nil, err
 	}
-	// The emulator listens on every interface and by default lets any web page
-	// talk to it. With one origin that nobody has it lets none, and the origin
-	// tells our process from another on the same port.
+	// The emulator listens on every interface, and by default allows requests
+	// from every web page. One random origin shuts them out, and distinguishes
+	// this process from another on the same port.
 	origin := "http://" + strings.ToLower(rand.Text()) + ".invalid"
 
 	s := &Server{
@@ -123,13 +125,13 @@ func launch(ctx context.Context, java, dir string) (*Server, error) {
 		output:   &tail{},
 		ended:    make(chan struct{}),
 	}
-	s.command = exec.CommandContext(context.WithoutCancel(ctx), "sh", "-c", withParent, "sh", java, //nolint:gosec // the program is the java of PATH, its arguments are ours
+	s.command = exec.CommandContext(context.WithoutCancel(ctx), "sh", "-c", withParent, "sh", java, //nolint:gosec // the program is the java of PATH, with fixed arguments
 		maxHeap,
-		// The quick compiler alone: half the processor time to start, and no
-		// compiling in the background that makes latency jump for seconds.
+		// The C1 compiler only: it halves the CPU time of a start, and no
+		// background compilation disturbs the latency.
 		"-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC",
-		// Version 1.25 asks for an AWS host at start even with telemetry off.
-		// An empty hosts file takes every name from the process.
+		// Version 1.25 looks up an AWS host at its start even with telemetry off.
+		// With an empty hosts file no name resolves.
 		"-Djdk.net.hosts.file="+os.DevNull,
 		"-Djava.library.path=DynamoDBLocal_lib", "-jar", jar,
 		"-inMemory", "-sharedDb", "-disableTelemetry",
@@ -152,7 +154,7 @@ func launch(ctx context.Context, java, dir string) (*Server, error) {
 	}
 	go func() {
 		_ = s.command.Wait()              // its state is in ProcessState
-		_, _ = io.WriteString(held, "\n") // lost only if nobody reads it any more
+		_, _ = io.WriteString(held, "\n") // fails only if the shell has ended
 		_ = held.Close()
 		close(s.ended)
 	}()
@@ -164,7 +166,7 @@ func launch(ctx context.Context, java, dir string) (*Server, error) {
 	return s, nil
 }
 
-// freePort is a port on loopback that nothing listens on now.
+// freePort returns a loopback port on which no process listens.
 func freePort(ctx context.Context) (int, error) {
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -180,12 +182,12 @@ func freePort(ctx context.Context) (int, error) {
 	return strconv.Atoi(port)
 }
 
-// await returns nil when the process that was started with origin answers.
+// await waits until the process that was started with origin responds.
 func (s *Server) await(ctx context.Context, origin string) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, startLimit,
-		fmt.Errorf("no answer within %s", startLimit))
+		fmt.Errorf("no response within %s", startLimit))
 	defer cancel()
-	transport := &http.Transport{DisableKeepAlives: true} // a proxy has no part in this
+	transport := &http.Transport{DisableKeepAlives: true} // no proxy, even if the environment names one
 	defer transport.CloseIdleConnections()
 	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
@@ -193,21 +195,22 @@ func (s *Server) await(ctx context.Context, origin string) error {
 		if s.answers(ctx, transport, origin) {
 			return nil
 		}
-		// It reports a port in use and then stays, listening on nothing.
+		// If the port is in use, the emulator logs so and does not end.
 		if strings.Contains(s.output.String(), "Failed to bind") {
 			return errPortTaken
 		}
 		select {
 		case <-tick.C:
 		case <-s.ended:
-			return fmt.Errorf("java ended early (%s), it wrote: %s", s.command.ProcessState, s.output)
+			return fmt.Errorf("java ended early (%s) with the output: %s", s.command.ProcessState, s.output)
 		case <-ctx.Done():
-			return fmt.Errorf("wait for the first answer: %w; java wrote: %s", context.Cause(ctx), s.output)
+			return fmt.Errorf("wait for the first response: %w; output of java: %s", context.Cause(ctx), s.output)
 		}
 	}
 }
 
-// answers reports whether our process, not another, answers on the endpoint.
+// answers reports whether the process that was started with origin responds on the
+// endpoint.
 func (s *Server) answers(ctx context.Context, transport *http.Transport, origin string) bool {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.Endpoint, nil)
 	if err != nil {
@@ -218,24 +221,24 @@ func (s *Server) answers(ctx context.Context, transport *http.Transport, origin 
 	if err != nil {
 		return false
 	}
-	_ = response.Body.Close() // only the header is of interest
+	_ = response.Body.Close() // only the header is needed
 	return response.Header.Get("Access-Control-Allow-Origin") == origin
 }
 
-// Close ends the process and returns when it is gone.
+// Close kills the process and waits until it has ended.
 func (s *Server) Close() error {
 	if err := s.command.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		return fmt.Errorf("end DynamoDB Local: %w", err)
+		return fmt.Errorf("stop DynamoDB Local: %w", err)
 	}
 	<-s.ended
 	return nil
 }
 
-// maxTail is how much of the emulator's last output is kept for an error, in
-// bytes. Our own choice: a Java stack trace with its cause.
+// maxTail is how much of the emulator's last output is kept for error messages, in
+// bytes. Our own choice: it fits a Java stack trace with its cause.
 const maxTail = 4 << 10
 
-// tail keeps the last of what is written to it.
+// tail is a writer that keeps the last maxTail bytes.
 type tail struct {
 	mu   sync.Mutex
 	kept []byte

@@ -24,8 +24,8 @@ import (
 	"syncplane/pkg/emulator/dynamodblocal"
 )
 
-// needs skips the test, or fails it in continuous integration, on a machine
-// without one of the programs.
+// needs skips the test, or with CI=true fails it, if one of the programs is not
+// installed.
 func needs(t *testing.T, programs ...string) {
 	t.Helper()
 	for _, name := range programs {
@@ -39,7 +39,7 @@ func needs(t *testing.T, programs ...string) {
 	}
 }
 
-// script puts a program of that name into dir, and dir first into PATH.
+// script writes a shell script into dir, and puts dir first in PATH.
 func script(t *testing.T, dir, name, text string) {
 	t.Helper()
 	if err := os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n"+text+"\n"), 0o700); err != nil {
@@ -56,8 +56,8 @@ type process struct {
 	progress bytes.Buffer
 }
 
-// build makes the program of testdata/server. Without the race detector, which
-// slows the unpacking of 54 MB tenfold.
+// build builds testdata/server, without the race detector, which would slow the
+// unpacking of 54 MB tenfold.
 func build(t *testing.T) string {
 	t.Helper()
 	program := filepath.Join(t.TempDir(), "server")
@@ -68,7 +68,7 @@ func build(t *testing.T) string {
 	return program
 }
 
-// run starts program with env beside our own environment.
+// run starts program with env added to the environment of the test.
 func run(t *testing.T, program string, env ...string) *process {
 	t.Helper()
 	p := &process{command: exec.CommandContext(t.Context(), program)}
@@ -90,7 +90,7 @@ func run(t *testing.T, program string, env ...string) *process {
 	return p
 }
 
-// address waits for the server and returns where it listens.
+// address waits until the server has started, and returns its address.
 func (p *process) address(t *testing.T) string {
 	t.Helper()
 	line, err := p.endpoint.ReadString('\n')
@@ -100,7 +100,7 @@ func (p *process) address(t *testing.T) string {
 	return host(t, strings.TrimSpace(line))
 }
 
-// end lets it close its server and end.
+// end makes the process close its server, and waits until it has ended.
 func (p *process) end(t *testing.T) {
 	t.Helper()
 	if err := p.input.Close(); err != nil {
@@ -121,7 +121,7 @@ func client(endpoint, region, key string) *dynamodb.Client {
 	})
 }
 
-// host is the address an endpoint listens on.
+// host returns the host and port of an endpoint.
 func host(t *testing.T, endpoint string) string {
 	t.Helper()
 	parsed, err := url.Parse(endpoint)
@@ -131,8 +131,7 @@ func host(t *testing.T, endpoint string) string {
 	return parsed.Host
 }
 
-// gone fails the test if anything of the server on address is left: a
-// listener or, where it can be seen, a process.
+// gone fails the test if a listener or a process of the server at address is left.
 func gone(t *testing.T, address string) {
 	t.Helper()
 	if connection, err := new(net.Dialer).DialContext(t.Context(), "tcp", address); err == nil {
@@ -144,8 +143,8 @@ func gone(t *testing.T, address string) {
 	}
 }
 
-// processes are those whose command line ends with the port of address: the
-// emulator and what watches over it.
+// processes returns the processes whose command line ends with the port of address:
+// the emulator and its shell. On other systems than Linux it returns none.
 func processes(t *testing.T, address string) []string {
 	t.Helper()
 	if runtime.GOOS != "linux" {
@@ -165,7 +164,7 @@ func processes(t *testing.T, address string) []string {
 	})
 }
 
-func TestAServerKeepsTables(t *testing.T) {
+func TestStart(t *testing.T) {
 	needs(t, "java", "npm")
 	server, err := dynamodblocal.Start(t.Context(), dynamodblocal.Options{Getenv: os.Getenv, Progress: os.Stderr})
 	if err != nil {
@@ -186,7 +185,7 @@ func TestAServerKeepsTables(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Another region and key see the same tables.
+	// The tables are the same for another region and key.
 	tables, err := client(server.Endpoint, "us-east-1", "two").ListTables(t.Context(), &dynamodb.ListTablesInput{})
 	if err != nil {
 		t.Fatal(err)
@@ -196,17 +195,17 @@ func TestAServerKeepsTables(t *testing.T) {
 	}
 
 	if runtime.GOOS == "linux" && len(processes(t, host(t, server.Endpoint))) == 0 {
-		t.Error("no process is seen that could be left over")
+		t.Error("no process was found for a running server")
 	}
 	if err := server.Close(); err != nil {
 		t.Fatal(err)
 	}
-	// The watch reads our line and ends by itself, right after the server.
+	// The watching shell reads the line and ends by itself, right after the server.
 	await(t, func() bool { return len(processes(t, host(t, server.Endpoint))) == 0 })
 	gone(t, host(t, server.Endpoint))
 }
 
-func TestNoServerOutlivesAKilledParent(t *testing.T) {
+func TestServerEndsWithKilledParent(t *testing.T) {
 	needs(t, "java", "npm")
 	parent := run(t, build(t))
 	address := parent.address(t)
@@ -216,7 +215,7 @@ func TestNoServerOutlivesAKilledParent(t *testing.T) {
 	}
 	defer func() { _ = connection.Close() }()
 
-	if err := parent.command.Process.Kill(); err != nil { // SIGKILL: it can clean up nothing
+	if err := parent.command.Process.Kill(); err != nil { // SIGKILL: it cannot clean up
 		t.Fatal(err)
 	}
 	_ = parent.command.Wait() // "signal: killed"
@@ -232,7 +231,7 @@ func TestNoServerOutlivesAKilledParent(t *testing.T) {
 	gone(t, address)
 }
 
-// await returns when done is true, at the latest after ten seconds.
+// await waits until done returns true, at most ten seconds.
 func await(t *testing.T, done func() bool) {
 	t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
@@ -246,7 +245,7 @@ func await(t *testing.T, done func() bool) {
 	}
 }
 
-func TestStartFailsClearly(t *testing.T) {
+func TestStartErrors(t *testing.T) {
 	needs(t, "sh")
 	sh, err := exec.LookPath("sh")
 	if err != nil {
@@ -254,9 +253,9 @@ func TestStartFailsClearly(t *testing.T) {
 	}
 	for _, c := range []struct {
 		name    string
-		java    string // what the program java does; none means there is none
+		java    string // the script java; "" if java is not installed
 		npm     string
-		cached  bool // the emulator is there already
+		cached  bool // the emulator is in the cache
 		missing string
 		want    []string // parts of the error
 	}{
@@ -268,7 +267,7 @@ func TestStartFailsClearly(t *testing.T) {
 			want:    []string{"needs java", "openjdk", "DYNAMODB_ENDPOINT"},
 		},
 		{
-			name:    "no npm and nothing fetched yet",
+			name:    "no npm and nothing in the cache",
 			java:    "exit 1",
 			missing: "npm",
 			want:    []string{"needs npm", "Node.js"},
@@ -277,23 +276,23 @@ func TestStartFailsClearly(t *testing.T) {
 			name: "npm fails",
 			java: "exit 1",
 			npm:  "echo no such registry >&2; exit 7",
-			want: []string{"fetch DynamoDB Local", "npm pack amplify-dynamodb-simulator@2.9.30", "exit status 7", "no such registry"},
+			want: []string{"download DynamoDB Local", "npm pack amplify-dynamodb-simulator@2.9.30", "exit status 7", "no such registry"},
 		},
 		{
-			name: "npm delivers something else",
+			name: "npm downloads another archive",
 			java: "exit 1",
 			npm:  "echo something else > amplify-dynamodb-simulator-2.9.30.tgz",
-			want: []string{"fetch DynamoDB Local", "SHA-256", "3503ffac19f1"},
+			want: []string{"download DynamoDB Local", "SHA-256", "3503ffac19f1"},
 		},
 		{
-			name:   "java cannot run it, and no npm is needed",
+			name:   "java cannot run the emulator in the cache",
 			java:   "echo UnsupportedClassVersionError >&2; exit 3",
 			cached: true,
 			want:   []string{"start DynamoDB Local", "exit status 3", "UnsupportedClassVersionError"},
 		},
 		{
 			name:   "every port is taken",
-			java:   "echo java.io.IOException: Failed to bind to 0.0.0.0/0.0.0.0:8000; kill -STOP $$", // the real one stays, too
+			java:   "echo java.io.IOException: Failed to bind to 0.0.0.0/0.0.0.0:8000; kill -STOP $$", // the real one does not end either
 			cached: true,
 			want:   []string{"start DynamoDB Local", "the port is taken"},
 		},
@@ -318,13 +317,13 @@ func TestStartFailsClearly(t *testing.T) {
 			if err := os.Symlink(sh, filepath.Join(programs, "sh")); err != nil {
 				t.Fatal(err)
 			}
-			t.Setenv("PATH", programs) // and nothing else
+			t.Setenv("PATH", programs) // only
 			server, err := dynamodblocal.Start(t.Context(), dynamodblocal.Options{
 				Getenv: func(name string) string { return map[string]string{"SYNCPLANE_CACHE": cache}[name] },
 			})
 			if err == nil {
 				_ = server.Close()
-				t.Fatal("it started")
+				t.Fatal("got no error")
 			}
 			for _, part := range c.want {
 				if !strings.Contains(err.Error(), part) {
@@ -349,9 +348,9 @@ func TestStartFailsClearly(t *testing.T) {
 	}
 }
 
-func TestStartStopsWithItsContext(t *testing.T) {
+func TestStartCanceled(t *testing.T) {
 	needs(t, "java", "npm")
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond) // no JVM is that fast
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond) // a JVM takes longer to start
 	defer cancel()
 	server, err := dynamodblocal.Start(ctx, dynamodblocal.Options{Getenv: os.Getenv})
 	if err == nil {
@@ -363,7 +362,7 @@ func TestStartStopsWithItsContext(t *testing.T) {
 }
 
 // archive returns the path of the archive as npm downloads it. It is kept in the
-// cache, so that a machine downloads it for this test once.
+// cache, so that only the first run of this test downloads it.
 func archive(t *testing.T) string {
 	t.Helper()
 	cache, err := dynamodblocal.CacheFolder(os.Getenv)
@@ -378,7 +377,7 @@ func archive(t *testing.T) string {
 	if err := os.MkdirAll(filepath.Dir(kept), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	work, err := os.MkdirTemp(filepath.Dir(kept), "partial-") //nolint:usetesting // beside the place it is renamed to
+	work, err := os.MkdirTemp(filepath.Dir(kept), "partial-") //nolint:usetesting // on the file system to which it is renamed
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -394,19 +393,19 @@ func archive(t *testing.T) string {
 	return kept
 }
 
-func TestProcessesThatFetchAtOnce(t *testing.T) {
+func TestConcurrentDownloads(t *testing.T) {
 	needs(t, "java", "npm")
 	script(t, t.TempDir(), "npm", "cp '"+archive(t)+"' .")
 	cache, program := t.TempDir(), build(t)
 	setting := "SYNCPLANE_CACHE=" + cache
 	first, second := run(t, program, setting), run(t, program, setting)
 	if one, two := first.address(t), second.address(t); one == two {
-		t.Errorf("both are at %s", one)
+		t.Errorf("both listen on %s", one)
 	}
 	first.end(t)
 	second.end(t)
-	if said := first.progress.String() + second.progress.String(); !strings.Contains(said, "fetching DynamoDB Local once") {
-		t.Errorf("progress was %q", said)
+	if progress := first.progress.String() + second.progress.String(); !strings.Contains(progress, "downloading DynamoDB Local once") {
+		t.Errorf("progress was %q", progress)
 	}
 	left, err := os.ReadDir(cache)
 	if err != nil {
@@ -419,23 +418,23 @@ func TestProcessesThatFetchAtOnce(t *testing.T) {
 	third := run(t, program, setting)
 	third.address(t)
 	third.end(t)
-	if said := third.progress.String(); said != "" {
-		t.Errorf("the third fetched, too: %s", said)
+	if progress := third.progress.String(); progress != "" {
+		t.Errorf("the third downloaded again: %s", progress)
 	}
 }
 
-func TestWhereDownloadsLive(t *testing.T) {
+func TestCacheFolder(t *testing.T) {
 	needs(t, "sh")
-	// This java tells where it was started and ends.
+	// This java prints its working directory and ends.
 	script(t, t.TempDir(), "java", "pwd; exit 1")
 	for _, c := range []struct {
 		name string
 		env  map[string]string
-		want string // the folder; empty means that there is none
+		want string // the folder; "" for an error
 	}{
-		{"its own variable first", map[string]string{"SYNCPLANE_CACHE": "a", "XDG_CACHE_HOME": "b", "HOME": "c"}, "a"},
-		{"the desktop's variable next", map[string]string{"XDG_CACHE_HOME": "b", "HOME": "c"}, "b/syncplane"},
-		{"the home folder last", map[string]string{"HOME": "c"}, "c/.cache/syncplane"},
+		{"SYNCPLANE_CACHE first", map[string]string{"SYNCPLANE_CACHE": "a", "XDG_CACHE_HOME": "b", "HOME": "c"}, "a"},
+		{"XDG_CACHE_HOME second", map[string]string{"XDG_CACHE_HOME": "b", "HOME": "c"}, "b/syncplane"},
+		{"HOME last", map[string]string{"HOME": "c"}, "c/.cache/syncplane"},
 		{"none", nil, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {

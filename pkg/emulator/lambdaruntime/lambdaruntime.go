@@ -1,8 +1,8 @@
-// Package lambdaruntime runs a Lambda function on this machine as Lambda does: it
-// starts the bootstrap, serves it the Lambda Runtime API (version 2018-06-01)
-// on loopback and hands it one event after the other. It also measures: init
-// time, duration, memory. It knows nothing of what an event says, and neither
-// freezes the process between events nor limits its processor or memory.
+// Package lambdaruntime emulates Lambda: it starts the bootstrap of a function,
+// serves the Lambda Runtime API (version 2018-06-01) to it on loopback, and delivers
+// one event after the other. It measures init time, duration and memory. It does not
+// interpret events. Unlike Lambda it neither freezes the process between events nor
+// limits its CPU or memory.
 package lambdaruntime
 
 import (
@@ -29,33 +29,34 @@ import (
 )
 
 const (
-	// initLimit is the time until the first poll that Lambda allows.
+	// initLimit is the longest time until the first poll (Lambda's limit).
 	initLimit = 10 * time.Second
-	// defaultTimeout bounds an invocation if the caller sets nothing. Our own
-	// choice: Lambda's default of 3 s would hit a debugger, its maximum nobody.
+	// defaultTimeout bounds an invocation if Options has no Timeout. Our own
+	// choice: Lambda's default of 3 s is too short for a debugger, its maximum
+	// of 15 minutes too long for a test.
 	defaultTimeout = 10 * time.Second
-	// stopGrace is the time between SIGTERM and SIGKILL: Lambda's shutdown
-	// phase takes at most 2 s.
+	// stopGrace is the time between SIGTERM and SIGKILL (Lambda's limit for the
+	// shutdown phase).
 	stopGrace = 2 * time.Second
-	// outputDelay is how long output is awaited of what the process has left
-	// behind. Our own choice.
+	// outputDelay is how long the output of remaining child processes is read
+	// after the process has ended. Our own choice.
 	outputDelay = time.Second
-	// maxRequest is the largest event of a synchronous invocation, in bytes:
-	// Lambda's quota of 6 MB.
+	// maxRequest is the largest event of a synchronous invocation, in bytes
+	// (Lambda's quota of 6 MB).
 	maxRequest = 6 << 20
 	// maxResponse is the largest response, in bytes; Lambda allows 100 more.
 	maxResponse = maxRequest + 100
-	// maxTail is how much of the last output is kept for an error, in bytes.
-	// Our own choice: a Go panic with its first stacks.
+	// maxTail is how much of the last output is kept for error messages, in
+	// bytes. Our own choice: it fits a Go panic with its first stacks.
 	maxTail = 4 << 10
 )
 
-// Options says what to run, and how.
+// Options configures Start.
 type Options struct {
 	// Command is the path of the bootstrap and its arguments.
 	Command []string
-	// Env is its complete environment, NAME=value each. What Lambda sets and
-	// Env lacks is added; AWS_LAMBDA_RUNTIME_API is always ours.
+	// Env is its environment, NAME=value each. Variables that Lambda sets are
+	// added if they are absent; AWS_LAMBDA_RUNTIME_API is always replaced.
 	Env []string
 	// Dir is its working directory; the caller's if empty.
 	Dir string
@@ -64,60 +65,60 @@ type Options struct {
 	// InitTimeout bounds the time until the first poll; 10 s, as in Lambda, if
 	// zero.
 	InitTimeout time.Duration
-	// Output gets what the process writes to standard output and error, from
-	// another goroutine, until Close returns; nil drops it.
+	// Output receives the standard output and error of the process, from another
+	// goroutine, until Close returns; may be nil.
 	Output io.Writer
 }
 
-// FunctionError says that the function failed, in Lambda's terms. Type is the
-// function's own, or one of Lambda's:
+// FunctionError reports that the function failed. Type is the function's own, or one
+// of Lambda's:
 //
 //	Runtime.ExitError              the process ended
-//	Sandbox.Timedout               it took longer than its timeout, and was killed
-//	Function.ResponseSizeTooLarge  its response was over the quota
+//	Sandbox.Timedout               it exceeded its timeout and was killed
+//	Function.ResponseSizeTooLarge  its response exceeded the quota
 type FunctionError struct {
 	Type    string
 	Message string
 }
 
+// Error returns the type and the message.
 func (e *FunctionError) Error() string { return e.Type + ": " + e.Message }
 
-// Function is a running Lambda function. Its methods may be called from several
-// goroutines.
+// Function is a running Lambda function. Its methods may be called concurrently.
 type Function struct {
 	command *exec.Cmd
 	output  *output
 	server  *http.Server
-	served  chan struct{} // closed when the server is down
+	served  chan struct{} // closed when the server has stopped
 	timeout time.Duration
 	arn     string
 	now     func() time.Time
-	epoch   time.Time // durations that cross goroutines count from here
+	epoch   time.Time // durations that are passed between goroutines count from it
 
 	polled   sync.Once
-	ready    chan time.Time      // the time of the first poll, then nothing
-	failed   chan *FunctionError // what /init/error said, then nothing
-	running  atomic.Bool         // the first poll was there
+	ready    chan time.Time      // receives the time of the first poll
+	failed   chan *FunctionError // receives the report to /init/error
+	running  atomic.Bool         // the first poll has arrived
 	initTime time.Duration
 
-	turn    chan struct{}              // full while an invocation is under way
-	current atomic.Pointer[invocation] // that one, until its answer is claimed
-	pending chan *invocation           // from Invoke to the poll that waits for it
+	turn    chan struct{}              // full during an invocation
+	current atomic.Pointer[invocation] // that invocation, until its response is claimed
+	pending chan *invocation           // from Invoke to the waiting poll
 	elapsed atomic.Int64               // duration of the last answered invocation, in ns
 
-	ended chan struct{} // closed when the process is gone and its output is read
+	ended chan struct{} // closed when the process has ended and its output is read
 	peak  atomic.Int64  // last reading of its peak memory, in bytes
-	stop  func() error  // ends everything, once
+	stop  func() error  // stops everything, the first time
 }
 
-// invocation is one event on its way through the function.
+// invocation is the handling of one event.
 type invocation struct {
 	id       string
 	payload  []byte
 	deadline time.Time
 	timer    *time.Timer
-	handed   atomic.Int64 // when the poll got it, in ns since epoch
-	answer   chan answer  // takes exactly one
+	handed   atomic.Int64 // when the poll received it, in ns since epoch
+	answer   chan answer  // receives exactly one
 }
 
 type answer struct {
@@ -125,10 +126,10 @@ type answer struct {
 	err  error
 }
 
-// Start runs the function and returns when it polls for its first event. ctx
-// bounds the start alone: the function ends with Close, or, on Linux, with the
-// calling process, however that ends. A FunctionError says that the function
-// reported an error of its init or ended during it.
+// Start runs the function and returns when it polls for its first event. ctx bounds
+// only the start. The function runs until Close is called or, on Linux, the calling
+// process ends, even if that is killed. The error is a FunctionError if the function
+// reported an init error or ended during init.
 func Start(ctx context.Context, options Options) (*Function, error) {
 	f, err := launch(ctx, options)
 	if err != nil {
@@ -151,7 +152,7 @@ func launch(ctx context.Context, options Options) (*Function, error) {
 		return nil, fmt.Errorf("listen for the function: %w", err)
 	}
 	env := environment(options, listener.Addr().String())
-	clock := time.Now //nolint:forbidigo // a stopwatch and a deadline that another process reads are of the real clock
+	clock := time.Now //nolint:forbidigo // it measures, and another process compares its deadline with the real clock
 	f := &Function{
 		output:  &output{to: options.Output},
 		served:  make(chan struct{}),
@@ -175,7 +176,7 @@ func launch(ctx context.Context, options Options) (*Function, error) {
 		close(f.served)
 	}()
 
-	f.command = exec.CommandContext(context.WithoutCancel(ctx), options.Command[0], options.Command[1:]...) //nolint:gosec // running what the caller names is what this package is for
+	f.command = exec.CommandContext(context.WithoutCancel(ctx), options.Command[0], options.Command[1:]...) //nolint:gosec // the caller names the command
 	f.command.Env = env
 	f.command.Dir = options.Dir
 	f.command.Stdout, f.command.Stderr = f.output, f.output
@@ -190,8 +191,8 @@ func launch(ctx context.Context, options Options) (*Function, error) {
 	return f, nil
 }
 
-// run starts the process and waits for its end. It stays on one thread,
-// because Linux ends the process with the thread that started it.
+// run starts the process and waits until it has ended. It locks its thread, because
+// Linux kills the process when the thread that started it ends.
 func (f *Function) run(started chan<- error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -205,7 +206,7 @@ func (f *Function) run(started chan<- error) {
 	close(f.ended)
 }
 
-// await returns nil after the first poll.
+// await waits for the first poll.
 func (f *Function) await(ctx context.Context, limit time.Duration) error {
 	if limit == 0 {
 		limit = initLimit
@@ -221,44 +222,44 @@ func (f *Function) await(ctx context.Context, limit time.Duration) error {
 		return failure
 	case <-f.ended:
 	case <-late.C:
-		return fmt.Errorf("no poll for an event within %s; it wrote: %s", limit, f.output)
+		return fmt.Errorf("no poll for an event within %s; output: %s", limit, f.output)
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 	select {
-	case failure := <-f.failed: // it reports and ends
+	case failure := <-f.failed: // it reported an error before it ended
 		return failure
 	default:
 		return &FunctionError{
 			Type:    "Runtime.ExitError",
-			Message: fmt.Sprintf("%s; it wrote: %s", exit(f.command.ProcessState), f.output),
+			Message: fmt.Sprintf("%s; output: %s", exit(f.command.ProcessState), f.output),
 		}
 	}
 }
 
-// InitDuration is the time from the start of the process to its first poll.
+// InitDuration returns the time from the start of the process to its first poll.
 func (f *Function) InitDuration() time.Duration { return f.initTime }
 
-// Duration is the time the last answered invocation took, as Lambda reports
-// it: from handing out the event to the last byte of the response. It leaves
-// out waiting for a poll, and the way back to the caller of Invoke.
+// Duration returns the duration of the last completed invocation as Lambda reports
+// it: from the delivery of the event to the last byte of the response. It excludes
+// the wait for a poll and the return to the caller of Invoke.
 func (f *Function) Duration() time.Duration { return time.Duration(f.elapsed.Load()) }
 
-// PeakRSS is the most memory the process had resident so far, in bytes; after
-// its end, the last reading: that before Close, or before the first event. It
-// is 0 where there is no /proc.
+// PeakRSS returns the peak resident memory of the process so far, in bytes. After its
+// end that is the last reading, taken before Close or before the first event. It
+// returns 0 on systems without /proc.
 //
-// The resource usage of an ended process would be no substitute: for a process
-// that Go has started, Linux counts the peak of the starting one in.
+// The resource usage of an ended process is no substitute: for a process that Go has
+// started, Linux includes the peak of the parent.
 func (f *Function) PeakRSS() int64 {
 	f.readMemory()
 	return f.peak.Load()
 }
 
-// readMemory takes a reading if the process still runs.
+// readMemory updates peak if the process still runs.
 func (f *Function) readMemory() {
 	select {
-	case <-f.ended: // its number may be another's
+	case <-f.ended: // its process ID may belong to another process
 		return
 	default:
 	}
@@ -278,13 +279,13 @@ func (f *Function) readMemory() {
 	}
 }
 
-// Invoke hands payload, at most 6 MB, to the function and returns its response,
-// at most 6 MB. Invocations run one after the other. A FunctionError says that
-// the function failed; after Runtime.ExitError and Sandbox.Timedout it is gone,
-// and every later Invoke gets a Runtime.ExitError.
+// Invoke delivers payload, at most 6 MB, to the function and returns its response, at
+// most 6 MB. Concurrent invocations run one after the other. The error is a
+// FunctionError if the function failed; after Runtime.ExitError and Sandbox.Timedout
+// the process has ended, and every later Invoke returns a Runtime.ExitError.
 //
-// The end of ctx ends the waiting, not the invocation: as in Lambda, the
-// function runs on, and the next Invoke waits for it.
+// The end of ctx ends the wait, not the invocation: as in Lambda, the function
+// continues, and the next Invoke waits for it.
 func (f *Function) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 	if len(payload) > maxRequest {
 		return nil, fmt.Errorf("invoke the function: the event has %d bytes, at most %d are allowed", len(payload), maxRequest)
@@ -298,10 +299,10 @@ func (f *Function) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 	case <-f.ended:
 		return nil, f.exitError(inv)
 	case <-ctx.Done():
-		return nil, fmt.Errorf("wait for the invocation before: %w", ctx.Err())
+		return nil, fmt.Errorf("wait for the previous invocation: %w", ctx.Err())
 	}
 	inv.deadline = f.now().Add(f.timeout)
-	inv.timer = time.AfterFunc(math.MaxInt64, func() { f.expire(inv) }) // runs when inv is known
+	inv.timer = time.AfterFunc(math.MaxInt64, func() { f.expire(inv) }) // started below, after inv is stored
 	f.current.Store(inv)
 	inv.timer.Reset(f.timeout)
 
@@ -309,7 +310,7 @@ func (f *Function) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 	case f.pending <- inv:
 	case <-f.ended:
 	case <-ctx.Done():
-		if f.claim(inv) { // nobody has seen it
+		if f.claim(inv) { // the function has not received it
 			f.settle(inv, answer{})
 		}
 		return nil, fmt.Errorf("wait for the function to poll: %w", ctx.Err())
@@ -328,17 +329,18 @@ func (f *Function) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 	}
 }
 
-// claim makes the caller the one that settles inv. It is false if another is.
+// claim reports whether the caller is to settle inv. It returns true once for each
+// invocation.
 func (f *Function) claim(inv *invocation) bool { return f.current.CompareAndSwap(inv, nil) }
 
-// settle answers a claimed invocation and lets the next one begin.
+// settle completes a claimed invocation and allows the next one to start.
 func (f *Function) settle(inv *invocation, a answer) {
 	inv.timer.Stop()
 	inv.answer <- a
 	<-f.turn
 }
 
-// expire kills the process because inv took too long.
+// expire kills the process because inv has exceeded its timeout.
 func (f *Function) expire(inv *invocation) {
 	if !f.claim(inv) {
 		return
@@ -351,7 +353,7 @@ func (f *Function) expire(inv *invocation) {
 	}})
 }
 
-// exitError says that the process is gone. It is only called when it is.
+// exitError returns the error of an invocation after the process has ended.
 func (f *Function) exitError(inv *invocation) error {
 	return &FunctionError{
 		Type:    "Runtime.ExitError",
@@ -359,7 +361,7 @@ func (f *Function) exitError(inv *invocation) error {
 	}
 }
 
-// exit says in Lambda's words how a process ended.
+// exit describes in Lambda's words how a process ended.
 func exit(state *os.ProcessState) string {
 	if state.Success() {
 		return "Runtime exited without providing a reason"
@@ -367,8 +369,8 @@ func exit(state *os.ProcessState) string {
 	return "Runtime exited with error: " + state.String()
 }
 
-// Close ends the process, SIGTERM first and SIGKILL after two seconds, and
-// returns when it is gone. A second Close does nothing.
+// Close stops the process, with SIGTERM and after two seconds with SIGKILL, and waits
+// until it has ended. A second Close does nothing.
 func (f *Function) Close() error { return f.stop() }
 
 func (f *Function) shutdown() error {
@@ -390,17 +392,17 @@ func (f *Function) shutdown() error {
 	return nil
 }
 
-// kill sends a signal to the process and what it has started, unless it has
-// ended.
+// kill sends a signal to the process and its children, unless it has ended.
 func (f *Function) kill(signal syscall.Signal) {
 	select {
-	case <-f.ended: // its number may be another's
+	case <-f.ended: // its process ID may belong to another process
 	default:
 		send(f.command.Process, signal)
 	}
 }
 
-// environment is that of the options, with what Lambda adds.
+// environment returns the environment of the options with the variables that Lambda
+// adds.
 func environment(options Options, api string) []string {
 	env := append([]string(nil), options.Env...)
 	missing := func(name, value string) {
@@ -420,10 +422,10 @@ func environment(options Options, api string) []string {
 	}
 	missing("_HANDLER", filepath.Base(options.Command[0]))
 	missing("TZ", ":UTC")
-	return append(env, "AWS_LAMBDA_RUNTIME_API="+api) // the last of a name counts
+	return append(env, "AWS_LAMBDA_RUNTIME_API="+api) // the last value of a name wins
 }
 
-// lookup is the value of name in env; the last one counts.
+// lookup returns the last value of name in env.
 func lookup(env []string, name string) (value string, found bool) {
 	for _, line := range env {
 		if text, ok := strings.CutPrefix(line, name+"="); ok {
@@ -433,7 +435,7 @@ func lookup(env []string, name string) (value string, found bool) {
 	return value, found
 }
 
-// arn is the function's name in AWS, with the account of AWS's own examples.
+// arn returns the ARN of the function, with the account ID of AWS's examples.
 func arn(env []string) string {
 	name, _ := lookup(env, "AWS_LAMBDA_FUNCTION_NAME")
 	region, found := lookup(env, "AWS_REGION")
@@ -443,7 +445,7 @@ func arn(env []string) string {
 	return "arn:aws:lambda:" + region + ":123456789012:function:" + name
 }
 
-// output passes on what it gets and keeps the last of it.
+// output is a writer that forwards to another and keeps the last maxTail bytes.
 type output struct {
 	mu   sync.Mutex
 	to   io.Writer // may be nil
@@ -456,7 +458,7 @@ func (o *output) Write(p []byte) (int, error) {
 	o.kept = append(o.kept, p...)
 	o.kept = o.kept[max(0, len(o.kept)-maxTail):]
 	if o.to != nil {
-		_, _ = o.to.Write(p) // a writer that fails must not stop the function
+		_, _ = o.to.Write(p) // an error of the writer must not stop the function
 	}
 	return len(p), nil
 }

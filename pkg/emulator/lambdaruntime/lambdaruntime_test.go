@@ -25,14 +25,14 @@ import (
 	"syncplane/pkg/emulator/lambdaruntime"
 )
 
-// bootstrap is the program of testdata/function, built once.
+// bootstrap is the path of the built testdata/function.
 var bootstrap string
 
-// asParent makes this test binary a program that has the bootstrap of that
-// name visit the address that is its argument.
+// asParent is the environment variable that makes this test binary run the
+// bootstrap that it names, with the address to visit as its argument.
 const asParent = "RUNTIMEAPI_TEST_PARENT"
 
-// long bounds what must happen at once, on a machine that is busy.
+// long bounds the wait for what should happen at once, under load.
 const long = 20 * time.Second
 
 func TestMain(m *testing.M) {
@@ -62,7 +62,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// start runs the bootstrap; edits change the options.
+// start runs the bootstrap with edited options.
 func start(tb testing.TB, edits ...func(*lambdaruntime.Options)) *lambdaruntime.Function {
 	tb.Helper()
 	options := lambdaruntime.Options{Command: []string{bootstrap}, Timeout: long}
@@ -81,7 +81,7 @@ func start(tb testing.TB, edits ...func(*lambdaruntime.Options)) *lambdaruntime.
 	return function
 }
 
-// invoke is an invocation that must succeed.
+// invoke invokes the function and fails the test on an error.
 func invoke(t *testing.T, function *lambdaruntime.Function, event string) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), long)
@@ -93,7 +93,7 @@ func invoke(t *testing.T, function *lambdaruntime.Function, event string) string
 	return string(body)
 }
 
-// failure is what the function says went wrong. It must be a FunctionError.
+// failure returns err without its wrapping. It must be a FunctionError.
 func failure(t *testing.T, err error) lambdaruntime.FunctionError {
 	t.Helper()
 	failed, ok := errors.AsType[*lambdaruntime.FunctionError](err)
@@ -103,7 +103,7 @@ func failure(t *testing.T, err error) lambdaruntime.FunctionError {
 	return *failed
 }
 
-// seen is what the function sees of an invocation.
+// seen is what the function receives with an invocation.
 type seen struct {
 	PID         int      `json:"pid"`
 	RequestID   string   `json:"request_id"`
@@ -122,7 +122,7 @@ func look(t *testing.T, function *lambdaruntime.Function) seen {
 	return s
 }
 
-// visited is a place where a function stays until it is let go or dies.
+// visited is a server at which a function waits until it is released or killed.
 type visited struct {
 	address string
 	arrived chan struct{} // one for each visitor
@@ -151,7 +151,7 @@ func place(t *testing.T) *visited {
 
 func visit(address string) []byte { return fmt.Appendf(nil, `{"do":"visit","path":%q}`, address) }
 
-// within fails the test if nothing comes through c at once.
+// within fails the test if c does not receive within long.
 func within[T any](t *testing.T, c <-chan T, what string) T {
 	t.Helper()
 	select {
@@ -163,7 +163,7 @@ func within[T any](t *testing.T, c <-chan T, what string) T {
 	}
 }
 
-func TestInvocationsOnOneProcess(t *testing.T) {
+func TestInvoke(t *testing.T) {
 	function := start(t)
 	for _, event := range []string{
 		`{"do":"echo"}`,
@@ -171,7 +171,7 @@ func TestInvocationsOnOneProcess(t *testing.T) {
 		`{"do":"echo","big":` + strconv.Quote(strings.Repeat("x", 5_000_000)) + `}`,
 		`{"do":"echo","after":"that"}`,
 	} {
-		// The library escapes, as every Go JSON encoder does; compare values.
+		// The library escapes as encoding/json does, so values are compared.
 		var got, want any
 		if err := json.Unmarshal([]byte(invoke(t, function, event)), &got); err != nil {
 			t.Fatal(err)
@@ -180,7 +180,7 @@ func TestInvocationsOnOneProcess(t *testing.T) {
 			t.Fatal(err)
 		}
 		if !cmp.Equal(got, want) {
-			t.Errorf("%.80s came back as %.80v", event, got)
+			t.Errorf("sent %.80s, got %.80v", event, got)
 		}
 	}
 	if first, second := look(t, function), look(t, function); first.PID != second.PID || first.RequestID == second.RequestID {
@@ -188,7 +188,7 @@ func TestInvocationsOnOneProcess(t *testing.T) {
 	}
 }
 
-func TestInvocationsAtOnceRunOneAfterTheOther(t *testing.T) {
+func TestConcurrentInvocations(t *testing.T) {
 	function := start(t)
 	var group sync.WaitGroup
 	for i := range 8 {
@@ -203,7 +203,7 @@ func TestInvocationsAtOnceRunOneAfterTheOther(t *testing.T) {
 	group.Wait()
 }
 
-func TestWhatTheFunctionSees(t *testing.T) {
+func TestInvocationContext(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		env     []string
@@ -278,7 +278,7 @@ func TestWhatTheFunctionSees(t *testing.T) {
 	}
 }
 
-func TestTheFunctionFails(t *testing.T) {
+func TestFunctionErrors(t *testing.T) {
 	for _, c := range []struct {
 		name, event string
 		want        lambdaruntime.FunctionError // ID stands for a request id
@@ -293,7 +293,7 @@ func TestTheFunctionFails(t *testing.T) {
 			"exit status 3",
 		},
 		{
-			"with an orderly exit", `{"do":"exit"}`,
+			"with exit status 0", `{"do":"exit"}`,
 			lambdaruntime.FunctionError{Type: "Runtime.ExitError", Message: "RequestId: ID Error: Runtime exited without providing a reason"},
 			"without providing a reason",
 		},
@@ -322,7 +322,7 @@ func TestTheFunctionFails(t *testing.T) {
 			for range 2 {
 				_, err = function.Invoke(t.Context(), []byte(`{"do":"echo"}`))
 				if got := failure(t, err); got.Type != "Runtime.ExitError" || !strings.HasSuffix(got.Message, c.gone) {
-					t.Errorf("afterwards: %v, want a Runtime.ExitError that ends with %q", err, c.gone)
+					t.Errorf("the next invocation: %v, want a Runtime.ExitError that ends with %q", err, c.gone)
 				}
 			}
 		})
@@ -344,7 +344,7 @@ func TestSizes(t *testing.T) {
 	}
 }
 
-func TestCallsThatTheAPIRefuses(t *testing.T) {
+func TestInvalidAPICalls(t *testing.T) {
 	function := start(t)
 	for _, c := range []struct {
 		path string
@@ -364,13 +364,13 @@ func TestCallsThatTheAPIRefuses(t *testing.T) {
 	}
 }
 
-func TestOnlyTheFirstResponseCounts(t *testing.T) {
+func TestSecondResponse(t *testing.T) {
 	var output bytes.Buffer
 	function := start(t, func(o *lambdaruntime.Options) { o.Output = &output })
 	if got := invoke(t, function, `{"do":"repeat"}`); got != `"first"` {
 		t.Errorf("got %s", got)
 	}
-	// The library does not bear that its own response is refused, and ends.
+	// The library ends the process because its own response is refused.
 	_, err := function.Invoke(t.Context(), []byte(`{"do":"echo"}`))
 	if got := failure(t, err); got.Type != "Runtime.ExitError" {
 		t.Errorf("got %v", err)
@@ -390,7 +390,7 @@ func TestInitFails(t *testing.T) {
 		want       []string
 	}{
 		{"exit", "exit", "Runtime.ExitError", []string{"exit status 3", "no table is configured"}},
-		{"orderly exit", "end", "Runtime.ExitError", []string{"without providing a reason"}},
+		{"exit status 0", "end", "Runtime.ExitError", []string{"without providing a reason"}},
 		{"panic", "panic", "Runtime.ExitError", []string{"exit status 2", "panic: no table is configured", "main.go"}},
 		{"report", "report", "Config.Missing", []string{"no table is configured"}},
 		{"report that is no JSON", "report-text", "Config.Text", []string{"no table is configured"}},
@@ -421,7 +421,7 @@ func TestInitFails(t *testing.T) {
 	}
 }
 
-func TestStartRefuses(t *testing.T) {
+func TestStartErrors(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		command []string
@@ -439,7 +439,7 @@ func TestStartRefuses(t *testing.T) {
 	}
 }
 
-func TestStartStopsWithItsContext(t *testing.T) {
+func TestStartCanceled(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
 	function, err := lambdaruntime.Start(ctx, lambdaruntime.Options{Command: []string{bootstrap}, Env: []string{"INIT=hang"}})
@@ -451,7 +451,7 @@ func TestStartStopsWithItsContext(t *testing.T) {
 	}
 }
 
-func TestAFunctionOutlivesTheContextOfItsStart(t *testing.T) {
+func TestContextBoundsOnlyStart(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	function, err := lambdaruntime.Start(ctx, lambdaruntime.Options{Command: []string{bootstrap}})
 	if err != nil {
@@ -483,11 +483,11 @@ func TestTimeout(t *testing.T) {
 	within(t, v.died, "the death of the function")
 	_, err = function.Invoke(t.Context(), []byte(`{"do":"echo"}`))
 	if got := failure(t, err); got.Type != "Runtime.ExitError" || !strings.HasSuffix(got.Message, "signal: killed") {
-		t.Errorf("afterwards: %v", err)
+		t.Errorf("the next invocation: %v", err)
 	}
 }
 
-func TestACancelledInvocationRunsOn(t *testing.T) {
+func TestCanceledInvocation(t *testing.T) {
 	v := place(t)
 	function := start(t)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -501,9 +501,9 @@ func TestACancelledInvocationRunsOn(t *testing.T) {
 	if err := within(t, first, "the end of the first Invoke"); !errors.Is(err, context.Canceled) {
 		t.Errorf("the first: %v, want %v", err, context.Canceled)
 	}
-	// One that is cancelled while it waits for its turn is never seen.
+	// An invocation canceled while it waits for its turn never reaches the function.
 	if _, err := function.Invoke(ctx, []byte(`{"do":"exit"}`)); !errors.Is(err, context.Canceled) {
-		t.Errorf("with a cancelled context: %v, want %v", err, context.Canceled)
+		t.Errorf("with a canceled context: %v, want %v", err, context.Canceled)
 	}
 	short, done := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer done()
@@ -516,7 +516,7 @@ func TestACancelledInvocationRunsOn(t *testing.T) {
 	}
 }
 
-func TestCloseEndsAnInvocation(t *testing.T) {
+func TestCloseDuringInvocation(t *testing.T) {
 	v := place(t)
 	function := start(t)
 	result := make(chan error, 1)
@@ -538,7 +538,7 @@ func TestCloseEndsAnInvocation(t *testing.T) {
 	}
 }
 
-func TestCloseEndsTheDeaf(t *testing.T) {
+func TestCloseKills(t *testing.T) {
 	function := start(t)
 	invoke(t, function, `{"do":"deaf"}`)
 	began := time.Now()
@@ -546,15 +546,15 @@ func TestCloseEndsTheDeaf(t *testing.T) {
 		t.Error(err)
 	}
 	if took := time.Since(began); took < 2*time.Second || took > long {
-		t.Errorf("it took %s, want 2s of patience", took)
+		t.Errorf("it took %s, want the 2 s between SIGTERM and SIGKILL", took)
 	}
 	_, err := function.Invoke(t.Context(), []byte(`{"do":"echo"}`))
 	if got := failure(t, err); !strings.HasSuffix(got.Message, "signal: killed") {
-		t.Errorf("afterwards: %v", err)
+		t.Errorf("the next invocation: %v", err)
 	}
 }
 
-func TestCloseEndsWhatTheFunctionStarted(t *testing.T) {
+func TestCloseKillsChildren(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("process groups are used on Linux alone")
 	}
@@ -566,7 +566,8 @@ func TestCloseEndsWhatTheFunctionStarted(t *testing.T) {
 	if err := function.Close(); err != nil {
 		t.Error(err)
 	}
-	// It is no child of ours: it is gone, or dead until its new parent reaps it.
+	// It is not a child of the test: it has ended, or is a zombie until its new
+	// parent reaps it.
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
 	for limit := time.After(long); ; {
@@ -582,7 +583,7 @@ func TestCloseEndsWhatTheFunctionStarted(t *testing.T) {
 	}
 }
 
-func TestNoFunctionOutlivesAKilledParent(t *testing.T) {
+func TestFunctionEndsWithKilledParent(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("the kernel ties a process to its parent on Linux alone")
 	}
@@ -657,8 +658,8 @@ func TestOutput(t *testing.T) {
 	}
 }
 
-// What an invocation costs beside the work of the function: the floor of every
-// number of the benchmark.
+// BenchmarkInvoke measures the overhead of an invocation, which every figure of
+// ./bench contains.
 func BenchmarkInvoke(b *testing.B) {
 	for _, size := range []int{100, 10_000, 1_000_000} {
 		b.Run(strconv.Itoa(size), func(b *testing.B) {

@@ -5,14 +5,14 @@ import (
 	"syscall"
 )
 
-// withParent makes the kernel kill the process when the thread that starts it
-// ends, and puts it into a process group of its own: a terminal's interrupt is
-// for its owner, and what it starts can be ended with it.
+// withParent makes the kernel kill the process when the thread that starts it ends,
+// and puts the process into its own process group: it does not receive interrupts
+// from the terminal, and its children can be killed with it.
 func withParent() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 }
 
 // send signals the process group of p.
 func send(p *os.Process, signal syscall.Signal) {
-	_ = syscall.Kill(-p.Pid, signal) // it fails only if all are gone
+	_ = syscall.Kill(-p.Pid, signal) // fails only if all have ended
 }

@@ -7,11 +7,11 @@ import (
 	"syscall"
 )
 
-// withParent is nothing where no kernel ties a process to its parent: there, a
-// function whose parent is killed ends when its next poll finds nobody.
+// withParent returns nil: other kernels do not tie a process to its parent. A
+// function whose parent is killed ends when its next poll fails.
 func withParent() *syscall.SysProcAttr { return nil }
 
 // send signals p.
 func send(p *os.Process, signal syscall.Signal) {
-	_ = p.Signal(signal) // it fails only if p is gone
+	_ = p.Signal(signal) // fails only if p has ended
 }

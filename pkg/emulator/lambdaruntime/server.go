@@ -11,19 +11,19 @@ import (
 	"time"
 )
 
-// The headers of the Runtime API in the spelling that net/http keeps.
+// The headers of the Runtime API in net/http's canonical form.
 const (
 	headerRequestID = "Lambda-Runtime-Aws-Request-Id"
 	headerDeadline  = "Lambda-Runtime-Deadline-Ms"
 	headerARN       = "Lambda-Runtime-Invoked-Function-Arn"
 	headerTrace     = "Lambda-Runtime-Trace-Id"
-	// headerErrorType comes with a report of an error, or as a trailer of a
-	// response that broke off; then headerErrorBody has the report in base64.
+	// headerErrorType is a header of an error report, or a trailer of a response
+	// that failed midway; in a trailer, headerErrorBody holds the report in base64.
 	headerErrorType = "Lambda-Runtime-Function-Error-Type"
 	headerErrorBody = "Lambda-Runtime-Function-Error-Body"
 )
 
-// routes is the Runtime API as the function sees it.
+// routes returns the handler of the Runtime API.
 func (f *Function) routes() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /2018-06-01/runtime/invocation/next", f.next)
@@ -33,7 +33,7 @@ func (f *Function) routes() http.Handler {
 	return mux
 }
 
-// next hands the next event to the function, as soon as there is one.
+// next waits for the next event and delivers it to the function.
 func (f *Function) next(w http.ResponseWriter, r *http.Request) {
 	f.polled.Do(func() {
 		f.running.Store(true)
@@ -49,20 +49,20 @@ func (f *Function) next(w http.ResponseWriter, r *http.Request) {
 		header.Set("Content-Type", "application/json")
 		header.Set("Content-Length", strconv.Itoa(len(inv.payload)))
 		inv.handed.Store(int64(f.now().Sub(f.epoch)))
-		_, _ = w.Write(inv.payload) // a function that is gone is seen by its end
+		_, _ = w.Write(inv.payload) // an error means that the function has ended, which run notices
 	case <-r.Context().Done():
 	}
 }
 
-// trace is an X-Ray trace header, not sampled: the invocation's start and the
-// digits of its id.
+// trace returns an X-Ray trace header, not sampled, made from the invocation's
+// deadline and the digits of its ID.
 func trace(inv *invocation) string {
 	digits := strings.ReplaceAll(inv.id, "-", "")
 	start := strconv.FormatInt(inv.deadline.Unix()|1<<32, 16)[1:] // eight digits
 	return "Root=1-" + start + "-" + digits[:24] + ";Parent=" + digits[16:] + ";Sampled=0"
 }
 
-// respond takes the response to an invocation.
+// respond receives the response of an invocation.
 func (f *Function) respond(w http.ResponseWriter, r *http.Request) {
 	inv := f.invocation(w, r)
 	if inv == nil {
@@ -79,12 +79,12 @@ func (f *Function) respond(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if err != nil {
-		refuse(w, http.StatusBadRequest, "TruncatedResponse", "the response broke off")
+		refuse(w, http.StatusBadRequest, "TruncatedResponse", "the response is truncated")
 		return
 	}
 	a := answer{body: body}
 	if kind := r.Trailer.Get(headerErrorType); kind != "" {
-		report, _ := base64.StdEncoding.DecodeString(r.Trailer.Get(headerErrorBody)) // a bad one has the type at least
+		report, _ := base64.StdEncoding.DecodeString(r.Trailer.Get(headerErrorBody)) // after an error the type is still known
 		a = answer{err: failure(kind, report)}
 	}
 	if !f.answer(inv, elapsed, a) {
@@ -94,7 +94,7 @@ func (f *Function) respond(w http.ResponseWriter, r *http.Request) {
 	accept(w)
 }
 
-// fail takes the report that an invocation failed.
+// fail receives the error report of an invocation.
 func (f *Function) fail(w http.ResponseWriter, r *http.Request) {
 	inv := f.invocation(w, r)
 	if inv == nil {
@@ -103,7 +103,7 @@ func (f *Function) fail(w http.ResponseWriter, r *http.Request) {
 	report, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxResponse))
 	elapsed := f.now().Sub(f.epoch) - time.Duration(inv.handed.Load())
 	if err != nil {
-		refuse(w, http.StatusBadRequest, "TruncatedResponse", "the report broke off or is too large")
+		refuse(w, http.StatusBadRequest, "TruncatedResponse", "the report is truncated or too large")
 		return
 	}
 	if !f.answer(inv, elapsed, answer{err: failure(r.Header.Get(headerErrorType), report)}) {
@@ -113,15 +113,15 @@ func (f *Function) fail(w http.ResponseWriter, r *http.Request) {
 	accept(w)
 }
 
-// failInit takes the report that the function cannot start.
+// failInit receives the error report of a function that cannot start.
 func (f *Function) failInit(w http.ResponseWriter, r *http.Request) {
 	report, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxResponse))
 	if err != nil {
-		refuse(w, http.StatusBadRequest, "TruncatedResponse", "the report broke off or is too large")
+		refuse(w, http.StatusBadRequest, "TruncatedResponse", "the report is truncated or too large")
 		return
 	}
 	if f.running.Load() {
-		refuse(w, http.StatusForbidden, "InvalidStateTransition", "init is over")
+		refuse(w, http.StatusForbidden, "InvalidStateTransition", "init has ended")
 		return
 	}
 	select {
@@ -132,8 +132,8 @@ func (f *Function) failInit(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// invocation is the one the request is about; nil, and answered, if that is
-// not under way.
+// invocation returns the invocation that the request names. If that is not the
+// current one, it writes an error response and returns nil.
 func (f *Function) invocation(w http.ResponseWriter, r *http.Request) *invocation {
 	inv := f.current.Load()
 	if inv == nil || inv.id != r.PathValue("id") {
@@ -143,7 +143,7 @@ func (f *Function) invocation(w http.ResponseWriter, r *http.Request) *invocatio
 	return inv
 }
 
-// answer settles inv. It is false if another was faster.
+// answer settles inv. It returns false if inv is settled already.
 func (f *Function) answer(inv *invocation, elapsed time.Duration, a answer) bool {
 	if !f.claim(inv) {
 		return false
@@ -153,8 +153,8 @@ func (f *Function) answer(inv *invocation, elapsed time.Duration, a answer) bool
 	return true
 }
 
-// failure is the error that a function reports. What is missing in the report
-// is taken from the header, and from the report as it is.
+// failure returns the error of a report. If the report is not JSON, its text is the
+// message; kind, the type in the header, replaces a missing type.
 func failure(kind string, report []byte) *FunctionError {
 	var body struct {
 		Type    string `json:"errorType"`    //nolint:tagliatelle // Lambda's name
@@ -172,18 +172,20 @@ func failure(kind string, report []byte) *FunctionError {
 	return &FunctionError{Type: body.Type, Message: body.Message}
 }
 
-// accept is the answer to all that the function reports.
+// accept writes the response to a valid call.
 func accept(w http.ResponseWriter) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(http.StatusAccepted)
-	_, _ = io.WriteString(w, `{"status":"OK"}`) // a function that is gone is seen by its end
+	_, _ = io.WriteString(w, `{"status":"OK"}`) // an error means that the function has ended, which run notices
 }
 
+// unknown writes the response to a call that names another than the current
+// invocation.
 func unknown(w http.ResponseWriter) {
-	refuse(w, http.StatusBadRequest, "InvalidRequestID", "no such invocation is under way")
+	refuse(w, http.StatusBadRequest, "InvalidRequestID", "there is no such invocation at present")
 }
 
-// refuse is the error object of the Runtime API; kind and message are constants
+// refuse writes an error response of the Runtime API. kind and message are constants
 // that need no escaping.
 func refuse(w http.ResponseWriter, status int, kind, message string) {
 	w.Header().Set("Content-Type", "application/json")

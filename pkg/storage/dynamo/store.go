@@ -259,9 +259,10 @@ func (st *Store) Warm(ctx context.Context) error {
 	return translate("open the connection", client.Connect(ctx, &endpoint.URI))
 }
 
-// EnsureTable makes the table if it is missing, as template.yaml describes it
-// but for its stream, which nobody reads there. It is for DynamoDB Local; in the
-// cloud the stack makes the table.
+// EnsureTable creates the table if it does not exist, with the keys and the billing
+// mode of template.yaml. Unlike that, it enables neither the stream nor the time to
+// live, so expired rows stay; readers ignore them. It is for DynamoDB Local; in AWS
+// the stack creates the table.
 func (st *Store) EnsureTable(ctx context.Context) error {
 	_, err := st.Client.CreateTable(ctx, &dynamodb.CreateTableInput{
 		TableName:   &st.Table,

@@ -1,8 +1,8 @@
-// Package awsfake is EventBridge and EventBridge Scheduler in the test's own
-// process: the operations that this project calls, with the bounds and errors
-// that their API references give. What a test puts in it stays in memory, and
-// a test can have any call refused. `make verify` runs the same tests over
-// moto, which others wrote.
+// Package awsfake implements EventBridge and EventBridge Scheduler in memory, in the
+// process of a test: the operations that this project calls, with the limits and
+// errors of their API references. A test can have any call refused. It knows
+// nothing of this project's events. `make verify` runs tests over moto's server
+// instead, an independent implementation.
 package awsfake
 
 import (
@@ -20,7 +20,7 @@ import (
 	"github.com/google/uuid"
 )
 
-// The bounds of a PutEvents call (EventBridge API reference).
+// The limits of a PutEvents call (EventBridge API reference).
 const (
 	maxEntries    = 10
 	maxEntryBytes = 256 << 10
@@ -40,7 +40,7 @@ type Entry struct {
 	Resources    []string `json:"Resources"`    //nolint:tagliatelle // as above
 }
 
-// size is what EventBridge counts of an entry, in bytes.
+// size returns the size of an entry as EventBridge counts it, in bytes.
 func (e Entry) size() int {
 	n := len(e.Source) + len(e.DetailType) + len(e.Detail)
 	if e.Time != 0 {
@@ -52,28 +52,29 @@ func (e Entry) size() int {
 	return n
 }
 
-// Error is a refusal as AWS sends it. Status 0 is 400.
+// Error is an error response of AWS. Status 0 is 400.
 type Error struct {
 	Status int
 	Code   string // such as ThrottlingException
 }
 
-// Call is a call that a test may refuse.
+// Call is a call of an operation.
 type Call struct {
 	Operation string  // such as PutEvents, CreateSchedule
-	Schedule  string  // the name of the schedule, "" where there is none
+	Schedule  string  // the name of the schedule, "" for other operations
 	Entries   []Entry // of PutEvents
 }
 
-// Server is both services. Its zero value is ready; set the functions before
-// the first call. It implements http.Handler and the HTTP client that the AWS
-// SDK takes.
+// Server implements both services. Its zero value is ready to use; set Refuse and
+// RefuseEntry before the first call. It is an http.Handler and an HTTP client for
+// the AWS SDK.
 type Server struct {
-	// Refuse is asked before each call is carried out. It may change the
-	// server, as another client would.
+	// Refuse is called before each call takes effect, and returns the error to
+	// respond with, nil for none. It may change the server, as a concurrent
+	// client would.
 	Refuse func(Call) *Error
-	// RefuseEntry returns the error code of an entry that is refused while
-	// others of its call are taken, "" for none.
+	// RefuseEntry returns the error code of one entry of a PutEvents call, "" to
+	// accept the entry.
 	RefuseEntry func(Entry) string
 
 	mu        sync.Mutex
@@ -112,14 +113,14 @@ func (s *Server) Schedules(group string) []string {
 	return slices.Sorted(maps.Keys(s.schedules[group]))
 }
 
-// Clear removes all schedules and forgets the calls.
+// Clear removes all schedules, events and recorded calls.
 func (s *Server) Clear() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.schedules, s.calls, s.entries = nil, nil, nil
 }
 
-// Do answers a request in this process, without a connection.
+// Do handles a request in this process, without a connection.
 func (s *Server) Do(r *http.Request) (*http.Response, error) {
 	if r.Body == nil {
 		r.Body = http.NoBody
@@ -131,6 +132,7 @@ func (s *Server) Do(r *http.Request) (*http.Response, error) {
 	return response, nil
 }
 
+// ServeHTTP handles a call of either service.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
@@ -144,7 +146,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.schedule(w, r, body)
 }
 
-// begin notes a call, and answers it if the test has it refused.
+// begin records a call. If the test refuses it, begin writes the response.
 func (s *Server) begin(w http.ResponseWriter, call Call) (refused bool) {
 	s.mu.Lock()
 	s.calls = append(s.calls, call)
@@ -206,7 +208,7 @@ func (s *Server) putEvents(w http.ResponseWriter, body []byte) {
 	answer(w, "application/x-amz-json-1.1", map[string]any{"FailedEntryCount": failed, "Entries": results})
 }
 
-// schedule answers the operations of Scheduler.
+// schedule handles the operations of Scheduler.
 func (s *Server) schedule(w http.ResponseWriter, r *http.Request, body []byte) {
 	if r.URL.Path == "/schedules" && r.Method == http.MethodGet {
 		if !s.begin(w, Call{Operation: "ListSchedules"}) {
@@ -236,14 +238,14 @@ func (s *Server) schedule(w http.ResponseWriter, r *http.Request, body []byte) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	there, exists := s.schedules[group][name]
+	current, exists := s.schedules[group][name]
 	switch {
 	case operation == "CreateSchedule" && exists:
 		refuse(w, Error{Status: http.StatusConflict, Code: "ConflictException"}, "schedule "+name+" exists")
 	case operation != "CreateSchedule" && !exists:
 		refuse(w, Error{Status: http.StatusNotFound, Code: "ResourceNotFoundException"}, "schedule "+name+" does not exist")
 	case operation == "GetSchedule":
-		answer(w, "application/json", there)
+		answer(w, "application/json", current)
 	case operation == "DeleteSchedule":
 		delete(s.schedules[group], name)
 		answer(w, "application/json", struct{}{})
@@ -259,9 +261,9 @@ func (s *Server) schedule(w http.ResponseWriter, r *http.Request, body []byte) {
 	}
 }
 
-// stored returns the group that a CreateSchedule or UpdateSchedule names, and
-// what GetSchedule returns after it. An update sets all members, those that it
-// leaves out to their defaults (Scheduler API reference, UpdateSchedule).
+// stored returns the group that a CreateSchedule or UpdateSchedule names, and the
+// response of a later GetSchedule. An update sets absent members to their defaults
+// (Scheduler API reference, UpdateSchedule).
 func stored(name string, body []byte) (group string, text []byte, err error) {
 	var in map[string]any
 	if err := json.Unmarshal(body, &in); err != nil {
@@ -287,7 +289,7 @@ func stored(name string, body []byte) (group string, text []byte, err error) {
 	return group, text, err
 }
 
-// list answers ListSchedules, in order of names.
+// list handles ListSchedules; the schedules are sorted by name.
 func (s *Server) list(w http.ResponseWriter, r *http.Request) {
 	query := r.URL.Query()
 	size := maxPage
@@ -321,7 +323,7 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request) {
 
 func answer(w http.ResponseWriter, mediaType string, value any) {
 	w.Header().Set("Content-Type", mediaType)
-	_ = json.NewEncoder(w).Encode(value) // the client sees a body that ends early
+	_ = json.NewEncoder(w).Encode(value) // if it fails, the client receives a truncated body
 }
 
 func refuse(w http.ResponseWriter, e Error, message string) {

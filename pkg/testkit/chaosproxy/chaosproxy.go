@@ -1,7 +1,6 @@
-// Package chaosproxy stands between a client and a service of AWS and lets the
-// client down, as networks and services do: it loses answers, breaks
-// connections, delays, fails and throttles, at random points that a seed
-// repeats. It is for tests.
+// Package chaosproxy injects faults between a client and an AWS service: lost
+// responses, broken connections, delays, failures and throttling. The faults are
+// random; the same seed draws the same sequence. It is for tests.
 package chaosproxy
 
 import (
@@ -18,42 +17,42 @@ import (
 	"time"
 )
 
-// Secret is in every error that the proxy makes up. No client of ours may see
-// it.
+// Secret is in the message of every error that the proxy invents. Clients of the
+// API must never receive it.
 const Secret = "internal detail of the service, request 7f3c-4711"
 
-// maxDelay is the longest that a call is held up. Our own choice: long enough
-// for others to overtake it.
+// maxDelay is the longest delay of a call. Our own choice: long enough for other
+// calls to overtake it.
 const maxDelay = 20 * time.Millisecond
 
-// fault is one way to let a client down.
+// fault is a kind of fault.
 type fault int
 
 const (
 	none fault = iota
 	delay
-	lostAnswer  // it was done, and nobody hears of it
-	lateFailure // it was done, and a failure is told
-	reset       // it was not done, and the connection breaks
-	failure     // it was not done: status 500
-	throttle    // it was not done: status 400, as AWS throttles
-	unavailable // it was not done: status 503
-	faults      // how many there are
+	lostAnswer  // the call took effect, and the connection breaks
+	lateFailure // the call took effect, and the response is status 500
+	reset       // the call had no effect, and the connection breaks
+	failure     // the call had no effect: status 500
+	throttle    // the call had no effect: status 400, as AWS throttles
+	unavailable // the call had no effect: status 503
+	faults      // the number of kinds
 )
 
-// Proxy is an address that stands for that of a service.
+// Proxy forwards calls to a service, some of them with a fault.
 type Proxy struct {
-	URL string
+	URL string // use it in place of the address of the service
 
 	mu     sync.Mutex
 	random *rand.Rand
 	share  float64
 	calls  atomic.Int64
-	told   [faults]atomic.Int64
+	counts [faults]atomic.Int64
 }
 
-// Start returns a Proxy for the service at address. It lets down this share of
-// the calls, from 0 to 1.
+// Start returns a Proxy for the service at address that runs until the test ends.
+// share is the share of calls with a fault, from 0 to 1.
 func Start(tb testing.TB, address string, seed uint64, share float64) *Proxy {
 	tb.Helper()
 	behind, err := url.Parse(address)
@@ -63,38 +62,38 @@ func Start(tb testing.TB, address string, seed uint64, share float64) *Proxy {
 	forward := httputil.NewSingleHostReverseProxy(behind)
 	transport := &http.Transport{MaxIdleConnsPerHost: 64}
 	forward.Transport = transport
-	p := &Proxy{random: rand.New(rand.NewPCG(seed, seed)), share: share} //nolint:gosec // to be repeated, not to be secret
+	p := &Proxy{random: rand.New(rand.NewPCG(seed, seed)), share: share} //nolint:gosec // it must be repeatable, not secret
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { p.serve(w, r, forward) }))
 	tb.Cleanup(func() {
 		server.Close()
 		transport.CloseIdleConnections()
-		tb.Logf("seed %d: of %d calls %d were delayed, %d lost the answer, %d failed late, %d were reset, %d failed, %d were throttled, %d found nobody",
-			seed, p.calls.Load(), p.told[delay].Load(), p.told[lostAnswer].Load(), p.told[lateFailure].Load(), p.told[reset].Load(),
-			p.told[failure].Load(), p.told[throttle].Load(), p.told[unavailable].Load())
+		tb.Logf("seed %d: %d calls, of which %d were delayed, %d lost the response, %d failed late, %d were reset, %d failed, %d were throttled, %d found the service unavailable",
+			seed, p.calls.Load(), p.counts[delay].Load(), p.counts[lostAnswer].Load(), p.counts[lateFailure].Load(), p.counts[reset].Load(),
+			p.counts[failure].Load(), p.counts[throttle].Load(), p.counts[unavailable].Load())
 	})
 	p.URL = server.URL
 	return p
 }
 
-// Faults is how many calls were let down so far.
+// Faults returns how many calls had a fault so far.
 func (p *Proxy) Faults() int64 {
 	sum := int64(0)
-	for f := range p.told {
+	for f := range p.counts {
 		if fault(f) != none {
-			sum += p.told[f].Load()
+			sum += p.counts[f].Load()
 		}
 	}
 	return sum
 }
 
-// Set lets down another share of the calls from now on.
+// Set changes the share of calls with a fault.
 func (p *Proxy) Set(share float64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.share = share
 }
 
-// next is what becomes of the next call.
+// next draws the fault of the next call, and the time for a delay.
 func (p *Proxy) next() (fault, time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -105,10 +104,10 @@ func (p *Proxy) next() (fault, time.Duration) {
 }
 
 func (p *Proxy) serve(w http.ResponseWriter, r *http.Request, forward http.Handler) {
-	what, wait := p.next()
+	kind, wait := p.next()
 	p.calls.Add(1)
-	p.told[what].Add(1)
-	switch what {
+	p.counts[kind].Add(1)
+	switch kind {
 	case delay:
 		timer := time.NewTimer(wait)
 		defer timer.Stop()
@@ -136,7 +135,8 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request, forward http.Handl
 	}
 }
 
-// fail answers with an error in the forms that the protocols of AWS have.
+// fail responds with an error in the form of both the JSON and the REST protocol of
+// AWS.
 func fail(w http.ResponseWriter, status int, kind string) {
 	w.Header().Set("Content-Type", "application/x-amz-json-1.0")
 	w.Header().Set("X-Amzn-Errortype", kind)
@@ -144,7 +144,7 @@ func fail(w http.ResponseWriter, status int, kind string) {
 	_, _ = io.WriteString(w, `{"__type":"`+kind+`","message":"`+Secret+`","Message":"`+Secret+`"}`)
 }
 
-// hangUp breaks the connection without an answer.
+// hangUp breaks the connection without a response.
 func hangUp(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.Copy(io.Discard, r.Body)
 	connection, _, err := http.NewResponseController(w).Hijack()
@@ -152,7 +152,7 @@ func hangUp(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if plain, ok := connection.(*net.TCPConn); ok {
-		_ = plain.SetLinger(0) // a reset, not an end
+		_ = plain.SetLinger(0) // close with a reset
 	}
 	_ = connection.Close()
 }

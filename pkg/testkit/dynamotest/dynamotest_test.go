@@ -20,7 +20,7 @@ func TestOneServerForAll(t *testing.T) {
 		Region:       "eu-central-1",
 		Credentials:  aws.AnonymousCredentials{},
 	})
-	// Anonymous, so it refuses; that it refuses as DynamoDB does is the point.
+	// It refuses anonymous calls with DynamoDB's own error.
 	_, err := db.ListTables(t.Context(), &dynamodb.ListTablesInput{})
 	if err == nil || !strings.Contains(err.Error(), "MissingAuthenticationToken") {
 		t.Errorf("got %v, want DynamoDB's MissingAuthenticationToken", err)

@@ -1,4 +1,4 @@
-// Package lambdatest runs a function of this project in a test.
+// Package lambdatest builds a function of this project and runs it in a test.
 package lambdatest
 
 import (
@@ -12,12 +12,13 @@ import (
 	"syncplane/pkg/emulator/lambdaruntime"
 )
 
-// Start builds the function in the test's own directory as `make build` does,
-// for this machine, and runs it under a Lambda Runtime API until the test ends.
+// Start builds the function in the directory of the test with the flags of
+// `make build`, for the platform of the test, and runs it under an emulated Lambda
+// Runtime API until the test ends.
 func Start(tb testing.TB, env []string, output io.Writer) *lambdaruntime.Function {
 	tb.Helper()
 	bootstrap := filepath.Join(tb.TempDir(), "bootstrap")
-	build := exec.CommandContext(tb.Context(), "go", "build", "-trimpath", "-tags", "lambda.norpc", "-ldflags=-s -w", "-o", bootstrap, ".") //nolint:gosec // a path of the test
+	build := exec.CommandContext(tb.Context(), "go", "build", "-trimpath", "-tags", "lambda.norpc", "-ldflags=-s -w", "-o", bootstrap, ".") //nolint:gosec // the path is the test's own
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		tb.Fatalf("%v: %s", err, out)
@@ -34,7 +35,8 @@ func Start(tb testing.TB, env []string, output io.Writer) *lambdaruntime.Functio
 	return function
 }
 
-// Failed are the IDs of what a function that takes batches did not finish.
+// Failed returns the batch item failures of a response: the IDs of the messages or
+// records that the function did not finish.
 func Failed(tb testing.TB, answer []byte) []string {
 	tb.Helper()
 	var response struct {

@@ -1,6 +1,6 @@
-// Package stacktest gives tests what template.yaml makes for events: an event
-// bus and a schedule group. They are awsfake's, in the test's own process, or
-// those of moto's server where MOTO_ENDPOINT names one: `make verify` does.
+// Package stacktest gives tests the event bus and the schedule group of a stack.
+// They are awsfake's, in the process of the test, or moto's if MOTO_ENDPOINT holds
+// the address of a moto server, as in `make verify`.
 package stacktest
 
 import (
@@ -26,17 +26,17 @@ import (
 	"syncplane/pkg/testkit/awsfake"
 )
 
-// Variable is the environment variable for the address of moto's server.
+// Variable is the environment variable with the address of moto's server.
 const Variable = "MOTO_ENDPOINT"
 
 // Origin is the address of the API in events.
 const Origin = "https://api.example.com"
 
-// Stack is what template.yaml makes, as far as events need it.
+// Stack is the part of a stack that the event functions use.
 type Stack struct {
 	Config    eventfunc.RelayConfig
 	Schedules *scheduler.Client
-	drain     func(testing.TB) []published
+	drain     func(testing.TB) []published // returns the events since the last call
 }
 
 // published is an event as it left the bus.
@@ -45,7 +45,7 @@ type published struct {
 	Detail     json.RawMessage `json:"detail"`
 }
 
-// New makes a stack of the test's own, over a table.
+// New creates a stack for one test, over a table.
 func New(tb testing.TB, table app.Config) *Stack {
 	tb.Helper()
 	name := "test-" + uuid.NewString()
@@ -97,7 +97,7 @@ func (s *Stack) fake(tb testing.TB) (endpoint string) {
 	return server.Start(tb)
 }
 
-// moto makes a bus and a queue that receives each of its events.
+// moto creates a bus in moto's server, and a queue that receives its events.
 func (s *Stack) moto(tb testing.TB, endpoint, name string) {
 	tb.Helper()
 	buses := eventbridge.New(eventbridge.Options{Region: s.Config.Region, BaseEndpoint: &endpoint, Credentials: static()})
@@ -149,8 +149,8 @@ func (s *Stack) Env() []string {
 	}
 }
 
-// Published returns the events that were put on the bus since its last call,
-// each checked against its schema.
+// Published returns the events that were put on the bus since the last call of
+// Published. It checks each against its schema.
 func (s *Stack) Published(tb testing.TB) []eventtest.Seen {
 	tb.Helper()
 	var all []eventtest.Seen

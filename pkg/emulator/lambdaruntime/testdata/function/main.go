@@ -1,5 +1,5 @@
-// Command function is a Lambda function that does what its event says, and
-// what INIT says before the first event.
+// Command function is a Lambda function that carries out the command in its event,
+// and the one in INIT before the first event.
 package main
 
 import (
@@ -22,12 +22,12 @@ import (
 	"github.com/aws/aws-lambda-go/lambdacontext"
 )
 
-// brokenError is an error with a name of its own.
+// brokenError is an error type with its own name.
 type brokenError struct{}
 
 func (brokenError) Error() string { return "it is broken" }
 
-// breakingReader breaks off after its text.
+// breakingReader returns an error after its text.
 type breakingReader struct{ text io.Reader }
 
 func (b *breakingReader) Read(p []byte) (int, error) {
@@ -64,7 +64,7 @@ func main() {
 	}
 }
 
-// api is the address of a path of the Runtime API.
+// api returns the address of a path of the Runtime API.
 func api(path string) string {
 	return "http://" + os.Getenv("AWS_LAMBDA_RUNTIME_API") + "/2018-06-01/" + path
 }
@@ -86,7 +86,7 @@ func post(path, body, kind string) int {
 	return response.StatusCode
 }
 
-// memory keeps what an event asked for resident.
+// memory holds the memory that events allocate.
 var memory []byte
 
 func handle(ctx context.Context, event json.RawMessage) (any, error) {
@@ -121,7 +121,7 @@ func handle(ctx context.Context, event json.RawMessage) (any, error) {
 		os.Exit(in.Bytes)
 	case "post": // the status of a call to the Runtime API
 		return post(strings.ReplaceAll(in.Path, "ID", called.AwsRequestID), in.Body, ""), nil
-	case "repeat": // responds beside the library, twice
+	case "repeat": // responds twice, in addition to the library
 		path := "runtime/invocation/" + called.AwsRequestID + "/response"
 		log.Println("statuses", post(path, `"first"`, ""), post(path, `"second"`, ""))
 	case "bytes":
@@ -132,7 +132,7 @@ func handle(ctx context.Context, event json.RawMessage) (any, error) {
 		memory = bytes.Repeat([]byte{1}, in.Bytes)
 	case "deaf":
 		signal.Ignore(syscall.SIGTERM)
-	case "spawn": // leaves a process that holds our output
+	case "spawn": // leaves a child process that holds the output
 		command := exec.CommandContext(context.Background(), os.Args[0])
 		command.Env = append(os.Environ(), "INIT=hang")
 		command.Stdout = os.Stdout
@@ -140,7 +140,7 @@ func handle(ctx context.Context, event json.RawMessage) (any, error) {
 			return nil, err
 		}
 		return command.Process.Pid, nil
-	case "visit": // stays until the visited lets it go, whatever its deadline
+	case "visit": // waits until the visited server responds, even past its deadline
 		request, err := http.NewRequestWithContext(context.Background(), http.MethodGet, in.Path, nil)
 		if err != nil {
 			return nil, err
