@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -26,8 +27,15 @@ func TestDeadLetters(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	var mu sync.Mutex
 	var got []string
 	status := http.StatusInternalServerError
+	answer := func(next int) (sent []string) { // and what was sent since the last call
+		mu.Lock()
+		defer mu.Unlock()
+		sent, got, status = got, nil, next
+		return sent
+	}
 	endpoint := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		if err != nil || receiver.Verify(body, r.Header) != nil {
@@ -36,6 +44,8 @@ func TestDeadLetters(t *testing.T) {
 		if r.Header.Get("Ce-Source") != "http://127.0.0.1:8080/api/v1/syncs" {
 			t.Errorf("got %v", r.Header)
 		}
+		mu.Lock()
+		defer mu.Unlock()
 		got = append(got, r.Header.Get("Webhook-Id"))
 		w.WriteHeader(status)
 	}))
@@ -83,7 +93,7 @@ func TestDeadLetters(t *testing.T) {
 		t.Errorf("got %s", list)
 	}
 	run("syncplane: 0 dead letters were taken, 3 were not and are kept\n", "resend", "--all")
-	status = http.StatusNoContent
+	answer(http.StatusNoContent)
 	run("syncplane: 1 of the dead letters named are not there; see dead-letters list\n", "resend", "8", "42")
 	if got := ids(); got != "7 9" {
 		t.Errorf("got %s", got)
@@ -92,15 +102,15 @@ func TestDeadLetters(t *testing.T) {
 	if got := ids(); got != "" {
 		t.Errorf("got %s", got)
 	}
-	status, got = http.StatusGone, nil
+	answer(http.StatusGone)
 	for sequence := uint64(1); sequence < 3; sequence++ {
 		if _, err := dead.Add(t.Context(), bolt.DeadLetter{Sequence: sequence, Event: event.OfChange(nil, &s), Origin: "http://127.0.0.1:8080"}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	run("syncplane: the webhook is gone (410); nothing more is sent\n", "resend", "--all")
-	if len(got) != 1 || ids() != "1 2" {
-		t.Errorf("sent %v", got)
+	if sent := answer(http.StatusGone); len(sent) != 1 || ids() != "1 2" {
+		t.Errorf("sent %v", sent)
 	}
 	const commands = "dead-letters list, dead-letters resend ID… or dead-letters resend --all"
 	for _, test := range []struct {
