@@ -22,13 +22,13 @@ import (
 	"syncplane/pkg/syncs"
 )
 
-// discard is the store left out.
+// discard is a store that drops what it is given.
 type discard struct{ syncs.Store }
 
 func (discard) Create(context.Context, syncs.Sync) error { return nil }
 
-// BenchmarkCreate is the whole way of a create but for the store: event, JWT in
-// ES256, validation, answer, log and metrics.
+// BenchmarkCreate measures a create without its store: event, ES256 token,
+// validation, response, log and metrics.
 func BenchmarkCreate(b *testing.B) {
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -50,7 +50,7 @@ func BenchmarkCreate(b *testing.B) {
 	if err := json.Unmarshal(text, &event); err != nil {
 		b.Fatal(err)
 	}
-	// More tokens than are remembered, by turns: each is verified.
+	// These are more tokens than the cache holds, so that each is verified.
 	payloads := make([][]byte, 1500)
 	for i := range payloads {
 		token, err := jwt.Signed(signer).Claims(map[string]any{

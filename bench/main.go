@@ -1,7 +1,8 @@
-// Command bench measures, in one run on one machine, the function beside the
-// least that a Lambda can do and beside what a team would write on Node.js: all
-// under the same Runtime API, with one DynamoDB Local behind them. It prints a
-// table for docs/benchmarks.md and whether the bounds are kept.
+// Command bench compares the API function with a bare handler, the least that a
+// Lambda function can do, and with a typical function in Node.js. All run under the
+// same emulated Runtime API over one DynamoDB Local. It also measures the relay, the
+// local server and the local scheduler. It prints tables for docs/benchmarks.md, and
+// ends with an error if a bound is missed.
 package main
 
 import (
@@ -36,12 +37,12 @@ import (
 	"syncplane/pkg/storage/dynamo"
 )
 
-// How much is measured.
+// The number of measurements.
 const (
 	coldStarts = 45  // of each candidate
-	warmBlocks = 105 // of each candidate, by turns
-	warmBlock  = 40  // calls in each
-	unmeasured = 5   // blocks at first, until all is warm
+	warmBlocks = 105 // of each candidate, taking turns
+	warmBlock  = 40  // calls in a block
+	unmeasured = 5   // first blocks that only warm up
 )
 
 const createBody = `{"sync":{"source_id":1,"destination_id":2,"model_id":3,"schedule_type":"automated","configuration":{"mapping":[{"from":"email","to":"Email__c"}]},` +
@@ -54,7 +55,7 @@ func main() {
 	}
 }
 
-// candidate is one of those compared.
+// candidate is a function that is compared, with its measurements.
 type candidate struct {
 	name    string
 	command []string
@@ -63,9 +64,21 @@ type candidate struct {
 	init    []time.Duration
 	first   []time.Duration
 	warm    []time.Duration
-	rss     int64 // bytes, the most seen
+	rss     int64 // peak, in bytes
 }
 
+// results holds what report prints.
+type results struct {
+	candidates []*candidate
+	operations []*operation
+	handler    benchmarked
+	server     load
+	lists      []listing
+	relay      benchmarked
+	scheduler  punctuality
+}
+
+// run measures everything and prints the report.
 func run(ctx context.Context) error {
 	dir, err := os.MkdirTemp("", "bench")
 	if err != nil {
@@ -76,44 +89,83 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer database.Close() //nolint:errcheck // it ends with us in any case
-	issuer, token, err := startIssuer()
+	defer database.Close() //nolint:errcheck // it ends with this process in any case
+	lab, err := newLab(ctx, dir, database.Endpoint)
 	if err != nil {
 		return err
-	}
-	config := app.Config{Region: "us-east-1", AccessKeyID: "local", SecretAccessKey: "local", DynamoDBEndpoint: database.Endpoint, TableName: "bench"}
-	store := app.DynamoDB(config)
-	other := config
-	other.TableName = "bench-node" // whose rows are not ours
-	for _, table := range []*dynamo.Store{store, app.DynamoDB(other)} {
-		if err := table.EnsureTable(ctx); err != nil {
-			return err
-		}
-	}
-	env := []string{
-		"PATH=" + os.Getenv("PATH"), "AWS_REGION=us-east-1", "AWS_ACCESS_KEY_ID=local", "AWS_SECRET_ACCESS_KEY=local",
-		"DYNAMODB_ENDPOINT=" + database.Endpoint, "TOKEN_ISSUER=" + issuer, "TOKEN_AUDIENCE=syncplane",
-		"TOKEN_JWKS_URL=" + issuer + "/keys", "POWERTOOLS_SERVICE_NAME=syncs", "NODE_ENV=production", "AWS_LAMBDA_LOG_FORMAT=JSON",
-	}
-	candidates, err := build(ctx, dir)
-	if err != nil {
-		return err
-	}
-	call := func(f *lambdaruntime.Function, method, path, body string, header ...string) ([]byte, error) {
-		return invoke(ctx, f, token, method, path, body, header...)
 	}
 
+	r := results{candidates: lab.candidates}
+	if err := lab.measureCold(ctx); err != nil {
+		return err
+	}
+	if r.operations, err = lab.measureWarm(ctx); err != nil {
+		return err
+	}
+	if r.handler, err = benchmark(ctx, "Create", "the handler without a store"); err != nil {
+		return err
+	}
+	if r.server, err = measureServer(ctx, dir); err != nil {
+		return err
+	}
+	if r.lists, err = measureList(ctx, lab.store); err != nil {
+		return err
+	}
+	if r.relay, err = benchmark(ctx, "Relay", "the relay with AWS in its process"); err != nil {
+		return err
+	}
+	if r.scheduler, err = measureScheduler(ctx, dir); err != nil {
+		return err
+	}
+	return report(r)
+}
+
+// lab holds the candidates and the services that they use.
+type lab struct {
+	candidates []*candidate // the bare handler, Syncplane, Node.js
+	env        []string     // of every candidate
+	store      *dynamo.Store
+	token      string // for every request
+}
+
+// newLab creates the tables at endpoint, starts an issuer of tokens and builds the
+// candidates in dir.
+func newLab(ctx context.Context, dir, endpoint string) (*lab, error) {
+	issuer, token, err := startIssuer()
+	if err != nil {
+		return nil, err
+	}
+	config := app.Config{Region: "us-east-1", AccessKeyID: "local", SecretAccessKey: "local", DynamoDBEndpoint: endpoint, TableName: "bench"}
+	l := &lab{store: app.DynamoDB(config), token: token}
+	config.TableName = "bench-node" // its rows have another format
+	for _, table := range []*dynamo.Store{l.store, app.DynamoDB(config)} {
+		if err := table.EnsureTable(ctx); err != nil {
+			return nil, err
+		}
+	}
+	l.env = []string{
+		"PATH=" + os.Getenv("PATH"), "AWS_REGION=us-east-1", "AWS_ACCESS_KEY_ID=local", "AWS_SECRET_ACCESS_KEY=local",
+		"DYNAMODB_ENDPOINT=" + endpoint, "TOKEN_ISSUER=" + issuer, "TOKEN_AUDIENCE=syncplane",
+		"TOKEN_JWKS_URL=" + issuer + "/keys", "POWERTOOLS_SERVICE_NAME=syncs", "NODE_ENV=production", "AWS_LAMBDA_LOG_FORMAT=JSON",
+	}
+	l.candidates, err = build(ctx, dir)
+	return l, err
+}
+
+// measureCold starts each candidate many times, in random order, and measures its
+// init and its first create.
+func (l *lab) measureCold(ctx context.Context) error {
 	order := mathrand.New(mathrand.NewPCG(1, 1))
 	for round := range coldStarts {
 		fmt.Fprintf(os.Stderr, "cold start %d of %d\n", round+1, coldStarts)
-		for _, i := range order.Perm(len(candidates)) { // so that each comes after each other
-			c := candidates[i]
-			f, err := start(ctx, c, env)
+		for _, i := range order.Perm(len(l.candidates)) { // so that each follows each other
+			c := l.candidates[i]
+			f, err := l.start(ctx, c)
 			if err != nil {
 				return err
 			}
-			if _, err := call(f, "POST", "/api/v1/syncs", createBody); err != nil {
-				return fmt.Errorf("%s: %w", c.name, err)
+			if err := l.create(ctx, f, c); err != nil {
+				return err
 			}
 			c.init = append(c.init, f.InitDuration())
 			c.first = append(c.first, f.Duration())
@@ -122,73 +174,69 @@ func run(ctx context.Context) error {
 			}
 		}
 	}
+	return nil
+}
 
-	functions := make([]*lambdaruntime.Function, len(candidates))
-	for i, c := range candidates {
-		if functions[i], err = start(ctx, c, env); err != nil {
-			return err
+// measureWarm measures creates and peak memory of running candidates, and the other
+// operations of Syncplane.
+func (l *lab) measureWarm(ctx context.Context) ([]*operation, error) {
+	functions := make([]*lambdaruntime.Function, len(l.candidates))
+	for i, c := range l.candidates {
+		var err error
+		if functions[i], err = l.start(ctx, c); err != nil {
+			return nil, err
 		}
 	}
 	for block := range warmBlocks {
 		if block%unmeasured == 0 {
 			fmt.Fprintf(os.Stderr, "warm %d of %d\n", block*warmBlock, warmBlocks*warmBlock)
 		}
-		for turn := range candidates {
-			i := (turn + block) % len(candidates)
-			c := candidates[i]
+		for turn := range l.candidates {
+			i := (turn + block) % len(l.candidates)
 			for range warmBlock {
-				if _, err := call(functions[i], "POST", "/api/v1/syncs", createBody); err != nil {
-					return fmt.Errorf("%s: %w", c.name, err)
+				if err := l.create(ctx, functions[i], l.candidates[i]); err != nil {
+					return nil, err
 				}
 				if block >= unmeasured {
-					c.warm = append(c.warm, functions[i].Duration())
+					l.candidates[i].warm = append(l.candidates[i].warm, functions[i].Duration())
 				}
 			}
 		}
 	}
-	life, err := measureLife(functions[1], call)
+	operations, err := measureOperations(functions[1], func(method, path, body string, header ...string) ([]byte, error) {
+		return l.invoke(ctx, functions[1], request{method, path, body, header})
+	})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	for i, c := range candidates {
+	for i, c := range l.candidates {
 		c.rss = functions[i].PeakRSS()
 		if err := functions[i].Close(); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	handler, err := benchmark(ctx, "Create", "the handler, its store left out")
-	if err != nil {
-		return err
-	}
-	load, err := measureServer(ctx, dir)
-	if err != nil {
-		return err
-	}
-	list, err := measureList(ctx, store)
-	if err != nil {
-		return err
-	}
-	relay, err := benchmark(ctx, "Relay", "the relay, AWS answered in the process")
-	if err != nil {
-		return err
-	}
-	punctual, err := measureClock(ctx, dir)
-	if err != nil {
-		return err
-	}
-	return report(candidates, life, handler, load, list, relay, punctual)
+	return operations, nil
 }
 
-func start(ctx context.Context, c *candidate, env []string) (*lambdaruntime.Function, error) {
-	f, err := lambdaruntime.Start(ctx, lambdaruntime.Options{Command: c.command, Env: append(slices.Clone(env), "TABLE_NAME="+c.table), Output: io.Discard})
+// start runs a candidate under the emulated Runtime API.
+func (l *lab) start(ctx context.Context, c *candidate) (*lambdaruntime.Function, error) {
+	f, err := lambdaruntime.Start(ctx, lambdaruntime.Options{Command: c.command, Env: append(slices.Clone(l.env), "TABLE_NAME="+c.table), Output: io.Discard})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", c.name, err)
 	}
 	return f, nil
 }
 
-// startIssuer serves the keys of an issuer on loopback, and returns a token of
-// its own, in ES256.
+// create has a candidate create a sync.
+func (l *lab) create(ctx context.Context, f *lambdaruntime.Function, c *candidate) error {
+	if _, err := l.invoke(ctx, f, request{method: "POST", path: "/api/v1/syncs", body: createBody}); err != nil {
+		return fmt.Errorf("%s: %w", c.name, err)
+	}
+	return nil
+}
+
+// startIssuer serves the keys of an issuer on loopback, and returns the issuer's
+// address and an ES256 token of it.
 func startIssuer() (address, token string, err error) {
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -198,7 +246,7 @@ func startIssuer() (address, token string, err error) {
 	if err != nil {
 		return "", "", err
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it lives as long as we do
+	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it is open until the process ends
 	if err != nil {
 		return "", "", err
 	}
@@ -218,8 +266,8 @@ func startIssuer() (address, token string, err error) {
 	return address, token, err
 }
 
-// build builds the candidates for this machine, and weighs their zips: the Go
-// ones as they are deployed, for arm64.
+// build builds the candidates for the present platform, and measures the size of
+// their zips, those of the Go candidates for arm64, as they are deployed.
 func build(ctx context.Context, dir string) ([]*candidate, error) {
 	floor := &candidate{name: "bare handler (Go)", table: "bench"}
 	ours := &candidate{name: "Syncplane", table: "bench"}
@@ -248,12 +296,12 @@ func build(ctx context.Context, dir string) ([]*candidate, error) {
 	return []*candidate{floor, ours, node}, nil
 }
 
-// buildNode bundles the Node.js function as SAM's esbuild builder does. What it
-// needs from the registry is kept in the cache.
+// buildNode bundles the Node.js function as SAM's esbuild builder does. It keeps
+// packages from the registry in the cache.
 func buildNode(ctx context.Context, dir string) (*candidate, error) {
 	cache := os.Getenv("SYNCPLANE_CACHE")
 	if cache == "" {
-		return nil, errors.New("SYNCPLANE_CACHE is not set; start this by make bench")
+		return nil, errors.New("SYNCPLANE_CACHE is not set; run make bench")
 	}
 	work := filepath.Join(cache, "bench-node")
 	if err := os.MkdirAll(work, 0o700); err != nil {
@@ -290,7 +338,7 @@ func buildNode(ctx context.Context, dir string) (*candidate, error) {
 	return &candidate{name: "Node.js with Powertools", table: "bench-node", command: []string{"node", bundle}, zip: size}, err
 }
 
-// deflated is how large a file is in a zip.
+// deflated returns the size of a file in a zip, in bytes.
 func deflated(path string) (int64, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -307,17 +355,24 @@ func deflated(path string) (int64, error) {
 	return int64(zip.Len()), w.Close()
 }
 
-// invoke sends one request as an event, and wants a status below 300.
-func invoke(ctx context.Context, f *lambdaruntime.Function, token, method, path, body string, header ...string) ([]byte, error) {
+// request is an HTTP request to a function.
+type request struct {
+	method, path, body string
+	header             []string // names and values
+}
+
+// invoke sends a request as an event and returns the body of the response. A status
+// of 300 or more is an error.
+func (l *lab) invoke(ctx context.Context, f *lambdaruntime.Function, r request) ([]byte, error) {
 	event := events.APIGatewayV2HTTPRequest{
-		Version: "2.0", RouteKey: "$default", RawPath: path, Body: body,
-		Headers: map[string]string{"authorization": "Bearer " + token, "content-type": "application/json", "host": "api.example.com", "user-agent": "bench"},
+		Version: "2.0", RouteKey: "$default", RawPath: r.path, Body: r.body,
+		Headers: map[string]string{"authorization": "Bearer " + l.token, "content-type": "application/json", "host": "api.example.com", "user-agent": "bench"},
 		RequestContext: events.APIGatewayV2HTTPRequestContext{
 			RequestID: rand.Text(), Stage: "$default", DomainName: "api.example.com",
-			HTTP: events.APIGatewayV2HTTPRequestContextHTTPDescription{Method: method, Path: path, SourceIP: "192.0.2.1"},
+			HTTP: events.APIGatewayV2HTTPRequestContextHTTPDescription{Method: r.method, Path: r.path, SourceIP: "192.0.2.1"},
 		},
 	}
-	for pair := range slices.Chunk(header, 2) {
+	for pair := range slices.Chunk(r.header, 2) {
 		event.Headers[pair[0]] = pair[1]
 	}
 	payload, err := json.Marshal(event)
@@ -333,7 +388,7 @@ func invoke(ctx context.Context, f *lambdaruntime.Function, token, method, path,
 		return nil, err
 	}
 	if response.StatusCode >= 300 {
-		return nil, fmt.Errorf("%s %s: %.300s", method, path, answer)
+		return nil, fmt.Errorf("%s %s: %.300s", r.method, r.path, answer)
 	}
 	return []byte(response.Body), nil
 }

@@ -23,7 +23,7 @@ import (
 	"syncplane/pkg/testkit/awsfake"
 )
 
-// rows is a table that holds every sync it is asked for.
+// rows is a table that holds a sync for every ID.
 type rows struct{ one syncs.Sync }
 
 func (r rows) Read(_ context.Context, _, id string) (syncs.Sync, error) {
@@ -32,8 +32,8 @@ func (r rows) Read(_ context.Context, _, id string) (syncs.Sync, error) {
 	return s, nil
 }
 
-// BenchmarkRelay takes batches of 100 creates over: the calls of AWS are made
-// and signed, and answered in this process.
+// BenchmarkRelay measures batches of 100 creates. The calls to AWS are signed and
+// handled in this process.
 func BenchmarkRelay(b *testing.B) {
 	text, err := os.ReadFile("../events/stream.json")
 	if err != nil {

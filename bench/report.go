@@ -14,12 +14,13 @@ import (
 	"time"
 )
 
-// benchmarked is what `go test -bench` says of something.
+// benchmarked is the result of a Go benchmark, for one operation.
 type benchmarked struct {
 	took   time.Duration
 	allocs float64
 }
 
+// benchmark runs BenchmarkName of this directory, and describes it on standard error.
 func benchmark(ctx context.Context, name, what string) (benchmarked, error) {
 	fmt.Fprintln(os.Stderr, what)
 	out, err := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-bench", "^Benchmark"+name+"$", "-benchmem", "./bench").CombinedOutput()
@@ -35,7 +36,7 @@ func benchmark(ctx context.Context, name, what string) (benchmarked, error) {
 	return benchmarked{time.Duration(took), allocs}, errors.Join(err, err2)
 }
 
-// quantile is the value below which this share of all lies.
+// quantile returns the value below which this share of all durations lies.
 func quantile(all []time.Duration, share float64) time.Duration {
 	sorted := slices.Sorted(slices.Values(all))
 	return sorted[min(len(sorted)-1, int(share*float64(len(sorted))))]
@@ -48,11 +49,21 @@ func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 func mb(bytes int64) float64 { return float64(bytes) / 1e6 }
 
 // report prints the tables, and returns an error if a bound is missed.
-func report(candidates []*candidate, life []*operation, handler benchmarked, server load, lists []listing, relay benchmarked, punctual punctuality) error {
-	floor, ours := candidates[0], candidates[1]
-	cold := func(c *candidate) time.Duration { return median(c.init) + median(c.first) }
-	ratio := func(a, b time.Duration) float64 { return float64(a) / float64(b) }
-	fmt.Printf("%s, %d cores of %s, %s, Node.js %s. Behind all: one DynamoDB Local; the Runtime API of pkg/emulator/lambdaruntime, for Node.js with a plain loop.\n\n",
+func report(r results) error {
+	printCandidates(r.candidates)
+	printOperations(r.operations)
+	printOthers(r)
+	return checkBounds(r)
+}
+
+// cold returns the median time from the start of a candidate to its first response.
+func cold(c *candidate) time.Duration { return median(c.init) + median(c.first) }
+
+func ratio(a, b time.Duration) float64 { return float64(a) / float64(b) }
+
+func printCandidates(candidates []*candidate) {
+	floor := candidates[0]
+	fmt.Printf("%s, %d cores of %s, %s, Node.js %s. All candidates use one DynamoDB Local and the Runtime API of pkg/emulator/lambdaruntime, Node.js with a plain loop.\n\n",
 		time.Now().UTC().Format(time.DateOnly), runtime.NumCPU(), processor(), runtime.Version(), nodeVersion())
 	fmt.Println("| | init p50 | first invoke p50 | cold start | ×floor | warm p50 | warm p99 | ×floor | peak RSS | zip |")
 	fmt.Println("|---|---|---|---|---|---|---|---|---|---|")
@@ -61,27 +72,37 @@ func report(candidates []*candidate, life []*operation, handler benchmarked, ser
 			c.name, ms(median(c.init)), ms(median(c.first)), ms(cold(c)), ratio(cold(c), cold(floor)),
 			ms(median(c.warm)), ms(quantile(c.warm, 0.99)), ratio(median(c.warm), median(floor.warm)), mb(c.rss), mb(c.zip))
 	}
+}
+
+func printOperations(operations []*operation) {
 	fmt.Print("\n| operation |")
-	for _, op := range life {
+	for _, op := range operations {
 		fmt.Printf(" %s |", op.name)
 	}
-	fmt.Print("\n|---|" + strings.Repeat("---|", len(life)) + "\n| warm p50 |")
-	for _, op := range life {
+	fmt.Print("\n|---|" + strings.Repeat("---|", len(operations)) + "\n| warm p50 |")
+	for _, op := range operations {
 		fmt.Printf(" %.2f ms |", ms(median(op.took)))
 	}
 	fmt.Print("\n\n")
-	for _, l := range lists {
+}
+
+func printOthers(r results) {
+	for _, l := range r.lists {
 		fmt.Printf("A page of 20 in a workspace of %d syncs: %.1f read units, %.2f ms.\n", l.syncs, l.units, ms(l.took))
 	}
 	fmt.Printf("The local server, bbolt with fsync, %d clients on the same cores: %.0f durable creates a second, p50 %.1f ms, p99 %.1f ms.\n",
-		clients, server.perSecond, ms(median(server.took)), ms(quantile(server.took, 0.99)))
-	fmt.Printf("The handler, its store left out, ES256 included: %.0f µs, %.0f allocations.\n", float64(handler.took)/1000, handler.allocs)
+		clients, r.server.perSecond, ms(median(r.server.took)), ms(quantile(r.server.took, 0.99)))
+	fmt.Printf("The handler without a store, with ES256: %.0f µs, %.0f allocations.\n", float64(r.handler.took)/1000, r.handler.allocs)
 	const batch = 100 // records of a call in BenchmarkRelay
-	fmt.Printf("The relay, calls of AWS signed and answered in the process: %.0f records a second, %.0f allocations each.\n",
-		batch/relay.took.Seconds(), relay.allocs/batch)
-	fmt.Printf("The local clock with %d syncs of a minute: starts in %.0f ms, holds %.0f MB; %d runs in %v, stored after their time p50 %.0f ms, p99 %.0f ms.\n\n",
-		clockSyncs, ms(punctual.load), mb(punctual.memory), len(punctual.late), clockTime, ms(median(punctual.late)), ms(quantile(punctual.late, 0.99)))
+	fmt.Printf("The relay with AWS in its process, calls signed: %.0f records a second, %.0f allocations each.\n",
+		batch/r.relay.took.Seconds(), r.relay.allocs/batch)
+	fmt.Printf("The local scheduler with %d syncs that run every minute: starts in %.0f ms, uses %.0f MB; %d runs in %v, stored p50 %.0f ms and p99 %.0f ms after their time.\n\n",
+		scheduledSyncs, ms(r.scheduler.load), mb(r.scheduler.memory), len(r.scheduler.late), schedulingTime, ms(median(r.scheduler.late)), ms(quantile(r.scheduler.late, 0.99)))
+}
 
+// checkBounds prints whether each bound holds.
+func checkBounds(r results) error {
+	floor, ours := r.candidates[0], r.candidates[1]
 	missed := 0
 	bound := func(what string, got, most float64) {
 		verdict := "PASS"
@@ -95,9 +116,9 @@ func report(candidates []*candidate, life []*operation, handler benchmarked, ser
 	bound("warm p50 over the floor's", ratio(median(ours.warm), median(floor.warm)), 1.25)
 	bound("zip, MB", mb(ours.zip), 4.5)
 	bound("peak RSS, MB", mb(ours.rss), 30)
-	bound("handler, µs", float64(handler.took)/1000, 150)
-	bound("handler, allocations", handler.allocs, 200)
-	bound("3000 creates a second over the local server's", 3000/server.perSecond, 1)
+	bound("handler, µs", float64(r.handler.took)/1000, 150)
+	bound("handler, allocations", r.handler.allocs, 200)
+	bound("3000 creates a second over the local server's", 3000/r.server.perSecond, 1)
 	if missed > 0 {
 		return fmt.Errorf("%d bounds are missed", missed)
 	}
@@ -115,7 +136,7 @@ func processor() string {
 }
 
 func nodeVersion() string {
-	out, err := exec.Command("node", "--version").Output() //nolint:noctx // it answers at once
+	out, err := exec.Command("node", "--version").Output() //nolint:noctx // it ends at once
 	if err != nil {
 		return "unknown"
 	}

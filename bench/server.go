@@ -25,14 +25,14 @@ const (
 	loadTime = 8 * time.Second
 )
 
-// load is what the local server did.
+// load is what was measured of the local server.
 type load struct {
 	perSecond float64
 	took      []time.Duration
 }
 
-// measureServer has many clients create at once at the real local server, and
-// counts afterwards that the file holds what was acknowledged.
+// measureServer has concurrent clients create syncs at the local server, and checks
+// afterwards that the file holds every acknowledged sync.
 func measureServer(ctx context.Context, dir string) (load, error) {
 	fmt.Fprintf(os.Stderr, "the local server under %d clients\n", clients)
 	dataDir := filepath.Join(dir, "data")
@@ -60,26 +60,26 @@ func measureServer(ctx context.Context, dir string) (load, error) {
 	var ids []string
 	var failure error
 	var all sync.WaitGroup
-	began := time.Now()
+	start := time.Now()
 	for range clients {
 		all.Go(func() {
 			var took []time.Duration
-			var made []string
+			var created []string
 			var err error
-			for err == nil && time.Since(began) < loadTime {
+			for err == nil && time.Since(start) < loadTime {
 				sent := time.Now()
 				var id string
 				if id, err = create(ctx, client, address, token); err == nil {
-					took, made = append(took, time.Since(sent)), append(made, id)
+					took, created = append(took, time.Since(sent)), append(created, id)
 				}
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			result.took, ids, failure = append(result.took, took...), append(ids, made...), errors.Join(failure, err)
+			result.took, ids, failure = append(result.took, took...), append(ids, created...), errors.Join(failure, err)
 		})
 	}
 	all.Wait()
-	result.perSecond = float64(len(ids)) / time.Since(began).Seconds()
+	result.perSecond = float64(len(ids)) / time.Since(start).Seconds()
 	if err := errors.Join(failure, server.Process.Signal(syscall.SIGTERM), server.Wait()); err != nil {
 		return load{}, err
 	}
@@ -89,12 +89,13 @@ func measureServer(ctx context.Context, dir string) (load, error) {
 	}
 	for _, id := range ids {
 		if _, err := store.Read(ctx, "bench", id); err != nil {
-			return load{}, fmt.Errorf("acknowledged and lost: %w", err)
+			return load{}, fmt.Errorf("an acknowledged sync is lost: %w", err)
 		}
 	}
 	return result, store.Close()
 }
 
+// create creates a sync and returns its ID.
 func create(ctx context.Context, client *http.Client, address, token string) (string, error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, address+"/api/v1/syncs", strings.NewReader(createBody))
 	if err != nil {
@@ -106,13 +107,13 @@ func create(ctx context.Context, client *http.Client, address, token string) (st
 	if err != nil {
 		return "", err
 	}
-	defer response.Body.Close() //nolint:errcheck // it is read to its end
+	defer response.Body.Close() //nolint:errcheck // it was read to its end
 	text, err := io.ReadAll(response.Body)
 	if err != nil || response.StatusCode != http.StatusOK {
 		return "", errors.Join(err, fmt.Errorf("status %d: %.200s", response.StatusCode, text))
 	}
-	var made struct {
+	var created struct {
 		ID string `json:"id"`
 	}
-	return made.ID, json.Unmarshal(text, &made)
+	return created.ID, json.Unmarshal(text, &created)
 }

@@ -1,5 +1,5 @@
-// Command floor is the least that a Lambda can do for a create: put the body
-// into DynamoDB, unchecked. The benchmark compares with it.
+// Command floor is a Lambda function that does the least for a create: it puts the
+// unchecked body into DynamoDB. The benchmark compares the API function with it.
 package main
 
 import (

@@ -41,7 +41,7 @@ func reconcile(ctx context.Context, m machine, args []string) error {
 		return err
 	}
 	credentials := aws.NewCredentialsCache(profile.Credentials)
-	store := app.DynamoDBAs(c.Common.Config, credentials)
+	store := app.DynamoDBAs(c.Config, credentials)
 	schedules := eventfunc.Reconciler(c.Common, c.ReconcilerConfig, credentials)
 	handle, verb := schedules.ReconcileAll, "repaired"
 	if *dry {

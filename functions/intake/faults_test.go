@@ -38,7 +38,7 @@ func TestFaults(t *testing.T) {
 	broken.DynamoDBEndpoint = chaosproxy.Start(t, broken.DynamoDBEndpoint, 1, share).URL
 	broken.EventBridgeEndpoint = chaosproxy.Start(t, broken.EventBridgeEndpoint, 2, share).URL
 	in := &intake.Intake{
-		Syncs: app.Service(app.DynamoDB(broken.Common.Config)), Publisher: eventfunc.Publisher(broken.Common, broken.PublisherConfig), Now: time.Now, Log: app.Logger(io.Discard, ""),
+		Syncs: app.Service(app.DynamoDB(broken.Config)), Publisher: eventfunc.Publisher(broken.Common, broken.PublisherConfig), Now: time.Now, Log: app.Logger(io.Discard, ""),
 	}
 	random := rand.New(rand.NewPCG(3, 3))
 

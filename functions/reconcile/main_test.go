@@ -26,7 +26,7 @@ func TestReconcile(t *testing.T) {
 	config := dynamotest.NewTable(t)
 	store := app.DynamoDB(config)
 	stack := stacktest.New(t, config)
-	schedules := eventfunc.Reconciler(stack.Config.Common, stack.Config.ReconcilerConfig, app.Credentials(stack.Config.Common.Config))
+	schedules := eventfunc.Reconciler(stack.Config.Common, stack.Config.ReconcilerConfig, app.Credentials(stack.Config.Config))
 	create := func(cron string) syncs.Sync {
 		t.Helper()
 		s := storagetest.NewSync(t)

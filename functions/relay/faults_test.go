@@ -40,7 +40,7 @@ func TestFaults(t *testing.T) {
 	broken.EventBridgeEndpoint, broken.SchedulerEndpoint = moto.URL, moto.URL
 	r := &relay.Relay{
 		Publisher:  eventfunc.Publisher(broken.Common, broken.PublisherConfig),
-		Reconciler: eventfunc.Reconciler(broken.Common, broken.ReconcilerConfig, app.Credentials(broken.Common.Config)),
+		Reconciler: eventfunc.Reconciler(broken.Common, broken.ReconcilerConfig, app.Credentials(broken.Config)),
 		Log:        app.Logger(io.Discard, ""),
 	}
 	random := rand.New(rand.NewPCG(3, 3))

@@ -30,7 +30,7 @@ func Relay(getenv func(string) string, output io.Writer) error {
 	}
 	lambda.Start((&relay.Relay{
 		Publisher:  Publisher(config.Common, config.PublisherConfig),
-		Reconciler: Reconciler(config.Common, config.ReconcilerConfig, app.Credentials(config.Common.Config)),
+		Reconciler: Reconciler(config.Common, config.ReconcilerConfig, app.Credentials(config.Config)),
 		Log:        app.Logger(output, config.LogLevel),
 	}).Handle)
 	return nil
@@ -43,7 +43,7 @@ func Intake(getenv func(string) string, output io.Writer) error {
 		return err
 	}
 	lambda.Start((&intake.Intake{
-		Syncs:     app.Service(app.DynamoDB(config.Common.Config)),
+		Syncs:     app.Service(app.DynamoDB(config.Config)),
 		Publisher: Publisher(config.Common, config.PublisherConfig),
 		Now:       time.Now, //nolint:forbidigo // the clock is read at the edge
 		Log:       app.Logger(output, config.LogLevel),
@@ -57,8 +57,8 @@ func Reconcile(getenv func(string) string, output io.Writer) error {
 	if err != nil {
 		return err
 	}
-	store := app.DynamoDB(config.Common.Config)
-	schedules := Reconciler(config.Common, config.ReconcilerConfig, app.Credentials(config.Common.Config))
+	store := app.DynamoDB(config.Config)
+	schedules := Reconciler(config.Common, config.ReconcilerConfig, app.Credentials(config.Config))
 	log := app.Logger(output, config.LogLevel)
 	lambda.Start(func(ctx context.Context) (reconciler.Report, error) {
 		report, err := schedules.ReconcileAll(ctx, store, func(id string) {

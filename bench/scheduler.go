@@ -19,25 +19,25 @@ import (
 	"syncplane/pkg/syncs"
 )
 
-// The work of the local clock: each of the syncs runs once a minute.
+// The load of the local scheduler: each of the syncs runs once a minute.
 const (
-	clockSyncs   = 100_000
-	clockWriters = 256
-	clockTime    = 15 * time.Second
+	scheduledSyncs = 100_000
+	writers        = 256
+	schedulingTime = 15 * time.Second
 )
 
-// punctuality is what the local clock did.
+// punctuality is what was measured of the local scheduler.
 type punctuality struct {
-	memory int64 // bytes, beside the file
+	memory int64 // bytes of heap
 	load   time.Duration
-	late   []time.Duration // of each run: when it was stored, after its time
+	late   []time.Duration // from the time of each run until it was stored
 }
 
-// measureClock has the clock of the local server begin the runs of many syncs,
-// spread over the seconds of a minute.
-func measureClock(ctx context.Context, dir string) (punctuality, error) {
-	fmt.Fprintf(os.Stderr, "the local clock with %d syncs\n", clockSyncs)
-	store, err := bolt.Open(filepath.Join(dir, "clock.db"))
+// measureScheduler has the local scheduler start the runs of many syncs, spread over
+// the seconds of a minute.
+func measureScheduler(ctx context.Context, dir string) (punctuality, error) {
+	fmt.Fprintf(os.Stderr, "the local scheduler with %d syncs\n", scheduledSyncs)
+	store, err := bolt.Open(filepath.Join(dir, "scheduler.db"))
 	if err != nil {
 		return punctuality{}, err
 	}
@@ -47,16 +47,16 @@ func measureClock(ctx context.Context, dir string) (punctuality, error) {
 	}
 	before := heap()
 	c := &scheduler.Clock{Store: store, Now: time.Now, Log: app.Logger(io.Discard, "")}
-	began := time.Now()
+	start := time.Now()
 	if _, err := c.Step(ctx); err != nil {
 		return punctuality{}, err
 	}
-	result := punctuality{load: time.Since(began)}
+	result := punctuality{load: time.Since(start)}
 	result.memory = heap() - before
 
-	running, stop := context.WithTimeout(ctx, clockTime)
+	running, stop := context.WithTimeout(ctx, schedulingTime)
 	defer stop()
-	after, _ := store.Last() // what was due meanwhile has begun
+	after, _ := store.Last() // runs that are due already have started
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -83,18 +83,18 @@ func measureClock(ctx context.Context, dir string) (punctuality, error) {
 	}
 	<-done
 	if len(result.late) == 0 {
-		return result, fmt.Errorf("no run began in %v", clockTime)
+		return result, fmt.Errorf("no run started in %v", schedulingTime)
 	}
 	return result, nil
 }
 
-// createMany makes the syncs.
+// createMany creates the syncs.
 func createMany(ctx context.Context, store *bolt.Store, now time.Time) error {
 	var group sync.WaitGroup
-	failures := make(chan error, clockWriters)
-	for w := range clockWriters {
+	failures := make(chan error, writers)
+	for w := range writers {
 		group.Go(func() {
-			for i := w; i < clockSyncs; i += clockWriters {
+			for i := w; i < scheduledSyncs; i += writers {
 				at := now.Add(-time.Duration(i%60) * time.Second)
 				err := store.Create(ctx, syncs.Sync{
 					Workspace: "bench", ID: uuid.Must(uuid.NewV7()).String(), Version: 1, SourceID: 1, DestinationID: 2, ModelID: 3, Configuration: "{}",
@@ -113,7 +113,7 @@ func createMany(ctx context.Context, store *bolt.Store, now time.Time) error {
 	return <-failures
 }
 
-// heap is how much memory is in use, in bytes.
+// heap returns the allocated heap memory after a collection, in bytes.
 func heap() int64 {
 	runtime.GC()
 	var stats runtime.MemStats

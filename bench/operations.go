@@ -17,35 +17,36 @@ import (
 	"syncplane/pkg/syncs"
 )
 
-// lifeCalls is how often each operation beside create is measured.
-const lifeCalls = 300
+// operationCalls is how often each operation is measured.
+const operationCalls = 300
 
-type caller func(f *lambdaruntime.Function, method, path, body string, header ...string) ([]byte, error)
+// caller sends a request and returns the body of the response.
+type caller func(method, path, body string, header ...string) ([]byte, error)
 
-// operation is one of the API, and how long its calls took.
+// operation is an operation of the API, with the durations of its calls.
 type operation struct {
 	name string
 	took []time.Duration
 }
 
-// measureLife measures what can be done with a sync, through the function.
-func measureLife(f *lambdaruntime.Function, call caller) ([]*operation, error) {
+// measureOperations measures the operations on a sync, through the function.
+func measureOperations(f *lambdaruntime.Function, call caller) ([]*operation, error) {
 	create, once, get, list := &operation{name: "create"}, &operation{name: "create with a key"}, &operation{name: "get"}, &operation{name: "list of 20"}
 	patch, remove := &operation{name: "patch"}, &operation{name: "delete"}
 	const path = "/api/v1/syncs"
-	for range lifeCalls {
-		body, err := call(f, "POST", path, createBody)
+	for range operationCalls {
+		body, err := call("POST", path, createBody)
 		if err != nil {
 			return nil, err
 		}
 		create.took = append(create.took, f.Duration())
-		var made struct {
+		var created struct {
 			ID string `json:"id"`
 		}
-		if err := json.Unmarshal(body, &made); err != nil {
+		if err := json.Unmarshal(body, &created); err != nil {
 			return nil, err
 		}
-		one := path + "/" + made.ID
+		one := path + "/" + created.ID
 		for _, step := range []struct {
 			op                 *operation
 			method, path, body string
@@ -57,7 +58,7 @@ func measureLife(f *lambdaruntime.Function, call caller) ([]*operation, error) {
 			{patch, "PATCH", one, `{"sync":{"source_id":7}}`, nil},
 			{remove, "DELETE", one, "", nil},
 		} {
-			if _, err := call(f, step.method, step.path, step.body, step.header...); err != nil {
+			if _, err := call(step.method, step.path, step.body, step.header...); err != nil {
 				return nil, err
 			}
 			step.op.took = append(step.op.took, f.Duration())
@@ -66,10 +67,10 @@ func measureLife(f *lambdaruntime.Function, call caller) ([]*operation, error) {
 	return []*operation{create, once, get, list, patch, remove}, nil
 }
 
-// listing is what a page costs in a workspace of some size.
+// listing is the cost of a page of 20 in a workspace.
 type listing struct {
-	syncs int
-	units float64 // read units of one page of 20
+	syncs int     // in the workspace
+	units float64 // read units
 	took  time.Duration
 }
 
@@ -84,11 +85,11 @@ func measureList(ctx context.Context, store *dynamo.Store) ([]listing, error) {
 		}
 		var took []time.Duration
 		for range 50 {
-			began := time.Now()
+			start := time.Now()
 			if _, _, err := store.List(ctx, workspace, "", syncs.DefaultPage+1); err != nil {
 				return nil, err
 			}
-			took = append(took, time.Since(began))
+			took = append(took, time.Since(start))
 		}
 		limit, backwards := int32(syncs.DefaultPage+1), false
 		condition, consistent := "pk = :workspace AND begins_with(sk, :prefix)", true
@@ -105,7 +106,7 @@ func measureList(ctx context.Context, store *dynamo.Store) ([]listing, error) {
 	return all, nil
 }
 
-// fill puts syncs into a workspace, 25 at a time.
+// fill writes syncs into a workspace.
 func fill(ctx context.Context, store *dynamo.Store, workspace string, count int) error {
 	template := syncs.Sync{
 		Workspace: workspace, ID: "00000000-0000-7000-8000-000000000000", Version: 1, SourceID: 1, DestinationID: 2, ModelID: 3, Configuration: `{}`,
@@ -121,7 +122,7 @@ func fill(ctx context.Context, store *dynamo.Store, workspace string, count int)
 	if err != nil {
 		return err
 	}
-	const batch = 25 // DynamoDB's bound
+	const batch = 25 // DynamoDB's limit
 	for done := 1; done < count; {
 		var writes []types.WriteRequest
 		for len(writes) < batch && done < count {
