@@ -1,20 +1,19 @@
-// Package access decides what a caller may do. It is pure: it knows neither
-// where a caller comes from (see package bearer) nor HTTP.
+// Package auth decides what a caller may do. It does not know how a caller is
+// authenticated (see packages oidc and apikey), nor HTTP.
 package auth
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
 	"syncplane/pkg/fault"
 )
 
-// Action is something a caller may or may not do, named by the OAuth scope
-// that allows it.
+// Action is an operation that needs permission, named by the OAuth scope that
+// permits it.
 type Action string
 
-// The actions there are.
+// The actions.
 const (
 	ReadSyncs      Action = "syncs:read"
 	WriteSyncs     Action = "syncs:write"
@@ -22,64 +21,56 @@ const (
 	ExecuteAllRuns Action = "runs:execute:all" // the same in every workspace
 )
 
-// Actions is every Action.
+// Actions returns every Action.
 func Actions() []Action { return []Action{ReadSyncs, WriteSyncs, ExecuteRuns, ExecuteAllRuns} }
 
-// Known reports whether there is such an action.
+// Known reports whether act is one of Actions.
 func Known(act Action) bool { return slices.Contains(Actions(), act) }
 
-// MaxWorkspace is the longest name of a workspace, in bytes. Our own choice; it
-// is half of a key of DynamoDB, which may have 2,048.
+// MaxWorkspace is the length of the longest name of a workspace, in bytes. Our own
+// choice, well below what a key may have in every storage backend.
 const MaxWorkspace = 128
 
-// ValidWorkspace reports whether name can be that of a workspace: 1 to
-// MaxWorkspace visible ASCII characters, and no #, which has a meaning in keys.
+// ValidWorkspace reports whether name is valid for a workspace: 1 to MaxWorkspace
+// visible ASCII characters other than #, which separates the parts of keys.
 func ValidWorkspace(name string) bool {
-	odd := func(c rune) bool { return c <= ' ' || c > '~' || c == '#' }
-	return name != "" && len(name) <= MaxWorkspace && !strings.ContainsFunc(name, odd)
+	forbidden := func(c rune) bool { return c <= ' ' || c > '~' || c == '#' }
+	return name != "" && len(name) <= MaxWorkspace && !strings.ContainsFunc(name, forbidden)
 }
 
-// Caller is who makes a request, as far as its token proves it.
+// Caller is the authenticated client of a request.
 type Caller struct {
-	Workspace string   // the only workspace it can see
-	Subject   string   // the person or machine, for the log
-	Scopes    []string // what it was granted
+	Workspace string   // the only workspace that it can see
+	Subject   string   // the person or program, for the log
+	Scopes    []string // the scopes that it was granted
 }
 
-// Check returns nil if who may do act and a fault.Forbidden if not. A caller
+// Check returns nil if who may do act, and a fault.Forbidden otherwise. A caller
 // without a workspace may do nothing.
 func Check(who Caller, act Action) error {
 	if who.Workspace == "" {
-		return &fault.Error{
-			Kind:    fault.Forbidden,
-			Code:    "workspace_missing",
-			Message: "the token names no workspace, so there is nothing it may use",
-		}
+		return fault.New(fault.Forbidden, "workspace_missing", "the token names no workspace, so it grants access to nothing")
 	}
 	if !slices.Contains(who.Scopes, string(act)) {
-		return &fault.Error{
-			Kind:    fault.Forbidden,
-			Code:    "insufficient_scope",
-			Message: fmt.Sprintf("the token lacks the scope %q", string(act)),
-			Scope:   string(act),
-		}
+		return insufficientScope(act, "the token lacks the scope %q", act)
 	}
 	return nil
 }
 
-// CheckExecute returns nil if who may execute runs of a workspace, its own or
-// another, and a fault.Forbidden if not.
+// CheckExecute returns nil if who may execute the runs of a workspace, its own or
+// another, and a fault.Forbidden otherwise.
 func CheckExecute(who Caller, workspace string) error {
 	if slices.Contains(who.Scopes, string(ExecuteAllRuns)) && ValidWorkspace(workspace) {
 		return nil
 	}
 	if who.Workspace != workspace {
-		return &fault.Error{
-			Kind:    fault.Forbidden,
-			Code:    "insufficient_scope",
-			Message: fmt.Sprintf("the token lacks the scope %q, which runs of another workspace need", string(ExecuteAllRuns)),
-			Scope:   string(ExecuteAllRuns),
-		}
+		return insufficientScope(ExecuteAllRuns, "the token lacks the scope %q, which is required for the runs of other workspaces", ExecuteAllRuns)
 	}
 	return Check(who, ExecuteRuns)
+}
+
+func insufficientScope(required Action, format string, args ...any) error {
+	err := fault.New(fault.Forbidden, "insufficient_scope", format, args...)
+	err.Scope = string(required)
+	return err
 }

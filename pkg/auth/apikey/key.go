@@ -1,6 +1,6 @@
-// Package apikey is keys for machines that have no OIDC issuer: what one looks
-// like, what is kept of it, and who it stands for. It knows neither HTTP nor
-// where keys are kept.
+// Package apikey implements API keys, for clients without an OIDC issuer: the
+// format of a key, the record that is stored of it, and its verification. It does
+// not know HTTP, nor how keys are stored: the storage backends implement Store.
 package apikey
 
 import (
@@ -15,10 +15,10 @@ import (
 	"time"
 )
 
-// Prefix begins every key, so that a scanner can spot one.
+// Prefix is the prefix of every key, by which secret scanners recognize one.
 const Prefix = "syn_"
 
-// The lengths of the parts of a key, in characters of base 62.
+// The lengths of the parts of a key, in base-62 characters.
 const (
 	idLength       = 12
 	secretBytes    = 32
@@ -27,24 +27,25 @@ const (
 	textLength     = len(Prefix) + idLength + 1 + secretLength + checksumLength
 )
 
-// Key is what is kept of a key: everything but its secret.
+// Key is the stored record of a key: everything but its secret.
 type Key struct {
 	ID        string
 	Workspace string
-	Name      string // for people
+	Name      string // a description for people
 	Scopes    []string
-	Hash      [sha256.Size]byte // of the whole text
-	LastFour  string            // of the text, so that people can tell keys apart
+	Hash      [sha256.Size]byte // the hash of the whole text
+	LastFour  string            // the last four characters of the text, by which people recognize a key
 	CreatedAt time.Time
-	ExpiresAt time.Time // zero: never
-	RevokedAt time.Time // zero: not
+	ExpiresAt time.Time // zero if the key does not expire
+	RevokedAt time.Time // zero if the key is not revoked
 }
 
-// New makes a key for a workspace. text is the only copy of the whole of it.
+// New creates a key for a workspace. text is the key that the client sends; it is
+// not stored.
 func New(random io.Reader, workspace, name string, scopes []string, now, expires time.Time) (k Key, text string, err error) {
-	raw := make([]byte, secretBytes+idLength) // a byte of luck for each character of the ID
+	raw := make([]byte, secretBytes+idLength) // a random byte for each character of the ID
 	if _, err := io.ReadFull(random, raw); err != nil {
-		return Key{}, "", fmt.Errorf("make a key: %w", err)
+		return Key{}, "", fmt.Errorf("create an API key: %w", err)
 	}
 	id := base62(raw[secretBytes:], idLength)
 	text = Prefix + id + "_" + base62(raw[:secretBytes], secretLength)
@@ -56,8 +57,8 @@ func New(random io.Reader, workspace, name string, scopes []string, now, expires
 	}, text, nil
 }
 
-// ParseID returns the ID of the key that text is, without a look at any store.
-// ok is false for what cannot be a key: the checksum tells.
+// ParseID returns the ID in the text of a key, without reading a store. ok is false
+// for a malformed text or a wrong checksum.
 func ParseID(text string) (id string, ok bool) {
 	if len(text) != textLength || !strings.HasPrefix(text, Prefix) {
 		return "", false
@@ -70,15 +71,14 @@ func ParseID(text string) (id string, ok bool) {
 	return id, true
 }
 
-// Matches reports whether text is the key, in a time that does not tell how
-// much of it is right.
+// Matches reports whether text is the text of k, in constant time.
 func (k Key) Matches(text string) bool {
 	hash := sha256.Sum256([]byte(text))
 	return subtle.ConstantTimeCompare(hash[:], k.Hash[:]) == 1
 }
 
-// Usable returns why a key may not be used at a time, "" if it may.
-func (k Key) Usable(now time.Time) (why string) {
+// Usable returns the reason why k cannot be used at a time, "" if it can.
+func (k Key) Usable(now time.Time) (reason string) {
 	switch {
 	case !k.RevokedAt.IsZero():
 		return "the key was revoked at " + k.RevokedAt.Format(time.RFC3339)
@@ -88,11 +88,10 @@ func (k Key) Usable(now time.Time) (why string) {
 	return ""
 }
 
-// digits are those of base 62.
+// digits are the digits of base 62.
 const digits = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
-// base62 writes raw as a number of exactly length digits, the highest left out
-// where there are more.
+// base62 returns the last length digits of raw as a number in base 62.
 func base62(raw []byte, length int) string {
 	n, base, digit := new(big.Int).SetBytes(raw), big.NewInt(int64(len(digits))), new(big.Int)
 	text := make([]byte, length)
@@ -103,8 +102,8 @@ func base62(raw []byte, length int) string {
 	return string(text)
 }
 
-// checksum is a CRC-32 of the rest of a key: it tells a key from what looks
-// like one, and protects nothing.
+// checksum returns the CRC-32 of the rest of a key. It detects a truncated or
+// mistyped key; it has no cryptographic strength.
 func checksum(body string) string {
 	sum := crc32.ChecksumIEEE([]byte(body))
 	return base62(binary.BigEndian.AppendUint32(nil, sum), checksumLength)

@@ -40,7 +40,7 @@ func TestNew(t *testing.T) {
 	}
 }
 
-func TestNewWithoutLuck(t *testing.T) {
+func TestNewWithoutRandomness(t *testing.T) {
 	t.Parallel()
 	if _, _, err := apikey.New(strings.NewReader("short"), "w", "n", nil, time.Time{}, time.Time{}); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("got %v", err)
@@ -100,25 +100,25 @@ func TestVerifier(t *testing.T) {
 			t.Errorf("got %+v, %v after %d reads, want %d", got, err, store.reads, reads)
 		}
 	}
-	refuse := func(text, why string) {
+	refuse := func(text, reason string) {
 		t.Helper()
 		_, err := v.Caller(t.Context(), text)
-		told, ok := errors.AsType[*fault.Error](err)
-		if !ok || told.Kind != fault.Unauthenticated || told.Code != "invalid_token" || !strings.Contains(told.Message, why) {
-			t.Errorf("got %v, want %s", err, why)
+		got, ok := errors.AsType[*fault.Error](err)
+		if !ok || got.Kind != fault.Unauthenticated || got.Code != "invalid_token" || !strings.Contains(got.Message, reason) {
+			t.Errorf("got %v, want %s", err, reason)
 		}
 	}
 	accept(1)
 	now = now.Add(59 * time.Second)
-	accept(1) // from memory
+	accept(1) // from the cache
 	now = now.Add(time.Second)
-	accept(2) // read anew after a minute
+	accept(2) // read again after a minute
 
 	_, stranger := storagetest.NewKey(t)
 	refuse(stranger, "there is no such API key")
-	refuse("syn_x", "may have been cut")
+	refuse("syn_x", "may have been truncated")
 
-	// The right ID with another secret is told in the same words.
+	// A known ID with another secret gets the same message as an unknown one.
 	other, otherText, err := apikey.New(io.MultiReader(strings.NewReader(strings.Repeat("s", 32)), rand.Reader), "w", "n", nil, now, now)
 	if err != nil {
 		t.Fatal(err)
@@ -130,8 +130,8 @@ func TestVerifier(t *testing.T) {
 	}
 	refuse(otherText, "there is no such API key")
 
-	// A revoked key works until its minute is over, an expired one not a
-	// second longer.
+	// A revoked key is accepted until it is read again. An expired key is
+	// refused at once.
 	reads := store.reads
 	accept(reads)
 	if err := store.RevokeKey(t.Context(), key.Workspace, key.ID, now); err != nil {
@@ -153,20 +153,20 @@ func TestVerifier(t *testing.T) {
 	now = fresh.ExpiresAt
 	refuse(freshText, "the key expired at 2027-11-23T20:06:00Z")
 
-	// A store that is down is told as such: neither 401 nor open.
+	// While the store is unavailable a key is neither refused nor accepted.
 	store.err = &fault.Error{Kind: fault.Unavailable, Code: "store_unavailable", Message: "down"}
 	if _, err := v.Caller(t.Context(), stranger); !fault.Is(err, fault.Unavailable) {
 		t.Errorf("got %v", err)
 	}
 }
 
-// FuzzParseID holds that what is taken for a key has the form of one.
+// FuzzParseID checks that a text which is accepted has the form of a key.
 func FuzzParseID(f *testing.F) {
 	_, text := storagetest.NewKey(f)
 	f.Add(text)
 	f.Fuzz(func(t *testing.T, text string) {
 		if id, ok := apikey.ParseID(text); ok && (len(text) != 66 || !strings.HasPrefix(text, "syn_"+id+"_")) {
-			t.Errorf("%q is taken for the key %q", text, id)
+			t.Errorf("%q is accepted as the key %q", text, id)
 		}
 	})
 }

@@ -9,71 +9,73 @@ import (
 	"syncplane/pkg/fault"
 )
 
-// Store keeps keys. Its promises are tests in package keytest.
+// Store stores keys. Package storagetest tests its promises over every storage
+// backend.
 type Store interface {
-	// CreateKey keeps k. It returns a fault.Conflict if there is a key of
+	// CreateKey writes k. It returns a fault.Conflict if there is a key with
 	// that ID.
 	CreateKey(ctx context.Context, k Key) error
 
-	// Key returns the key of an ID, or a fault.NotFound.
+	// Key returns the key with an ID, or a fault.NotFound.
 	Key(ctx context.Context, id string) (Key, error)
 
-	// Keys returns the keys of a workspace, those that may no longer be used
-	// included, in the order of their IDs.
+	// Keys returns all keys of a workspace in the order of their IDs,
+	// including revoked and expired ones.
 	Keys(ctx context.Context, workspace string) ([]Key, error)
 
-	// RevokeKey ends a key of the workspace for good; one that has ended
-	// stays as it is. It returns a fault.NotFound if there is none.
+	// RevokeKey revokes a key of the workspace permanently; a key that is
+	// revoked keeps its RevokedAt. It returns a fault.NotFound if the
+	// workspace has no such key.
 	RevokeKey(ctx context.Context, workspace, id string, now time.Time) error
 }
 
-// The bounds of what a Verifier remembers.
+// The bounds of a Verifier's cache.
 const (
-	maxAge   = time.Minute // a revoked key works for this long at most
+	maxAge   = time.Minute // for so long a revoked key may still be accepted
 	maxCount = 1000        // keys
 )
 
-// Verifier turns the text of a key into who is calling.
+// Verifier authenticates callers by the text of their key. It caches keys.
 type Verifier struct {
 	store Store
 	now   func() time.Time
 
 	mu    sync.Mutex
-	known map[string]known // by ID; only keys whose secret was shown
+	cache map[string]cached // by ID; only keys whose text was presented
 }
 
-type known struct {
+type cached struct {
 	key  Key
-	read time.Time
+	read time.Time // from the store
 }
 
-// NewVerifier returns a Verifier.
+// NewVerifier returns a Verifier of the keys in store.
 func NewVerifier(store Store, now func() time.Time) *Verifier {
-	return &Verifier{store: store, now: now, known: map[string]known{}}
+	return &Verifier{store: store, now: now, cache: map[string]cached{}}
 }
 
-// Caller returns whom the key stands for, a fault.Unauthenticated if it stands
-// for nobody, or the store's fault.Unavailable.
+// Caller returns the caller that a key belongs to, a fault.Unauthenticated if the
+// key is malformed, unknown, revoked or expired, or the error of the store.
 func (v *Verifier) Caller(ctx context.Context, text string) (auth.Caller, error) {
 	id, ok := ParseID(text)
 	if !ok {
-		return auth.Caller{}, invalid("the token is not an API key of ours; it may have been cut")
+		return auth.Caller{}, invalid("the token is not a valid API key; it may have been truncated")
 	}
 	key, err := v.key(ctx, id, text)
 	if err != nil {
 		return auth.Caller{}, err
 	}
-	if why := key.Usable(v.now()); why != "" {
-		return auth.Caller{}, invalid(why)
+	if reason := key.Usable(v.now()); reason != "" {
+		return auth.Caller{}, invalid(reason)
 	}
 	return auth.Caller{Workspace: key.Workspace, Subject: "key:" + key.ID, Scopes: key.Scopes}, nil
 }
 
-// key returns the key that text is, from memory where it was read lately.
+// key returns the key with a text, from the cache if it was read recently.
 func (v *Verifier) key(ctx context.Context, id, text string) (Key, error) {
 	now := v.now()
 	v.mu.Lock()
-	found, ok := v.known[id]
+	found, ok := v.cache[id]
 	v.mu.Unlock()
 	if !ok || now.Sub(found.read) >= maxAge {
 		key, err := v.store.Key(ctx, id)
@@ -83,20 +85,20 @@ func (v *Verifier) key(ctx context.Context, id, text string) (Key, error) {
 		if err != nil {
 			return Key{}, err
 		}
-		found = known{key, now}
+		found = cached{key, now}
 	}
 	if !found.key.Matches(text) {
-		return Key{}, invalid("there is no such API key") // the same words, so that an ID cannot be tried out
+		return Key{}, invalid("there is no such API key") // the same message as above, so that IDs cannot be probed
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if len(v.known) >= maxCount {
-		clear(v.known) // rare, and cheaper than an order of use
+	if len(v.cache) >= maxCount {
+		clear(v.cache) // rare, and simpler than an eviction order
 	}
-	v.known[id] = found
+	v.cache[id] = found
 	return found.key, nil
 }
 
-func invalid(why string) error {
-	return &fault.Error{Kind: fault.Unauthenticated, Code: "invalid_token", Message: why}
+func invalid(reason string) error {
+	return fault.New(fault.Unauthenticated, "invalid_token", "%s", reason)
 }

@@ -5,7 +5,7 @@ import (
 	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rsa"
-	_ "crypto/sha512" // the hashes of the algorithms that end with 384 and 512
+	_ "crypto/sha512" // the hashes of the algorithms that end in 384 and 512
 
 	"github.com/golang-jwt/jwt/v5"
 )

@@ -6,38 +6,41 @@ import (
 	"time"
 )
 
-// maxSeen is how many tokens are remembered, some 300 bytes each. Our own
-// choice: an instance of the function serves far fewer clients in an hour.
-const maxSeen = 1000
+// maxCached is how many verified tokens are cached, at some 300 bytes each. Our own
+// choice: one instance of the function serves far fewer clients in an hour.
+const maxCached = 1000
 
-// seen remembers genuine tokens by their hash: a client sends the same one for
-// an hour, and to verify a signature is the longest part of a request. What
-// changes with time, such as whether it has expired, is no part of it. It knows
-// tokens of one set of keys: when they are fetched anew, nothing is known.
-type seen struct {
-	mu     sync.Mutex
-	keys   time.Time // when the keys came that verified them
-	tokens map[[sha256.Size]byte]claims
+// tokenCache caches the claims of verified tokens by the SHA-256 digest of the
+// token: a client sends the same token for about an hour, and verifying its
+// signature is the slowest part of a request. The claims are evaluated again in
+// every request. The cache holds tokens that one set of keys verified; it is
+// emptied when the keys are fetched again.
+type tokenCache struct {
+	mu      sync.Mutex
+	fetched time.Time // when the keys were fetched that verified the tokens
+	tokens  map[[sha256.Size]byte]claims
 }
 
-// find returns what a token said whose hash this is, if those keys verified it.
-func (s *seen) find(print [sha256.Size]byte, keys time.Time) (claims, bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.keys.Equal(keys) {
+// get returns the claims of the token with a digest, if the keys that were fetched
+// at that time have verified it.
+func (c *tokenCache) get(digest [sha256.Size]byte, fetched time.Time) (claims, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.fetched.Equal(fetched) {
 		return claims{}, false
 	}
-	said, ok := s.tokens[print]
-	return said, ok
+	verified, ok := c.tokens[digest]
+	return verified, ok
 }
 
-// keep remembers a token that those keys verified. When there are too many it
-// forgets all: that is rare, and costs a signature each.
-func (s *seen) keep(print [sha256.Size]byte, keys time.Time, said claims) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.keys.Equal(keys) || len(s.tokens) >= maxSeen || s.tokens == nil {
-		s.keys, s.tokens = keys, map[[sha256.Size]byte]claims{}
+// put caches the claims of a token that the keys fetched at that time have
+// verified. A full cache is emptied first, which is rare and costs one verification
+// for each token.
+func (c *tokenCache) put(digest [sha256.Size]byte, fetched time.Time, verified claims) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.fetched.Equal(fetched) || len(c.tokens) >= maxCached || c.tokens == nil {
+		c.fetched, c.tokens = fetched, map[[sha256.Size]byte]claims{}
 	}
-	s.tokens[print] = said
+	c.tokens[digest] = verified
 }

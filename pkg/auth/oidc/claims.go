@@ -12,7 +12,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// claims are those that count. A time that was not given is zero.
+// claims holds the claims that are evaluated. The time of an absent claim is zero.
 type claims struct {
 	issuer    string   // iss
 	subject   string   // sub
@@ -20,25 +20,25 @@ type claims struct {
 	expiry    time.Time
 	notBefore time.Time
 	issuedAt  time.Time
-	scopes    []string // scope, as RFC 9068 has it, and scp, as some issuers do
-	workspace *string  // "" where it is of another type
+	scopes    []string // scope (RFC 9068), and scp, which some issuers use
+	workspace *string  // "" if the claim is not a string
 }
 
-// readClaims reads the payload of a genuine token. ok is false if it is not an
-// object, says something twice, or has a claim of another type than RFC 7519
-// gives it.
-func (v *Verifier) readClaims(payload []byte) (said claims, ok bool) {
+// readClaims parses the payload of a verified token. ok is false if it is not an
+// object, has a duplicate member, or a claim of another type than in RFC 7519.
+func (v *Verifier) readClaims(payload []byte) (c claims, ok bool) {
 	dec := v.pool.Get(payload)
 	defer v.pool.Put(dec)
 	ok = readMembers(&dec.Decoder, func(name string, value jsontext.Value) bool {
-		return said.take(name, value, v.config.WorkspaceClaim)
+		return c.set(name, value, v.config.WorkspaceClaim)
 	})
-	return said, ok
+	return c, ok
 }
 
-// readMembers reads one object and nothing after it, and gives each member to
-// take, which must not keep the value. It reports whether all of it was well.
-func readMembers(dec *jsontext.Decoder, take func(name string, value jsontext.Value) bool) bool {
+// readMembers reads one object, which nothing may follow, and calls set with each
+// member. set must not keep the value. It reports whether the object is well-formed
+// and set returned true for every member.
+func readMembers(dec *jsontext.Decoder, set func(name string, value jsontext.Value) bool) bool {
 	if token, err := dec.ReadToken(); err != nil || token.Kind() != jsontext.KindBeginObject {
 		return false
 	}
@@ -49,7 +49,7 @@ func readMembers(dec *jsontext.Decoder, take func(name string, value jsontext.Va
 		}
 		name := token.String()
 		value, err := dec.ReadValue()
-		if err != nil || !take(name, value) {
+		if err != nil || !set(name, value) {
 			return false
 		}
 	}
@@ -60,8 +60,8 @@ func readMembers(dec *jsontext.Decoder, take func(name string, value jsontext.Va
 	return errors.Is(err, io.EOF)
 }
 
-// take takes one claim over, and reports whether it is of its type.
-func (c *claims) take(name string, value jsontext.Value, workspaceClaim string) (ok bool) {
+// set sets a claim, and reports whether the value has the type of the claim.
+func (c *claims) set(name string, value jsontext.Value, workspaceClaim string) (ok bool) {
 	if name == workspaceClaim {
 		workspace, _ := textOf(value)
 		c.workspace = &workspace
@@ -94,15 +94,17 @@ func (c *claims) take(name string, value jsontext.Value, workspaceClaim string) 
 	return ok
 }
 
-func textOf(value jsontext.Value) (string, bool) {
+// textOf returns the text of a JSON string. ok is false for other types.
+func textOf(value jsontext.Value) (text string, ok bool) {
 	if value.Kind() != jsontext.KindString {
 		return "", false
 	}
-	text, err := jsontext.AppendUnquote(nil, value)
-	return string(text), err == nil
+	unquoted, err := jsontext.AppendUnquote(nil, value)
+	return string(unquoted), err == nil
 }
 
-// listOf reads a string, or a list of them.
+// listOf returns the texts in a JSON array of strings, or the text of a single
+// string.
 func listOf(value jsontext.Value) ([]string, bool) {
 	if value.Kind() != jsontext.KindBeginArray {
 		text, ok := textOf(value)
@@ -117,25 +119,26 @@ func listOf(value jsontext.Value) ([]string, bool) {
 	return list, ok
 }
 
-// readElements reads an array and calls take with each element, which take must
-// not keep. It reports whether the array is well-formed and take accepted all.
-func readElements(array jsontext.Value, take func(item jsontext.Value) bool, options ...jsontext.Options) bool {
+// readElements reads an array and calls add with each element. add must not keep
+// it. It reports whether the array is well-formed and add returned true for every
+// element.
+func readElements(array jsontext.Value, add func(item jsontext.Value) bool, options ...jsontext.Options) bool {
 	dec := jsontext.NewDecoder(bytes.NewBuffer(array), options...)
 	if token, err := dec.ReadToken(); err != nil || token.Kind() != jsontext.KindBeginArray {
 		return false
 	}
 	for dec.PeekKind() != jsontext.KindEndArray {
 		item, err := dec.ReadValue()
-		if err != nil || !take(item) {
+		if err != nil || !add(item) {
 			return false
 		}
 	}
 	return true
 }
 
-// dateOf reads seconds since 1970, which may have a fraction (RFC 7519, section
-// 2). One that no calendar holds is none.
-func dateOf(value jsontext.Value) (time.Time, bool) {
+// dateOf returns the time of a NumericDate: seconds since 1970, possibly with a
+// fraction (RFC 7519, section 2). ok is false for a time after the year 9999.
+func dateOf(value jsontext.Value) (date time.Time, ok bool) {
 	if value.Kind() != jsontext.KindNumber {
 		return time.Time{}, false
 	}

@@ -29,7 +29,7 @@ const (
 type jwk struct {
 	text       map[string]string // the members that are strings
 	operations []string          // key_ops, nil if absent
-	private    bool              // it has a private parameter
+	private    bool              // the key has a private parameter
 }
 
 // parseKeys reads a key set. It skips keys of other kinds (RFC 7517, section 5)

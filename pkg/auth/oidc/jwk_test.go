@@ -17,9 +17,9 @@ import (
 	"syncplane/pkg/fault"
 )
 
-// TestKeysWithOneThingWrong holds that a key which is not what RFC 7517 and RFC
-// 7518 say verifies nothing, and spoils no other.
-func TestKeysWithOneThingWrong(t *testing.T) {
+// TestInvalidKeys checks that a key which violates RFC 7517 or RFC 7518 in one point
+// verifies nothing, and does not affect the other keys of its set.
+func TestInvalidKeys(t *testing.T) {
 	t.Parallel()
 	rsa, curve := newSigner(t, "r", jose.RS256), newSigner(t, "e", jose.ES256)
 	edwards, other := newSigner(t, "o", jose.EdDSA), newSigner(t, "other", jose.ES256)
@@ -38,7 +38,7 @@ func TestKeysWithOneThingWrong(t *testing.T) {
 		"RSA":                            {rsa, func(map[string]any) {}, true},
 		"EC":                             {curve, func(map[string]any) {}, true},
 		"OKP":                            {edwards, func(map[string]any) {}, true},
-		"members of no meaning":          {curve, func(k map[string]any) { k["x5t"] = "a"; k["exp"] = 1 }, true},
+		"unknown members":                {curve, func(k map[string]any) { k["x5t"] = "a"; k["exp"] = 1 }, true},
 		"no use":                         {curve, func(k map[string]any) { delete(k, "use") }, true},
 		"operations":                     {curve, func(k map[string]any) { k["key_ops"] = []string{"verify"} }, true},
 		"other operations":               {curve, func(k map[string]any) { k["key_ops"] = []string{"encrypt"} }, false},
@@ -87,7 +87,7 @@ func TestKeysWithOneThingWrong(t *testing.T) {
 			n := append(slices.Repeat([]byte{0xff}, 1025-256), bytesOf(t, k["n"])...)
 			k["n"] = base64.RawURLEncoding.EncodeToString(n)
 		}, false},
-		"a modulus with a leading zero": {rsa, func(k map[string]any) { // RFC 7518, section 6.3.1.1, knows of these
+		"a modulus with a leading zero": {rsa, func(k map[string]any) { // RFC 7518, section 6.3.1.1, mentions these
 			k["n"] = base64.RawURLEncoding.EncodeToString(append([]byte{0}, bytesOf(t, k["n"])...))
 		}, true},
 		"exponent 0":         {rsa, func(k map[string]any) { k["e"] = "AA" }, false},
@@ -117,7 +117,7 @@ func TestKeysWithOneThingWrong(t *testing.T) {
 			}
 			v := oidc.New(config(), oidc.Static(set), at(start))
 			if _, err := v.Caller(t.Context(), other.sign(t, good())); err != nil {
-				t.Errorf("the key beside it: %v", err)
+				t.Errorf("the other key of the set: %v", err)
 			}
 			_, err = v.Caller(t.Context(), test.s.sign(t, good()))
 			if test.kept && err != nil {
@@ -227,7 +227,7 @@ func TestKeyIDs(t *testing.T) {
 		ok     bool
 	}{
 		"empty":                           {`{"alg":"EdDSA","kid":""}`, []any{of(s, "")}, true},
-		"empty, beside another":           {`{"alg":"EdDSA","kid":""}`, []any{of(other, "k"), of(s, "")}, true},
+		"empty, and another key":          {`{"alg":"EdDSA","kid":""}`, []any{of(other, "k"), of(s, "")}, true},
 		"empty, and the key has none":     {`{"alg":"EdDSA","kid":""}`, []any{of(s, nil)}, false},
 		"empty, and another ID":           {`{"alg":"EdDSA","kid":""}`, []any{of(s, "k")}, false},
 		"empty, and none of two has any":  {`{"alg":"EdDSA","kid":""}`, []any{of(s, nil), of(other, nil)}, false},
@@ -289,7 +289,7 @@ func TestWeakEd25519Keys(t *testing.T) {
 		}
 		v := oidc.New(config(), oidc.Static([]byte(`{"keys":[`+k+`,`+string(public)+`]}`)), at(start))
 		if _, err := v.Caller(t.Context(), other.sign(t, good())); err != nil {
-			t.Errorf("%s: the key beside it: %v", digits, err)
+			t.Errorf("%s: the other key of the set: %v", digits, err)
 		}
 		for i := range 32 { // an order of 8 needs 8 attempts on average
 			claims := good()
@@ -313,9 +313,8 @@ func TestWeakEd25519Keys(t *testing.T) {
 	}
 }
 
-// TestGenuineHeaders holds tokens that are truly signed to what their headers
-// say.
-func TestGenuineHeaders(t *testing.T) {
+// TestSignedHeaders checks the headers of tokens with a valid signature.
+func TestSignedHeaders(t *testing.T) {
 	t.Parallel()
 	s := newSigner(t, "k", jose.EdDSA)
 	v := oidc.New(config(), oidc.Static(keySet(t, s.public())), at(start))

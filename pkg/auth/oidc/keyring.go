@@ -9,38 +9,38 @@ import (
 	"syncplane/pkg/fault"
 )
 
-// When keys are fetched.
+// When keys are fetched. Our own choices.
 const (
-	maxAge       = time.Hour       // a key that the issuer took back is gone after this
-	staleAge     = 24 * time.Hour  // but an issuer that is down for a day stops nobody
-	refetchAfter = time.Minute     // an unknown key ID makes us look again, this often at most
-	retryAfter   = time.Second     // without any key we try again, this often at most
-	comeBack     = 5 * time.Second // what a client is told
+	maxAge       = time.Hour       // keys are fetched again after this, so that a revoked key is dropped
+	staleAge     = 24 * time.Hour  // keys are used for this long while the issuer does not respond
+	refetchAfter = time.Minute     // the shortest time between two fetches for an unknown key ID
+	retryAfter   = time.Second     // the shortest time between two fetches while there are no keys
+	clientRetry  = 5 * time.Second // the Retry-After of a fault.Unavailable
 )
 
 // key is a public key that can verify tokens.
 type key struct {
 	id      string
 	named   bool                         // it has an ID, which may be ""
-	methods map[string]jwt.SigningMethod // the algorithms that it may be used with
+	methods map[string]jwt.SigningMethod // the algorithms that it may be used with, by name
 	public  any
 }
 
-// keyring holds the keys of an issuer. It has no goroutine of its own, which a
-// Lambda would freeze: whoever needs keys fetches them.
+// keyring caches the keys of an issuer. It has no goroutine of its own, which
+// Lambda would freeze between requests: the request that needs keys fetches them.
 type keyring struct {
 	source KeySource
 	now    func() time.Time
 
-	turn    chan struct{} // holds one token: who has it may touch what follows
+	mutex   chan struct{} // guards the following fields; a channel, so that a context can end the wait
 	keys    []key
-	fetched time.Time // when keys came
-	tried   time.Time // when they were last asked for
-	failure error     // what came of that
+	fetched time.Time // when keys were last fetched successfully
+	tried   time.Time // when the last fetch began
+	failure error     // the error of the last fetch
 }
 
 func newKeyring(source KeySource, now func() time.Time) *keyring {
-	return &keyring{source: source, now: now, turn: make(chan struct{}, 1)}
+	return &keyring{source: source, now: now, mutex: make(chan struct{}, 1)}
 }
 
 func (r *keyring) warm(ctx context.Context) error {
@@ -54,18 +54,18 @@ func (r *keyring) warm(ctx context.Context) error {
 
 func (r *keyring) lock(ctx context.Context) error {
 	select {
-	case r.turn <- struct{}{}:
+	case r.mutex <- struct{}{}:
 		return nil
 	case <-ctx.Done():
 		return unavailable(context.Cause(ctx))
 	}
 }
 
-func (r *keyring) unlock() { <-r.turn }
+func (r *keyring) unlock() { <-r.mutex }
 
-// find returns the keys that may have signed a token, and when they came. Where
-// there is none it looks again, and where it cannot look it says so: a key that
-// we cannot see is no proof against a token.
+// find returns the keys that may have signed a token with header h, and when they
+// were fetched. It fetches the keys again if none matches. If that fails it returns
+// a fault.Unavailable, since the token may be valid.
 func (r *keyring) find(ctx context.Context, h header) ([]key, time.Time, error) {
 	if err := r.lock(ctx); err != nil {
 		return nil, time.Time{}, err
@@ -87,21 +87,21 @@ func (r *keyring) find(ctx context.Context, h header) ([]key, time.Time, error) 
 	if len(candidates) == 0 && r.failure != nil {
 		return nil, time.Time{}, unavailable(r.failure)
 	}
-	var fitting []key
+	var matching []key
 	for _, k := range candidates {
 		if _, ok := k.methods[h.algorithm]; ok {
-			fitting = append(fitting, k)
+			matching = append(matching, k)
 		}
 	}
-	if len(fitting) == 0 {
-		return nil, time.Time{}, invalid("the token's signing key is not one of its issuer's")
+	if len(matching) == 0 {
+		return nil, time.Time{}, invalid("the token's signing key is not one of its issuer's keys")
 	}
-	return fitting, r.fetched, nil
+	return matching, r.fetched, nil
 }
 
-// candidates are the keys of a token's ID, of which an issuer may have several
-// (RFC 7517, section 4.5). A token may leave the ID out where the issuer has but
-// one key (OpenID Connect Core 1.0, section 10.1).
+// candidates returns the keys with the key ID in h, of which an issuer may have
+// several (RFC 7517, section 4.5). A token may leave the ID out if the issuer has
+// only one key (OpenID Connect Core 1.0, section 10.1).
 func (r *keyring) candidates(h header) []key {
 	if !h.named {
 		if len(r.keys) == 1 {
@@ -118,8 +118,8 @@ func (r *keyring) candidates(h header) []key {
 	return found
 }
 
-// fetch asks the source. A caller who gives up does not spoil the answer for
-// those who wait. Keys that are there stay if nothing better comes.
+// fetch fetches the keys. It goes on after ctx is cancelled, since other requests
+// wait for the result. If it fails, the present keys stay.
 func (r *keyring) fetch(ctx context.Context) {
 	r.tried = r.now()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), fetchTimeout)
@@ -135,9 +135,7 @@ func (r *keyring) fetch(ctx context.Context) {
 }
 
 func unavailable(err error) error {
-	return &fault.Error{
-		Kind: fault.Unavailable, Code: "issuer_unavailable",
-		Message:    "the token cannot be verified just now, as its issuer does not answer; please try again",
-		RetryAfter: comeBack, Err: err,
-	}
+	unavailable := fault.New(fault.Unavailable, "issuer_unavailable", "the token cannot be verified now, as its issuer does not respond; please try again")
+	unavailable.RetryAfter, unavailable.Err = clientRetry, err
+	return unavailable
 }

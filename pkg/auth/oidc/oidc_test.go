@@ -38,7 +38,7 @@ const (
 
 var start = time.Date(2026, time.November, 23, 20, 6, 0, 0, time.UTC)
 
-// signer signs tokens as an issuer does.
+// signer signs tokens with a key of an issuer.
 type signer struct {
 	id        string
 	algorithm jose.SignatureAlgorithm
@@ -78,7 +78,7 @@ func good() map[string]any {
 	}
 }
 
-// sign is a header with a token of these claims.
+// sign returns an Authorization header with a token that has these claims.
 func (s signer) sign(tb testing.TB, claims any) string {
 	tb.Helper()
 	options := (&jose.SignerOptions{}).WithType("at+jwt")
@@ -113,9 +113,9 @@ func at(now time.Time) func() time.Time { return func() time.Time { return now }
 
 func wantFault(tb testing.TB, err error, kind fault.Kind, code, message string) {
 	tb.Helper()
-	told, ok := errors.AsType[*fault.Error](err)
-	if !ok || told.Kind != kind || told.Code != code || !strings.Contains(told.Message, message) {
-		tb.Errorf("got %v, want kind %d %s: %s", err, kind, code, message)
+	got, ok := errors.AsType[*fault.Error](err)
+	if !ok || got.Kind != kind || got.Code != code || !strings.Contains(got.Message, message) {
+		tb.Errorf("got %v, want kind %v %s: %s", err, kind, code, message)
 	}
 }
 
@@ -163,8 +163,8 @@ func TestHeader(t *testing.T) {
 		}
 		if code != "" {
 			wantFault(t, err, fault.Unauthenticated, code, "")
-			if told, ok := errors.AsType[*fault.Error](err); ok && len(header) > 20 && strings.Contains(told.Message, header[10:20]) {
-				t.Errorf("the message repeats the token: %s", told.Message)
+			if got, ok := errors.AsType[*fault.Error](err); ok && len(header) > 20 && strings.Contains(got.Message, header[10:20]) {
+				t.Errorf("the message contains a part of the token: %s", got.Message)
 			}
 		}
 	}
@@ -177,24 +177,24 @@ func TestClaims(t *testing.T) {
 	seconds := func(n int64) int64 { return start.Unix() + n }
 	for name, test := range map[string]struct {
 		claim   string
-		value   any // nil removes it
+		value   any // nil removes the claim
 		message string
 	}{
 		"another issuer":         {"iss", "https://evil.example.com/", "the token's issuer must be " + issuer},
-		"the issuer cut":         {"iss", strings.TrimSuffix(issuer, "/"), "issuer must be"},
+		"a truncated issuer":     {"iss", strings.TrimSuffix(issuer, "/"), "issuer must be"},
 		"no issuer":              {"iss", nil, "issuer must be"},
 		"another audience":       {"aud", "other", "the token's audience must be syncplane"},
 		"no audience":            {"aud", nil, "audience must be"},
 		"one of many audiences":  {"aud", []string{"other", audience}, ""},
 		"none of many audiences": {"aud", []string{"a", "b"}, "audience must be"},
-		"no end":                 {"exp", nil, "the token has no exp claim"},
-		"one second left":        {"exp", seconds(1), ""},
+		"no expiry":              {"exp", nil, "the token has no exp claim"},
+		"a second left":          {"exp", seconds(1), ""},
 		"none left":              {"exp", seconds(0), "the token expired at 2026-11-23T20:06:00Z"},
-		"an end of another type": {"exp", "soon", "claims are malformed"},
-		"from in a minute":       {"nbf", seconds(60), ""},
-		"from a second later":    {"nbf", seconds(61), "the token is not valid before 2026-11-23T20:07:01Z"},
-		"issued in a minute":     {"iat", seconds(60), ""},
-		"issued a second later":  {"iat", seconds(61), "the token was issued in the future, at 2026-11-23T20:07:01Z"},
+		"expiry of another type": {"exp", "soon", "claims are malformed"},
+		"valid in 60 seconds":    {"nbf", seconds(60), ""},
+		"valid in 61 seconds":    {"nbf", seconds(61), "the token is not valid before 2026-11-23T20:07:01Z"},
+		"issued in 60 seconds":   {"iat", seconds(60), ""},
+		"issued in 61 seconds":   {"iat", seconds(61), "the token was issued in the future, at 2026-11-23T20:07:01Z"},
 		"a scope of a number":    {"scope", 5, "claims are malformed"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -225,17 +225,17 @@ func TestWorkspaceAndScopes(t *testing.T) {
 		want   auth.Caller
 		fails  bool
 	}{
-		"a claim like an address": {map[string]any{c.WorkspaceClaim: "acme"}, auth.Caller{Workspace: "acme"}, false},
-		"none":                    {map[string]any{"workspace_id": "acme"}, auth.Caller{}, false},
-		"a number":                {map[string]any{c.WorkspaceClaim: 5}, auth.Caller{}, true},
-		"empty":                   {map[string]any{c.WorkspaceClaim: ""}, auth.Caller{}, true},
-		"with a #":                {map[string]any{c.WorkspaceClaim: "a#b"}, auth.Caller{}, true},
-		"with a space":            {map[string]any{c.WorkspaceClaim: "a b"}, auth.Caller{}, true},
-		"of 128":                  {map[string]any{c.WorkspaceClaim: strings.Repeat("w", 128)}, auth.Caller{Workspace: strings.Repeat("w", 128)}, false},
-		"of 129":                  {map[string]any{c.WorkspaceClaim: strings.Repeat("w", 129)}, auth.Caller{}, true},
-		"scp as a list":           {map[string]any{"scp": []string{"a", "b"}}, auth.Caller{Scopes: []string{"a", "b"}}, false},
-		"scp as a string":         {map[string]any{"scp": "a b"}, auth.Caller{Scopes: []string{"a", "b"}}, false},
-		"both":                    {map[string]any{"scp": []string{"b"}, "scope": " a "}, auth.Caller{Scopes: []string{"a", "b"}}, false},
+		"a claim name with dots": {map[string]any{c.WorkspaceClaim: "acme"}, auth.Caller{Workspace: "acme"}, false},
+		"none":                   {map[string]any{"workspace_id": "acme"}, auth.Caller{}, false},
+		"a number":               {map[string]any{c.WorkspaceClaim: 5}, auth.Caller{}, true},
+		"empty":                  {map[string]any{c.WorkspaceClaim: ""}, auth.Caller{}, true},
+		"with a #":               {map[string]any{c.WorkspaceClaim: "a#b"}, auth.Caller{}, true},
+		"with a space":           {map[string]any{c.WorkspaceClaim: "a b"}, auth.Caller{}, true},
+		"of 128":                 {map[string]any{c.WorkspaceClaim: strings.Repeat("w", 128)}, auth.Caller{Workspace: strings.Repeat("w", 128)}, false},
+		"of 129":                 {map[string]any{c.WorkspaceClaim: strings.Repeat("w", 129)}, auth.Caller{}, true},
+		"scp as a list":          {map[string]any{"scp": []string{"a", "b"}}, auth.Caller{Scopes: []string{"a", "b"}}, false},
+		"scp as a string":        {map[string]any{"scp": "a b"}, auth.Caller{Scopes: []string{"a", "b"}}, false},
+		"both":                   {map[string]any{"scp": []string{"b"}, "scope": " a "}, auth.Caller{Scopes: []string{"a", "b"}}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -255,7 +255,7 @@ func TestWorkspaceAndScopes(t *testing.T) {
 	}
 }
 
-// TestAttacks holds that no token gets in which the issuer's key did not sign.
+// TestAttacks checks that a token which no key of the issuer signed is refused.
 func TestAttacks(t *testing.T) {
 	t.Parallel()
 	trusted := newSigner(t, "k", jose.RS256)
@@ -302,15 +302,15 @@ func TestAttacks(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, header := range map[string]string{
-		"another's key of the same ID": evil.sign(t, good()),
+		"another key with the same ID": evil.sign(t, good()),
 		"none":                         "Bearer " + encode(`{"alg":"none"}`) + "." + encode(string(claims)) + ".",
 		"None":                         "Bearer " + encode(`{"alg":"None","kid":"k"}`) + "." + encode(string(claims)) + ".",
 		"the public key as a secret":   hmacOf("k", public),
-		"a secret that is in the set":  hmacOf("oct", []byte("secret-secret-secret-secret-secret")),
-		"a key that the token brings":  embedded(),
+		"a secret in the key set":      hmacOf("oct", []byte("secret-secret-secret-secret-secret")),
+		"a key in the token's header":  embedded(),
 		"an unknown key":               signer{"other", jose.RS256, trusted.private}.sign(t, good()),
 		"no key ID, and several keys":  signer{"", jose.RS256, trusted.private}.sign(t, good()),
-		"a key too weak":               weakSigner.sign(t, good()),
+		"a weak key":                   weakSigner.sign(t, good()),
 		"a key for encryption":         encrypting.sign(t, good()),
 		"a key for another algorithm":  pinned.sign(t, good()),
 		"the public key, HS512":        signer{"k", jose.HS512, public}.sign(t, good()),
@@ -325,16 +325,16 @@ func TestAttacks(t *testing.T) {
 			got, err := v.Caller(t.Context(), header)
 			wantFault(t, err, fault.Unauthenticated, "invalid_token", "")
 			if got.Workspace != "" {
-				t.Errorf("it is taken for %+v", got)
+				t.Errorf("accepted as %+v", got)
 			}
 		})
 	}
 	if _, err := v.Caller(t.Context(), signer{"pinned", jose.PS256, pinned.private}.sign(t, good())); err != nil {
-		t.Errorf("a key in the algorithm that it is for: %v", err)
+		t.Errorf("a key with its own algorithm: %v", err)
 	}
 }
 
-// TestNoKeyID holds that a token may leave it out where there is one key.
+// TestNoKeyID checks that a token may leave out the key ID if there is one key.
 func TestNoKeyID(t *testing.T) {
 	t.Parallel()
 	s := newSigner(t, "", jose.ES256)
@@ -346,8 +346,8 @@ func TestNoKeyID(t *testing.T) {
 	}
 }
 
-// TestFlippedBits holds that a token of which any character is another one
-// proves nothing: not even the spare bits of the last are passed over.
+// TestFlippedBits checks that a token with any character changed is refused, also
+// where only the unused bits of the last character differ.
 func TestFlippedBits(t *testing.T) {
 	t.Parallel()
 	s := newSigner(t, "k", jose.EdDSA)
@@ -361,25 +361,25 @@ func TestFlippedBits(t *testing.T) {
 			flipped[i] = 'A'
 		}
 		if got, err := v.Caller(t.Context(), string(flipped)); err == nil {
-			t.Errorf("character %d: taken for %+v", i, got)
+			t.Errorf("character %d: accepted as %+v", i, got)
 		}
 	}
 }
 
-// origin is an issuer on the wire.
-type origin struct {
+// fakeIssuer is an HTTP server with the metadata and keys of an issuer.
+type fakeIssuer struct {
 	*httptest.Server
-	mu     sync.Mutex
-	status int
-	body   []byte
-	asked  atomic.Int32
+	mu       sync.Mutex
+	status   int
+	body     []byte
+	requests atomic.Int32
 }
 
-func newOrigin(t *testing.T, body []byte) *origin {
+func newFakeIssuer(t *testing.T, body []byte) *fakeIssuer {
 	t.Helper()
-	o := &origin{status: http.StatusOK, body: body}
+	o := &fakeIssuer{status: http.StatusOK, body: body}
 	o.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		o.asked.Add(1)
+		o.requests.Add(1)
 		o.mu.Lock()
 		defer o.mu.Unlock()
 		w.WriteHeader(o.status)
@@ -393,7 +393,7 @@ func newOrigin(t *testing.T, body []byte) *origin {
 	return o
 }
 
-func (o *origin) set(status int, body []byte) {
+func (o *fakeIssuer) set(status int, body []byte) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.status, o.body = status, body
@@ -402,7 +402,7 @@ func (o *origin) set(status int, body []byte) {
 func TestDiscovery(t *testing.T) {
 	t.Parallel()
 	s := newSigner(t, "k", jose.ES256)
-	o := newOrigin(t, keySet(t, s.public()))
+	o := newFakeIssuer(t, keySet(t, s.public()))
 	claims := good()
 	claims["iss"] = o.URL
 	c := config()
@@ -410,7 +410,7 @@ func TestDiscovery(t *testing.T) {
 	if _, err := oidc.New(c, oidc.Discover(o.URL), at(start)).Caller(t.Context(), s.sign(t, claims)); err != nil {
 		t.Error(err)
 	}
-	// Whoever answers for another issuer answers for nobody.
+	// The metadata of another issuer is refused.
 	_, err := oidc.New(c, oidc.Discover(o.URL+"/"), at(start)).Caller(t.Context(), s.sign(t, claims))
 	wantFault(t, err, fault.Unavailable, "issuer_unavailable", "")
 }
@@ -446,27 +446,28 @@ func TestMetadataNames(t *testing.T) {
 	}
 }
 
-// TestKeysComeAndGo follows an issuer through a day of its life.
-func TestKeysComeAndGo(t *testing.T) {
+// TestKeyRotation checks when keys are fetched, over a day in which the issuer
+// rotates them and fails.
+func TestKeyRotation(t *testing.T) {
 	t.Parallel()
 	first, second, third := newSigner(t, "1", jose.ES256), newSigner(t, "2", jose.ES256), newSigner(t, "3", jose.ES256)
-	o := newOrigin(t, keySet(t, first.public()))
+	o := newFakeIssuer(t, keySet(t, first.public()))
 	now := start
 	v := oidc.New(config(), oidc.URL(o.URL), func() time.Time { return now })
 	claims := good()
 	claims["exp"] = start.AddDate(1, 0, 0).Unix()
-	step := func(after time.Duration, s signer, kind fault.Kind, asked int32) {
+	step := func(after time.Duration, s signer, kind fault.Kind, requests int32) {
 		t.Helper()
 		now = now.Add(after)
 		_, err := v.Caller(t.Context(), s.sign(t, claims))
-		if got := o.asked.Load(); got != asked {
-			t.Errorf("asked %d times, want %d", got, asked)
+		if got := o.requests.Load(); got != requests {
+			t.Errorf("%d requests, want %d", got, requests)
 		}
 		switch {
 		case kind == fault.Internal && err != nil:
 			t.Error(err)
 		case kind != fault.Internal && !fault.Is(err, kind):
-			t.Errorf("got %v, want kind %d", err, kind)
+			t.Errorf("got %v, want kind %v", err, kind)
 		}
 	}
 	const ok = fault.Internal
@@ -474,32 +475,32 @@ func TestKeysComeAndGo(t *testing.T) {
 		t.Fatal(err)
 	}
 	step(0, first, ok, 1)
-	step(time.Second, second, fault.Unauthenticated, 1) // unknown, and asked a second ago
+	step(time.Second, second, fault.Unauthenticated, 1) // unknown, and the keys were fetched a second ago
 	o.set(200, keySet(t, first.public(), second.public()))
-	step(59*time.Second, second, ok, 2) // a minute is over
+	step(59*time.Second, second, ok, 2) // after a minute
 	step(0, first, ok, 2)
 	step(time.Minute, third, fault.Unauthenticated, 3)
 	step(time.Second, third, fault.Unauthenticated, 3) // once a minute at most
 
 	o.set(500, nil)
-	step(time.Minute, third, fault.Unavailable, 4) // nobody can tell now
-	step(time.Second, third, fault.Unavailable, 4) // nor a second later
-	step(0, first, ok, 4)                          // known keys go on working
-	step(time.Hour, first, ok, 5)                  // even when they should be looked up anew
+	step(time.Minute, third, fault.Unavailable, 4) // the token may be valid
+	step(time.Second, third, fault.Unavailable, 4) // no fetch, as the last one was a second ago
+	step(0, first, ok, 4)                          // known keys stay valid
+	step(time.Hour, first, ok, 5)                  // even if fetching them again fails
 	step(time.Second, first, ok, 5)
-	step(25*time.Hour, first, fault.Unavailable, 6) // but not for ever
+	step(25*time.Hour, first, fault.Unavailable, 6) // for a day
 
 	o.set(200, keySet(t, second.public()))
 	step(time.Minute, second, ok, 7)
-	step(0, first, fault.Unauthenticated, 7) // taken back
+	step(0, first, fault.Unauthenticated, 7) // its key is no longer in the set
 }
 
-// TestTokensThatWereSeen holds that a token which was genuine is not believed
-// for longer than it would be without a memory of it.
-func TestTokensThatWereSeen(t *testing.T) {
+// TestTokenCache checks that a cached token is not accepted for longer than it would
+// be without the cache.
+func TestTokenCache(t *testing.T) {
 	t.Parallel()
 	s := newSigner(t, "k", jose.EdDSA)
-	o := newOrigin(t, keySet(t, s.public()))
+	o := newFakeIssuer(t, keySet(t, s.public()))
 	now := start
 	v := oidc.New(config(), oidc.URL(o.URL), func() time.Time { return now })
 	use := func(header string) error {
@@ -519,7 +520,7 @@ func TestTokensThatWereSeen(t *testing.T) {
 	wantFault(t, use(forged), fault.Unauthenticated, "invalid_token", "signature")
 	now = now.Add(time.Minute)
 	wantFault(t, use(brief), fault.Unauthenticated, "invalid_token", "expired")
-	// More than are remembered.
+	// More tokens than the cache holds.
 	for i := range 1100 {
 		short["jti"], short["exp"] = i, start.Add(time.Hour).Unix()
 		if err := use(s.sign(t, short)); err != nil {
@@ -529,33 +530,33 @@ func TestTokensThatWereSeen(t *testing.T) {
 	if err := use(lasting); err != nil {
 		t.Error(err)
 	}
-	// The issuer puts another key in the place of the first.
+	// The issuer replaces the key by another one with the same ID.
 	o.set(200, keySet(t, newSigner(t, "k", jose.EdDSA).public()))
 	now = now.Add(time.Hour)
 	wantFault(t, use(lasting), fault.Unauthenticated, "invalid_token", "signature")
 }
 
-func TestIssuerThatDoesNotAnswer(t *testing.T) {
+func TestUnavailableIssuer(t *testing.T) {
 	t.Parallel()
 	s := newSigner(t, "k", jose.ES256)
-	o := newOrigin(t, nil)
+	o := newFakeIssuer(t, nil)
 	for name, body := range map[string]string{
-		"nothing": "", "no JSON": "<html>", "no keys": `{"keys":[]}`, "keys of no use": `{"keys":[{"kty":"oct","k":"AAAA"},{"kty":"new"},5]}`,
-		"too much": `{"keys":[],"x":"` + strings.Repeat("x", 1<<20) + `"}`,
+		"empty": "", "not JSON": "<html>", "no keys": `{"keys":[]}`, "unusable keys": `{"keys":[{"kty":"oct","k":"AAAA"},{"kty":"new"},5]}`,
+		"too large": `{"keys":[],"x":"` + strings.Repeat("x", 1<<20) + `"}`,
 	} {
 		o.set(200, []byte(body))
 		_, err := oidc.New(config(), oidc.URL(o.URL), at(start)).Caller(t.Context(), s.sign(t, good()))
 		wantFault(t, err, fault.Unavailable, "issuer_unavailable", "")
-		if told, ok := errors.AsType[*fault.Error](err); !ok || told.RetryAfter <= 0 {
-			t.Errorf("%s: no time to come back: %v", name, err)
+		if got, ok := errors.AsType[*fault.Error](err); !ok || got.RetryAfter <= 0 {
+			t.Errorf("%s: no RetryAfter: %v", name, err)
 		}
 	}
 	_, err := oidc.New(config(), oidc.URL("http://127.0.0.1:1/"), at(start)).Caller(t.Context(), s.sign(t, good()))
 	wantFault(t, err, fault.Unavailable, "issuer_unavailable", "")
 
-	// It is asked once a second, not by every request.
+	// The keys are fetched once a second, not for every request.
 	o.set(500, nil)
-	asked := o.asked.Load()
+	before := o.requests.Load()
 	now := start
 	v := oidc.New(config(), oidc.URL(o.URL), func() time.Time { return now })
 	for range 5 {
@@ -564,33 +565,34 @@ func TestIssuerThatDoesNotAnswer(t *testing.T) {
 	}
 	o.set(200, keySet(t, s.public()))
 	now = now.Add(time.Second)
-	if _, err := v.Caller(t.Context(), s.sign(t, good())); err != nil || o.asked.Load()-asked != 2 {
-		t.Errorf("%v, asked %d times", err, o.asked.Load()-asked)
+	if _, err := v.Caller(t.Context(), s.sign(t, good())); err != nil || o.requests.Load()-before != 2 {
+		t.Errorf("%v, %d requests", err, o.requests.Load()-before)
 	}
 }
 
-func TestNoWayFromHTTPSToHTTP(t *testing.T) {
+func TestNoRedirectFromHTTPSToHTTP(t *testing.T) {
 	t.Parallel()
-	plain := newOrigin(t, nil)
+	plain := newFakeIssuer(t, nil)
 	safe := httptest.NewTLSServer(http.RedirectHandler(plain.URL, http.StatusFound))
 	defer safe.Close()
-	// The certificate is not trusted either; the plain server must not be
-	// asked in any case.
+	// The certificate is not trusted either; in no case may a request reach
+	// the plain server.
 	_ = oidc.New(config(), oidc.URL(safe.URL), at(start)).Warm(t.Context())
-	if plain.asked.Load() != 0 {
-		t.Error("the keys were fetched in the clear")
+	if plain.requests.Load() != 0 {
+		t.Error("the keys were requested over plain HTTP")
 	}
 }
 
-// TestOneFetchForAll has many callers arrive at once, one of whom gives up.
-func TestOneFetchForAll(t *testing.T) {
+// TestOneFetch checks that concurrent requests share one fetch, also if the context
+// of one of them is cancelled.
+func TestOneFetch(t *testing.T) {
 	t.Parallel()
 	s := newSigner(t, "k", jose.ES256)
 	keys, header := keySet(t, s.public()), s.sign(t, good())
-	var asked atomic.Int32
+	var fetches atomic.Int32
 	entered, release := make(chan struct{}), make(chan struct{})
 	v := oidc.New(config(), func(context.Context) ([]byte, error) {
-		if asked.Add(1) == 1 {
+		if fetches.Add(1) == 1 {
 			close(entered)
 		}
 		<-release
@@ -611,12 +613,12 @@ func TestOneFetchForAll(t *testing.T) {
 	wantFault(t, err, fault.Unavailable, "issuer_unavailable", "")
 	close(release)
 	all.Wait()
-	if asked.Load() != 1 {
-		t.Errorf("asked %d times", asked.Load())
+	if fetches.Load() != 1 {
+		t.Errorf("%d fetches", fetches.Load())
 	}
 }
 
-func TestEither(t *testing.T) {
+func TestByPrefix(t *testing.T) {
 	t.Parallel()
 	usual := func(context.Context, string) (auth.Caller, error) { return auth.Caller{Subject: "usual"}, nil }
 	special := func(_ context.Context, token string) (auth.Caller, error) {
@@ -632,8 +634,7 @@ func TestEither(t *testing.T) {
 	}
 }
 
-// FuzzCaller holds that no header is taken for a caller which the issuer did
-// not sign.
+// FuzzCaller checks that no header is accepted whose token the issuer did not sign.
 func FuzzCaller(f *testing.F) {
 	s := newSigner(f, "k", jose.EdDSA)
 	v := oidc.New(config(), oidc.Static(keySet(f, s.public())), at(start))
@@ -643,7 +644,7 @@ func FuzzCaller(f *testing.F) {
 	f.Add("Bearer eyJhbGciOiJub25lIn0.e30.")
 	f.Fuzz(func(t *testing.T, text string) {
 		if got, err := v.Caller(t.Context(), text); err == nil && !strings.Contains(text, strings.TrimPrefix(signed, "Bearer ")) {
-			t.Errorf("%q is taken for %+v", text, got)
+			t.Errorf("%q is accepted as %+v", text, got)
 		}
 	})
 }

@@ -17,26 +17,27 @@ import (
 // KeySource returns a JSON Web Key Set (RFC 7517).
 type KeySource func(ctx context.Context) ([]byte, error)
 
-// The bounds of a fetch. An issuer answers within milliseconds, with a few KB.
+// The bounds of a fetch. Our own choices: an issuer responds within milliseconds,
+// with a few KB.
 const (
 	fetchTimeout = 3 * time.Second
 	maxFetched   = 1 << 20 // bytes
 	maxRedirects = 3
 )
 
-// Static is a key set that is known beforehand.
+// Static returns a KeySource of a fixed key set.
 func Static(keys []byte) KeySource {
 	return func(context.Context) ([]byte, error) { return keys, nil }
 }
 
-// URL is the key set at an address.
+// URL returns a KeySource that fetches the key set from an address.
 func URL(address string) KeySource {
 	client := newClient()
 	return func(ctx context.Context) ([]byte, error) { return fetch(ctx, client, address) }
 }
 
-// Discover is the key set that an issuer's metadata lead to (OpenID Connect
-// Discovery 1.0, section 4).
+// Discover returns a KeySource that fetches the issuer's metadata and then the key
+// set that they refer to (OpenID Connect Discovery 1.0, section 4).
 func Discover(issuer string) KeySource {
 	client := newClient()
 	return func(ctx context.Context) ([]byte, error) {
@@ -56,18 +57,18 @@ func Discover(issuer string) KeySource {
 		}) {
 			return nil, errors.New("the issuer's metadata is not a JSON object with issuer and jwks_uri")
 		}
-		if metadata.issuer != issuer { // section 4.3: or somebody else answers for it
-			return nil, fmt.Errorf("the metadata are those of the issuer %q, not of %q", metadata.issuer, issuer)
+		if metadata.issuer != issuer { // section 4.3, against impersonation
+			return nil, fmt.Errorf("the issuer in the metadata is %q, want %q", metadata.issuer, issuer)
 		}
 		if insecure(metadata.keys) && !insecure(issuer) {
-			return nil, errors.New("the issuer's jwks_uri must be an https address, as its own is")
+			return nil, errors.New("the issuer's jwks_uri must be an https address, as the issuer is")
 		}
 		return fetch(ctx, client, metadata.keys)
 	}
 }
 
-// newClient is a client that follows few redirects, and none to a place less
-// safe than the one before.
+// newClient returns a client that follows at most maxRedirects redirects, and none
+// from https to http.
 func newClient() *http.Client {
 	return &http.Client{
 		Timeout: fetchTimeout,

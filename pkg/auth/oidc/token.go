@@ -10,10 +10,10 @@ import (
 	"syncplane/pkg/jsonpool"
 )
 
-// token is a JWT in its compact form (RFC 7515, section 7.1), of which nothing
-// is known to be true yet.
+// token is a parsed and not yet verified JWT in compact serialization (RFC 7515,
+// section 7.1).
 type token struct {
-	signed    string // header and payload, as the issuer signed them
+	signed    string // the signing input: header and payload
 	signature []byte
 	payload   []byte
 	header
@@ -23,14 +23,14 @@ type token struct {
 type header struct {
 	algorithm string // alg
 	keyID     string // kid
-	named     bool   // kid is there; "" is a key ID like any other
-	critical  bool   // crit is there
-	foreign   bool   // typ names something other than an access token
-	unencoded bool   // b64 is there and not true
+	named     bool   // kid is present; "" is a valid key ID
+	critical  bool   // crit is present
+	foreign   bool   // typ is neither that of an access token nor that of any JWT
+	unencoded bool   // b64 is present and not true
 }
 
-// decode reads base64url strictly: a value has one spelling. The library alone
-// would ignore line breaks.
+// decode decodes base64url strictly, so that a value has one spelling. The decoder
+// of the standard library ignores line breaks, which are refused here.
 func decode(text string) ([]byte, error) {
 	if strings.ContainsAny(text, "\r\n") {
 		return nil, errors.New("a line break in base64url")
@@ -38,34 +38,34 @@ func decode(text string) ([]byte, error) {
 	return base64.RawURLEncoding.Strict().DecodeString(text)
 }
 
-// parse takes a token apart. The parts are read by us and the signature is
-// verified by the library: its own parser makes a map of the header first,
-// which keeps the last of two equal members and passes over crit.
+// parse parses a token. It does not use the parser of the JWT library, which
+// decodes the header into a map, so that the last of two duplicate members counts,
+// and ignores crit. The library verifies the signature only.
 func (v *Verifier) parse(text string) (token, error) {
-	noToken := func() (token, error) { return token{}, invalid("the token is not a signed JWT") }
+	malformed := func() (token, error) { return token{}, invalid("the token is not a signed JWT") }
 	header, rest, _ := strings.Cut(text, ".")
 	payload, signature, found := strings.Cut(rest, ".")
 	if !found {
-		return noToken()
+		return malformed()
 	}
 	t := token{signed: text[:len(text)-len(signature)-1]}
 	raw, err := decode(header)
 	if err != nil {
-		return noToken()
+		return malformed()
 	}
 	if t.payload, err = decode(payload); err != nil {
-		return noToken()
+		return malformed()
 	}
 	if t.signature, err = decode(signature); err != nil {
-		return noToken()
+		return malformed()
 	}
 	if !v.readHeader(raw, &t.header) {
-		return noToken()
+		return malformed()
 	}
 	switch {
-	case t.critical: // section 4.1.11: what must be understood, and is not
-		return token{}, invalid("the token's header has crit, and no extension is understood")
-	case t.unencoded: // RFC 7797, section 7: never in a JWT
+	case t.critical: // section 4.1.11: a token with an extension that is not supported is invalid
+		return token{}, invalid("the token's header has crit, and no extension is supported")
+	case t.unencoded: // RFC 7797, section 7: not allowed in a JWT
 		return token{}, invalid("the token's header has b64, and a JWT is always base64url")
 	case t.foreign:
 		return token{}, invalid("the token's typ must be JWT or at+jwt, or absent")
@@ -80,9 +80,8 @@ func (t *token) verify(k key) bool {
 	return k.methods[t.algorithm].Verify(t.signed, t.signature, k.public) == nil
 }
 
-// readHeader reads the header of a token. It reports false if it is not an
-// object, says something twice, or has a parameter of another type than RFC
-// 7515 gives it.
+// readHeader parses the header of a token. ok is false if it is not an object, has
+// a duplicate member, or a parameter of another type than in RFC 7515.
 func (v *Verifier) readHeader(text []byte, h *header) (ok bool) {
 	dec := v.pool.Get(text)
 	defer v.pool.Put(dec)
@@ -105,11 +104,11 @@ func (v *Verifier) readHeader(text []byte, h *header) (ok bool) {
 	})
 }
 
-// isAccessToken reports whether a typ is that of an access token (RFC 9068,
-// section 2.1) or of any JWT (RFC 7519, section 5.1). JWTs for other purposes,
-// such as logout tokens, have their own (RFC 8725, section 3.11). A typ is a
-// media type, compared without regard to case; application/ may be left out (RFC
-// 7515, section 4.1.9).
+// isAccessToken reports whether typ is that of an access token (RFC 9068, section
+// 2.1) or of any JWT (RFC 7519, section 5.1). JWTs for other purposes, such as
+// logout tokens, have types of their own (RFC 8725, section 3.11). A typ is a media
+// type, compared case-insensitively; application/ may be left out (RFC 7515, section
+// 4.1.9).
 func isAccessToken(typ string) bool {
 	const prefix = "application/"
 	if len(typ) > len(prefix) && strings.EqualFold(typ[:len(prefix)], prefix) {

@@ -78,10 +78,10 @@ type vector struct {
 	Result    string          `json:"result"`
 }
 
-// vectorFolder returns the folder of the test vectors, which are no part of the
-// project: that of VECTORS, else one beside the repository. If it is missing, the
+// vectorFolder returns the folder of the test vectors, which are not in the
+// repository: that of VECTORS, or else one next to the repository. If it is missing, the
 // test is skipped; in continuous integration (CI=true), where a skip would go
-// unseen, it fails.
+// unnoticed, it fails.
 func vectorFolder(t *testing.T) string {
 	t.Helper()
 	folder := os.Getenv("VECTORS")
