@@ -1,5 +1,5 @@
-// Package backoff tries an operation again that a concurrent one got in the way
-// of. It imports nothing of this project.
+// Package backoff retries an operation that conflicts with a concurrent one. It knows
+// nothing of the operation and imports nothing of this project.
 package backoff
 
 import (
@@ -8,25 +8,22 @@ import (
 	"time"
 )
 
-// The pauses between two attempts, the time that must be left for one more and
-// its answer, and the attempts where no deadline bounds them, some seconds of
-// them. Our own choices: a write takes some milliseconds.
+// The bounds of Retry. Our own choices: a write takes some milliseconds.
 const (
-	firstPause  = 4 * time.Millisecond
-	maxPause    = 200 * time.Millisecond
-	reserve     = time.Second
-	maxAttempts = 64
+	firstPause  = 4 * time.Millisecond   // between the first two attempts, at most
+	maxPause    = 200 * time.Millisecond // between later attempts, at most
+	reserve     = time.Second            // that must remain before the deadline for another attempt and the response
+	maxAttempts = 64                     // without a deadline; they take some ten seconds
 )
 
-// Retry calls do until it returns nil or an error for which again is false, with
-// growing pauses of random length between two calls. It returns the last error
-// of do if the deadline of ctx leaves no time for another call or, without a
-// deadline, after 64 calls.
-func Retry(ctx context.Context, again func(error) bool, do func() error) error {
+// Retry calls do until it returns nil or an error for which retryable is false, with
+// exponential backoff and jitter. It returns the last error of do if the deadline of
+// ctx leaves no time for another attempt or, without a deadline, after 64 attempts.
+func Retry(ctx context.Context, retryable func(error) bool, do func() error) error {
 	pause := firstPause
 	for attempt := 1; ; attempt++ {
 		err := do()
-		if err == nil || !again(err) {
+		if err == nil || !retryable(err) {
 			return err
 		}
 		wait := pause/2 + rand.N(pause/2) //nolint:gosec // jitter, not a secret

@@ -17,20 +17,20 @@ var (
 
 func busy(err error) bool { return errors.Is(err, errBusy) }
 
-// TestRetry checks how often and how long an operation is tried, with a clock of
-// its own.
+// TestRetry checks how often and for how long an operation is tried, on a fake
+// clock.
 func TestRetry(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
-		timeout  time.Duration // 0 is none
-		busy     int           // calls that fail with errBusy; -1 is all
+		timeout  time.Duration // 0 for no deadline
+		busy     int           // calls that fail with errBusy; -1 for all
 		then     error
 		want     error
 		least    int // calls
 		most     int
 		duration time.Duration // at most
 	}{
-		"at once":                  {time.Minute, 0, nil, nil, 1, 1, 0},
+		"success":                  {time.Minute, 0, nil, nil, 1, 1, 0},
 		"another error":            {time.Minute, 0, errDone, errDone, 1, 1, 0},
 		"after three":              {time.Minute, 3, nil, nil, 4, 4, 28 * time.Millisecond},
 		"another error afterwards": {time.Minute, 2, errDone, errDone, 3, 3, 12 * time.Millisecond},
@@ -66,8 +66,8 @@ func TestRetry(t *testing.T) {
 	}
 }
 
-// TestRetryEnds checks that the end of the context ends a pause.
-func TestRetryEnds(t *testing.T) {
+// TestRetryCancelled checks that a cancelled context ends a pause.
+func TestRetryCancelled(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())

@@ -9,7 +9,7 @@ import (
 	"syncplane/pkg/jsonpool"
 )
 
-// read reads text to its end and returns how that ended.
+// read decodes text to its end and returns the error.
 func read(p *jsonpool.Pool, text string) error {
 	dec := p.Get([]byte(text))
 	defer p.Put(dec)
@@ -21,9 +21,9 @@ func read(p *jsonpool.Pool, text string) error {
 	return nil
 }
 
-// TestNothingIsLeft holds that a decoder knows nothing of what it read before,
-// wherever that ended, and keeps its pool's options.
-func TestNothingIsLeft(t *testing.T) {
+// TestReset checks that a pooled decoder keeps nothing of the text before, wherever
+// that ended, and has the options of its pool.
+func TestReset(t *testing.T) {
 	t.Parallel()
 	strict, loose := &jsonpool.Pool{}, jsonpool.New(jsontext.AllowDuplicateNames(true))
 	for range 3 {
@@ -36,7 +36,7 @@ func TestNothingIsLeft(t *testing.T) {
 			t.Errorf("a duplicate member: %v", err)
 		}
 		if err := read(loose, `{"a":1,"a":2}`); err != nil {
-			t.Errorf("one that is allowed: %v", err)
+			t.Errorf("a duplicate member that is allowed: %v", err)
 		}
 	}
 }

@@ -1,6 +1,7 @@
-// Package quota is how many creates a workspace may make in a time: a token
-// bucket, kept in the store so that it holds however many processes serve. It
-// is pure: the clock and the store come from the caller.
+// Package ratelimit limits how many creates a workspace may make in a time, by the
+// generic cell rate algorithm (GCRA), which is a token bucket stored as one time. The
+// bucket is in a Store, so that all processes share it. The package does not know
+// HTTP or how a bucket is stored; the caller passes the clock.
 package ratelimit
 
 import (
@@ -13,7 +14,7 @@ import (
 	"syncplane/pkg/fault"
 )
 
-// Policy is a bucket of Quota tokens that fills up within Window.
+// Policy describes a bucket of Quota tokens that refills within Window.
 type Policy struct {
 	Quota  int64 // 1 … MaxQuota
 	Window time.Duration
@@ -26,72 +27,70 @@ const (
 	MaxWindow = 24 * time.Hour
 )
 
-// ParsePolicy reads "100/1m": a hundred a minute.
+// ParsePolicy parses a policy such as "100/1m", a hundred tokens in a minute.
 func ParsePolicy(text string) (Policy, error) {
 	count, length, _ := strings.Cut(text, "/")
 	quota, err := strconv.ParseInt(count, 10, 64)
 	window, err2 := time.ParseDuration(length)
 	if err != nil || err2 != nil || quota < 1 || quota > MaxQuota || window < MinWindow || window > MaxWindow {
-		return Policy{}, fmt.Errorf("must be a number from 1 to %d and a time from %v to %v, such as 100/1m, got %q", MaxQuota, MinWindow, MaxWindow, text)
+		return Policy{}, fmt.Errorf("must be a number from 1 to %d and a duration from %v to %v, such as 100/1m, got %q", MaxQuota, MinWindow, MaxWindow, text)
 	}
 	return Policy{quota, window}, nil
 }
 
-// EmissionInterval is the time in which one token comes back.
+// EmissionInterval returns the time in which the bucket regains one token.
 func (p Policy) EmissionInterval() time.Duration { return p.Window / time.Duration(p.Quota) }
 
-// Store keeps the buckets. Its promises are tests in package quotatest.
+// Store stores one bucket for each workspace, as its theoretical arrival time (TAT):
+// the time at which the bucket will be full. Package storagetest tests the promises
+// over every storage backend.
 type Store interface {
-	// Take takes a token from the bucket of the workspace if one is there.
-	// A bucket is the moment at which it is full again (the generic cell
-	// rate algorithm): taking moves that on by p.Cost(), from now at the
-	// earliest, and never beyond now + p.Window. It returns the moment after
-	// taking, or the one that stands in the way and ok false. A moment later
-	// than now + p.Window, of a clock that was set back since or of a longer
-	// window, becomes now + p.Window first.
-	Take(ctx context.Context, workspace string, p Policy, now time.Time) (full time.Time, ok bool, err error)
+	// Take takes a token from the bucket of the workspace if it has one: the
+	// TAT, or now if that is later, moves on by p.EmissionInterval(), but not
+	// beyond now + p.Window. It returns the new TAT; or, if there is no
+	// token, the stored TAT and ok false. A stored TAT later than now +
+	// p.Window, due to a clock that was set back or to a longer window before,
+	// counts as now + p.Window.
+	Take(ctx context.Context, workspace string, p Policy, now time.Time) (tat time.Time, ok bool, err error)
 
-	// Give puts back a token that was taken and not used: a bucket that is
-	// not full is full earlier by p.Cost(). One that is full stays so.
+	// Give returns a token that was taken and not used: the TAT moves back by
+	// p.EmissionInterval(). A full bucket stays as it is.
 	Give(ctx context.Context, workspace string, p Policy, now time.Time) error
 }
 
-// Limiter holds workspaces to a Policy.
+// Limiter applies a Policy to workspaces.
 type Limiter struct {
 	Policy Policy
 	Store  Store
 	Now    func() time.Time
 }
 
-// Allowance is what is left to a workspace.
+// Allowance is the state of a workspace's bucket.
 type Allowance struct {
 	Remaining int64         // tokens
-	Next      time.Duration // until one more token is there; more than 0
+	Next      time.Duration // until one more token is available; more than 0
 }
 
-// Take takes a token for the workspace. Without one it returns a
-// fault.Throttled whose RetryAfter is the Next of the Allowance. The Allowance
-// is that of now in either case.
+// Take takes a token for the workspace and returns what remains. If there is no
+// token it returns a fault.Throttled whose RetryAfter is the Next of the Allowance.
 func (l *Limiter) Take(ctx context.Context, workspace string) (Allowance, error) {
 	now := l.Now()
-	full, ok, err := l.Store.Take(ctx, workspace, l.Policy, now)
+	tat, ok, err := l.Store.Take(ctx, workspace, l.Policy, now)
 	if err != nil {
 		return Allowance{}, err
 	}
-	cost := l.Policy.EmissionInterval()
-	left := now.Add(l.Policy.Window).Sub(full) // not negative
-	allowance := Allowance{Remaining: int64(left / cost), Next: cost - left%cost}
+	interval := l.Policy.EmissionInterval()
+	left := now.Add(l.Policy.Window).Sub(tat) // not negative
+	allowance := Allowance{Remaining: int64(left / interval), Next: interval - left%interval}
 	if ok {
 		return allowance, nil
 	}
-	return allowance, &fault.Error{
-		Kind: fault.Throttled, Code: "rate_limited",
-		Message:    fmt.Sprintf("this workspace may create %d syncs in %v, and has; please come back later", l.Policy.Quota, l.Policy.Window),
-		RetryAfter: allowance.Next,
-	}
+	throttled := fault.New(fault.Throttled, "rate_limited", "this workspace has created the %d syncs that are allowed in %v; please try again later", l.Policy.Quota, l.Policy.Window)
+	throttled.RetryAfter = allowance.Next
+	return allowance, throttled
 }
 
-// Give puts back a token that Take took and nothing was created with.
+// Give returns a token that Take took and that no create has used.
 func (l *Limiter) Give(ctx context.Context, workspace string) error {
 	return l.Store.Give(ctx, workspace, l.Policy, l.Now())
 }

@@ -25,16 +25,16 @@ func TestParsePolicy(t *testing.T) {
 	}
 }
 
-type broken struct{ ratelimit.Store }
+type brokenStore struct{ ratelimit.Store }
 
-func (broken) Take(context.Context, string, ratelimit.Policy, time.Time) (time.Time, bool, error) {
+func (brokenStore) Take(context.Context, string, ratelimit.Policy, time.Time) (time.Time, bool, error) {
 	return time.Time{}, false, &fault.Error{Kind: fault.Unavailable}
 }
 
-func TestLimitWithoutItsStore(t *testing.T) {
+func TestLimiterWithoutStore(t *testing.T) {
 	t.Parallel()
-	limit := &ratelimit.Limiter{Policy: ratelimit.Policy{Quota: 3, Window: time.Second}, Store: broken{}, Now: time.Now}
-	if _, err := limit.Take(t.Context(), "acme"); !fault.Is(err, fault.Unavailable) {
+	limiter := &ratelimit.Limiter{Policy: ratelimit.Policy{Quota: 3, Window: time.Second}, Store: brokenStore{}, Now: time.Now}
+	if _, err := limiter.Take(t.Context(), "acme"); !fault.Is(err, fault.Unavailable) {
 		t.Errorf("got %v", err)
 	}
 }
