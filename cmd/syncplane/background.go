@@ -13,18 +13,19 @@ import (
 )
 
 // background is what the server does beside answering: it begins the runs of
-// syncs, and delivers events.
+// syncs, keeps their records, and delivers events.
 type background struct {
 	ctx    context.Context //nolint:containedctx // that of its goroutines
 	cancel context.CancelFunc
 	clock  *scheduler.Clock
+	runs   *scheduler.Recorder
 	sender *webhook.Sender
 	group  sync.WaitGroup
 }
 
 // newBackground is the work over a feed; without a feed there is none.
-func newBackground(ctx context.Context, m machine, feed *bolt.Store, origin string, log *slog.Logger) (*background, error) {
-	b := &background{}
+func newBackground(ctx context.Context, m machine, e engine, origin string, log *slog.Logger) (*background, error) {
+	b, feed := &background{}, e.feed
 	b.ctx, b.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	hook := webhookConfig(m)
 	switch {
@@ -34,6 +35,7 @@ func newBackground(ctx context.Context, m machine, feed *bolt.Store, origin stri
 		return b, nil
 	}
 	b.clock = &scheduler.Clock{Store: feed, Now: time.Now, Log: log}
+	b.runs = &scheduler.Recorder{Store: feed, Runs: e.runsService(), Now: time.Now, Log: log}
 	if hook.URL == "" {
 		return b, forgetWebhook(ctx, feed, log)
 	}
@@ -61,6 +63,7 @@ func forgetWebhook(ctx context.Context, feed *bolt.Store, log *slog.Logger) erro
 func (b *background) start() {
 	if b.clock != nil {
 		b.group.Go(func() { b.clock.Run(b.ctx) })
+		b.group.Go(func() { b.runs.Run(b.ctx) })
 	}
 	if b.sender != nil {
 		b.group.Go(func() { b.sender.Run(b.ctx) })

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
@@ -12,6 +13,7 @@ import (
 	"syncplane/pkg/app"
 	"syncplane/pkg/auth/apikey"
 	"syncplane/pkg/ratelimit"
+	"syncplane/pkg/runs"
 	"syncplane/pkg/storage/bolt"
 	"syncplane/pkg/storage/dynamo"
 	"syncplane/pkg/syncs"
@@ -20,6 +22,7 @@ import (
 // engine is where a command keeps things.
 type engine struct {
 	syncs  syncs.Store
+	runs   runs.Store
 	quotas ratelimit.Store
 	keys   apikey.Store
 	feed   *bolt.Store // nil where the engine has no feed: DynamoDB's is its stream
@@ -36,6 +39,11 @@ func (e engine) logTo(log *slog.Logger) {
 	case *dynamo.Store:
 		store.Log = log
 	}
+}
+
+// runsService returns the operations on runs.
+func (e engine) runsService() *runs.Service {
+	return app.Runs(e.runs, e.syncs, runs.DefaultRetention().Runs)
 }
 
 // damaged returns a channel that receives an error if the file turns out to be
@@ -64,7 +72,7 @@ func openEngine(ctx context.Context, m machine, dataDir string) (engine, error) 
 		if err != nil {
 			return engine{}, err
 		}
-		return engine{store, store, localKeys(dataDir), store, path, store.Close}, nil
+		return engine{store, bolt.Runs{Store: store, Now: time.Now}, store, localKeys(dataDir), store, path, store.Close}, nil
 	}
 	store, err := openDynamoDB(ctx, m)
 	if err != nil {
@@ -73,7 +81,7 @@ func openEngine(ctx context.Context, m machine, dataDir string) (engine, error) 
 	if err := store.EnsureTable(ctx); err != nil {
 		return engine{}, err
 	}
-	return engine{store, store, store, nil, "the DynamoDB table " + store.Table, func() error { return nil }}, nil
+	return engine{store, dynamo.Runs{Store: store, Now: time.Now}, store, store, nil, "the DynamoDB table " + store.Table, func() error { return nil }}, nil
 }
 
 // openKeys opens no more than the keys of the engine that STORE names.

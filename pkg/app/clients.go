@@ -14,6 +14,7 @@ import (
 	"github.com/google/uuid"
 
 	"syncplane/pkg/cloud/preconnect"
+	"syncplane/pkg/runs"
 	"syncplane/pkg/storage/dynamo"
 	"syncplane/pkg/syncs"
 )
@@ -46,6 +47,16 @@ func Service(store syncs.Store) *syncs.Service {
 		Store: store,
 		Now:   time.Now, //nolint:forbidigo // the clock is read at the edge
 		NewID: newID,
+	}
+}
+
+// Runs returns the operations on runs over their store and that of syncs.
+func Runs(store runs.Store, of syncs.Store, retention time.Duration) *runs.Service {
+	kept := runs.DefaultRetention()
+	kept.Runs = retention
+	return &runs.Service{
+		Store: store, Syncs: of, Retention: kept,
+		Now: time.Now, //nolint:forbidigo // the edge hands out the clock
 	}
 }
 

@@ -4,7 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"strconv"
 	"strings"
+	"time"
+
+	"syncplane/pkg/runs"
 )
 
 // Config is the configuration that every function has: how to reach AWS or its
@@ -17,6 +21,8 @@ type Config struct {
 	AccessKeyID     string // AWS_ACCESS_KEY_ID; Lambda sets it and the next two
 	SecretAccessKey string // AWS_SECRET_ACCESS_KEY
 	SessionToken    string // AWS_SESSION_TOKEN
+
+	RunRetention time.Duration // RUN_RETENTION_DAYS; how long runs are kept
 
 	LogLevel string // AWS_LAMBDA_LOG_LEVEL
 }
@@ -53,6 +59,24 @@ func (e *Environment) Address(name string) string {
 	return value
 }
 
+// Days reads a number of days, fallback if the variable is not set, and refuses
+// what is less than least.
+func (e *Environment) Days(name string, fallback, least time.Duration) time.Duration {
+	const day = 24 * time.Hour
+	text := e.Getenv(name)
+	if text == "" {
+		return fallback
+	}
+	days, err := strconv.Atoi(text)
+	if err != nil || days < int(least/day) || days > maxDays {
+		e.Reject(fmt.Errorf("%s must be a number of days from %d to %d, got %q", name, least/day, maxDays, text))
+	}
+	return time.Duration(days) * day
+}
+
+// maxDays is the longest retention, in days: ten years. Our own choice.
+const maxDays = 3653
+
 // Common reads and returns a Config.
 func (e *Environment) Common() Config {
 	c := Config{
@@ -64,6 +88,7 @@ func (e *Environment) Common() Config {
 		SessionToken:     e.Getenv("AWS_SESSION_TOKEN"),
 		LogLevel:         e.Getenv("AWS_LAMBDA_LOG_LEVEL"),
 	}
+	c.RunRetention = e.Days("RUN_RETENTION_DAYS", runs.DefaultRetention().Runs, runs.MinRetention)
 	if c.AccessKeyID == "" || c.SecretAccessKey == "" {
 		if c.DynamoDBEndpoint == "" {
 			e.Reject(errors.New("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set; Lambda sets them, and outside Lambda they must be those of an AWS user"))

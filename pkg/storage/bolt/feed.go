@@ -135,6 +135,10 @@ func (st *Store) Mark(name string) (mark uint64, ok bool, err error) {
 // Reader is the mark of a reader whose events are kept until it has read them.
 const Reader = "reader"
 
+// Recorder is the mark of the recorder of runs, whose events are kept until it has
+// handled them.
+const Recorder = "recorder"
+
 // Each calls visit for every sync there is, until one returns an error. One that
 // cannot be read is left out and logged.
 func (st *Store) Each(visit func(syncs.Sync) error) error {
@@ -167,15 +171,18 @@ func (t *tx) append(encoded []byte) error {
 	return t.feed.Put(sequenceKey(sequence), encoded)
 }
 
-// trim removes old events, but none that the Reader has yet to read or deliver.
+// trim removes old events, but none that the Reader has yet to read or deliver, or
+// the Recorder to handle.
 func (t *tx) trim() error {
 	last := t.feed.Sequence()
 	if last <= maxFeed {
 		return nil
 	}
 	keep := last - maxFeed
-	if read := t.marks.Get([]byte(Reader)); read != nil {
-		keep = min(keep, binary.BigEndian.Uint64(read))
+	for _, name := range []string{Reader, Recorder} {
+		if read := t.marks.Get([]byte(name)); read != nil {
+			keep = min(keep, binary.BigEndian.Uint64(read))
+		}
 	}
 	if first, _ := t.waiting().Cursor().First(); first != nil {
 		keep = min(keep, binary.BigEndian.Uint64(first)-1)

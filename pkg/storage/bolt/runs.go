@@ -276,25 +276,26 @@ func (st Runs) Slots(_ context.Context, workspace, after string, limit int) (slo
 	return slots, more, err
 }
 
-// AllSlots calls visit for the slot of every sync, until one returns an error.
+// AllSlots calls visit for the slot of every sync, until one returns an error. It
+// passes over everything else by its keys.
 func (st Runs) AllSlots(visit func(runs.Slot) error) error {
 	return st.view(func(tx *tx) error {
 		cursor := tx.all.Cursor()
-		for key, value := cursor.First(); key != nil; key, value = cursor.Next() {
-			workspace, rest, _ := bytes.Cut(key, []byte{0})
-			syncID, ok := bytes.CutPrefix(rest, []byte("OPEN#"))
-			if !ok {
-				continue
+		for key, _ := cursor.First(); key != nil; {
+			partition, _, _ := bytes.Cut(bytes.Clone(key), []byte{0})
+			prefix := slotPrefix(string(partition))
+			for key, value := cursor.Seek(prefix); bytes.HasPrefix(key, prefix); key, value = cursor.Next() {
+				var row slotRow
+				if err := json.Unmarshal(value, &row); err != nil {
+					return fmt.Errorf("decode a slot: %w", err)
+				}
+				if err := visit(runs.Slot{
+					Workspace: string(partition), SyncID: string(key[len(prefix):]), Version: row.Version, Open: row.Open, Waiting: row.Waiting,
+				}); err != nil {
+					return err
+				}
 			}
-			var row slotRow
-			if err := json.Unmarshal(value, &row); err != nil {
-				return fmt.Errorf("decode a slot: %w", err)
-			}
-			if err := visit(runs.Slot{
-				Workspace: string(workspace), SyncID: string(syncID), Version: row.Version, Open: row.Open, Waiting: row.Waiting,
-			}); err != nil {
-				return err
-			}
+			key, _ = cursor.Seek(append(partition, 1)) // the partitions of a workspace's syncs begin with its name
 		}
 		return nil
 	})
