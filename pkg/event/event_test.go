@@ -10,6 +10,7 @@ import (
 
 	"syncplane/pkg/event"
 	"syncplane/pkg/event/eventtest"
+	"syncplane/pkg/runs"
 	"syncplane/pkg/storage/storagetest"
 	"syncplane/pkg/syncs"
 )
@@ -178,5 +179,43 @@ func TestExamples(t *testing.T) {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
+	}
+}
+
+// TestOfTransition checks the event of each change of a run against its schema.
+func TestOfTransition(t *testing.T) {
+	t.Parallel()
+	s := storagetest.NewSync(t)
+	at := time.Date(2026, time.November, 24, 6, 0, 0, 0, time.UTC)
+	for transition, want := range map[string]struct {
+		status runs.Status
+		kind   string
+	}{
+		"queued": {runs.Queued, "sync.run.queued"}, "queued-2": {runs.Queued, "sync.run.queued"}, "started": {runs.InProgress, "sync.run.started"},
+		"started-3": {runs.InProgress, "sync.run.started"}, "succeeded": {runs.Success, "sync.run.succeeded"}, "failed": {runs.Failed, "sync.run.failed"},
+		"canceled": {runs.Canceled, "sync.run.canceled"}, "skipped": {runs.Skipped, "sync.run.skipped"}, "cancel_requested": {runs.InProgress, "sync.run.cancel_requested"},
+	} {
+		run := runs.Run{
+			Key: runs.Key{Workspace: s.Workspace, SyncID: s.ID, Time: at}, Version: 3, Status: want.status, Trigger: runs.BySchedule, Type: runs.General,
+			CreatedAt: at, UpdatedAt: at, Transition: transition, Attempt: 1, Executor: "worker", Error: "e", ErrorCode: "c", LogURL: "https://a.example.com",
+			LateReport: &runs.LateReport{Fence: 5, Status: runs.Failed, ReceivedAt: at, Error: "late"},
+		}
+		for _, size := range []int{10, event.MaxConfiguration + 1} {
+			s.Configuration = `{"a":"` + strings.Repeat("x", size) + `"}`
+			e, ok := event.OfTransition(run, &s)
+			if !ok || string(e.Kind) != want.kind || e.ID != s.ID+"/2026-11-24T06:00:00Z/"+transition {
+				t.Errorf("%s: got %v %s %s", transition, ok, e.Kind, e.ID)
+			}
+			seen := eventtest.Check(t, e.Append(nil, "https://api.example.com"))
+			if _, has := seen.Data["sync"]; has != (want.status == runs.Queued) {
+				t.Errorf("%s: got %v", transition, seen.Data)
+			}
+			if omitted := seen.Data["configuration_omitted"]; (omitted == true) != (want.status == runs.Queued && size > event.MaxConfiguration) {
+				t.Errorf("%s: configuration_omitted is %v", transition, omitted)
+			}
+		}
+	}
+	if _, ok := event.OfTransition(runs.Run{Status: runs.InProgress}, nil); ok {
+		t.Error("a heartbeat is an event")
 	}
 }

@@ -41,14 +41,14 @@ func OfTransition(r runs.Run, sync *syncs.Sync) (e Event, ok bool) {
 	b := syncjson.AppendRun(nil, r)
 	b = syncjson.AppendText(append(b[:len(b)-1], `,"workspace_id":`...), r.Workspace)
 	if e.Kind == RunQueued && sync != nil {
-		shown := *sync
-		omitted := len(sync.Configuration) > MaxConfiguration
-		if omitted {
-			shown.Configuration = ""
-		}
-		b = syncjson.Append(append(b, `,"sync":`...), shown, r.UpdatedAt)
-		if omitted {
+		// The cron expression has a bound since an early version alone.
+		without := syncjson.Without{Configuration: len(sync.Configuration) > MaxConfiguration, CronExpression: len(sync.CronExpression) > MaxConfiguration}
+		b = syncjson.AppendWithout(append(b, `,"sync":`...), *sync, r.UpdatedAt, without)
+		if without.Configuration {
 			b = append(b, `,"configuration_omitted":true`...)
+		}
+		if without.CronExpression {
+			b = append(b, `,"cron_expression_omitted":true`...)
 		}
 	}
 	e.Data = append(b, '}')
