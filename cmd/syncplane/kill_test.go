@@ -32,10 +32,10 @@ func TestKillBeginsNothingTwice(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const many = 4000
+	const many = 2000
 	var group sync.WaitGroup
-	due := time.Now().Add(2 * time.Second).Truncate(time.Second)
-	for range many { // at once, so that few commits store them
+	due := time.Now().Add(5 * time.Second).Truncate(time.Second) // time to store them and to start
+	for range many {                                             // at once, so that few commits store them
 		s := storagetest.NewSync(t)
 		s.Workspace, s.CronExpression, s.SyncInterval = "demo", "", 1
 		s.ScheduledAt = due.Add(-time.Minute)

@@ -20,7 +20,7 @@ const usage = `Usage: syncplane COMMAND
                  CREATE_LIMIT (none), such as 100/1m for each workspace
   token          print a bearer token for it
                  DATA_DIR (.syncs), WORKSPACE (demo), TTL (1h),
-                 SCOPE (syncs:read syncs:write)
+                 SCOPE (syncs:read syncs:write runs:execute)
   invoke FILE    run the Lambda once with the event in FILE
                  BOOTSTRAP (bin/host/…/bootstrap), DATA_DIR, DYNAMODB_ENDPOINT;
                  for events of queue and stream EVENTBRIDGE_ENDPOINT and

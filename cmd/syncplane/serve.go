@@ -62,7 +62,7 @@ func serve(ctx context.Context, m machine) error {
 	address := "http://" + listener.Addr().String()
 	log := app.Logger(m.stderr, m.getenv("LOG_LEVEL"))
 	e.logTo(log)
-	work, err := newBackground(ctx, m, e.feed, address, log)
+	work, err := newBackground(ctx, m, e, address, log)
 	if err != nil {
 		return errors.Join(err, listener.Close(), e.close())
 	}
@@ -70,6 +70,7 @@ func serve(ctx context.Context, m machine) error {
 	caller := oidc.ByPrefix(verifier.Caller, apikey.Prefix, apikey.NewVerifier(e.keys, time.Now).Caller)
 	face := httpfunc.API(httpfunc.Deps{
 		Store:       e.syncs,
+		Runs:        e.runsService(),
 		Quotas:      e.quotas,
 		CreateLimit: limit,
 		Caller:      caller,

@@ -13,7 +13,7 @@ import (
 const (
 	defaultDataDir   = ".syncs"
 	defaultWorkspace = "demo"
-	defaultScope     = string(auth.ReadSyncs) + " " + string(auth.WriteSyncs)
+	defaultScope     = string(auth.ReadSyncs) + " " + string(auth.WriteSyncs) + " " + string(auth.ExecuteRuns)
 	defaultTTL       = "1h"
 )
 

@@ -17,6 +17,7 @@ import (
 	"syncplane/pkg/fault"
 	"syncplane/pkg/jsonpool"
 	"syncplane/pkg/ratelimit"
+	"syncplane/pkg/runs"
 	"syncplane/pkg/syncs"
 )
 
@@ -40,6 +41,7 @@ var OpenAPI []byte
 // Config is what the face stands on.
 type Config struct {
 	Syncs *syncs.Service
+	Runs  *runs.Service
 
 	// Caller turns the Authorization header into who is calling. Its errors
 	// are fault.Unauthenticated, fault.Forbidden and fault.Unavailable.
@@ -74,6 +76,7 @@ type API struct {
 func New(config Config) *API {
 	a := &API{Config: config}
 	const one = syncsPath + "/{id}"
+	const oneRun = one + "/sync_runs/{time}"
 	change := operation{needs: auth.WriteSyncs, reads: true, run: a.changeSync}
 	a.routes = []route{
 		{syncsPath, map[string]operation{
@@ -88,6 +91,31 @@ func New(config Config) *API {
 		}},
 		{one + "/enable", map[string]operation{
 			http.MethodPatch: {needs: auth.WriteSyncs, reads: true, run: a.enableSync},
+		}},
+		{one + "/sync_runs", map[string]operation{
+			http.MethodGet:  {needs: auth.ReadSyncs, run: a.listRuns},
+			http.MethodPost: {needs: auth.WriteSyncs, reads: true, bodiless: true, run: a.triggerRun},
+		}},
+		{oneRun, map[string]operation{
+			http.MethodGet: {needs: auth.ReadSyncs, run: a.readRun},
+		}},
+		{oneRun + "/sync_records", map[string]operation{
+			http.MethodGet: {needs: auth.ReadSyncs, run: a.listRecords},
+		}},
+		{oneRun + "/claim", map[string]operation{
+			http.MethodPost: {needs: auth.ExecuteRuns, reads: true, run: a.claimRun},
+		}},
+		{oneRun + "/heartbeat", map[string]operation{
+			http.MethodPost: {needs: auth.ExecuteRuns, reads: true, run: a.beatRun},
+		}},
+		{oneRun + "/finish", map[string]operation{
+			http.MethodPost: {needs: auth.ExecuteRuns, reads: true, run: a.finishRun},
+		}},
+		{oneRun + "/cancel", map[string]operation{
+			http.MethodPost: {needs: auth.WriteSyncs, reads: true, bodiless: true, run: a.cancelRun},
+		}},
+		{openRunsPath, map[string]operation{
+			http.MethodGet: {needs: auth.ReadSyncs, run: a.listOpenRuns},
 		}},
 		{"/api/v1/openapi.json", map[string]operation{
 			http.MethodGet: {run: a.openAPI},
@@ -107,20 +135,24 @@ type route struct {
 
 // operation is one thing that a client can do.
 type operation struct {
-	needs auth.Action // "" means that anybody may
-	reads bool        // it takes a body
-	run   func(ctx context.Context, c call) (answer, error)
+	needs    auth.Action // "" needs no token
+	reads    bool        // it takes a body
+	bodiless bool        // it takes none as well
+	run      func(ctx context.Context, c call) (answer, error)
 }
 
 // call is a request as an operation sees it: permitted and read.
 type call struct {
 	who    auth.Caller
 	id     string // what stands in the path for {id} or {name}
+	time   string // what stands there for {time}
 	query  string
 	header http.Header
 	media  media  // the form that the answer takes
 	prefix string // what all links begin with; see PrefixHeader
 	body   []byte
+
+	workspace string // of the run: the caller's own, or that of WorkspaceHeader
 }
 
 // answer is a response as an operation gives it.

@@ -22,6 +22,7 @@ import (
 	"syncplane/pkg/auth"
 	"syncplane/pkg/fault"
 	"syncplane/pkg/jsonapi"
+	"syncplane/pkg/runs"
 	"syncplane/pkg/storage/bolt"
 	"syncplane/pkg/syncs"
 )
@@ -54,11 +55,17 @@ func newRig(t *testing.T) rig {
 	log := &bytes.Buffer{}
 	return rig{store: store, log: log, API: api.New(api.Config{
 		Syncs:   &syncs.Service{Store: store, Now: now, NewID: func() (string, error) { return syncID, nil }},
+		Runs:    runsOver(store, now),
 		Caller:  caller,
 		Log:     slog.New(slog.NewJSONHandler(log, nil)),
 		Now:     now,
 		Observe: func(o api.Observation) []slog.Attr { return []slog.Attr{slog.Int("observed", o.Status)} },
 	})}
+}
+
+// runsOver returns the operations on runs over a store.
+func runsOver(store *bolt.Store, now func() time.Time) *runs.Service {
+	return &runs.Service{Store: bolt.Runs{Store: store, Now: now}, Syncs: store, Now: now, Retention: runs.DefaultRetention()}
 }
 
 // caller reads "Bearer <workspace> <scope>…".

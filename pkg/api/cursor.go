@@ -37,3 +37,24 @@ func sumOf(workspace string, id uuid.UUID) []byte {
 	sum := sha256.Sum256([]byte("syncplane cursor 1\x00" + workspace + "\x00" + id.String()))
 	return sum[:cursorSum]
 }
+
+// placeOf returns an opaque cursor for a place in a list, named by a text. Like
+// that of cursorOf its checksum is of the list, here named by scope.
+func placeOf(scope, place string) string {
+	return base64.RawURLEncoding.EncodeToString(append(placeSum(scope, place), place...))
+}
+
+// readPlace returns the place of a cursor that placeOf made.
+func readPlace(scope, cursor string) (place string, ok bool) {
+	raw, err := base64.RawURLEncoding.Strict().DecodeString(cursor)
+	if err != nil || len(raw) < cursorSum {
+		return "", false
+	}
+	place = string(raw[cursorSum:])
+	return place, subtle.ConstantTimeCompare(raw[:cursorSum], placeSum(scope, place)) == 1
+}
+
+func placeSum(scope, place string) []byte {
+	sum := sha256.Sum256([]byte("syncplane place 1\x00" + scope + "\x00" + place))
+	return sum[:cursorSum]
+}

@@ -11,6 +11,7 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -31,8 +32,9 @@ import (
 
 // The sync of the examples and when it was made and changed.
 const (
-	exampleID = "019ab0c4-7d3b-7c51-9d3e-2f6a1b0c4d5e"
-	onePath   = "/api/v1/syncs/" + exampleID
+	exampleID   = "019ab0c4-7d3b-7c51-9d3e-2f6a1b0c4d5e"
+	onePath     = "/api/v1/syncs/" + exampleID
+	exampleTime = "2026-11-24T06:00:00Z"
 )
 
 // stage is a service in the state that an example begins with.
@@ -48,6 +50,7 @@ func newStage(t *testing.T) *stage {
 	s := &stage{rig: newRig(t), key: key, now: time.Date(2026, time.November, 23, 20, 6, 0, 123e6, time.UTC)}
 	s.Now = func() time.Time { return s.now }
 	s.Syncs.Now = s.Now
+	s.Runs = runsOver(s.store, s.Now)
 	s.Syncs.NewID = func() (string, error) { return exampleID, nil }
 	return s
 }
@@ -57,6 +60,14 @@ func (s *stage) created(t *testing.T) {
 	t.Helper()
 	if response := s.do(t, request(t, http.MethodPost, "/api/v1/syncs", goodBody)); response.StatusCode != http.StatusOK {
 		t.Fatalf("the sync is not made: %s", read(t, response))
+	}
+}
+
+// step does something with the run of the examples.
+func (s *stage) step(t *testing.T, name, body string) {
+	t.Helper()
+	if response := s.do(t, request(t, http.MethodPost, onePath+"/sync_runs/"+exampleTime+"/"+name, body)); response.StatusCode != http.StatusOK {
+		t.Fatalf("%s: %s", name, read(t, response))
 	}
 }
 
@@ -92,7 +103,7 @@ func request(t *testing.T, method, target, body string, header ...string) *http.
 	t.Helper()
 	r := httptest.NewRequestWithContext(t.Context(), method, target, strings.NewReader(body))
 	r.Header.Set(api.RequestIDHeader, requestID)
-	r.Header.Set("Authorization", "Bearer acme syncs:read syncs:write")
+	r.Header.Set("Authorization", "Bearer acme syncs:read syncs:write runs:execute")
 	if body != "" {
 		r.Header.Set("Content-Type", "application/json")
 	}
@@ -177,6 +188,42 @@ func TestExamplesAreAnswers(t *testing.T) {
 	}
 
 	type ask = func(t *testing.T, s *stage) *http.Request
+	const runsPath = onePath + "/sync_runs"
+	const runPath = runsPath + "/" + exampleTime
+	trigger := func(header ...string) func(t *testing.T, s *stage) *http.Request {
+		return func(t *testing.T, s *stage) *http.Request {
+			if _, err := s.store.Read(t.Context(), "acme", exampleID); err != nil {
+				s.created(t)
+			}
+			s.now = time.Date(2026, time.November, 24, 6, 0, 0, 250e6, time.UTC)
+			return request(t, http.MethodPost, runsPath, exampleOf(t, "/api/v1/syncs/{id}/sync_runs", "post"), header...)
+		}
+	}
+	step := func(name string) func(t *testing.T, header ...string) *http.Request {
+		return func(t *testing.T, header ...string) *http.Request {
+			return request(t, http.MethodPost, runPath+"/"+name, exampleOf(t, "/api/v1/syncs/{id}/sync_runs/{time}/"+name, "post"), header...)
+		}
+	}
+	claimed := func(t *testing.T, s *stage) {
+		t.Helper()
+		s.do(t, step("claim")(t))
+		s.now = s.now.Add(90 * time.Second)
+	}
+	finished := func(t *testing.T, s *stage) {
+		t.Helper()
+		claimed(t, s)
+		s.do(t, step("finish")(t))
+	}
+	// afterRun asks after a run was triggered and something was done with it.
+	afterRun := func(do func(t *testing.T, s *stage), ask func(t *testing.T, header ...string) *http.Request, header ...string) func(t *testing.T, s *stage) *http.Request {
+		return func(t *testing.T, s *stage) *http.Request {
+			s.do(t, trigger()(t, s))
+			if do != nil {
+				do(t, s)
+			}
+			return ask(t, header...)
+		}
+	}
 	want := map[string][]ask{
 		"Sync":                {func(t *testing.T, _ *stage) *http.Request { return create(t) }, after(get(onePath))},
 		"SyncDocument":        {func(t *testing.T, _ *stage) *http.Request { return create(t, jsonAPI...) }, after(get(onePath), jsonAPI...)},
@@ -186,6 +233,33 @@ func TestExamplesAreAnswers(t *testing.T) {
 		"ChangedSyncDocument": {after(changes["patch"], jsonAPI...), after(changes["put"], jsonAPI...)},
 		"PausedSync":          {after(pause)},
 		"PausedSyncDocument":  {after(pause, jsonAPI...)},
+
+		"Run":                 {trigger(), afterRun(nil, get(runPath))},
+		"RunDocument":         {trigger(jsonAPI...), afterRun(nil, get(runPath), jsonAPI...)},
+		"ClaimedRun":          {afterRun(nil, step("claim"))},
+		"ClaimedRunDocument":  {afterRun(nil, step("claim"), jsonAPI...)},
+		"RunningRun":          {afterRun(claimed, step("heartbeat"))},
+		"RunningRunDocument":  {afterRun(claimed, step("heartbeat"), jsonAPI...)},
+		"FinishedRun":         {afterRun(claimed, step("finish"))},
+		"FinishedRunDocument": {afterRun(claimed, step("finish"), jsonAPI...)},
+		"CanceledRun":         {afterRun(nil, step("cancel"))},
+		"CanceledRunDocument": {afterRun(nil, step("cancel"), jsonAPI...)},
+		"StoppingRun":         {afterRun(claimed, step("cancel"))},
+		"StoppingRunDocument": {afterRun(claimed, step("cancel"), jsonAPI...)},
+		"RunList":             {afterRun(nil, get(runsPath))},
+		"RunListDocument":     {afterRun(nil, get(runsPath), jsonAPI...)},
+		"OpenRunList":         {afterRun(nil, get("/api/v1/sync_runs"))},
+		"OpenRunListDocument": {afterRun(nil, get("/api/v1/sync_runs"), jsonAPI...)},
+		"RecordList":          {afterRun(finished, get(runPath+"/sync_records"))},
+		"RecordListDocument":  {afterRun(finished, get(runPath+"/sync_records"), jsonAPI...)},
+		"RunClaimed":          {afterRun(func(t *testing.T, s *stage) { t.Helper(); s.step(t, "claim", `{"executor":"worker-2"}`) }, step("claim"))},
+		"RunEnded":            {afterRun(finished, step("claim")), afterRun(finished, step("cancel"))},
+		"Fenced":              {afterRun(func(t *testing.T, s *stage) { t.Helper(); claimed(t, s); s.now = s.now.Add(time.Hour) }, step("heartbeat"))},
+		"SyncDisabled": {func(t *testing.T, s *stage) *http.Request {
+			s.created(t)
+			s.do(t, pause(t))
+			return trigger()(t, s)
+		}},
 
 		"DuplicateMember": {func(t *testing.T, _ *stage) *http.Request {
 			return request(t, http.MethodPost, "/api/v1/syncs", `{"sync":{"source_id":1,"source_id":2}}`)
@@ -267,6 +341,10 @@ func TestExamplesAreAnswers(t *testing.T) {
 				t.Parallel()
 				s := newStage(t)
 				response := s.do(t, ask(t, s))
+				if path := os.Getenv("DUMP"); path != "" && i == 0 {
+					_ = os.WriteFile(path+"/"+name, []byte(read(t, response)), 0o600)
+					return
+				}
 				var compact bytes.Buffer
 				if err := json.Compact(&compact, shown[name].Value); err != nil {
 					t.Fatal(err)

@@ -39,7 +39,7 @@ func engines(t *testing.T) map[string]syncs.Store {
 // may do everything.
 func sendTo(t *testing.T, store syncs.Store, workspace, method, target, body string) (status int, header http.Header, text string) {
 	t.Helper()
-	server := serverOver(store)
+	server := serverOver(store, nil)
 	r := httptest.NewRequestWithContext(t.Context(), method, target, strings.NewReader(body))
 	r.Header.Set("Authorization", "Bearer "+server.Token(t, workspace, "syncs:read", "syncs:write"))
 	if body != "" {

@@ -14,7 +14,9 @@ import (
 	"syncplane/pkg/api"
 	"syncplane/pkg/api/lifetest"
 	"syncplane/pkg/app"
+	"syncplane/pkg/runs"
 	"syncplane/pkg/storage/bolt"
+	"syncplane/pkg/storage/dynamo"
 	"syncplane/pkg/syncs"
 	"syncplane/pkg/testkit/dynamotest"
 )
@@ -30,18 +32,20 @@ func TestLifeOnBolt(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	lifetest.Run(t, serverOver(store))
+	lifetest.Run(t, serverOver(store, bolt.Runs{Store: store, Now: time.Now}))
 }
 
 func TestLifeOnDynamoDB(t *testing.T) {
 	t.Parallel()
-	lifetest.Run(t, serverOver(app.DynamoDB(dynamotest.NewTable(t))))
+	store := app.DynamoDB(dynamotest.NewTable(t))
+	lifetest.Run(t, serverOver(store, dynamo.Runs{Store: store, Now: time.Now}))
 }
 
-// serverOver is the API over a store, in this process.
-func serverOver(store syncs.Store) lifetest.Server {
+// serverOver returns the API over a store, in this process.
+func serverOver(store syncs.Store, of runs.Store) lifetest.Server {
 	face := api.New(api.Config{
 		Syncs:  &syncs.Service{Store: store, Now: time.Now, NewID: func() (string, error) { id, err := uuid.NewV7(); return id.String(), err }},
+		Runs:   app.Runs(of, store, runs.DefaultRetention().Runs),
 		Caller: caller, Log: slog.New(slog.DiscardHandler), Now: time.Now,
 	})
 	return lifetest.Server{

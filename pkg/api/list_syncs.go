@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -59,9 +60,9 @@ func readQuery(workspace, raw string) (syncs.Query, error) {
 	reject := func(name, code, format string, args ...any) {
 		faults = append(faults, fault.Field{Parameter: name, Code: code, Detail: fmt.Sprintf(format, args...)})
 	}
-	values, err := url.ParseQuery(raw)
+	values, err := parseQuery(raw)
 	if err != nil {
-		return query, &fault.Error{Kind: fault.Malformed, Code: "invalid_query", Message: "the query must be percent-encoded as RFC 3986 says, such as page%5Bsize%5D=20"}
+		return query, err
 	}
 	number := func(name, text string, most int64) int64 {
 		n, err := strconv.ParseInt(text, 10, 64)
@@ -70,12 +71,7 @@ func readQuery(workspace, raw string) (syncs.Query, error) {
 		}
 		return n
 	}
-	names := make([]string, 0, len(values))
-	for name := range values {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	for _, name := range names {
+	for _, name := range slices.Sorted(maps.Keys(values)) {
 		text := values[name][0]
 		if len(values[name]) > 1 {
 			reject(name, "invalid_parameter", "%s must be given once", syncjson.Shorten(name))
@@ -109,6 +105,15 @@ func readQuery(workspace, raw string) (syncs.Query, error) {
 		return query, &fault.Error{Kind: fault.Malformed, Fields: faults}
 	}
 	return query, nil
+}
+
+// parseQuery parses the query of a request.
+func parseQuery(raw string) (url.Values, error) {
+	values, err := url.ParseQuery(raw)
+	if err != nil {
+		return nil, &fault.Error{Kind: fault.Malformed, Code: "invalid_query", Message: "the query must be percent-encoded as RFC 3986 says, such as page%5Bsize%5D=20"}
+	}
+	return values, nil
 }
 
 // linkTo returns the address of a page of the list that query asks for.

@@ -76,7 +76,7 @@ func TestDocumentNamesEveryRoute(t *testing.T) {
 		}
 		want = append(want, "OPTIONS")
 		slices.Sort(want)
-		r := httptest.NewRequestWithContext(t.Context(), http.MethodOptions, strings.ReplaceAll(path, "{id}", syncID), nil)
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodOptions, strings.NewReplacer("{id}", syncID, "{time}", "2026-11-24T06:00:00Z").Replace(path), nil)
 		r.Header.Set(api.RequestIDHeader, requestID)
 		if got := g.do(t, r).Header.Get("Allow"); got != strings.Join(want, ", ") {
 			t.Errorf("%s: served are %s, documented %v", path, got, want)
@@ -142,7 +142,7 @@ func TestDocsNameEveryPath(t *testing.T) {
 // codes returns the codes of errors in the source files that pick accepts, sorted.
 func codes(t *testing.T, pick func(path string) bool) []string {
 	t.Helper()
-	code := regexp.MustCompile(`^[a-z]+(_[a-z0-9]+)+$|^blank$|^internal$|^required$|^immutable$|^overtaken$`)
+	code := regexp.MustCompile(`^[a-z]+(_[a-z0-9]+)+$|^blank$|^internal$|^required$|^immutable$|^overtaken$|^fenced$`)
 	found := map[string]bool{}
 	err := filepath.WalkDir("..", func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") || strings.Contains(path, "test/") || !pick(path) {
@@ -178,7 +178,7 @@ func codes(t *testing.T, pick func(path string) bool) []string {
 					take(n.Args[1])
 				case strings.Contains(path, "runs/") && name == "reject": // the first argument names the field
 					take(n.Args[1])
-				case slices.Contains([]string{"reject", "refuse", "malformed", "invalid", "notARequest"}, name):
+				case slices.Contains([]string{"reject", "refuse", "malformed", "invalid", "notARequest", "conflict"}, name):
 					for _, argument := range n.Args[:min(2, len(n.Args))] {
 						take(argument)
 					}

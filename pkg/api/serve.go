@@ -73,7 +73,7 @@ func (a *API) answer(r *http.Request, record *record) (answer, error) {
 // headers alone.
 func (a *API) open(r *http.Request, record *record) (operation, call, answer, error) {
 	refuse := func(err error) (operation, call, answer, error) { return operation{}, call{}, answer{}, err }
-	route, id, ok := a.match(r.URL.EscapedPath())
+	route, id, at, ok := a.match(r.URL.EscapedPath())
 	if !ok {
 		return refuse(&fault.Error{Kind: fault.NotFound, Code: "not_found", Message: "there is nothing at this path"})
 	}
@@ -92,23 +92,23 @@ func (a *API) open(r *http.Request, record *record) (operation, call, answer, er
 		}
 	}
 
-	c := call{id: id, query: r.URL.RawQuery, header: r.Header, prefix: r.Header.Get(PrefixHeader)}
+	c := call{id: id, time: at, query: r.URL.RawQuery, header: r.Header, prefix: r.Header.Get(PrefixHeader)}
 	if op.needs != "" {
 		who, err := a.Caller(r.Context(), r.Header.Get("Authorization"))
 		if err != nil {
 			return refuse(err)
 		}
 		record.caller = who
-		if err := auth.Check(who, op.needs); err != nil {
+		c.who, c.workspace = who, who.Workspace
+		if err := permit(&c, op.needs); err != nil {
 			return refuse(err)
 		}
-		c.who = who
 	}
 	var err error
 	if c.media, err = accepted(r.Header); err != nil {
 		return refuse(err)
 	}
-	if op.reads {
+	if op.reads && (!op.bodiless || r.ContentLength != 0) {
 		if err := checkMedia(r.Header); err != nil {
 			return refuse(err)
 		}
@@ -119,24 +119,41 @@ func (a *API) open(r *http.Request, record *record) (operation, call, answer, er
 	return op, c, answer{}, nil
 }
 
+// permit returns nil if the caller may do what an operation needs. An executor of
+// all workspaces names that of the run in a header.
+func permit(c *call, needs auth.Action) error {
+	if needs != auth.ExecuteRuns {
+		return auth.Check(c.who, needs)
+	}
+	if named := c.header.Get(WorkspaceHeader); named != "" {
+		c.workspace = named
+	}
+	return auth.CheckExecute(c.who, c.workspace)
+}
+
 // match finds the route of an escaped path, and what stands there for {id} or
-// {name}.
-func (a *API) match(path string) (found route, id string, ok bool) {
+// {name}, and for {time}.
+func (a *API) match(path string) (found route, id, at string, ok bool) {
 	segments := strings.Split(path, "/")
 	for _, route := range a.routes {
-		id = ""
+		id, at = "", ""
 		if slices.EqualFunc(strings.Split(route.path, "/"), segments, func(want, got string) bool {
-			if strings.HasPrefix(want, "{") {
+			switch {
+			case !strings.HasPrefix(want, "{"):
+				return want == got
+			case want == "{time}":
+				at = got
+			default:
 				id = got
-				return got != ""
 			}
-			return want == got
+			return got != ""
 		}) {
 			id, err := url.PathUnescape(id)
-			return route, id, err == nil
+			at, timeErr := url.PathUnescape(at)
+			return route, id, at, err == nil && timeErr == nil
 		}
 	}
-	return route{}, "", false
+	return found, "", "", false
 }
 
 // allow is the value of the Allow header (RFC 9110, section 10.2.1).

@@ -184,7 +184,7 @@ func TestUnknownSchedule(t *testing.T) {
 					{http.MethodPatch, location, `{"sync":{"cron_expression":"0 6 * * *"}}`, true},
 				} {
 					r := httptest.NewRequestWithContext(t.Context(), step.method, step.target, strings.NewReader(step.body))
-					server := serverOver(store)
+					server := serverOver(store, nil)
 					r.Header.Set("Authorization", "Bearer "+server.Token(t, s.Workspace, "syncs:read", "syncs:write"))
 					r.Header.Set("Content-Type", "application/json")
 					response, err := server.Do(r)

@@ -92,7 +92,7 @@ func (s *Service) due(ctx context.Context, key Key, late bool) (Run, bool, error
 	sync, err := s.Syncs.Read(ctx, key.Workspace, key.SyncID)
 	switch {
 	case fault.Is(err, fault.NotFound):
-		return Run{}, false, nil //nolint:nilerr // a deleted sync has no runs
+		return Run{}, false, nil
 	case err != nil:
 		return Run{}, false, err
 	case sync.Status == syncs.Disabled:

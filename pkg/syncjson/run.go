@@ -111,3 +111,24 @@ func appendTime(b []byte, t time.Time) []byte {
 	}
 	return append(t.UTC().AppendFormat(append(b, '"'), TimeLayout), '"')
 }
+
+// RunPath returns the path of a run below that of the syncs.
+func RunPath(key runs.Key) string {
+	return key.SyncID + "/sync_runs/" + key.Time.UTC().Format(time.RFC3339)
+}
+
+// AppendRecord appends a failed row, number i of its run.
+func AppendRecord(b []byte, key runs.Key, i int, r runs.Record) []byte {
+	b = AppendText(append(b, `{"id":`...), RunID(key)+"/"+strconv.Itoa(i))
+	b = AppendText(append(b, `,"type":"sync_records","attributes":{"primary_key":`...), r.PrimaryKey)
+	b = AppendText(append(b, `,"action":`...), r.Action)
+	b = AppendText(append(b, `,"error":`...), r.Error)
+	return append(b, `}}`...)
+}
+
+// TriggerFingerprint returns the fingerprint of a trigger.
+func TriggerFingerprint(in runs.TriggerRequest) (string, error) {
+	b := AppendText([]byte(`{"sync_run":{"sync_id":`), in.SyncID)
+	b = AppendText(append(b, `,"sync_run_type":`...), string(in.Type))
+	return Fingerprint(append(b, `}}`...))
+}

@@ -86,7 +86,7 @@ func (s Sync) checkImmutable(patch Draft) []fault.Field {
 	}
 	check("cursor_field", " once the sync exists; create another sync instead", patch.CursorField != nil && !s.hasCursor(*patch.CursorField))
 	const leave = "; leave it out, or send the value that it has"
-	check("id", leave, patch.ID != nil && canonical(*patch.ID) != s.ID)
+	check("id", leave, patch.ID != nil && CanonicalID(*patch.ID) != s.ID)
 	check("type", leave, false)
 	check("status", " by a client; pause or resume the sync instead", patch.Status != nil && *patch.Status != string(s.Status))
 	check("created_at", leave, patch.CreatedAt != nil && !patch.CreatedAt.Equal(s.CreatedAt))

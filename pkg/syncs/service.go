@@ -154,15 +154,15 @@ func (s *Service) Read(ctx context.Context, who auth.Caller, id string) (Sync, e
 // read is Read without the check of the scope. It does not pass a malformed ID to
 // the store, which may have limits of its own.
 func (s *Service) read(ctx context.Context, who auth.Caller, id string) (Sync, error) {
-	if id = canonical(id); id == "" {
+	if id = CanonicalID(id); id == "" {
 		return Sync{}, ErrNotFound
 	}
 	return s.Store.Read(ctx, who.Workspace, id)
 }
 
-// canonical returns an ID in lower case, as IDs are stored; a client may send
+// CanonicalID returns an ID in lower case, as IDs are stored; a client may send
 // either case (RFC 9562, section 4). It returns "" for a malformed ID.
-func canonical(id string) string {
+func CanonicalID(id string) string {
 	const form = "00000000-0000-0000-0000-000000000000"
 	if len(id) != len(form) {
 		return ""

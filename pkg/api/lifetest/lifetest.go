@@ -175,6 +175,15 @@ func Run(t *testing.T, server Server) {
 		"keys that are none":    badKeys,
 		"JSON:API":              jsonAPI,
 		"the form of an answer": forms,
+		"a run to its end":      runToItsEnd,
+		"read a run again":      runConditionally,
+		"cancel runs":           runCancels,
+		"runs refuse":           runRefuses,
+		"a foreign run":         runForeign,
+		"runs of a paused sync": runPaused,
+		"repeat a trigger":      runKeys,
+		"list runs":             runPages,
+		"runs in JSON:API":      runJSONAPI,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, server.client(t)) })
 	}

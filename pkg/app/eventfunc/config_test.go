@@ -3,6 +3,7 @@ package eventfunc_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -24,7 +25,7 @@ func TestRead(t *testing.T) {
 	t.Parallel()
 	getenv := func(name string) string { return good()[name] }
 	common := eventfunc.Common{
-		Config: app.Config{Region: "eu-central-1", TableName: "syncs", AccessKeyID: "AKIA", SecretAccessKey: "secret", SessionToken: "session"},
+		Config: app.Config{Region: "eu-central-1", TableName: "syncs", AccessKeyID: "AKIA", SecretAccessKey: "secret", SessionToken: "session", RunRetention: 30 * 24 * time.Hour},
 		APIURL: "https://api.example.com",
 	}
 	publisher := eventfunc.PublisherConfig{EventBus: "bus"}

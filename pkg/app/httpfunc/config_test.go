@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -38,7 +39,7 @@ func TestRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := httpfunc.Config{
-		Config:      app.Config{Region: "eu-central-1", TableName: "syncs", AccessKeyID: "AKIA", SecretAccessKey: "secret", SessionToken: "session"},
+		Config:      app.Config{Region: "eu-central-1", TableName: "syncs", AccessKeyID: "AKIA", SecretAccessKey: "secret", SessionToken: "session", RunRetention: 30 * 24 * time.Hour},
 		TokenIssuer: "https://issuer.example.com/", TokenAudience: "syncplane",
 		WorkspaceClaim: "workspace_id",
 		Mapping:        apigateway.Mapping{Domain: "api.example.com", Path: "/orders/v1"},
@@ -127,6 +128,19 @@ func TestSameVariablesEverywhere(t *testing.T) {
 	} {
 		if diff := cmp.Diff(want, names(file, pattern)); diff != "" {
 			t.Errorf("%s: %s", file, diff)
+		}
+	}
+}
+
+// TestRunRetention checks the bounds of how long runs are kept.
+func TestRunRetention(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]int{"": 30, "15": 15, "365": 365, "3653": 3653, "14": 0, "3654": 0, "30d": 0, "-1": 0, "1.5": 0} {
+		env := good()
+		env["RUN_RETENTION_DAYS"] = text
+		got, err := httpfunc.Read(func(name string) string { return env[name] })
+		if (err == nil) != (want > 0) || err == nil && got.RunRetention != time.Duration(want)*24*time.Hour {
+			t.Errorf("%q: got %v, %v", text, got.RunRetention, err)
 		}
 	}
 }

@@ -19,6 +19,8 @@ import (
 	"syncplane/pkg/auth/oidc"
 	"syncplane/pkg/cloud/apigateway"
 	"syncplane/pkg/ratelimit"
+	"syncplane/pkg/runs"
+	"syncplane/pkg/storage/dynamo"
 	"syncplane/pkg/syncs"
 )
 
@@ -58,6 +60,7 @@ func Run(getenv func(string) string, output io.Writer) error {
 
 	lambda.Start(Handler(Deps{
 		Store:       store,
+		Runs:        app.Runs(dynamo.Runs{Store: store, Now: time.Now}, store, config.RunRetention), //nolint:forbidigo // as above
 		Quotas:      store,
 		CreateLimit: config.CreateLimit,
 		Mapping:     config.Mapping,
@@ -72,6 +75,7 @@ func Run(getenv func(string) string, output io.Writer) error {
 // local server.
 type Deps struct {
 	Store       syncs.Store
+	Runs        *runs.Service
 	Quotas      ratelimit.Store
 	CreateLimit ratelimit.Policy // zero is no limit
 	Mapping     apigateway.Mapping
@@ -97,6 +101,7 @@ func Function(handler *api.API, mapping apigateway.Mapping) *apigateway.Handler 
 func API(d Deps) *api.API {
 	config := api.Config{
 		Syncs:   app.Service(d.Store),
+		Runs:    d.Runs,
 		Caller:  d.Caller,
 		Log:     d.Log,
 		Now:     time.Now,                     //nolint:forbidigo // the clock is read at the edge

@@ -1,0 +1,396 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"syncplane/pkg/fault"
+	"syncplane/pkg/runs"
+	"syncplane/pkg/syncjson"
+	"syncplane/pkg/syncs"
+)
+
+// openRunsPath is the path of the workspace's runs that have not ended.
+const openRunsPath = "/api/v1/sync_runs"
+
+// WorkspaceHeader names the workspace of a run for executors of all workspaces.
+const WorkspaceHeader = "Syncplane-Workspace"
+
+// runPath returns the path of a run in the address that the client uses.
+func (c call) runPath(key runs.Key) string {
+	return c.prefix + syncsPath + "/" + syncjson.RunPath(key)
+}
+
+// key returns the key of the run in the path. Its time has one spelling: RFC 3339
+// in UTC and whole seconds.
+func (c call) key() (runs.Key, error) {
+	at, err := time.Parse(time.RFC3339, c.time)
+	if err != nil || at.UTC().Format(time.RFC3339) != c.time {
+		return runs.Key{}, runs.ErrNotFound
+	}
+	return runs.Key{Workspace: c.workspace, SyncID: syncs.CanonicalID(c.id), Time: at.UTC()}, nil
+}
+
+// triggerRun handles POST /api/v1/syncs/{id}/sync_runs.
+func (a *API) triggerRun(ctx context.Context, c call) (answer, error) {
+	key, given, err := idempotencyKey(c.header)
+	if err != nil {
+		return answer{}, err
+	}
+	in, err := syncjson.DecodeTrigger(&a.decoders, c.body)
+	if err != nil {
+		return answer{}, err
+	}
+	request := runs.TriggerRequest{SyncID: syncs.CanonicalID(c.id), Type: in.Type, Trigger: runs.ByAPI}
+	if given {
+		fingerprint, err := syncjson.TriggerFingerprint(request)
+		if err != nil {
+			return answer{}, err
+		}
+		now := a.Now()
+		request.IdempotencyKey = &syncs.IdempotencyKey{Key: key, Fingerprint: fingerprint, Now: now, Expires: now.Add(syncs.KeyLife)}
+	}
+	out, err := a.Runs.Trigger(ctx, c.who, request)
+	if err != nil {
+		return answer{}, keyInHeader(err)
+	}
+	status := http.StatusOK
+	if out.Created {
+		status = http.StatusCreated
+	}
+	response := warnedRun(in.RunRequest, c.run(status, out.Run, 0))
+	response.header.Set("Location", c.runPath(out.Run.Key))
+	if out.Replayed {
+		response.header.Set("Idempotent-Replayed", "true")
+	}
+	return response, nil
+}
+
+// readRun handles GET /api/v1/syncs/{id}/sync_runs/{time}.
+func (a *API) readRun(ctx context.Context, c call) (answer, error) {
+	key, err := c.key()
+	if err != nil {
+		return answer{}, err
+	}
+	run, steps, err := a.Runs.Read(ctx, c.who, key)
+	if err != nil {
+		return answer{}, err
+	}
+	out := c.run(http.StatusOK, run, steps)
+	tags, star, _, _ := tagsIn(c.header, "If-None-Match")
+	for _, tag := range tags {
+		star = star || tag.opaque == out.header.Get("Etag")
+	}
+	if star {
+		return answer{status: http.StatusNotModified, header: http.Header{"Etag": out.header["Etag"]}}, nil
+	}
+	return out, nil
+}
+
+// claimRun handles POST /api/v1/syncs/{id}/sync_runs/{time}/claim.
+func (a *API) claimRun(ctx context.Context, c call) (answer, error) {
+	key, err := c.key()
+	if err != nil {
+		return answer{}, err
+	}
+	in, claim, err := syncjson.DecodeClaim(&a.decoders, c.body)
+	if err != nil {
+		return answer{}, err
+	}
+	run, sync, err := a.Runs.Claim(ctx, c.who, key, claim)
+	if err != nil {
+		return answer{}, in.Explain(err)
+	}
+	now := a.Now()
+	b := make([]byte, 0, 2048+len(sync.Configuration))
+	if c.media == mediaJSONAPI {
+		b = append(b, `{"jsonapi":{"version":"1.1"},"data":`...)
+		b = c.appendRun(b, run)
+		b = append(b[:len(b)-1], `,"relationships":{"sync":{"data":{"type":"syncs","id":`...)
+		b = append(syncjson.AppendText(b, sync.ID), `}}}},"included":[`...)
+		b = append(c.appendSync(b, sync, now), `]}`...)
+	} else {
+		b = c.appendRun(b, run)
+		b = append(c.appendSync(append(b[:len(b)-1], `,"sync":`...), sync, now), '}')
+	}
+	return warnedRun(in, answer{
+		status: http.StatusOK, body: b,
+		header: http.Header{"Content-Type": {string(c.media)}, "Etag": {c.runTag(run, 0)}},
+	}), nil
+}
+
+// beatRun handles POST /api/v1/syncs/{id}/sync_runs/{time}/heartbeat.
+func (a *API) beatRun(ctx context.Context, c call) (answer, error) {
+	key, err := c.key()
+	if err != nil {
+		return answer{}, err
+	}
+	in, beat, err := syncjson.DecodeHeartbeat(&a.decoders, c.body)
+	if err != nil {
+		return answer{}, err
+	}
+	run, err := a.Runs.Heartbeat(ctx, c.who, key, beat)
+	if err != nil {
+		return answer{}, in.Explain(err)
+	}
+	return warnedRun(in, c.run(http.StatusOK, run, 0)), nil
+}
+
+// finishRun handles POST /api/v1/syncs/{id}/sync_runs/{time}/finish.
+func (a *API) finishRun(ctx context.Context, c call) (answer, error) {
+	key, err := c.key()
+	if err != nil {
+		return answer{}, err
+	}
+	in, report, err := syncjson.DecodeReport(&a.decoders, c.body)
+	if err != nil {
+		return answer{}, err
+	}
+	run, err := a.Runs.Finish(ctx, c.who, key, report)
+	if err != nil {
+		return answer{}, in.Explain(err)
+	}
+	return warnedRun(in, c.run(http.StatusOK, run, 0)), nil
+}
+
+// cancelRun handles POST /api/v1/syncs/{id}/sync_runs/{time}/cancel. It answers
+// 202 if the run goes on until its executor stops.
+func (a *API) cancelRun(ctx context.Context, c call) (answer, error) {
+	key, err := c.key()
+	if err != nil {
+		return answer{}, err
+	}
+	in, force, err := syncjson.DecodeCancel(&a.decoders, c.body)
+	if err != nil {
+		return answer{}, err
+	}
+	run, underWay, err := a.Runs.Cancel(ctx, c.who, key, force)
+	if err != nil {
+		return answer{}, in.Explain(err)
+	}
+	status := http.StatusOK
+	if underWay {
+		status = http.StatusAccepted
+	}
+	return warnedRun(in, c.run(status, run, 0)), nil
+}
+
+// listRecords handles GET /api/v1/syncs/{id}/sync_runs/{time}/sync_records.
+func (a *API) listRecords(ctx context.Context, c call) (answer, error) {
+	key, err := c.key()
+	if err != nil {
+		return answer{}, err
+	}
+	records, err := a.Runs.Records(ctx, c.who, key)
+	if err != nil {
+		return answer{}, err
+	}
+	b := c.beginList()
+	for i, record := range records {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = syncjson.AppendRecord(b, key, i, record)
+	}
+	b = fmt.Appendf(b, `],"links":{"self":%s,"next":null}}`, quote(c.runPath(key)+"/sync_records"))
+	return c.list(b), nil
+}
+
+// listRuns handles GET /api/v1/syncs/{id}/sync_runs.
+func (a *API) listRuns(ctx context.Context, c call) (answer, error) {
+	id := syncs.CanonicalID(c.id)
+	scope := c.who.Workspace + "/" + id
+	query := runs.Query{SyncID: id}
+	page, err := readRunQuery(c.query, func(cursor string) bool {
+		text, ok := readPlace(scope, cursor)
+		at, err := time.Parse(time.RFC3339, text)
+		query.Before = at
+		return ok && err == nil
+	})
+	if err != nil {
+		return answer{}, err
+	}
+	query.Size, query.Status = page.size, page.status
+	found, err := a.Runs.List(ctx, c.who, query)
+	if err != nil {
+		return answer{}, err
+	}
+	next := ""
+	if !found.Next.IsZero() {
+		next = placeOf(scope, found.Next.Format(time.RFC3339))
+	}
+	return c.runList(c.prefix+syncsPath+"/"+url.PathEscape(id)+"/sync_runs", page, found.Runs, next), nil
+}
+
+// listOpenRuns handles GET /api/v1/sync_runs.
+func (a *API) listOpenRuns(ctx context.Context, c call) (answer, error) {
+	query := runs.OpenQuery{}
+	page, err := readRunQuery(c.query, func(cursor string) (ok bool) {
+		query.After, ok = readPlace(c.who.Workspace, cursor)
+		return ok
+	})
+	if err != nil {
+		return answer{}, err
+	}
+	query.Size, query.Status = page.size, page.status
+	found, err := a.Runs.Open(ctx, c.who, query)
+	if err != nil {
+		return answer{}, err
+	}
+	next := ""
+	if found.Next != "" {
+		next = placeOf(c.who.Workspace, found.Next)
+	}
+	return c.runList(c.prefix+openRunsPath, page, found.Runs, next), nil
+}
+
+// runPage is what a client asks of a list of runs.
+type runPage struct {
+	size   int
+	after  string // the cursor as it was sent, "" for the first page
+	status runs.Status
+}
+
+// readRunQuery reads the parameters of a list of runs; place takes the cursor and
+// reports whether it is one of this list. The error names every parameter that is
+// unknown, given twice or out of bounds.
+func readRunQuery(raw string, place func(cursor string) bool) (runPage, error) {
+	page := runPage{size: runs.DefaultPage}
+	var fields []fault.Field
+	reject := func(name, code, format string, args ...any) {
+		fields = append(fields, fault.Field{Parameter: name, Code: code, Detail: fmt.Sprintf(format, args...)})
+	}
+	values, err := parseQuery(raw)
+	if err != nil {
+		return page, err
+	}
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		text := values[name][0]
+		if len(values[name]) > 1 {
+			reject(name, "invalid_parameter", "%s must be given once", syncjson.Shorten(name))
+			continue
+		}
+		switch name {
+		case parameterSize:
+			n, err := strconv.Atoi(text)
+			if err != nil || n < 1 || n > runs.MaxPage || text[0] == '+' {
+				reject(name, "invalid_parameter", "%s must be an integer from 1 to %d, got %q", name, runs.MaxPage, syncjson.Shorten(text))
+			}
+			page.size = n
+		case parameterAfter:
+			if page.after = text; !place(text) {
+				reject(name, "invalid_cursor", "%s must be taken from the next link of a page of this list", name)
+			}
+		case "filter[status]":
+			if page.status = runs.Status(text); !slices.Contains(runs.Statuses(), page.status) {
+				reject(name, "invalid_parameter", "%s must be one of %v, got %q", name, runs.Statuses(), syncjson.Shorten(text))
+			}
+		default:
+			reject(syncjson.Shorten(name), "unknown_parameter", "there is no query parameter %q here", syncjson.Shorten(name))
+		}
+	}
+	if len(fields) > 0 {
+		return page, &fault.Error{Kind: fault.Malformed, Fields: fields}
+	}
+	return page, nil
+}
+
+// link returns the address of a page.
+func (p runPage) link(path, after string) string {
+	var parts []string
+	if p.status != "" {
+		parts = append(parts, url.QueryEscape("filter[status]")+"="+url.QueryEscape(string(p.status)))
+	}
+	if after != "" {
+		parts = append(parts, url.QueryEscape(parameterAfter)+"="+url.QueryEscape(after))
+	}
+	parts = append(parts, url.QueryEscape(parameterSize)+"="+strconv.Itoa(p.size))
+	return path + "?" + strings.Join(parts, "&")
+}
+
+// runList returns the answer with a page of runs; next is the cursor of the next
+// page, "" for none.
+func (c call) runList(path string, page runPage, found []runs.Run, next string) answer {
+	b := c.beginList()
+	for i, run := range found {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = c.appendRun(b, run)
+	}
+	link := []byte("null")
+	if next != "" {
+		link = quote(page.link(path, next))
+	}
+	b = fmt.Appendf(b, `],"links":{"self":%s,"next":%s},"meta":{"page":{"size":%d}}}`, quote(page.link(path, page.after)), link, page.size)
+	return c.list(b)
+}
+
+// beginList returns the beginning of a document with a list.
+func (c call) beginList() []byte {
+	if c.media == mediaJSONAPI {
+		return []byte(`{"jsonapi":{"version":"1.1"},"data":[`)
+	}
+	return []byte(`{"data":[`)
+}
+
+func (c call) list(body []byte) answer {
+	return answer{status: http.StatusOK, header: http.Header{"Content-Type": {string(c.media)}}, body: body}
+}
+
+// run returns the answer with one run. steps counts the changes that time has made
+// since it was stored.
+func (c call) run(status int, run runs.Run, steps int) answer {
+	b := make([]byte, 0, 1024)
+	if c.media == mediaJSONAPI {
+		b = append(b, `{"jsonapi":{"version":"1.1"},"data":`...)
+		b = append(c.appendRun(b, run), '}')
+	} else {
+		b = c.appendRun(b, run)
+	}
+	return answer{
+		status: status, body: b,
+		header: http.Header{"Content-Type": {string(c.media)}, "Etag": {c.runTag(run, steps)}},
+	}
+}
+
+// appendRun appends run in the form that the client takes.
+func (c call) appendRun(b []byte, run runs.Run) []byte {
+	b = syncjson.AppendRun(b, run)
+	if c.media == mediaJSONAPI {
+		b = append(b[:len(b)-1], `,"links":{"self":`...)
+		b = append(syncjson.AppendText(b, c.runPath(run.Key)), "}}"...)
+	}
+	return b
+}
+
+// runTag returns the strong validator of a run: its version, and the changes that
+// time has made since.
+func (c call) runTag(run runs.Run, steps int) string {
+	tag := strconv.FormatInt(run.Version, 10)
+	if steps > 0 {
+		tag += "." + strconv.Itoa(steps)
+	}
+	if c.media == mediaJSONAPI {
+		tag += jsonAPISuffix
+	}
+	return `"` + tag + `"`
+}
+
+// warnedRun adds a Warning for each member that was ignored.
+func warnedRun(in syncjson.RunRequest, out answer) answer {
+	for i, pointer := range in.Unknown {
+		if i == maxWarnings {
+			break
+		}
+		out.header.Add("Warning", `299 - "unknown field `+quotable(pointer)+`"`)
+	}
+	return out
+}
