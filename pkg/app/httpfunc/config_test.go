@@ -17,7 +17,8 @@ import (
 	"syncplane/pkg/cloud/apigateway"
 )
 
-// good is an environment with all that a function in the cloud has.
+// good returns an environment with every variable that the function needs in the
+// cloud.
 func good() map[string]string {
 	return map[string]string{
 		"AWS_REGION":            "eu-central-1",
@@ -49,25 +50,25 @@ func TestRead(t *testing.T) {
 	}
 }
 
-func TestReadRefuses(t *testing.T) {
+func TestReadErrors(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		set  map[string]string
-		want []string // what the error says; nothing where it is none
+		want []string // parts of the error, nil for no error
 	}{
-		"good":                    {nil, nil},
-		"local":                   {map[string]string{"DYNAMODB_ENDPOINT": "http://127.0.0.1:8000", "AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}, nil},
-		"no table":                {map[string]string{"TABLE_NAME": ""}, []string{"TABLE_NAME is not set"}},
-		"no region and no issuer": {map[string]string{"AWS_REGION": "", "TOKEN_ISSUER": ""}, []string{"AWS_REGION is not set", "TOKEN_ISSUER is not set"}},
-		"no audience":             {map[string]string{"TOKEN_AUDIENCE": ""}, []string{"TOKEN_AUDIENCE is not set"}},
-		"no credentials":          {map[string]string{"AWS_ACCESS_KEY_ID": ""}, []string{"AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set"}},
-		"an endpoint of no form":  {map[string]string{"DYNAMODB_ENDPOINT": "localhost:8000"}, []string{"DYNAMODB_ENDPOINT must be an http or https address"}},
-		"an issuer of no form":    {map[string]string{"TOKEN_ISSUER": "issuer"}, []string{"TOKEN_ISSUER must be an http or https address"}},
-		"such with a key set":     {map[string]string{"TOKEN_ISSUER": "issuer", "TOKEN_JWKS": `{"keys":[]}`}, nil},
-		"such with an address":    {map[string]string{"TOKEN_ISSUER": "issuer", "TOKEN_JWKS_URL": "https://issuer.example.com/jwks"}, nil},
-		"a key set of no form":    {map[string]string{"TOKEN_JWKS": "keys"}, []string{"TOKEN_JWKS must be a JSON Web Key Set"}},
-		"an address of no form":   {map[string]string{"API_URL": "api.example.com"}, []string{"API_URL must be an http or https address"}},
-		"both":                    {map[string]string{"TOKEN_JWKS": `{"keys":[]}`, "TOKEN_JWKS_URL": "https://a.example.com"}, []string{"exclude each other"}},
+		"good":                     {nil, nil},
+		"local":                    {map[string]string{"DYNAMODB_ENDPOINT": "http://127.0.0.1:8000", "AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}, nil},
+		"no table":                 {map[string]string{"TABLE_NAME": ""}, []string{"TABLE_NAME is not set"}},
+		"no region and no issuer":  {map[string]string{"AWS_REGION": "", "TOKEN_ISSUER": ""}, []string{"AWS_REGION is not set", "TOKEN_ISSUER is not set"}},
+		"no audience":              {map[string]string{"TOKEN_AUDIENCE": ""}, []string{"TOKEN_AUDIENCE is not set"}},
+		"no credentials":           {map[string]string{"AWS_ACCESS_KEY_ID": ""}, []string{"AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set"}},
+		"an invalid endpoint":      {map[string]string{"DYNAMODB_ENDPOINT": "localhost:8000"}, []string{"DYNAMODB_ENDPOINT must be an http or https address"}},
+		"an invalid issuer":        {map[string]string{"TOKEN_ISSUER": "issuer"}, []string{"TOKEN_ISSUER must be an http or https address"}},
+		"that with a key set":      {map[string]string{"TOKEN_ISSUER": "issuer", "TOKEN_JWKS": `{"keys":[]}`}, nil},
+		"that with an address":     {map[string]string{"TOKEN_ISSUER": "issuer", "TOKEN_JWKS_URL": "https://issuer.example.com/jwks"}, nil},
+		"an invalid key set":       {map[string]string{"TOKEN_JWKS": "keys"}, []string{"TOKEN_JWKS must be a JSON Web Key Set"}},
+		"an invalid API_URL":       {map[string]string{"API_URL": "api.example.com"}, []string{"API_URL must be an http or https address"}},
+		"a key set and an address": {map[string]string{"TOKEN_JWKS": `{"keys":[]}`, "TOKEN_JWKS_URL": "https://a.example.com"}, []string{"exclude each other"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -86,7 +87,7 @@ func TestReadRefuses(t *testing.T) {
 				}
 			}
 			if err != nil && strings.Count(err.Error(), "\n")+1 != len(test.want) {
-				t.Errorf("got %v, want %d faults", err, len(test.want))
+				t.Errorf("got %v, want %d errors", err, len(test.want))
 			}
 		})
 	}

@@ -28,29 +28,28 @@ import (
 
 // `make soak` sets these.
 var (
-	soak = flag.Duration("soak", 0, "how long TestFaults goes on; 0 is one round")
-	seed = flag.Uint64("seed", 1, "what decides the faults of the first round of TestFaults")
+	soak = flag.Duration("soak", 0, "how long TestFaults runs; 0 is one round")
+	seed = flag.Uint64("seed", 1, "the seed of the faults in the first round of TestFaults")
 )
 
-// How much a round does.
+// The size of a round.
 const (
-	clients = 48
-	keys    = 1000 // each used by two clients at once
-	unkeyed = 300
-	share   = 0.25 // of the calls to DynamoDB that are let down
-	tries   = 60   // until a client gives up, which is a failure of the test
+	clients     = 48
+	keys        = 1000 // each used by two concurrent requests
+	unkeyed     = 300
+	share       = 0.25 // of the calls to DynamoDB that have a fault
+	maxAttempts = 60   // of a request
 )
 
-// TestFaults holds, over a DynamoDB that fails at any point, that a key makes
-// one sync, that nothing acknowledged is lost or undone, and that no answer
-// tells of what is behind.
+// TestFaults checks, over a DynamoDB with random faults, that a key creates one sync,
+// that no acknowledged change is lost, and that no response contains internal details.
 func TestFaults(t *testing.T) {
 	t.Parallel()
 	endpoint := dynamotest.Endpoint(t)
-	began := time.Now()
-	for round := *seed; round == *seed || time.Since(began) < *soak; round++ {
-		t.Run("seed "+strconv.FormatUint(round, 10), func(t *testing.T) { //nolint:paralleltest // one after the other
-			proxy := chaosproxy.Start(t, endpoint, round, share)
+	start := time.Now()
+	for s := *seed; s == *seed || time.Since(start) < *soak; s++ {
+		t.Run("seed "+strconv.FormatUint(s, 10), func(t *testing.T) { //nolint:paralleltest // rounds run one after the other
+			proxy := chaosproxy.Start(t, endpoint, s, share)
 			config := app.Config{Region: "us-east-1", AccessKeyID: "local", SecretAccessKey: "local", TableName: "faults-" + uuid.NewString()}
 			config.DynamoDBEndpoint = endpoint
 			truth := app.DynamoDB(config)
@@ -58,42 +57,43 @@ func TestFaults(t *testing.T) {
 				t.Fatal(err)
 			}
 			config.DynamoDBEndpoint = proxy.URL
-			r := &clientele{handler: httpfunc.Handler(httpfunc.Deps{
-				Store: app.DynamoDB(config), Caller: anybody, Log: app.Logger(io.Discard, ""),
+			r := &round{handler: httpfunc.Handler(httpfunc.Deps{
+				Store: app.DynamoDB(config), Caller: caller, Log: app.Logger(io.Discard, ""),
 			})}
 			r.run(t)
 			r.check(t, truth)
 			if proxy.Faults() == 0 {
-				t.Error("nothing failed, so nothing was tested")
+				t.Error("no call had a fault")
 			}
 		})
 	}
 }
 
-func anybody(context.Context, string) (auth.Caller, error) {
+// caller accepts every request.
+func caller(context.Context, string) (auth.Caller, error) {
 	return auth.Caller{Workspace: "acme", Scopes: []string{"syncs:read", "syncs:write"}}, nil
 }
 
-// outcome is what clients know of the syncs that they made.
+// outcome is the state of a sync according to its clients.
 type outcome struct {
 	id      string
 	deleted bool
 	stream  string
 }
 
-// clientele is one pass of all clients.
-type clientele struct {
+// round runs clients concurrently and records their outcomes.
+type round struct {
 	handler *apigateway.Handler
 
 	mu     sync.Mutex
-	made   map[string][]string // bodies of acknowledged creates, by key
+	bodies map[string][]string // of the responses to creates, by key
 	known  map[string]outcome  // by ID
 	single []string            // IDs of creates without a key
 }
 
-func (r *clientele) run(t *testing.T) {
+func (r *round) run(t *testing.T) {
 	t.Helper()
-	r.made, r.known = map[string][]string{}, map[string]outcome{}
+	r.bodies, r.known = map[string][]string{}, map[string]outcome{}
 	jobs := make(chan func())
 	var group sync.WaitGroup
 	for range clients {
@@ -104,27 +104,28 @@ func (r *clientele) run(t *testing.T) {
 		})
 	}
 	for i := range keys {
-		for twin := range 2 {
-			jobs <- func() { r.keyed(t, i, twin) }
-		}
+		jobs <- func() { r.keyedChange(t, i) }
+		jobs <- func() { r.keyed(t, i) }
 		if i%(keys/unkeyed) == 0 {
-			jobs <- func() { r.bare(t, i) }
+			jobs <- func() { r.unkeyed(t, i) }
 		}
 	}
 	close(jobs)
 	group.Wait()
 }
 
-// keyed creates with a key until that is acknowledged; one of the twins then
-// changes or deletes what it made.
-func (r *clientele) keyed(t *testing.T, i, twin int) {
-	key := fmt.Sprintf("key-%d", i)
-	answer := r.until(t, []int{200}, "POST", "/api/v1/syncs", body(key), "idempotency-key", key)
-	id := idOf(t, answer.Body)
-	r.note(func() { r.made[key] = append(r.made[key], answer.Body) })
-	if twin == 1 {
-		return
-	}
+// keyed creates with the i-th key until that is acknowledged, and returns the key and
+// the ID.
+func (r *round) keyed(t *testing.T, i int) (key, id string) {
+	key = fmt.Sprintf("key-%d", i)
+	response := r.until(t, []int{200}, "POST", "/api/v1/syncs", body(key), "idempotency-key", key)
+	r.record(func() { r.bodies[key] = append(r.bodies[key], response.Body) })
+	return key, idOf(t, response.Body)
+}
+
+// keyedChange creates as keyed does, and then changes or deletes some of the syncs.
+func (r *round) keyedChange(t *testing.T, i int) {
+	key, id := r.keyed(t, i)
 	end := outcome{id: id, stream: key}
 	switch i % 4 {
 	case 1:
@@ -134,42 +135,42 @@ func (r *clientele) keyed(t *testing.T, i, twin int) {
 		end.deleted = true
 		r.until(t, []int{204, 404}, "DELETE", "/api/v1/syncs/"+id, "")
 	}
-	r.note(func() { r.known[id] = end })
+	r.record(func() { r.known[id] = end })
 }
 
-// bare creates without a key, once: if that is not acknowledged, it may have
-// happened or not.
-func (r *clientele) bare(t *testing.T, i int) {
-	answer := r.do(t, "POST", "/api/v1/syncs", body(fmt.Sprintf("bare-%d", i)))
-	if answer.StatusCode == http.StatusOK {
-		id := idOf(t, answer.Body)
-		r.note(func() {
+// unkeyed creates once, without a key. If that is not acknowledged, it may or may not
+// have taken effect.
+func (r *round) unkeyed(t *testing.T, i int) {
+	response := r.do(t, "POST", "/api/v1/syncs", body(fmt.Sprintf("bare-%d", i)))
+	if response.StatusCode == http.StatusOK {
+		id := idOf(t, response.Body)
+		r.record(func() {
 			r.single = append(r.single, id)
 			r.known[id] = outcome{id: id, stream: fmt.Sprintf("bare-%d", i)}
 		})
 	}
 }
 
-func (r *clientele) note(what func()) {
+func (r *round) record(change func()) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	what()
+	change()
 }
 
-// until repeats a request until it has one of these answers.
-func (r *clientele) until(t *testing.T, want []int, method, path, body string, header ...string) events.APIGatewayV2HTTPResponse {
+// until repeats a request until the response has one of these statuses.
+func (r *round) until(t *testing.T, want []int, method, path, body string, header ...string) events.APIGatewayV2HTTPResponse {
 	t.Helper()
-	for range tries {
-		if answer := r.do(t, method, path, body, header...); slices.Contains(want, answer.StatusCode) {
-			return answer
+	for range maxAttempts {
+		if response := r.do(t, method, path, body, header...); slices.Contains(want, response.StatusCode) {
+			return response
 		}
 	}
-	t.Errorf("%s %s: not one of %d tries got one of %v", method, path, tries, want)
+	t.Errorf("%s %s: none of %d attempts had a status of %v", method, path, maxAttempts, want)
 	return events.APIGatewayV2HTTPResponse{}
 }
 
-// do sends one request, and holds what every answer must be.
-func (r *clientele) do(t *testing.T, method, path, body string, header ...string) events.APIGatewayV2HTTPResponse {
+// do sends a request, and checks what holds for every response.
+func (r *round) do(t *testing.T, method, path, body string, header ...string) events.APIGatewayV2HTTPResponse {
 	t.Helper()
 	headers := map[string]string{"content-type": "application/json", "authorization": "Bearer x"}
 	for pair := range slices.Chunk(header, 2) {
@@ -182,35 +183,35 @@ func (r *clientele) do(t *testing.T, method, path, body string, header ...string
 	if err != nil {
 		t.Error(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second) // as the function has
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second) // the timeout of the function
 	defer cancel()
 	text, err := r.handler.Invoke(ctx, payload)
 	if err != nil {
 		t.Error(err)
 	}
-	var answer events.APIGatewayV2HTTPResponse
-	if err := json.Unmarshal(text, &answer); err != nil {
+	var response events.APIGatewayV2HTTPResponse
+	if err := json.Unmarshal(text, &response); err != nil {
 		t.Error(err)
 	}
-	switch answer.StatusCode {
+	switch response.StatusCode {
 	case http.StatusOK, http.StatusNoContent, http.StatusNotFound:
 	case http.StatusConflict, http.StatusServiceUnavailable:
-		if answer.Headers["Retry-After"] == "" {
-			t.Errorf("%d without Retry-After: %s", answer.StatusCode, text)
+		if response.Headers["Retry-After"] == "" {
+			t.Errorf("%d without Retry-After: %s", response.StatusCode, text)
 		}
 	default:
 		t.Errorf("%s %s: %s", method, path, text)
 	}
 	for _, leak := range []string{chaosproxy.Secret, "Exception", "dynamodb", "DynamoDB", "operation error", "127.0.0.1"} {
 		if strings.Contains(string(text), leak) {
-			t.Errorf("an answer tells of what is behind: %s", text)
+			t.Errorf("a response contains internal details: %s", text)
 		}
 	}
-	return answer
+	return response
 }
 
-// check compares what clients know with what is in the table.
-func (r *clientele) check(t *testing.T, truth syncs.Store) {
+// check compares the outcomes with the table.
+func (r *round) check(t *testing.T, truth syncs.Store) {
 	t.Helper()
 	stored := map[string]syncs.Sync{}
 	for after, more := "", true; more; {
@@ -224,12 +225,12 @@ func (r *clientele) check(t *testing.T, truth syncs.Store) {
 			after = s.ID
 		}
 	}
-	if len(r.made) != keys {
-		t.Errorf("%d keys were used, want %d", len(r.made), keys)
+	if len(r.bodies) != keys {
+		t.Errorf("%d keys were used, want %d", len(r.bodies), keys)
 	}
-	for key, bodies := range r.made {
+	for key, bodies := range r.bodies {
 		if len(bodies) != 2 || bodies[0] != bodies[1] {
-			t.Errorf("%s: its two clients got %q", key, bodies)
+			t.Errorf("%s: the two responses are %q", key, bodies)
 		}
 	}
 	streams := map[string]int{}
@@ -237,17 +238,17 @@ func (r *clientele) check(t *testing.T, truth syncs.Store) {
 		name, _, _ := strings.Cut(s.StreamName, " ")
 		streams[name]++
 		if streams[name] > 1 {
-			t.Errorf("%s made a second sync, %s", name, id)
+			t.Errorf("%s created a second sync, %s", name, id)
 		}
 	}
 	for id, want := range r.known {
-		got, there := stored[id]
+		got, exists := stored[id]
 		switch {
-		case want.deleted && there:
-			t.Errorf("%s is there, and it was deleted", id)
-		case !want.deleted && !there:
-			t.Errorf("%s (%s) was acknowledged and is not there", id, want.stream)
-		case there && got.StreamName != want.stream:
+		case want.deleted && exists:
+			t.Errorf("%s exists after its deletion", id)
+		case !want.deleted && !exists:
+			t.Errorf("%s (%s) was acknowledged and is missing", id, want.stream)
+		case exists && got.StreamName != want.stream:
 			t.Errorf("%s has the stream %q, want %q", id, got.StreamName, want.stream)
 		}
 	}

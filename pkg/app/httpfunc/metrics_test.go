@@ -13,8 +13,8 @@ import (
 	"syncplane/pkg/auth"
 )
 
-// TestMetrics checks the line that CloudWatch reads metrics off, for a first
-// request and a second, and that there are no metrics where none are wanted.
+// TestMetrics checks the log lines of a first and a second request, with the metrics
+// for CloudWatch and without them.
 func TestMetrics(t *testing.T) {
 	t.Parallel()
 	for _, wanted := range []bool{true, false} {

@@ -1,7 +1,7 @@
-// Package apigateway stands between API Gateway's events (HTTP API, payload
-// format 2.0) and an http.Handler. It guards aws-lambda-go-api-proxy: whatever
-// the event is and whatever the handler does, Invoke returns a response and no
-// error. It knows events and net/http, and nothing of syncs.
+// Package apigateway adapts an http.Handler to the events of an API Gateway HTTP API
+// (payload format 2.0). It is the only user of aws-lambda-go-api-proxy, and protects
+// it: for every event and every behavior of the handler, Invoke returns a response
+// and no error. It knows events and net/http, and nothing of syncs.
 package apigateway
 
 import (
@@ -14,43 +14,46 @@ import (
 	"time"
 
 	"github.com/aws/aws-lambda-go/events"
+	"github.com/aws/aws-lambda-go/lambda"
 	"github.com/awslabs/aws-lambda-go-api-proxy/httpadapter"
 
 	"syncplane/pkg/jsonpool"
 )
 
-// margin is how long before the function's own timeout a request gives up, so
-// that its client gets an answer and the log its line.
+// margin is how long before the function's timeout the context of a request ends, so
+// that the client still receives a response and the log a line. Our own choice.
 const margin = 500 * time.Millisecond
 
-// Config is what a Handler stands on.
+// Config holds a Handler's dependencies.
 type Config struct {
-	Next http.Handler
+	Next http.Handler // handles the requests
 
-	// Fail answers a request with a fault: an event that is no request, or
-	// a Next that panicked.
+	// Fail writes the response for an event that is not a request, a
+	// fault.Malformed, or for a panic of Next.
 	Fail func(w http.ResponseWriter, r *http.Request, err error)
 
-	// RequestIDHeader is the header in which Next and Fail find the ID of
-	// the request, in place of anything that the client sent there.
+	// RequestIDHeader is the request header in which Next and Fail receive the
+	// ID of the request. A value from the client is replaced.
 	RequestIDHeader string
 
-	// PrefixHeader is the header in which Next and Fail find what stands
-	// before the path in the client's address, percent-encoded and without a
-	// slash at its end, such as /prod. It is in place of anything that the
-	// client sent there, and absent if it would be empty.
+	// PrefixHeader is the request header in which Next and Fail receive the
+	// prefix that the client's address has before the path, percent-encoded and
+	// without a slash at its end, such as /prod. It is absent if there is no
+	// prefix. A value from the client is removed.
 	PrefixHeader string
 
 	Mapping Mapping
 }
 
-// Mapping is where a custom domain has the API. The zero Mapping is none.
+// Mapping is an API mapping of a custom domain. The zero Mapping is none.
 type Mapping struct {
 	Domain string // such as api.example.com
 	Path   string // the key of the mapping, such as /orders; "" is the root
 }
 
-// Handler is a lambda.Handler for the events of an HTTP API.
+var _ lambda.Handler = (*Handler)(nil)
+
+// Handler handles the events of an HTTP API.
 type Handler struct {
 	Config
 	adapter *httpadapter.HandlerAdapterV2
@@ -64,10 +67,12 @@ func New(config Config) *Handler {
 	return h
 }
 
+// requestKey is the context key of a request.
 type requestKey struct{}
 
-// Invoke answers one event. It never returns an error: to Lambda that would be
-// a failure of the function, and to the client an answer without a reason.
+// Invoke handles one event and returns the response. It never returns an error:
+// Lambda would report a failed function, and the client would receive a response
+// without a reason.
 func (h *Handler) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 	if deadline, ok := ctx.Deadline(); ok {
 		var cancel context.CancelFunc
@@ -77,22 +82,23 @@ func (h *Handler) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 	in := h.read(ctx, payload)
 	response, err := h.adapter.ProxyWithContext(context.WithValue(ctx, requestKey{}, in), in.event)
 	if err != nil {
-		response = h.answerWithout(ctx, in, fmt.Errorf("adapt an event: %w", err))
+		response = h.answerWithoutAdapter(ctx, in, fmt.Errorf("adapt an event: %w", err))
 	}
 	return encode(response), nil
 }
 
-// serve is the handler that the adapter calls. It puts on the request what the
-// adapter would have spoilt, and hands over a response that is settled.
+// serve is the handler that the adapter calls. It restores the parts of the request
+// that the adapter would change, and passes on a complete response.
 func (h *Handler) serve(w http.ResponseWriter, r *http.Request) {
 	rec := h.answer(r)
 	maps.Copy(w.Header(), rec.sent)
 	w.WriteHeader(rec.status)
-	if rec.body.Len() > 0 { // the adapter gives even an empty body a type
-		_, _ = w.Write(rec.body.Bytes()) // to memory, so without an error
+	if rec.body.Len() > 0 { // for any write the adapter sets a Content-Type
+		_, _ = w.Write(rec.body.Bytes()) // it writes to memory and cannot fail
 	}
 }
 
+// answer calls Next, or Fail if the event is not a request or Next panics.
 func (h *Handler) answer(r *http.Request) *recorder {
 	in, _ := r.Context().Value(requestKey{}).(request)
 	r.Header = in.header
@@ -116,9 +122,9 @@ func (h *Handler) answer(r *http.Request) *recorder {
 	return rec
 }
 
-// try runs the handler and returns its panic as an error, the stack with it.
-// Of a panic value that is not the runtime's own only the type is told: it
-// could hold anything, and the error is logged.
+// try calls Next and returns its panic as an error with the stack. The error is
+// logged, so it holds the panic's value only for errors of the runtime; other values
+// could contain anything, and only their type is in the error.
 func (h *Handler) try(w http.ResponseWriter, r *http.Request) (err error) {
 	defer func() {
 		switch cause := recover().(type) {
@@ -133,8 +139,8 @@ func (h *Handler) try(w http.ResponseWriter, r *http.Request) (err error) {
 	return nil
 }
 
-// answerWithout answers with err where the adapter did not.
-func (h *Handler) answerWithout(ctx context.Context, in request, err error) events.APIGatewayV2HTTPResponse {
+// answerWithoutAdapter returns the response to err if the adapter has failed.
+func (h *Handler) answerWithoutAdapter(ctx context.Context, in request, err error) events.APIGatewayV2HTTPResponse {
 	in.err = err
 	r := (&http.Request{Method: http.MethodGet, URL: in.url}).WithContext(context.WithValue(ctx, requestKey{}, in))
 	rec := h.answer(r)

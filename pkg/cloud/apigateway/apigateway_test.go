@@ -24,7 +24,7 @@ const (
 	prefixHeader = "X-Forwarded-Prefix"
 )
 
-// fail answers with the kind of the fault and its code.
+// fail responds with the status and the code of an error.
 func fail(w http.ResponseWriter, r *http.Request, err error) {
 	status := http.StatusInternalServerError
 	code := "internal"
@@ -36,7 +36,7 @@ func fail(w http.ResponseWriter, r *http.Request, err error) {
 	_, _ = io.WriteString(w, code)
 }
 
-// good is an event as API Gateway sends it.
+// good returns an event as API Gateway sends it.
 func good() events.APIGatewayV2HTTPRequest {
 	return events.APIGatewayV2HTTPRequest{
 		Version:  "2.0",
@@ -55,8 +55,8 @@ func good() events.APIGatewayV2HTTPRequest {
 	}
 }
 
-// invoke has handler answer event, and fails the test where Lambda would see
-// the function fail.
+// invoke passes an event to a Handler over handler, and fails the test if Invoke
+// returns an error or not a response.
 func invoke(t *testing.T, handler http.HandlerFunc, payload []byte) events.APIGatewayV2HTTPResponse {
 	t.Helper()
 	h := apigateway.New(apigateway.Config{
@@ -65,11 +65,11 @@ func invoke(t *testing.T, handler http.HandlerFunc, payload []byte) events.APIGa
 	})
 	answer, err := h.Invoke(t.Context(), payload)
 	if err != nil {
-		t.Fatalf("the function failed: %v", err)
+		t.Fatalf("Invoke: %v", err)
 	}
 	var response events.APIGatewayV2HTTPResponse
 	if err := json.Unmarshal(answer, &response); err != nil {
-		t.Fatalf("the answer is not a response: %v: %s", err, answer)
+		t.Fatalf("Invoke did not return a response: %v: %s", err, answer)
 	}
 	return response
 }
@@ -83,13 +83,13 @@ func encode(t *testing.T, event any) []byte {
 	return payload
 }
 
-// seen is what a handler finds on its request.
+// seen holds what a handler receives.
 type seen struct {
 	Method, Path, Query, Host, Body, ID, Prefix string
 	Header                                      http.Header
 }
 
-func TestInvokeHandsOver(t *testing.T) {
+func TestInvokeRequest(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		edit func(e *events.APIGatewayV2HTTPRequest)
@@ -116,20 +116,20 @@ func TestInvokeHandsOver(t *testing.T) {
 			stage("prod", "/prod")(e)
 			e.RouteKey = "$default"
 		}, func(s *seen) { s.Path, s.Prefix = "/", "/prod" }},
-		"a word that begins alike":     {stage("prod", "/production"), func(s *seen) { s.Path = "/production" }},
-		"a stage under its own domain": {stage("prod", "/api/v1/syncs"), func(*seen) {}},
-		"a stage named like the path":  {stage("api", "/api/api/v1/syncs"), func(s *seen) { s.Prefix = "/api" }},
-		"that under its own domain":    {stage("api", "/api/v1/syncs"), func(*seen) {}},
+		"a longer first segment":      {stage("prod", "/production"), func(s *seen) { s.Path = "/production" }},
+		"a stage at a custom domain":  {stage("prod", "/api/v1/syncs"), func(*seen) {}},
+		"a stage named like the path": {stage("api", "/api/api/v1/syncs"), func(s *seen) { s.Prefix = "/api" }},
+		"that at a custom domain":     {stage("api", "/api/v1/syncs"), func(*seen) {}},
 		"a stage and no route": {func(e *events.APIGatewayV2HTTPRequest) {
 			stage("prod", "/prod/nothing")(e)
 			e.RouteKey = "$default"
 		}, func(s *seen) { s.Path, s.Prefix = "/nothing", "/prod" }},
-		"a stage of an event with no more": {func(e *events.APIGatewayV2HTTPRequest) {
+		"a stage without a domain": {func(e *events.APIGatewayV2HTTPRequest) {
 			stage("prod", "/prod/api/v1/syncs")(e)
 			e.RequestContext.APIID, e.RequestContext.DomainName, e.RequestContext.DomainPrefix = "", "", ""
 		}, func(s *seen) { s.Host, s.Prefix = "", "/prod" }},
-		// A custom domain: the client's address has the key of the mapping,
-		// which no event has, in place of the stage.
+		// At a custom domain the client's address has the key of the mapping in
+		// place of the stage.
 		"a mapped domain":                {domain("api.example.com", "$default", "/api/v1/syncs"), func(s *seen) { s.Host, s.Prefix = "api.example.com", "/orders" }},
 		"a mapped domain, another case":  {domain("API.example.com", "$default", "/api/v1/syncs"), func(s *seen) { s.Host, s.Prefix = "API.example.com", "/orders" }},
 		"a mapped domain of a stage":     {domain("api.example.com", "prod", "/prod/api/v1/syncs"), func(s *seen) { s.Host, s.Prefix = "api.example.com", "/orders" }},
@@ -142,13 +142,13 @@ func TestInvokeHandsOver(t *testing.T) {
 			e.Headers["X-FORWARDED-prefix"] = "//evil.example.com"
 		}, func(s *seen) { s.Prefix = "/prod" }},
 		"a client's own request id": {func(e *events.APIGatewayV2HTTPRequest) { e.Headers["x-request-id"] = "mine" }, func(*seen) {}},
-		"a request id unfit for a header": {func(e *events.APIGatewayV2HTTPRequest) {
+		"an invalid request id": {func(e *events.APIGatewayV2HTTPRequest) {
 			e.RequestContext.RequestID = "a\r\nb"
 		}, func(s *seen) { s.ID = "unknown" }},
 		"a long request id": {func(e *events.APIGatewayV2HTTPRequest) {
 			e.RequestContext.RequestID = strings.Repeat("a", 129)
 		}, func(s *seen) { s.ID = "unknown" }},
-		"an odd domain name": {func(e *events.APIGatewayV2HTTPRequest) { e.RequestContext.DomainName = "%zz /[" }, func(s *seen) { s.Host = "%zz /[" }},
+		"a malformed domain name": {func(e *events.APIGatewayV2HTTPRequest) { e.RequestContext.DomainName = "%zz /[" }, func(s *seen) { s.Host = "%zz /[" }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -175,7 +175,7 @@ func TestInvokeHandsOver(t *testing.T) {
 				t.Error(diff)
 			}
 			if response.StatusCode != http.StatusOK {
-				t.Errorf("a handler that writes nothing answers %d, want 200", response.StatusCode)
+				t.Errorf("the status of a handler that writes nothing is %d, want 200", response.StatusCode)
 			}
 		})
 	}
@@ -196,7 +196,7 @@ func stage(name, path string) func(e *events.APIGatewayV2HTTPRequest) {
 	}
 }
 
-func TestInvokeRefuses(t *testing.T) {
+func TestInvokeMalformed(t *testing.T) {
 	t.Parallel()
 	edited := func(edit func(e *events.APIGatewayV2HTTPRequest)) []byte {
 		event := good()
@@ -219,22 +219,22 @@ func TestInvokeRefuses(t *testing.T) {
 		"invalid UTF-8":                    {[]byte("{\"body\":\"\xff\"}"), "invalid_utf8"},
 		"a control character in the query": {edited(func(e *events.APIGatewayV2HTTPRequest) { e.RawQueryString = "a=\x01" }), "bad_path"},
 		"bad base64":                       {edited(func(e *events.APIGatewayV2HTTPRequest) { e.Body, e.IsBase64Encoded = "*", true }), "bad_base64"},
-		"an odd method":                    {edited(func(e *events.APIGatewayV2HTTPRequest) { e.RequestContext.HTTP.Method = "PO ST" }), "bad_method"},
+		"a bad method":                     {edited(func(e *events.APIGatewayV2HTTPRequest) { e.RequestContext.HTTP.Method = "PO ST" }), "bad_method"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			response := invoke(t, func(http.ResponseWriter, *http.Request) { t.Error("the handler was reached") }, test.payload)
+			response := invoke(t, func(http.ResponseWriter, *http.Request) { t.Error("the handler was called") }, test.payload)
 			if response.StatusCode != http.StatusBadRequest || response.Body != test.want {
 				t.Errorf("got %d %s, want 400 %s", response.StatusCode, response.Body, test.want)
 			}
 			if response.Headers[idHeader] == "" {
-				t.Error("the answer has no request id")
+				t.Error("the response has no request id")
 			}
 		})
 	}
 }
 
-func TestInvokeRecords(t *testing.T) {
+func TestInvokeResponse(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		handler http.HandlerFunc
@@ -248,7 +248,7 @@ func TestInvokeRecords(t *testing.T) {
 			},
 			events.APIGatewayV2HTTPResponse{StatusCode: http.StatusAccepted},
 		},
-		"writing settles the status": {
+		"writing sets the status": {
 			func(w http.ResponseWriter, _ *http.Request) {
 				w.Header().Set("Content-Type", "text/plain")
 				_, _ = io.WriteString(w, "a")
@@ -257,7 +257,7 @@ func TestInvokeRecords(t *testing.T) {
 			},
 			events.APIGatewayV2HTTPResponse{StatusCode: http.StatusOK, Body: "ab", Headers: map[string]string{"Content-Type": "text/plain"}},
 		},
-		"an early hint is no status": {
+		"an early hint is not the status": {
 			func(w http.ResponseWriter, _ *http.Request) {
 				w.WriteHeader(http.StatusEarlyHints)
 				w.WriteHeader(http.StatusNoContent)
@@ -268,20 +268,20 @@ func TestInvokeRecords(t *testing.T) {
 		"a panic is an opaque 500": {
 			func(w http.ResponseWriter, _ *http.Request) {
 				w.WriteHeader(http.StatusOK)
-				_, _ = io.WriteString(w, "half an answer")
+				_, _ = io.WriteString(w, "half a response")
 				panic("secret")
 			},
 			events.APIGatewayV2HTTPResponse{StatusCode: http.StatusInternalServerError, Body: "internal", Headers: map[string]string{
 				"Content-Type": "text/plain; charset=utf-8", idHeader: "JKJaXmPLvHcESHA=",
 			}},
 		},
-		"so is an impossible status": {
+		"an invalid status is an opaque 500": {
 			func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(42) },
 			events.APIGatewayV2HTTPResponse{StatusCode: http.StatusInternalServerError, Body: "internal", Headers: map[string]string{
 				"Content-Type": "text/plain; charset=utf-8", idHeader: "JKJaXmPLvHcESHA=",
 			}},
 		},
-		"a body that is no text goes as base64": {
+		"a binary body is base64": {
 			func(w http.ResponseWriter, _ *http.Request) {
 				w.Header().Set("Content-Type", "application/octet-stream")
 				_, _ = w.Write([]byte{0xff})
@@ -306,16 +306,16 @@ func TestInvokeRecords(t *testing.T) {
 	}
 }
 
-// TestInvokeTellsPanicsApart makes sure that what a handler panics with stays
-// out of the log, unless it is the runtime's own.
-func TestInvokeTellsPanicsApart(t *testing.T) {
+// TestInvokePanic checks that the error of a panic contains its value only for errors
+// of the runtime.
+func TestInvokePanic(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		handler    http.HandlerFunc
 		want, deny string
 	}{
-		"the runtime's": {func(_ http.ResponseWriter, r *http.Request) { _ = make([]int, 0)[len(r.Method)] }, "index out of range", "secret"},
-		"any other":     {func(http.ResponseWriter, *http.Request) { panic("secret") }, "panic with a string", "secret"},
+		"a runtime error": {func(_ http.ResponseWriter, r *http.Request) { _ = make([]int, 0)[len(r.Method)] }, "index out of range", "secret"},
+		"another value":   {func(http.ResponseWriter, *http.Request) { panic("secret") }, "panic with a string", "secret"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -327,14 +327,14 @@ func TestInvokeTellsPanicsApart(t *testing.T) {
 			if _, err := h.Invoke(t.Context(), encode(t, good())); err != nil {
 				t.Fatal(err)
 			}
-			if text := logged.Error(); !strings.Contains(text, test.want) || strings.Contains(text, test.deny) || !strings.Contains(text, "gateway_test.go") {
+			if text := logged.Error(); !strings.Contains(text, test.want) || strings.Contains(text, test.deny) || !strings.Contains(text, "apigateway_test.go") {
 				t.Errorf("got %s", text)
 			}
 		})
 	}
 }
 
-func TestInvokeGivesUpBeforeTheFunctionDoes(t *testing.T) {
+func TestInvokeDeadline(t *testing.T) {
 	t.Parallel()
 	limit := time.Now().Add(time.Minute)
 	ctx, cancel := context.WithDeadline(t.Context(), limit)
@@ -342,7 +342,7 @@ func TestInvokeGivesUpBeforeTheFunctionDoes(t *testing.T) {
 	h := apigateway.New(apigateway.Config{
 		Next: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 			if got, ok := r.Context().Deadline(); !ok || !got.Before(limit) {
-				t.Errorf("the request may last until %v, the function until %v", got, limit)
+				t.Errorf("the deadline of the request is %v, that of the function %v", got, limit)
 			}
 		}),
 		Fail: fail, RequestIDHeader: idHeader,
@@ -352,7 +352,7 @@ func TestInvokeGivesUpBeforeTheFunctionDoes(t *testing.T) {
 	}
 }
 
-func TestInvokeFallsBackOnLambdasID(t *testing.T) {
+func TestInvokeLambdaRequestID(t *testing.T) {
 	t.Parallel()
 	ctx := lambdacontext.NewContext(t.Context(), &lambdacontext.LambdaContext{AwsRequestID: "8476a536-e9f4-11e8-9739-2dfe598c3fcd"})
 	h := apigateway.New(apigateway.Config{Next: http.NotFoundHandler(), Fail: fail, RequestIDHeader: idHeader})
@@ -361,12 +361,12 @@ func TestInvokeFallsBackOnLambdasID(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !strings.Contains(string(answer), "8476a536-e9f4-11e8-9739-2dfe598c3fcd") {
-		t.Errorf("no id of Lambda's in %s", answer)
+		t.Errorf("%s lacks Lambda's request id", answer)
 	}
 }
 
-// FuzzInvoke holds that no event makes the function fail, or answers with
-// anything but a response that has a request id and a status that HTTP knows.
+// FuzzInvoke checks for every payload that Invoke returns a response with a request ID
+// and the status 200 or 400, and no error.
 func FuzzInvoke(f *testing.F) {
 	f.Add([]byte(`{"version":"2.0","rawPath":"/api/v1/syncs","requestContext":{"http":{"method":"POST"}},"body":"{}"}`))
 	h := apigateway.New(apigateway.Config{

@@ -11,34 +11,34 @@ import (
 	"syncplane/pkg/jsonpool"
 )
 
-// event is what we read of an API Gateway event, which says much more.
+// event holds the members of an API Gateway event that are used.
 type event struct {
 	routeKey              string
-	rawPath               string // decoded, and beginning with the stage if that has a name
+	rawPath               string // decoded; begins with the stage unless that is $default
 	rawQueryString        string
 	queryStringParameters map[string]string
 	cookies               []string
-	headers               http.Header // each one value, commas and all, as the gateway sends it
+	headers               http.Header // one value for each name, with commas as the gateway sends it
 	body                  string
 	isBase64Encoded       bool
-	apiID                 string // of requestContext, as is what follows
+	apiID                 string // from requestContext, like the following
 	domainName            string
 	domainPrefix          string
 	requestID             string
 	stage                 string
-	method                string // of http in it, as is what follows
+	method                string // from requestContext.http, like the following
 	path                  string
 	sourceIP              string
 }
 
-// newPool is the pool for events. What is said twice counts the last time, as
-// with the event types of AWS, and text that is not UTF-8 is found later.
+// newPool returns the pool of decoders for events. The last of duplicate members
+// wins, as in AWS's event types. Handler.read rejects invalid UTF-8.
 func newPool() *jsonpool.Pool {
 	return jsonpool.New(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 }
 
-// readEvent reads an event. After an error the event holds what could be read,
-// so that an answer can name the request.
+// readEvent reads an event. After an error the event holds what could be read, so
+// that the response can contain the ID of the request.
 func readEvent(pool *jsonpool.Pool, payload []byte) (event, error) {
 	dec := pool.Get(payload)
 	defer pool.Put(dec)
@@ -70,7 +70,7 @@ func readEvent(pool *jsonpool.Pool, payload []byte) (event, error) {
 		}
 	})
 	if _, err := r.dec.ReadToken(); r.err == nil && !errors.Is(err, io.EOF) {
-		r.err = errors.New("there is more after the event")
+		r.err = errors.New("there is data after the event")
 	}
 	return e, r.err
 }
@@ -108,13 +108,14 @@ func (r *reader) context(e *event) {
 	})
 }
 
-// reader reads the values of an event. A value of another kind than it should
-// have is passed over and noted; null is the zero value.
+// reader reads the values of an event. It skips a value of the wrong type and records
+// that as an error; null is the zero value.
 type reader struct {
 	dec *jsontext.Decoder
-	err error // the first thing that was wrong
+	err error // the first error
 }
 
+// note records err unless there is an earlier one.
 func (r *reader) note(err error) {
 	if r.err == nil {
 		r.err = err
@@ -127,8 +128,7 @@ func (r *reader) skip() {
 	}
 }
 
-// is reports whether the next value is of this kind, and passes it over if it
-// is not.
+// is reports whether the next value is of this kind. If it is not, is skips it.
 func (r *reader) is(want jsontext.Kind) bool {
 	kind := r.dec.PeekKind()
 	if kind == want {
@@ -141,8 +141,8 @@ func (r *reader) is(want jsontext.Kind) bool {
 	return false
 }
 
-// object reads an object and calls member after each name; member must read
-// the value, and must not keep the name.
+// object reads an object and calls member after each name. member must read the
+// value and must not retain the name.
 func (r *reader) object(member func(name []byte)) {
 	if !r.is(jsontext.KindBeginObject) {
 		return
@@ -200,10 +200,10 @@ func (r *reader) texts() []string {
 	return list
 }
 
-// headers reads an object of strings. Names that differ in case alone are
-// joined in the event's order.
+// headers reads an object of strings. The values of names that differ only in case
+// are joined in the order of the event.
 func (r *reader) headers() http.Header {
-	const usual = 24 // headers of a request; one allocation holds all their values
+	const usual = 24 // headers of a request; their values share one allocation
 	header := make(http.Header, usual)
 	values := make([]string, 0, usual)
 	r.object(func(quoted []byte) {

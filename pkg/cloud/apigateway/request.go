@@ -14,24 +14,23 @@ import (
 	"syncplane/pkg/fault"
 )
 
-// maxRequestID is the longest ID taken over from an event, in bytes. The
-// gateway's have 16.
+// maxRequestID is the longest request ID accepted from an event, in bytes. Our own
+// choice; API Gateway's have 16.
 const maxRequestID = 128
 
-// request is an event, read. The event in it is one that the adapter cannot
-// stumble over; what the adapter would spoil stands beside it.
+// request is a request read from an event. Its event is one that the adapter accepts;
+// the other fields hold what the adapter would change.
 type request struct {
 	event  events.APIGatewayV2HTTPRequest
 	url    *url.URL
 	header http.Header
 	host   string
 	id     string
-	prefix string // what stands before the path in the client's address, such as /prod
-	err    error  // why the event is no request, fit for the client
+	prefix string // before the path in the client's address, such as /prod
+	err    error  // the client's error, if the event is not a request
 }
 
-// read reads an event. Where it is no request the result answers GET / with
-// err.
+// read reads an event. If the event is not a request, the result is GET / with err.
 func (h *Handler) read(ctx context.Context, payload []byte) request {
 	event, parsed := readEvent(h.pool, payload)
 	in := request{
@@ -47,15 +46,15 @@ func (h *Handler) read(ctx context.Context, payload []byte) request {
 		return in
 	}
 
-	const want = "this must be the event of an API Gateway HTTP API (payload format 2.0)"
+	const want = "the event must be that of an API Gateway HTTP API (payload format 2.0)"
 	method := strings.ToUpper(event.method)
 	switch {
 	case !utf8.Valid(payload):
-		return refuse("invalid_utf8", "the request must be UTF-8 throughout")
+		return refuse("invalid_utf8", "the request must be valid UTF-8")
 	case parsed != nil:
-		return refuse("not_a_request", want+", and it does not have that form")
+		return refuse("not_a_request", want+", and cannot be read as one")
 	case method == "":
-		return refuse("not_a_request", want+", and it has no method in requestContext.http.method")
+		return refuse("not_a_request", want+", and has no method in requestContext.http.method")
 	case strings.ContainsFunc(method, func(c rune) bool { return !isToken(c) }):
 		return refuse("bad_method", "the method must be an HTTP method such as POST")
 	}
@@ -64,13 +63,13 @@ func (h *Handler) read(ctx context.Context, payload []byte) request {
 	query := queryOf(event)
 	address, err := url.Parse("https://" + placeholder + path + "?" + query)
 	if err != nil {
-		return refuse("bad_path", "the query must be percent-encoded as RFC 3986 says")
+		return refuse("bad_path", "the query must be percent-encoded (RFC 3986)")
 	}
 	body := event.body
 	if event.isBase64Encoded {
 		decoded, err := base64.StdEncoding.DecodeString(body)
 		if err != nil {
-			return refuse("bad_base64", "the body is marked as base64 and must be base64")
+			return refuse("bad_base64", "the body is marked as base64 but is not valid base64")
 		}
 		body = string(decoded)
 	}
@@ -86,15 +85,14 @@ func (h *Handler) read(ctx context.Context, payload []byte) request {
 	return in
 }
 
-// placeholder is the host in the address that the adapter parses: the event's
-// own may be anything.
+// placeholder is the host in the address that the adapter parses. The host of the
+// event may be malformed.
 const placeholder = "gateway"
 
-// pathOf returns the path without the name of the stage, percent-encoded. An
-// HTTP API decodes the path before it hands it over, so that whatever stands in
-// rawPath is text: a percent sign there begins no escape. A stage other than
-// $default stands in front of the path, except perhaps under a custom domain;
-// the route tells the two apart.
+// pathOf returns the path without the name of the stage, percent-encoded, and whether
+// it had one. An HTTP API decodes the path, so a percent sign in rawPath does not
+// begin an escape. rawPath begins with a stage other than $default, except perhaps at
+// a custom domain; a comparison with the route decides.
 func pathOf(event event) (path string, staged bool) {
 	path = event.rawPath
 	if path == "" {
@@ -105,8 +103,8 @@ func pathOf(event event) (path string, staged bool) {
 	_, route, routed := strings.Cut(event.routeKey, " ")
 	switch {
 	case stage == "" || stage == "$default" || !found:
-	case rest != "" && rest[0] != '/': // another word that begins alike
-	case routed && strings.Count(path, "/") <= strings.Count(route, "/"): // no room for a stage
+	case rest != "" && rest[0] != '/': // a longer segment that begins with the stage
+	case routed && strings.Count(path, "/") <= strings.Count(route, "/"): // not enough segments for a stage
 	default:
 		path, staged = rest, true
 	}
@@ -116,9 +114,9 @@ func pathOf(event event) (path string, staged bool) {
 	return (&url.URL{Path: path}).EscapedPath(), staged
 }
 
-// prefixOf returns what stands before the path in the address that the client
-// used. At the API's own domain, whose first label is the API's ID, that is the
-// stage. At a custom domain it is the key of the mapping, which no event has.
+// prefixOf returns the prefix before the path in the address that the client used. At
+// the API's own domain, whose first label is the API's ID, it is the stage. At a
+// custom domain it is the key of the mapping, which events do not contain.
 func (h *Handler) prefixOf(event event, staged bool) string {
 	custom := event.apiID != "" && event.domainPrefix != "" && event.domainPrefix != event.apiID
 	switch {
@@ -130,6 +128,7 @@ func (h *Handler) prefixOf(event event, staged bool) string {
 	return ""
 }
 
+// queryOf returns the query, percent-encoded.
 func queryOf(event event) string {
 	if event.rawQueryString != "" {
 		return strings.ReplaceAll(event.rawQueryString, "#", "%23")
@@ -141,7 +140,7 @@ func queryOf(event event) string {
 	return values.Encode()
 }
 
-// headerOf is the header of the request, the cookies in it.
+// headerOf returns the header of the request, with its cookies.
 func headerOf(event event) http.Header {
 	header := event.headers
 	if header == nil {
@@ -153,8 +152,8 @@ func headerOf(event event) http.Header {
 	return header
 }
 
-// requestID is the gateway's ID of the request, or Lambda's where the event
-// has none that fits in a header.
+// requestID returns API Gateway's ID of the request, or Lambda's if the event has no
+// ID that is valid in a header.
 func requestID(ctx context.Context, event event) string {
 	id := event.requestID
 	invisible := func(c rune) bool { return c <= ' ' || c > '~' }

@@ -9,10 +9,10 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// encode writes a response for API Gateway (payload format 2.0), its headers
-// sorted. By hand, since reflection takes a dozen allocations for the maps.
-// What is not UTF-8 comes out as replacement characters: the adapter has made
-// base64 of a body like that.
+// encode returns a response for API Gateway (payload format 2.0) with sorted headers.
+// encoding/json would take a dozen more allocations for the maps. Invalid UTF-8
+// becomes replacement characters; a body with some is base64 already, from the
+// adapter.
 func encode(response events.APIGatewayV2HTTPResponse) []byte {
 	const overhead = 1024 // bytes of headers, about
 	b := make([]byte, 0, overhead+2*len(response.Body))
@@ -41,7 +41,8 @@ func encode(response events.APIGatewayV2HTTPResponse) []byte {
 	return append(b, `]}`...)
 }
 
+// appendText appends a JSON string.
 func appendText(b []byte, text string) []byte {
-	b, _ = jsontext.AppendQuote(b, text) // its error is invalid UTF-8, replaced
+	b, _ = jsontext.AppendQuote(b, text) // the error reports invalid UTF-8, which was replaced
 	return b
 }

@@ -1,5 +1,5 @@
-// Package preconnect makes HTTP clients that can open their first connection
-// beforehand, TLS and all, without a request. It knows net/http and no AWS.
+// Package preconnect provides HTTP clients that can open a connection, including its
+// TLS handshake, before the first request. It knows net/http, not AWS.
 package preconnect
 
 import (
@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// The bounds of connections, as net/http's default transport has them.
+// The timeouts of connections, as in net/http's default transport.
 const (
 	dialTimeout      = 30 * time.Second
 	keepAlive        = 30 * time.Second
@@ -22,24 +22,24 @@ const (
 	idleTimeout      = 90 * time.Second
 )
 
-// Config is what a Client is made of.
+// Config configures a Client.
 type Config struct {
-	Timeout time.Duration // of a request, its answer read; zero is none
-	MaxIdle int           // connections that are kept
-	TLS     *tls.Config   // nil is the machine's own
+	Timeout time.Duration // of a request, including its body; zero is none
+	MaxIdle int           // the most idle connections that are kept
+	TLS     *tls.Config   // nil trusts the roots of the system
 }
 
-// Client is an HTTP client that follows no redirect.
+// Client is an HTTP client that does not follow redirects.
 type Client struct {
 	http.Client
 	dialer net.Dialer
 	config *tls.Config
-	// connecting is held by the Connect that dials, so that there is one at a time.
+	// connecting is held by the call of Connect that dials, at most one at a time.
 	connecting chan struct{}
 	ready      chan connection
 }
 
-// connection is one that was opened beforehand.
+// connection is a connection that Connect has opened.
 type connection struct {
 	address string
 	net.Conn
@@ -51,7 +51,7 @@ func New(c Config) *Client {
 	if c.TLS != nil {
 		config = c.TLS.Clone()
 	}
-	config.NextProtos = []string{"http/1.1"} // DynamoDB and its like speak no other
+	config.NextProtos = []string{"http/1.1"} // DynamoDB, EventBridge and Scheduler support no other
 	client := &Client{
 		dialer:     net.Dialer{Timeout: dialTimeout, KeepAlive: keepAlive},
 		config:     config,
@@ -71,9 +71,9 @@ func New(c Config) *Client {
 	return client
 }
 
-// Connect opens a connection that the next request to this address uses. It
-// does nothing if a connection opened before is unused, or if the environment
-// names a proxy for the address. Calls at the same time open one connection.
+// Connect opens a connection that the next request to this address uses. It does
+// nothing if an earlier connection is unused, or if the environment names a proxy for
+// the address. Concurrent calls open one connection.
 func (c *Client) Connect(ctx context.Context, address *url.URL) error {
 	if proxy, err := http.ProxyFromEnvironment(&http.Request{URL: address}); proxy != nil || err != nil {
 		return err
@@ -96,24 +96,25 @@ func (c *Client) Connect(ctx context.Context, address *url.URL) error {
 	if err != nil {
 		return fmt.Errorf("connect to %s: %w", target, err)
 	}
-	c.ready <- connection{target, conn} // has room: only the holder of connecting sends
+	c.ready <- connection{target, conn} // never blocks: only the holder of connecting sends
 	return nil
 }
 
-// waiting is the connection that was opened beforehand, if it is to this
-// address.
+// waiting returns the connection that Connect has opened if it is to this address,
+// otherwise nil.
 func (c *Client) waiting(address string) net.Conn {
 	select {
 	case open := <-c.ready:
 		if open.address == address {
 			return open.Conn
 		}
-		_ = open.Close() // nobody asks for it
+		_ = open.Close() // its address is another
 	default:
 	}
 	return nil
 }
 
+// plain dials without TLS, or returns the waiting connection.
 func (c *Client) plain(ctx context.Context, network, address string) (net.Conn, error) {
 	if open := c.waiting(address); open != nil {
 		return open, nil
@@ -121,6 +122,7 @@ func (c *Client) plain(ctx context.Context, network, address string) (net.Conn, 
 	return c.dialer.DialContext(ctx, network, address)
 }
 
+// secure dials with TLS, or returns the waiting connection.
 func (c *Client) secure(ctx context.Context, network, address string) (net.Conn, error) {
 	if open := c.waiting(address); open != nil {
 		return open, nil

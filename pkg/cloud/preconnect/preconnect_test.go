@@ -32,7 +32,7 @@ func (s *service) accepts(t *testing.T) {
 	select {
 	case <-s.opened:
 	case <-time.After(10 * time.Second):
-		t.Fatal("the server has accepted no connection")
+		t.Fatal("the server accepted no connection")
 	}
 }
 
@@ -40,7 +40,7 @@ func (s *service) accepts(t *testing.T) {
 func (s *service) acceptsNoMore(t *testing.T) {
 	t.Helper()
 	if n := len(s.opened); n > 0 {
-		t.Errorf("the server has accepted %d more connections", n)
+		t.Errorf("the server accepted %d more connections", n)
 	}
 }
 
@@ -132,9 +132,9 @@ func TestConnect(t *testing.T) {
 	}
 }
 
-// TestConnectAtOnce checks that simultaneous calls open one connection, and
-// that the next call after its use opens another.
-func TestConnectAtOnce(t *testing.T) {
+// TestConcurrentConnects checks that concurrent calls open one connection, and that
+// the next call after its use opens another.
+func TestConcurrentConnects(t *testing.T) {
 	t.Parallel()
 	s := newService(t, true)
 	c := s.client()
@@ -156,10 +156,11 @@ func TestConnectAtOnce(t *testing.T) {
 	s.accepts(t)
 }
 
-// TestConnectEnds checks that a call that waits for another ends with its context.
-func TestConnectEnds(t *testing.T) {
+// TestConnectCanceled checks that a call that waits for another one returns when its
+// context ends.
+func TestConnectCanceled(t *testing.T) {
 	t.Parallel()
-	silent, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0") // never answers the handshake
+	silent, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0") // never responds to the handshake
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -169,7 +170,7 @@ func TestConnectEnds(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	first := make(chan error, 1)
 	go func() { first <- c.Connect(ctx, address) }()
-	if _, err := silent.Accept(); err != nil { // the first call dials, and so holds its place
+	if _, err := silent.Accept(); err != nil { // the first call is dialing
 		t.Fatal(err)
 	}
 	late, end := context.WithCancel(t.Context())
@@ -183,9 +184,9 @@ func TestConnectEnds(t *testing.T) {
 	}
 }
 
-// TestWithout holds that a client needs no Connect, and that a connection to
-// elsewhere is not taken for another.
-func TestWithout(t *testing.T) {
+// TestRequestWithoutConnect checks that a client works without Connect, and does not
+// use a connection to another address.
+func TestRequestWithoutConnect(t *testing.T) {
 	t.Parallel()
 	s, other := newService(t, true), newService(t, true)
 	c := s.client()
@@ -198,17 +199,17 @@ func TestWithout(t *testing.T) {
 		t.Errorf("got %d: a redirect was followed", got)
 	}
 	if opened := other.requests.Load(); opened != 0 {
-		t.Errorf("%d requests went elsewhere", opened)
+		t.Errorf("%d requests went to the other address", opened)
 	}
 }
 
-func TestRefused(t *testing.T) {
+func TestConnectErrors(t *testing.T) {
 	t.Parallel()
-	if err := preconnect.New(preconnect.Config{}).Connect(t.Context(), parse(t, "http://127.0.0.1:1")); err == nil { // nobody listens on port 1
-		t.Error("a connection to nobody is open")
+	if err := preconnect.New(preconnect.Config{}).Connect(t.Context(), parse(t, "http://127.0.0.1:1")); err == nil { // port 1 is closed
+		t.Error("connected to a closed port")
 	}
 	s := newService(t, true)
 	if err := preconnect.New(preconnect.Config{}).Connect(t.Context(), parse(t, s.URL)); err == nil {
-		t.Error("a certificate that nobody vouches for is taken")
+		t.Error("accepted a certificate of an unknown authority")
 	}
 }
