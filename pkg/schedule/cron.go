@@ -1,5 +1,7 @@
-// Package schedule owns when a sync runs. It is pure: standard library only,
-// and the clock comes from the caller.
+// Package schedule computes when a sync runs: by an interval or by a cron expression,
+// which it parses, evaluates and describes in words. It does not know syncs, time
+// zones other than UTC or the expressions of EventBridge Scheduler. It uses the
+// standard library only; the caller passes the time.
 package schedule
 
 import (
@@ -14,23 +16,23 @@ import (
 // Example is a valid expression, for error messages.
 const Example = "0 6 * * 1-5"
 
-// Cron is a parsed cron expression: a bit for each value of each field that
-// matches. The zero Cron matches nothing; only Parse makes a useful one.
+// Cron is a parsed cron expression: for each field the set of values that match, one
+// bit each. The zero Cron matches nothing; Parse returns others.
 //
-// A day matches as POSIX has it: where both day fields are restricted either is
+// A day matches as in POSIX: if both day fields are restricted, a match of either is
 // enough. A field is restricted unless it is * or */1.
 type Cron struct {
 	minutes, hours, days, months, weekdays uint64
-	eitherDay                              bool // both day fields are restricted: one match is enough
+	eitherDay                              bool // both day fields are restricted: a match of either is enough
 }
 
-// field is one of the five. The bounds are POSIX's (crontab, XCU); that
-// Sunday is 7 as well as 0 is every cron's.
+// field describes one of the five fields. The bounds are those of POSIX (crontab,
+// XCU); 7 for Sunday is an extension that cron implementations share.
 type field struct {
 	name     string
 	unit     string // of a step
 	min, max int
-	values   int // how many different ones there are
+	values   int // the number of different values
 	names    []string
 }
 
@@ -44,9 +46,9 @@ func fields() [5]field {
 	}
 }
 
-// Parse reads five POSIX fields: minute, hour, day of month, month, day of
-// week, in UTC. The error says what is wrong and is fit for a client. An
-// expression that never fires is refused.
+// Parse parses five POSIX fields: minute, hour, day of month, month, day of week, in
+// UTC. It returns an error, whose text may be shown to a client, for a malformed
+// expression and for one that never fires.
 func Parse(text string) (Cron, error) {
 	parts := split(text)
 	if len(parts) != 5 {
@@ -60,7 +62,7 @@ func Parse(text string) (Cron, error) {
 		}
 		sets[i] = set
 	}
-	c := Cron{sets[0], sets[1], sets[2], sets[3], sets[4], !open(parts[2]) && !open(parts[4])}
+	c := Cron{sets[0], sets[1], sets[2], sets[3], sets[4], restricted(parts[2]) && restricted(parts[4])}
 	if c.weekdays&(1<<7) != 0 {
 		c.weekdays = c.weekdays&^(1<<7) | 1
 	}
@@ -70,30 +72,30 @@ func Parse(text string) (Cron, error) {
 	return c, nil
 }
 
-// fires reports whether any date matches. Where weekdays count at all, one
-// comes every week; otherwise some month must be long enough.
+// fires reports whether any date matches: if either day field is enough, some weekday
+// does; otherwise a month must have one of the days.
 func (c Cron) fires() bool { return c.eitherDay || c.dated() }
 
-// dated reports whether a month that c names has a day that c names.
+// dated reports whether one of the months of c has one of its days.
 func (c Cron) dated() bool {
 	for month := 1; month <= 12; month++ {
-		if c.months&(1<<month) != 0 && bits.TrailingZeros64(c.days) <= longest(month) {
+		if c.months&(1<<month) != 0 && bits.TrailingZeros64(c.days) <= maxDays(month) {
 			return true
 		}
 	}
 	return false
 }
 
-// longest is how many days a month has at most: 29 in February.
-func longest(month int) int {
+// maxDays returns the largest number of days that a month can have: 29 for February.
+func maxDays(month int) int {
 	return time.Date(2024, time.Month(month)+1, 0, 0, 0, 0, 0, time.UTC).Day()
 }
 
-// parse reads a list of *, values, ranges and steps into a set of bits.
+// parse parses a list of *, values, ranges and steps into a set of bits.
 func (f field) parse(text string) (uint64, error) {
 	var set uint64
 	for part := range strings.SplitSeq(text, ",") {
-		it, err := f.item(part)
+		it, err := f.parseItem(part)
 		if err != nil {
 			return 0, err
 		}
@@ -104,91 +106,91 @@ func (f field) parse(text string) (uint64, error) {
 	return set, nil
 }
 
-// item is one member of a list: each step-th value from low to high.
+// item is one element of a list: every step-th value from low to high.
 type item struct{ low, high, step int }
 
-// item reads one member of a list.
-func (f field) item(text string) (item, error) {
+// parseItem parses one element of a list.
+func (f field) parseItem(text string) (item, error) {
 	span, stepText, stepped := strings.Cut(text, "/")
 	it := item{f.min, f.max, 1}
 	if span != "*" {
 		from, to, ranged := strings.Cut(span, "-")
 		var err error
-		if it.low, err = f.value(from); err != nil {
+		if it.low, err = f.parseValue(from); err != nil {
 			return it, err
 		}
 		it.high = it.low
 		if ranged {
-			if it.high, err = f.value(to); err != nil {
+			if it.high, err = f.parseValue(to); err != nil {
 				return it, err
 			}
 			if it.high < it.low && f.max == 7 && equalFold(to, "SUN") {
 				it.high = 7 // as in FRI-SUN
 			}
 		} else if stepped {
-			return it, fmt.Errorf("%s %q has a step on a single value; write %d-%d/%s", f.name, cut(text), it.low, f.max, cut(stepText))
+			return it, fmt.Errorf("%s %q has a step on a single value; write %d-%d/%s", f.name, truncate(text), it.low, f.max, truncate(stepText))
 		}
 		if it.low > it.high {
-			return it, fmt.Errorf("%s %q is a range that runs backwards; list two ranges instead", f.name, cut(text))
+			return it, fmt.Errorf("%s %q is a range that runs backwards; list two ranges instead", f.name, truncate(text))
 		}
 	}
 	if stepped {
 		var err error
-		if it.step, err = number(stepText); err != nil || it.step < 1 {
-			return it, fmt.Errorf("%s %q has a step that is not a number from 1 to %d", f.name, cut(text), f.values)
+		if it.step, err = parseDigits(stepText); err != nil || it.step < 1 {
+			return it, fmt.Errorf("%s %q has a step that is not a number from 1 to %d", f.name, truncate(text), f.values)
 		}
 		if it.step > f.values {
-			return it, fmt.Errorf("%s %q has a step longer than the field's %d values, so it would not fire every %d; use sync_interval for that", f.name, cut(text), f.values, it.step)
+			return it, fmt.Errorf("%s %q has a step longer than the field's %d values, so it would not fire every %d; use sync_interval for that", f.name, truncate(text), f.values, it.step)
 		}
 	}
 	return it, nil
 }
 
-// open reports whether a field that could be parsed is * or */1, however many
-// zeros the 1 has before it.
-func open(text string) bool {
+// restricted reports whether a valid field is other than * and */1; the 1 may have
+// leading zeros.
+func restricted(text string) bool {
 	step, stepped := strings.CutPrefix(text, "*/")
-	return text == "*" || stepped && strings.TrimLeft(step, "0") == "1"
+	return text != "*" && (!stepped || strings.TrimLeft(step, "0") != "1")
 }
 
-// value reads a number or a name.
-func (f field) value(text string) (int, error) {
+// parseValue parses a number or a name.
+func (f field) parseValue(text string) (int, error) {
 	for i, name := range f.names {
 		if equalFold(text, name) {
 			return f.min + i, nil
 		}
 	}
-	v, err := number(text)
+	v, err := parseDigits(text)
 	if err != nil || v < f.min || v > f.max {
-		return 0, fmt.Errorf("%s must be %d-%d, got %q", f.name, f.min, f.max, cut(text))
+		return 0, fmt.Errorf("%s must be %d-%d, got %q", f.name, f.min, f.max, truncate(text))
 	}
 	return v, nil
 }
 
-// equalFold reports whether text is an ASCII name but for the case of its
-// letters. To strings.EqualFold a long s is an S too, but it has more bytes.
+// equalFold reports whether text equals an ASCII name, ignoring case. For
+// strings.EqualFold a long s also equals an S; its encoding has more bytes.
 func equalFold(text, name string) bool {
 	return len(text) == len(name) && strings.EqualFold(text, name)
 }
 
-// ParseStored is Parse for an expression that was validated when it was stored.
-// It accepts what earlier versions did, too: names with a letter that Unicode
-// folds to one of ASCII.
+// ParseStored parses an expression that was validated when it was stored. In addition
+// to Parse it accepts what earlier versions did: names with a letter that Unicode
+// folds to an ASCII one.
 func ParseStored(text string) (Cron, error) {
 	cron, err := Parse(text)
 	if err == nil {
 		return cron, nil
 	}
-	folded := strings.NewReplacer("\u017f", "s", "\u212a", "k").Replace(text) // all that there are (Unicode, CaseFolding)
+	folded := strings.NewReplacer("\u017f", "s", "\u212a", "k").Replace(text) // the only such letters (Unicode, CaseFolding)
 	if folded == text {
 		return cron, err
 	}
 	return Parse(folded)
 }
 
-// Uneven returns a sentence for each step of an expression that does not divide
-// its field, or that its range is too short for: the distances between its runs
-// are not all what the step says. There is none for an invalid expression.
+// Uneven returns a sentence for each step of an expression that does not divide its
+// field or whose range has a single value, so that some runs are not a step apart. It
+// returns none for an invalid expression.
 func Uneven(text string) []string {
 	if !strings.Contains(text, "/") {
 		return nil
@@ -199,7 +201,7 @@ func Uneven(text string) []string {
 	var sentences []string
 	for i, f := range fields() {
 		for part := range strings.SplitSeq(split(text)[i], ",") {
-			it, err := f.item(part)
+			it, err := f.parseItem(part)
 			if err != nil {
 				return nil
 			}
@@ -208,28 +210,28 @@ func Uneven(text string) []string {
 				runs = append(runs, strconv.Itoa(v))
 			}
 			if f.values%it.step != 0 || it.step > 1 && it.step < f.values && len(runs) == 1 {
-				sentences = append(sentences, fmt.Sprintf("%s %s runs at %s, not every %d %s", f.name, cut(part), and(runs), it.step, f.unit))
+				sentences = append(sentences, fmt.Sprintf("%s %s runs at %s, not every %d %s", f.name, truncate(part), enumerate(runs), it.step, f.unit))
 			}
 		}
 	}
 	return sentences
 }
 
-// split returns the fields of an expression.
+// split splits an expression into its fields.
 func split(text string) []string {
 	return strings.FieldsFunc(text, func(c rune) bool { return c == ' ' || c == '\t' })
 }
 
-// number reads digits; no sign, no space, as Atoi would allow.
-func number(text string) (int, error) {
+// parseDigits parses a decimal number without a sign, which strconv.Atoi allows.
+func parseDigits(text string) (int, error) {
 	if text == "" || strings.Trim(text, "0123456789") != "" {
 		return 0, strconv.ErrSyntax
 	}
 	return strconv.Atoi(text)
 }
 
-// cut shortens what is repeated to the client.
-func cut(text string) string {
+// truncate shortens a text of the client for an error message.
+func truncate(text string) string {
 	if len(text) > 40 {
 		return strings.ToValidUTF8(text[:40], "") + "…"
 	}

@@ -12,7 +12,7 @@ import (
 	"syncplane/pkg/schedule"
 )
 
-// TestParse holds that expressions which mean the same parse to the same.
+// TestParse checks that equivalent expressions parse to equal values.
 func TestParse(t *testing.T) {
 	t.Parallel()
 	for text, same := range map[string]string{
@@ -54,13 +54,13 @@ func TestParse(t *testing.T) {
 	}
 }
 
-// TestParseTellsApart holds that expressions which differ parse to something
-// else.
-func TestParseTellsApart(t *testing.T) {
+// TestParseDistinguishes checks that expressions which are not equivalent parse to
+// different values.
+func TestParseDistinguishes(t *testing.T) {
 	t.Parallel()
 	for text, other := range map[string]string{
 		"0 0 1 * *": "0 0 1 * 1",
-		"0 0 * * 1": "0 0 1-31 * 1", // written out it is restricted, so either day is enough
+		"0 0 * * 1": "0 0 1-31 * 1", // 1-31 is restricted, so either day is enough
 		"0 0 2 * *": "0 0 */2 * *",
 		"0 * * * *": "* 0 * * *",
 	} {
@@ -128,9 +128,9 @@ func TestParseRefuses(t *testing.T) {
 	}
 }
 
-// TestParseTakesWhatIsWritten draws fields from the grammar and holds that each
-// is taken, and that a list means what its values mean one by one.
-func TestParseTakesWhatIsWritten(t *testing.T) {
+// TestParseGrammar draws fields from the grammar and checks that each is accepted, and
+// that a list is equivalent to the list of its values.
+func TestParseGrammar(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		bounds := [][2]int{{0, 59}, {0, 23}, {1, 31}, {1, 12}, {0, 6}}
@@ -154,7 +154,8 @@ func TestParseTakesWhatIsWritten(t *testing.T) {
 	})
 }
 
-// TestParseStored checks that what an earlier version accepted keeps its times.
+// TestParseStored checks that an expression which an earlier version accepted keeps
+// its run times.
 func TestParseStored(t *testing.T) {
 	t.Parallel()
 	for text, same := range map[string]string{
@@ -216,10 +217,9 @@ func TestUneven(t *testing.T) {
 	}
 }
 
-// TestUnevenMeans checks against the runs themselves that a step without a
-// report runs at equal distances around the clock, and that one with a report
-// does not.
-func TestUnevenMeans(t *testing.T) {
+// TestUnevenGaps checks against the run times that a step which is not reported runs
+// at equal gaps around the clock, and that a reported one does not.
+func TestUnevenGaps(t *testing.T) {
 	t.Parallel()
 	for step := 1; step <= 60; step++ {
 		text := fmt.Sprintf("*/%d * * * *", step)
@@ -248,10 +248,10 @@ func FuzzParse(f *testing.F) {
 			t.Errorf("an error of %d bytes: %v", len(err.Error()), err)
 		}
 		if _, stored := schedule.ParseStored(text); err == nil && stored != nil {
-			t.Errorf("%q is valid, and stored it is not: %v", text, stored)
+			t.Errorf("%q is accepted by Parse and not by ParseStored: %v", text, stored)
 		}
 		if err != nil && len(schedule.Uneven(text)) > 0 {
-			t.Errorf("%q is invalid, and has steps: %v", text, schedule.Uneven(text))
+			t.Errorf("%q is invalid, and Uneven returns %v", text, schedule.Uneven(text))
 		}
 	})
 }

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// String describes s in words, such as "at 06:00 UTC on Monday to Friday".
+// String returns a description of s, such as "at 06:00 UTC on Monday to Friday".
 func (s Schedule) String() string {
 	const hour, day = 60, 24 * 60
 	switch {
@@ -29,26 +29,27 @@ func every(n int64, unit string) string {
 	return fmt.Sprintf("every %d %ss", n, unit)
 }
 
-// String describes c in words.
+// String returns a description of c.
 func (c Cron) String() string {
 	text := c.time() + " UTC"
 	if day := c.day(); day != "" {
 		text += " " + day
 	}
-	if months := fields()[3]; c.months != full(months) {
+	if months := fields()[3]; c.months != allValues(months) {
 		text += " in " + words(c.months, months, func(v int) string { return time.Month(v).String() })
 	}
 	return text
 }
 
-// maxTimes is how many times of day are told one by one.
+// maxTimes is the largest number of times of day that String lists one by one.
 const maxTimes = 4
 
+// time describes the times of day.
 func (c Cron) time() string {
 	minutes, hours := fields()[0], fields()[1]
-	allHours := c.hours == full(hours)
+	allHours := c.hours == allValues(hours)
 	switch {
-	case allHours && c.minutes == full(minutes):
+	case allHours && c.minutes == allValues(minutes):
 		return "every minute"
 	case bits.OnesCount64(c.minutes)*bits.OnesCount64(c.hours) <= maxTimes:
 		var times []string
@@ -57,10 +58,10 @@ func (c Cron) time() string {
 				times = append(times, fmt.Sprintf("%02d:%02d", h, m))
 			}
 		}
-		return "at " + and(times)
+		return "at " + enumerate(times)
 	}
 	text := "every minute"
-	if c.minutes != full(minutes) {
+	if c.minutes != allValues(minutes) {
 		text = "at minute " + words(c.minutes, minutes, nil)
 	}
 	if allHours {
@@ -69,18 +70,19 @@ func (c Cron) time() string {
 	return text + " of hour " + words(c.hours, hours, nil)
 }
 
+// day describes the days; "" for every day.
 func (c Cron) day() string {
 	days, weekdays := fields()[2], fields()[4]
 	var parts []string
-	if c.days != full(days) {
+	if c.days != allValues(days) {
 		parts = append(parts, "on day "+words(c.days, days, nil)+" of the month")
 	}
-	if c.weekdays != full(weekdays) {
+	if c.weekdays != allValues(weekdays) {
 		weekdays.max = 6
 		parts = append(parts, "on "+words(c.weekdays, weekdays, func(v int) string { return time.Weekday(v).String() }))
 	}
 	switch {
-	case c.eitherDay && len(parts) < 2: // one of them is every day
+	case c.eitherDay && len(parts) < 2: // one of the fields matches every day
 		return ""
 	case c.eitherDay:
 		return strings.Join(parts, " or ")
@@ -89,7 +91,7 @@ func (c Cron) day() string {
 	}
 }
 
-// words tells a set: values and ranges, by name if there are names.
+// words describes a set by its values and ranges, with name if it is not nil.
 func words(set uint64, f field, name func(v int) string) string {
 	if name == nil {
 		name = func(v int) string { return fmt.Sprint(v) }
@@ -109,10 +111,11 @@ func words(set uint64, f field, name func(v int) string) string {
 			items = append(items, name(low)+" to "+name(v))
 		}
 	}
-	return and(items)
+	return enumerate(items)
 }
 
-func and(items []string) string {
+// enumerate joins items with commas and "and".
+func enumerate(items []string) string {
 	if len(items) < 2 {
 		return strings.Join(items, "")
 	}

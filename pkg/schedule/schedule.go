@@ -5,25 +5,25 @@ import (
 	"time"
 )
 
-// Schedule is when a sync runs: at the minutes of a Cron, or every so many
-// minutes from a moment on. All times are UTC and whole seconds.
+// Schedule determines when a sync runs: at the minutes that match a Cron, or at an
+// interval that begins at an anchor. All times are UTC and whole seconds.
 type Schedule struct {
 	cron    Cron
-	minutes int64 // of an interval; 0 is a cron
-	anchor  int64 // where the interval begins, seconds since 1970
+	minutes int64 // of the interval; 0 for a cron
+	anchor  int64 // of the interval, seconds since 1970
 }
 
-// Every runs at anchor + k × minutes, k = 1, 2, …; minutes is at least 1, and
-// of anchor a fraction of a second does not count.
+// Every returns the Schedule that runs at anchor + k × minutes, k = 1, 2, …. minutes
+// is at least 1; a fraction of a second in anchor is dropped.
 func Every(minutes int64, anchor time.Time) Schedule {
 	return Schedule{minutes: minutes, anchor: anchor.Unix()}
 }
 
-// At runs whenever c matches.
+// At returns the Schedule that runs whenever c matches.
 func At(c Cron) Schedule { return Schedule{cron: c} }
 
-// Next is the first run after a moment; there is none at it. Of a Schedule that
-// Parse or Every made there is always one.
+// Next returns the first run later than after, and the zero time if there is none,
+// which only the zero Schedule has.
 func (s Schedule) Next(after time.Time) time.Time {
 	if s.minutes == 0 {
 		return s.cron.next(after)
@@ -36,13 +36,13 @@ func (s Schedule) Next(after time.Time) time.Time {
 	return time.Unix(s.anchor+(runs+1)*step, 0).UTC()
 }
 
-// maxSkew is how far an interval may begin after the moment that it is asked
-// for: more is a clock that was set back since.
+// maxSkew is how far the anchor of an interval may be in the future: a later one means
+// that the clock has been set back since. Our own choice.
 const maxSkew = time.Minute
 
-// From returns s with its runs extended into the past where they would begin more
-// than a minute after a moment: an interval that was set while the clock was ahead
-// runs by the corrected clock.
+// From returns s with its runs extended into the past if they would begin more than a
+// minute after a moment: an interval that was set while the clock was ahead continues
+// with the corrected clock.
 func (s Schedule) From(moment time.Time) Schedule {
 	if s.minutes > 0 && s.anchor > moment.Add(maxSkew).Unix() {
 		step := s.minutes * 60
@@ -51,9 +51,9 @@ func (s Schedule) From(moment time.Time) Schedule {
 	return s
 }
 
-// Last is the latest run that is not after a moment, if there was one since
-// another. It takes as long however many there were.
-func (s Schedule) Last(since, until time.Time) (time.Time, bool) {
+// Last returns the latest run that is later than since and not later than until. ok is
+// false if there is none. It takes the same time for any number of runs.
+func (s Schedule) Last(since, until time.Time) (last time.Time, ok bool) {
 	first := s.Next(since)
 	if first.IsZero() || first.After(until) {
 		return time.Time{}, false
@@ -65,7 +65,7 @@ func (s Schedule) Last(since, until time.Time) (time.Time, bool) {
 	return s.cron.last(until), true
 }
 
-// Times are the next n runs.
+// Times returns the next n runs.
 func (s Schedule) Times(after time.Time, n int) []time.Time {
 	times := make([]time.Time, 0, n)
 	for len(times) < n {
@@ -78,11 +78,11 @@ func (s Schedule) Times(after time.Time, n int) []time.Time {
 	return times
 }
 
-// longestGap is how many years may pass between two runs: of a 29th of
-// February eight, since 1900 and its like have none.
+// longestGap is the largest number of years between two runs: eight from one 29
+// February to the next around a year such as 1900, which has none.
 const longestGap = 8
 
-// next is the first match after a moment, zero if there is none.
+// next returns the first match after a time, and the zero time if there is none.
 func (c Cron) next(after time.Time) time.Time {
 	t := after.UTC().Truncate(time.Minute).Add(time.Minute)
 	for limit := t.Year() + longestGap; t.Year() <= limit; {
@@ -109,7 +109,7 @@ func (c Cron) next(after time.Time) time.Time {
 	return time.Time{}
 }
 
-// last is the latest match that is not after a moment; there must be one.
+// last returns the latest match that is not after a time; there must be one.
 func (c Cron) last(until time.Time) time.Time {
 	t := until.UTC().Truncate(time.Minute)
 	for {
@@ -144,7 +144,7 @@ func (c Cron) onDay(t time.Time) bool {
 	return day && weekday
 }
 
-// following is the smallest value of a set that is at least v, -1 if there is
+// following returns the smallest value of a set that is at least v, -1 if there is
 // none.
 func following(set uint64, v int) int {
 	if rest := set >> v; rest != 0 {
@@ -153,7 +153,7 @@ func following(set uint64, v int) int {
 	return -1
 }
 
-// preceding is the largest value of a set that is at most v, -1 if there is
+// preceding returns the largest value of a set that is at most v, -1 if there is
 // none.
 func preceding(set uint64, v int) int {
 	if v < 0 {
@@ -199,8 +199,8 @@ func values(set uint64) []int {
 	return members
 }
 
-// full is the set of all values of a field; Sunday is 0.
-func full(f field) uint64 {
+// allValues returns the set of all values of a field; Sunday is 0.
+func allValues(f field) uint64 {
 	var set uint64
 	for v := f.min; v < f.min+f.values; v++ {
 		set |= 1 << v

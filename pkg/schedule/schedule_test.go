@@ -51,15 +51,15 @@ func TestTimes(t *testing.T) {
 			t.Errorf("%s: %s", text, diff)
 		}
 	}
-	// 2100 is no leap year.
+	// 2100 is not a leap year.
 	century := parse(t, "0 0 29 2 *").Next(time.Date(2096, time.March, 1, 0, 0, 0, 0, time.UTC))
 	if want := time.Date(2104, time.February, 29, 0, 0, 0, 0, time.UTC); !century.Equal(want) {
 		t.Errorf("got %v, want %v", century, want)
 	}
 }
 
-// TestNoDrift holds that after a million runs an interval is where it should
-// be, to the second, whatever the moments were at which it was asked.
+// TestNoDrift checks that the millionth run of an interval is exact to the second, for
+// any times at which Next is called.
 func TestNoDrift(t *testing.T) {
 	t.Parallel()
 	for _, minutes := range []int64{1, 7, 45, 90, 123, 1440, 527040} {
@@ -74,8 +74,8 @@ func TestNoDrift(t *testing.T) {
 	}
 }
 
-// TestInterval holds what a run of an interval is: the first of the grid after
-// a moment.
+// TestInterval checks that Next returns the first multiple of the interval after a
+// time.
 func TestInterval(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
@@ -94,8 +94,8 @@ func TestInterval(t *testing.T) {
 	})
 }
 
-// TestFrom extends an interval to moments before its beginning, and leaves alone
-// what begins in time.
+// TestFrom checks that an interval which begins too late is extended into the past, and
+// that others are not changed.
 func TestFrom(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
@@ -118,7 +118,7 @@ func TestFrom(t *testing.T) {
 	}
 }
 
-// TestLast holds that Last is the latest of all runs in a time.
+// TestLast checks that Last returns the latest of all runs in a period.
 func TestLast(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
@@ -139,12 +139,11 @@ func TestLast(t *testing.T) {
 	})
 }
 
-// matcher says of a field of an expression which values it has.
+// matcher is the set of values of a field.
 type matcher map[int]bool
 
-// read is a second reader of a field, in POSIX's words and in AWS's: both have
-// values, lists, ranges and steps.
-func read(text string, low, high int) matcher {
+// parseField is a second parser of fields, independent of the one under test.
+func parseField(text string, low, high int) matcher {
 	m := matcher{}
 	for item := range strings.SplitSeq(text, ",") {
 		span, stepText, stepped := strings.Cut(item, "/")
@@ -168,7 +167,7 @@ func read(text string, low, high int) matcher {
 	return m
 }
 
-// calendar are the days and the times of day at which something fires.
+// calendar holds the days and the times of day at which an expression fires.
 type calendar struct {
 	days  [years * 366]bool // since 2026-01-01
 	times [24 * 60]bool     // by minute of the day
@@ -195,7 +194,7 @@ func calendarOf(fires func(day time.Time) bool, minutes, hours matcher) calendar
 // posix evaluates an expression as the standard defines it (XCU, crontab).
 func posix(text string) calendar {
 	f := strings.Fields(text)
-	days, months, weekdays := read(f[2], 1, 31), read(f[3], 1, 12), read(f[4], 0, 7)
+	days, months, weekdays := parseField(f[2], 1, 31), parseField(f[3], 1, 12), parseField(f[4], 0, 7)
 	open := func(field string) bool {
 		return field == "*" || strings.TrimLeft(strings.TrimPrefix(field, "*/"), "0") == "1" && field[0] == '*'
 	}
@@ -209,7 +208,7 @@ func posix(text string) calendar {
 		default:
 			return days[day.Day()] || weekday
 		}
-	}, read(f[0], 0, 59), read(f[1], 0, 23))
+	}, parseField(f[0], 0, 59), parseField(f[1], 0, 23))
 }
 
 // TestFields checks that the listed values, evaluated as documented, are those of
@@ -253,9 +252,9 @@ func TestFields(t *testing.T) {
 	}
 }
 
-// TestNextAgreesWithTheStandard holds that Next goes through the minutes of the
-// definition and leaves none out.
-func TestNextAgreesWithTheStandard(t *testing.T) {
+// TestNextByStandard checks that Next returns every minute at which an expression fires
+// by the definition of POSIX, and no other.
+func TestNextByStandard(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		text := scheduletest.DrawCron(t)
@@ -302,11 +301,11 @@ func TestString(t *testing.T) {
 	}
 }
 
-// TestOthersAgree holds Next against libraries that many use, where they mean
-// the same: one day field at most is restricted for netresearch/go-cron, which
-// takes "and" for "or"; Sunday is 0; and no * stands in a restricted day field,
-// which each of them reads otherwise.
-func TestOthersAgree(t *testing.T) {
+// TestOtherLibraries compares Next with widely used libraries, where their definitions
+// agree with POSIX: for netresearch/go-cron, in which both restricted day fields must
+// match, at most one is restricted; Sunday is 0; and no restricted day field contains
+// a *, which each library treats differently.
+func TestOtherLibraries(t *testing.T) {
 	t.Parallel()
 	counted := map[string]int{}
 	rapid.Check(t, func(t *rapid.T) {
@@ -357,8 +356,9 @@ func TestOthersAgree(t *testing.T) {
 	t.Log(counted)
 }
 
-// TestOthersDiffer keeps in mind where they do, and that we are right.
-func TestOthersDiffer(t *testing.T) {
+// TestOtherLibrariesDiffer records where the libraries differ from POSIX, and that
+// Next does not.
+func TestOtherLibrariesDiffer(t *testing.T) {
 	t.Parallel()
 	if _, err := robfig.ParseStandard("*/90 * * * *"); err != nil {
 		t.Error("robfig/cron refuses */90 by now")
