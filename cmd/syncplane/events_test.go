@@ -18,7 +18,7 @@ import (
 
 // events reads the stream of the server, from after an event if last is its
 // number. The function that it returns waits for the next one.
-func (s *server) events(t *testing.T, token, last string) func() (id string, seen eventtest.Seen) {
+func (s *server) events(t *testing.T, token, last string) func() (id string, seen eventtest.Event) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, s.address+"/api/v1/events", nil)
@@ -36,7 +36,7 @@ func (s *server) events(t *testing.T, token, last string) func() (id string, see
 		_ = response.Body.Close()
 	})
 	lines := bufio.NewScanner(response.Body)
-	return func() (id string, seen eventtest.Seen) {
+	return func() (id string, seen eventtest.Event) {
 		t.Helper()
 		for lines.Scan() {
 			if text, ok := strings.CutPrefix(lines.Text(), "id: "); ok {
@@ -47,7 +47,7 @@ func (s *server) events(t *testing.T, token, last string) func() (id string, see
 			}
 		}
 		t.Fatalf("%d: the stream ended: %v", response.StatusCode, lines.Err())
-		return "", eventtest.Seen{}
+		return "", eventtest.Event{}
 	}
 }
 

@@ -1,5 +1,7 @@
-// Package event is what others hear of syncs: CloudEvents 1.0, whose types and
-// schemas are a contract as the API is. It knows no bus and no transport.
+// Package event defines the published events about syncs and runs: CloudEvents 1.0,
+// whose types and schemas are a contract like the API. It does not publish them and
+// imports no AWS. Its size limits are chosen so that an event fits in an entry of
+// EventBridge.
 package event
 
 import (
@@ -10,46 +12,48 @@ import (
 	"syncplane/pkg/syncs"
 )
 
-// Kind is what happened. On EventBridge it is the detail-type.
+// Kind is the type of an event without its version. On EventBridge it is the
+// detail-type.
 type Kind string
 
-// The kinds that are published.
+// The kinds of published events about syncs.
 const (
 	Created  Kind = "sync.created"
 	Updated  Kind = "sync.updated"
 	Deleted  Kind = "sync.deleted"
-	Due      Kind = "sync.due"             // a run is to begin
-	Rejected Kind = "sync.create.rejected" // a create by event was refused
+	Due      Kind = "sync.due"             // a run is due
+	Rejected Kind = "sync.create.rejected" // a create by event was rejected
 )
 
-// Requested is the kind of an event that asks for a create. Others send it.
+// Requested is the kind of an event with which another system requests a create.
 const Requested Kind = "sync.create.requested"
 
-// version is that of every type and schema. What would break a reader makes
-// another.
+// version is the version of every type and schema. A change that breaks consumers
+// requires a new one.
 const version = ".v1"
 
-// MaxConfiguration is the longest configuration that an event carries, in
-// bytes; a longer one is left out. Our own choice.
+// MaxConfiguration is the longest configuration in an event, in bytes; a longer one
+// is omitted. Our own choice.
 const MaxConfiguration = 64 << 10
 
-// MaxData is the longest data of an event of a change, in bytes: what would make
-// it longer is left out. EventBridge takes entries of 256 KB (its API reference,
-// PutEvents), and the event around the data has some 1 KB.
+// MaxData is the longest data of the event of a change, in bytes; the configuration
+// and then the cron expression are omitted to keep it. EventBridge accepts entries of
+// 256 KB (its API reference, PutEvents), and the event around the data takes about
+// 1 KB.
 const MaxData = 240 << 10
 
-// Event is one event.
+// Event is an event of any kind.
 type Event struct {
 	Kind      Kind
-	ID        string // the same whenever the same thing is told again
+	ID        string // the same if the event is published again
 	Subject   string // the ID of a sync
 	Workspace string
 	Time      time.Time
 	Data      []byte // a JSON object
 }
 
-// OfChange is the event of a sync that was before and is after; nil is not
-// there. At least one must be.
+// OfChange returns the event of a change of a sync from before to after. before is
+// nil for a create, after for a delete; at least one must not be nil.
 func OfChange(before, after *syncs.Sync) Event {
 	switch {
 	case before == nil:
@@ -70,15 +74,15 @@ func OfChange(before, after *syncs.Sync) Event {
 	}
 }
 
-// idOf is the ID of what made s what it is.
+// idOf returns the ID of the event of the change that led to this version of s.
 func idOf(s *syncs.Sync) string {
 	return s.ID + "/" + strconv.FormatInt(s.Version, 10)
 }
 
-// dataOf returns s at a moment, with its workspace, and the names of the fields
-// that changed if they are not nil. What is left out of a sync that is too large
-// is the configuration, and then the cron expression, on which early versions
-// had no bound.
+// dataOf returns the data of an event of s at a time, with the workspace and, unless
+// it is nil, changed, the names of the changed fields. If the data would be too long,
+// it omits the configuration, and then the cron expression, whose length early
+// versions did not limit.
 func dataOf(s *syncs.Sync, at time.Time, changed []string) []byte {
 	without := syncjson.Without{Configuration: len(s.Configuration) > MaxConfiguration}
 	b := dataWithout(s, at, changed, without)
@@ -93,8 +97,9 @@ func dataOf(s *syncs.Sync, at time.Time, changed []string) []byte {
 	return b
 }
 
+// dataWithout returns the data with the given omissions.
 func dataWithout(s *syncs.Sync, at time.Time, changed []string, without syncjson.Without) []byte {
-	size := 512 // bytes beside these, about
+	size := 512 // bytes of the other members, approximately
 	if !without.Configuration {
 		size += len(s.Configuration)
 	}
@@ -122,8 +127,8 @@ func dataWithout(s *syncs.Sync, at time.Time, changed []string, without syncjson
 	return append(b, '}')
 }
 
-// OfRun is the event of a run of s. late says that it begins long after its
-// time, in place of all that were missed until then.
+// OfRun returns the event of a due run of s. late marks a run that starts long after
+// its time, in place of all missed runs.
 func OfRun(s *syncs.Sync, at time.Time, late bool) Event {
 	at = at.UTC()
 	scheduled := at.Format(time.RFC3339)
@@ -135,9 +140,10 @@ func OfRun(s *syncs.Sync, at time.Time, late bool) Event {
 	return e
 }
 
-// RunID is the ID of a run: the same for every event that tells of it.
+// RunID returns the ID of a run. It is the same in every event about the run.
 func RunID(sync, scheduled string) string { return sync + "/" + scheduled }
 
+// dueData returns the data of the event of a due run.
 func dueData(s *syncs.Sync, scheduled string) []byte {
 	b := syncjson.AppendText([]byte(`{"sync_id":`), s.ID)
 	b = syncjson.AppendText(append(b, `,"workspace_id":`...), s.Workspace)
@@ -154,21 +160,22 @@ func RunTemplate(origin string, s *syncs.Sync, placeholder string) []byte {
 	return e.append(nil, origin, placeholder)
 }
 
-// Type is the type of e as CloudEvents have it.
+// Type returns the CloudEvents type of e, with its version.
 func (e Event) Type() string { return string(e.Kind) + version }
 
-// Source is where events come from, of the API at origin.
+// Source returns the CloudEvents source of the events of the API at origin.
 func Source(origin string) string { return origin + "/api/v1/syncs" }
 
-// Schema is the address of the schema of e's data.
+// Schema returns the address of the schema of e's data.
 func (e Event) Schema(origin string) string { return origin + SchemaPath + e.Type() + ".json" }
 
-// Append appends e as CloudEvents 1.0 write it in JSON (the JSON event format,
-// section 3). origin is the address of the API, such as https://api.example.com.
+// Append appends e in the JSON event format of CloudEvents 1.0 (section 3). origin is
+// the address of the API, such as https://api.example.com.
 func (e Event) Append(b []byte, origin string) []byte {
 	return e.append(b, origin, e.Time.UTC().Format(syncjson.TimeLayout))
 }
 
+// append appends e with at as its time.
 func (e Event) append(b []byte, origin, at string) []byte {
 	b = syncjson.AppendText(append(b, `{"specversion":"1.0","id":`...), e.ID)
 	b = syncjson.AppendText(append(b, `,"source":`...), Source(origin))

@@ -17,7 +17,7 @@ import (
 
 const origin = "https://api.example.com"
 
-func check(t *testing.T, e event.Event) eventtest.Seen {
+func check(t *testing.T, e event.Event) eventtest.Event {
 	t.Helper()
 	return eventtest.Check(t, e.Append(nil, origin))
 }
@@ -30,7 +30,7 @@ func TestOfChange(t *testing.T) {
 	after.StreamName, after.Status = "companies", syncs.Disabled
 
 	created := check(t, event.OfChange(nil, &before))
-	want := eventtest.Seen{
+	want := eventtest.Event{
 		ID: before.ID + "/1", Type: "sync.created.v1", Source: origin + "/api/v1/syncs", Subject: before.ID, Workspace: before.Workspace,
 		Time: before.CreatedAt.Format("2006-01-02T15:04:05.000Z"), Schema: origin + "/api/v1/schemas/sync.created.v1.json", Data: created.Data,
 	}
@@ -62,11 +62,11 @@ func TestOfChange(t *testing.T) {
 		t.Errorf("got %+v", deleted)
 	}
 	if diff := cmp.Diff(event.OfChange(&before, &after), event.OfChange(&before, &after)); diff != "" {
-		t.Errorf("told again it is another event: %s", diff)
+		t.Errorf("the event of the same change differs: %s", diff)
 	}
 }
 
-// TestLargeConfiguration holds both sides of the bound.
+// TestLargeConfiguration checks both sides of the limit.
 func TestLargeConfiguration(t *testing.T) {
 	t.Parallel()
 	s := storagetest.NewSync(t)
@@ -80,26 +80,25 @@ func TestLargeConfiguration(t *testing.T) {
 	}
 }
 
-// longCron is a valid expression of this many characters, as was accepted once.
+// longCron returns a valid expression of this length, as early versions accepted.
 func longCron(length int) string {
 	const rest = " 6 * * *"
 	return "0" + strings.Repeat(",0", (length-len(rest)-1)/2) + rest
 }
 
-// TestMaxData checks that an event has room for what is around its data, however
-// large the sync is: what makes it too large is left out, the configuration
-// first.
+// TestMaxData checks that data of every sync keeps the limit, by omitting the
+// configuration first.
 func TestMaxData(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		configuration, cron     int // bytes
 		noConfiguration, noCron bool
 	}{
-		"usual":                        {20, 20, false, false},
-		"both are long":                {60 << 10, 100 << 10, false, false},
+		"short":                        {20, 20, false, false},
+		"both are long, within limits": {60 << 10, 100 << 10, false, false},
 		"both are too long":            {60 << 10, 200 << 10, true, false},
-		"the cron expression alone is": {20, 250 << 10, true, true},
-		"the longest that there are":   {140 << 10, 256 << 10, true, true},
+		"only the expression is":       {20, 250 << 10, true, true},
+		"the longest possible":         {140 << 10, 256 << 10, true, true},
 	} {
 		s := storagetest.NewSync(t)
 		s.Configuration = `{"a":"` + strings.Repeat("x", test.configuration-len(`{"a":""}`)) + `"}`
@@ -120,19 +119,19 @@ func TestMaxData(t *testing.T) {
 		}
 	}
 
-	// Both sides of the bound.
+	// Both sides of the limit.
 	s := storagetest.NewSync(t)
 	s.CronExpression = longCron(100 << 10)
 	s.Configuration = `{"a":"` + strings.Repeat("x", 100) + `"}`
 	s.CronExpression += strings.Repeat(" ", event.MaxData-len(event.OfChange(nil, &s).Data))
 	e := event.OfChange(nil, &s)
 	if check(t, e).Data["configuration_omitted"] != nil || len(e.Data) != event.MaxData {
-		t.Errorf("%d bytes are cut", len(e.Data))
+		t.Errorf("data of %d bytes has omissions", len(e.Data))
 	}
 	s.CronExpression += " "
 	e = event.OfChange(nil, &s)
 	if seen := check(t, e); seen.Data["configuration_omitted"] != true || seen.Data["cron_expression_omitted"] != nil {
-		t.Errorf("%d bytes are not cut: %.200s", len(e.Data), e.Data)
+		t.Errorf("data of %d bytes has wrong omissions: %.200s", len(e.Data), e.Data)
 	}
 }
 
@@ -160,7 +159,7 @@ func TestOfRun(t *testing.T) {
 	}
 }
 
-// TestExamples holds that each schema has an example, and allows it.
+// TestExamples checks that each schema has examples, which are valid.
 func TestExamples(t *testing.T) {
 	t.Parallel()
 	for _, name := range event.Schemas() {

@@ -17,13 +17,13 @@ const (
 	RunCanceled        Kind = "sync.run.canceled"
 	RunSkipped         Kind = "sync.run.skipped"
 	RunCancelRequested Kind = "sync.run.cancel_requested"
-	RunRejected        Kind = "sync.run.rejected" // a request by event was refused
+	RunRejected        Kind = "sync.run.rejected" // a request by event was rejected
 )
 
-// The kinds of events that others send about runs.
+// The kinds of events about runs that other systems send.
 const (
-	RunRequested Kind = "sync.run.requested" // asks for a run now
-	RunReported  Kind = "sync.run.reported"  // ends a run
+	RunRequested Kind = "sync.run.requested" // requests a run now
+	RunReported  Kind = "sync.run.reported"  // reports the end of a run
 )
 
 // OfTransition returns the event of the last change of a run. ok is false for
@@ -41,7 +41,7 @@ func OfTransition(r runs.Run, sync *syncs.Sync) (e Event, ok bool) {
 	b := syncjson.AppendRun(nil, r)
 	b = syncjson.AppendText(append(b[:len(b)-1], `,"workspace_id":`...), r.Workspace)
 	if e.Kind == RunQueued && sync != nil {
-		// The cron expression has a bound since an early version alone.
+		// Early versions did not limit the length of the cron expression.
 		without := syncjson.Without{Configuration: len(sync.Configuration) > MaxConfiguration, CronExpression: len(sync.CronExpression) > MaxConfiguration}
 		b = syncjson.AppendWithout(append(b, `,"sync":`...), *sync, r.UpdatedAt, without)
 		if without.Configuration {

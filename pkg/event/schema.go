@@ -19,9 +19,9 @@ func Schema(name string) (text []byte, ok bool) {
 	return text, err == nil
 }
 
-// Schemas are the names of all files, sorted.
+// Schemas returns the names of all files, sorted.
 func Schemas() []string {
-	entries, _ := schemas.ReadDir("schemas") // it is in the binary
+	entries, _ := schemas.ReadDir("schemas") // the directory is embedded
 	names := make([]string, 0, len(entries))
 	for _, entry := range entries {
 		names = append(names, entry.Name())

@@ -45,7 +45,7 @@ func newEventBridge(refuse map[string]int, breaks int) *fakeEventBridge {
 	return b
 }
 
-func parse(e awsfake.Entry) (seen eventtest.Seen) {
+func parse(e awsfake.Entry) (seen eventtest.Event) {
 	_ = json.Unmarshal([]byte(e.Detail), &seen) // an invalid event has the ID ""
 	return seen
 }

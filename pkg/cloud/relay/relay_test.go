@@ -49,7 +49,7 @@ func (c *fakeAWS) start(t *testing.T) string {
 }
 
 func subject(e awsfake.Entry) string {
-	var seen eventtest.Seen
+	var seen eventtest.Event
 	_ = json.Unmarshal([]byte(e.Detail), &seen) // an invalid event has the subject ""
 	return seen.Subject
 }

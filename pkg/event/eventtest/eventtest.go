@@ -1,4 +1,4 @@
-// Package eventtest holds events to the schemas that are told to the world.
+// Package eventtest validates events against the published schemas, for tests.
 package eventtest
 
 import (
@@ -15,10 +15,10 @@ import (
 	"syncplane/pkg/event"
 )
 
-// location is what the schemas refer to each other by.
+// location is the base address with which the schemas refer to each other.
 const location = "https://schemas.invalid/"
 
-//nolint:gochecknoglobals // read once, however many tests ask
+//nolint:gochecknoglobals // compiled once for all tests
 var compile = sync.OnceValues(func() (map[string]*jsonschema.Schema, error) {
 	compiler := jsonschema.NewCompiler()
 	compiler.DefaultDraft(jsonschema.Draft2020)
@@ -44,8 +44,8 @@ var compile = sync.OnceValues(func() (map[string]*jsonschema.Schema, error) {
 	return compiled, nil
 })
 
-// Seen is an event as its readers see it.
-type Seen struct {
+// Event is an event as consumers decode it.
+type Event struct {
 	ID        string         `json:"id"`
 	Type      string         `json:"type"`
 	Source    string         `json:"source"`
@@ -56,15 +56,15 @@ type Seen struct {
 	Data      map[string]any `json:"data"`
 }
 
-// Check fails the test unless text is an event and its data are what its
-// schema says. It returns the event.
-func Check(tb testing.TB, text []byte) Seen {
+// Check returns the event in text. It fails the test unless the event and its data
+// are valid for their schemas.
+func Check(tb testing.TB, text []byte) Event {
 	tb.Helper()
 	if err := Validate("cloudevent.v1.json", text); err != nil {
 		tb.Errorf("%v\n%s", err, text)
-		return Seen{}
+		return Event{}
 	}
-	var seen Seen
+	var seen Event
 	if err := json.Unmarshal(text, &seen); err != nil {
 		tb.Error(err)
 		return seen
@@ -75,7 +75,7 @@ func Check(tb testing.TB, text []byte) Seen {
 	}
 	name := path.Base(seen.Schema)
 	if strings.TrimSuffix(name, ".json") != seen.Type {
-		tb.Errorf("an event of type %s names the schema %s", seen.Type, seen.Schema)
+		tb.Errorf("the event of type %s has the schema %s", seen.Type, seen.Schema)
 	}
 	if err := Validate(name, data); err != nil {
 		tb.Errorf("%v\n%s", err, text)
@@ -83,7 +83,7 @@ func Check(tb testing.TB, text []byte) Seen {
 	return seen
 }
 
-// Validate returns nil if text is what the schema of this name says.
+// Validate returns an error unless text is valid for the schema of this name.
 func Validate(name string, text []byte) error {
 	compiled, err := compile()
 	if err != nil {
@@ -91,11 +91,11 @@ func Validate(name string, text []byte) error {
 	}
 	schema, ok := compiled[name]
 	if !ok {
-		return fmt.Errorf("there is no schema %s", name)
+		return fmt.Errorf("unknown schema %s", name)
 	}
 	value, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
 	if err != nil {
-		return fmt.Errorf("read what %s is for: %w", name, err)
+		return fmt.Errorf("read the instance of %s: %w", name, err)
 	}
 	return schema.Validate(value)
 }

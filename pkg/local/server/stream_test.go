@@ -142,7 +142,7 @@ func (l *listener) line(t *testing.T) string {
 }
 
 // next is the next event: its number, its name, and itself.
-func (l *listener) next(t *testing.T) (id, name string, seen eventtest.Seen) {
+func (l *listener) next(t *testing.T) (id, name string, seen eventtest.Event) {
 	t.Helper()
 	for {
 		kind, value, _ := strings.Cut(l.line(t), ": ")

@@ -151,9 +151,9 @@ func (s *Stack) Env() []string {
 
 // Published returns the events that were put on the bus since the last call of
 // Published. It checks each against its schema.
-func (s *Stack) Published(tb testing.TB) []eventtest.Seen {
+func (s *Stack) Published(tb testing.TB) []eventtest.Event {
 	tb.Helper()
-	var all []eventtest.Seen
+	var all []eventtest.Event
 	for _, e := range s.drain(tb) {
 		seen := eventtest.Check(tb, e.Detail)
 		if e.DetailType+".v1" != seen.Type {
@@ -169,7 +169,7 @@ type Schedule struct {
 	Expression string
 	State      string
 	Start      time.Time
-	Event      eventtest.Seen // as at 2026-11-24T06:00:00Z
+	Event      eventtest.Event // as at 2026-11-24T06:00:00Z
 }
 
 // All returns the schedules of the group, by name.
