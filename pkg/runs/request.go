@@ -23,7 +23,7 @@ const (
 	MaxRecordsSize  = 64 << 10
 	MaxPrimaryKey   = 255
 	MaxAction       = 50
-	MaxCounter      = 1<<53 - 1 // the largest integer that every JSON reader keeps exactly (RFC 7493)
+	MaxCounter      = 1<<53 - 1 // the largest integer that every JSON decoder represents exactly (RFC 7493)
 	maxFence        = 1<<53 - 1
 	minLeaseSeconds = int64(MinLease / time.Second)
 	maxLeaseSeconds = int64(MaxLease / time.Second)
@@ -78,7 +78,7 @@ func (r HeartbeatRequest) Validate() error {
 	return v.err()
 }
 
-// Report is how an executor says that a run has ended.
+// Report is an executor's report that a run has ended.
 type Report struct {
 	Fence         *int64
 	Status        *string // one of ReportStatuses
@@ -116,7 +116,7 @@ func (r Report) Validate() error {
 
 func positive(n *int64) bool { return n != nil && *n > 0 }
 
-// end returns run as r ends it.
+// end returns run with the state and the counters of r.
 func (r Report) end(run Run, now time.Time) Run {
 	run.Counters = r.Counters.merge(run.Counters)
 	run.Error, run.ErrorCode, run.LogURL = value(r.Error), value(r.ErrorCode), value(r.LogURL)
@@ -125,7 +125,7 @@ func (r Report) end(run Run, now time.Time) Run {
 	return run.end(Status(*r.Status), "", now)
 }
 
-// late returns r as it is kept on a run that it does not end.
+// late returns r as it is stored on a run that it does not end.
 func (r Report) late(now time.Time) *LateReport {
 	return &LateReport{
 		Fence: *r.Fence, Status: Status(*r.Status), ReceivedAt: now, Counters: r.Counters,
@@ -133,7 +133,7 @@ func (r Report) late(now time.Time) *LateReport {
 	}
 }
 
-// same reports whether two late reports say the same, whenever they came.
+// same reports whether two late reports are equal but for the time of their receipt.
 func (l *LateReport) same(other *LateReport) bool {
 	if other == nil {
 		return false
@@ -153,8 +153,8 @@ func value(s *string) string {
 	return *s
 }
 
-// violations collects what is wrong with a request, in the order of its
-// checks. Names of nested fields have a slash: counters/failed_rows.
+// violations collects the violations of a request, in the order of the checks. Names
+// of nested fields have a slash: counters/failed_rows.
 type violations struct {
 	mistyped []string
 	fields   []fault.Field
@@ -227,7 +227,7 @@ func (v *violations) text(name string, s *string, required bool, most int) {
 	}
 }
 
-// address accepts http and https URLs alone: people follow them from a page.
+// address accepts http and https URLs only, since people follow them from a web page.
 func (v *violations) address(name string, s *string) {
 	want := fmt.Sprintf("an http or https URL of at most %d characters", MaxLogURL)
 	if !v.usable(name, want, value(s) != "", false) {

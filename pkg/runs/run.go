@@ -1,6 +1,6 @@
-// Package runs implements the life of a run, one execution of a sync: when it
-// is created, who may execute it, how it ends. It decides; a Store commits.
-// It depends on no transport, no storage backend and no wire format.
+// Package runs implements the life cycle of a run, one execution of a sync: when it is
+// created, who may execute it and how it ends. It decides, and a Store commits the
+// changes. It does not know transports, storage backends or wire formats.
 package runs
 
 import (
@@ -13,18 +13,18 @@ const (
 	// ClaimWithin is how long a queued run waits for an executor.
 	ClaimWithin = time.Hour
 
-	// RunWithin is how long a run may be under way, all attempts together.
+	// RunWithin is the longest duration of a run, all attempts together.
 	RunWithin = 24 * time.Hour
 
 	// MinLease, DefaultLease and MaxLease bound the lease of one claim or
-	// heartbeat. MaxLease is SQS's longest visibility timeout, which is what
-	// an executor behind a queue can hold a message for.
+	// heartbeat. MaxLease is the longest visibility timeout of SQS, for which
+	// an executor behind a queue can hold a message.
 	MinLease     = 30 * time.Second
 	DefaultLease = 5 * time.Minute
 	MaxLease     = 12 * time.Hour
 
-	// MaxAttempts is how often a run is claimed before a lease that expires
-	// makes it fail.
+	// MaxAttempts is how many times a run is claimed at most: when the lease of
+	// the last attempt expires, the run fails.
 	MaxAttempts = 3
 )
 
@@ -39,10 +39,10 @@ const (
 	Success    Status = "success"
 	Failed     Status = "failed"
 	Canceled   Status = "canceled"
-	Skipped    Status = "skipped" // never begins; final from its creation
+	Skipped    Status = "skipped" // does not start; final from its creation
 )
 
-// Statuses returns every Status, in the order of a run's life.
+// Statuses returns every Status, in the order of the life cycle.
 func Statuses() []Status {
 	return []Status{Pending, Queued, InProgress, Success, Failed, Canceled, Skipped}
 }
@@ -59,7 +59,7 @@ func transitions() map[Status][]Status {
 // Allows reports whether a run may go from s to next.
 func (s Status) Allows(next Status) bool { return slices.Contains(transitions()[s], next) }
 
-// Final reports whether a run of status s never changes again.
+// Final reports whether s is a final state.
 func (s Status) Final() bool {
 	switch s {
 	case Success, Failed, Canceled, Skipped:
@@ -69,16 +69,13 @@ func (s Status) Final() bool {
 	return false
 }
 
-// Begun reports whether an executor has the run, or had it last.
-func (s Status) Begun() bool { return s != Pending && s != Queued }
-
 // The values of Run.ErrorCode that this package sets. Executors send their own.
 const (
 	CodeOverlap      = "overlap"       // skipped: another run of the sync was open
 	CodeSuperseded   = "superseded"    // skipped: a newer run of the sync exists
 	CodeNotClaimed   = "not_claimed"   // failed: no executor claimed it in time
 	CodeLeaseExpired = "lease_expired" // failed: the last attempt's lease expired
-	CodeTimedOut     = "timed_out"     // failed: it was under way for RunWithin
+	CodeTimedOut     = "timed_out"     // failed: it took RunWithin
 )
 
 // Trigger is what caused a run.
@@ -91,7 +88,7 @@ const (
 	ByEvent    Trigger = "event"
 )
 
-// Type distinguishes test runs, whose outcome does not count for the sync.
+// Type distinguishes test runs, whose outcome does not change the status of the sync.
 type Type string
 
 // The types.
@@ -110,8 +107,8 @@ type Key struct {
 	Time      time.Time // UTC, whole seconds
 }
 
-// Counters are the rows that an executor reports, absolute and ≥ 0. A nil
-// counter was not reported.
+// Counters are the numbers of rows that an executor reports: totals since the start of
+// the attempt, ≥ 0. A nil counter was not reported.
 type Counters struct {
 	TotalQueryRows *int64
 	TotalRows      *int64
@@ -120,7 +117,7 @@ type Counters struct {
 	FailedRows     *int64
 }
 
-// merge replaces the counters that c reports.
+// merge returns c with the counters of old where c has none.
 func (c Counters) merge(old Counters) Counters {
 	pick := func(now, before *int64) *int64 {
 		if now != nil {
@@ -146,12 +143,12 @@ type Run struct {
 	Status  Status
 	Trigger Trigger
 	Type    Type
-	Late    bool // begins long after its time, in place of all missed before it
+	Late    bool // recorded long after its time, in place of all missed runs before it
 
 	Attempt    int           // claims so far, at most MaxAttempts
-	Executor   string        // the last to claim it
-	Lease      time.Duration // that it was granted last
-	DeadlineAt time.Time     // Queued: claim until then; InProgress: end of the lease
+	Executor   string        // of the last attempt
+	Lease      time.Duration // granted last
+	DeadlineAt time.Time     // Queued: the end of the time for a claim; InProgress: the end of the lease
 	EndBy      time.Time     // StartedAt + RunWithin; no deadline is later
 
 	Counters
@@ -166,15 +163,15 @@ type Run struct {
 	CancelRequestedAt time.Time
 
 	Reported   bool        // ended by its executor's report, not by time or a cancel
-	LateReport *LateReport // the last report that came too late to be effective
+	LateReport *LateReport // the last report that was received too late
 	HasRecords bool        // failed rows were reported
-	ExpiresAt  time.Time   // hidden, and some time after it deleted, from then on
+	ExpiresAt  time.Time   // from then on the run is hidden; it is deleted some time later
 
 	Transition string // the event that the last write causes; "" for none
 }
 
-// LateReport is a report that was refused because its fence was no longer the
-// live one. It is kept for people to look at and has no effect.
+// LateReport is a report that was refused because its fence was no longer that of the
+// current attempt. It is stored for troubleshooting and has no effect.
 type LateReport struct {
 	Fence      int64
 	Status     Status
@@ -189,21 +186,21 @@ type LateReport struct {
 // attempt of a sync and is at most 2^53−1 until the year 287396.
 func (r Run) Fence() int64 { return r.Time.Unix()*1000 + int64(r.Attempt) }
 
-// Duration returns how long the run was or has been under way, and whether it
-// has begun.
-func (r Run) Duration() (time.Duration, bool) {
+// Duration returns the time from the start of the run to its end. ok is false if it has
+// not started or not ended.
+func (r Run) Duration() (d time.Duration, ok bool) {
 	if r.StartedAt.IsZero() || r.FinishedAt.IsZero() {
 		return 0, false
 	}
 	return r.FinishedAt.Sub(r.StartedAt), true
 }
 
-// Expired reports whether r is past its retention and must not be shown.
+// Expired reports whether the retention of r has ended, so that r must not be shown.
 func (r Run) Expired(now time.Time) bool { return !r.ExpiresAt.IsZero() && !now.Before(r.ExpiresAt) }
 
-// At returns what r is at a moment: time alone ends a lease, whatever is
-// stored. steps counts the changes that time made; 0 means that r is as it is
-// stored. A Pending run waits for another and changes with that one alone.
+// At returns the state of a stored run at a time: deadlines take effect when they
+// pass, also before that is stored. steps is the number of changes since the stored
+// state. A Pending run has no deadline; it changes when the run that it waits for ends.
 func (r Run) At(now time.Time) (current Run, steps int) {
 	for {
 		next, changed := r.expire(now)
@@ -215,7 +212,7 @@ func (r Run) At(now time.Time) (current Run, steps int) {
 	}
 }
 
-// expire applies the earliest deadline that has passed, if one has.
+// expire applies the deadline of r if it has passed, and reports whether it has.
 func (r Run) expire(now time.Time) (Run, bool) {
 	if now.Before(r.DeadlineAt) {
 		return r, false
@@ -253,8 +250,8 @@ func (r Run) end(status Status, code string, at time.Time) Run {
 	return r
 }
 
-// requeue returns r waiting for another attempt. The deadline for its claim is
-// capped by the end of the whole run.
+// requeue returns r queued for another attempt. The deadline for the claim is not
+// later than EndBy.
 func (r Run) requeue(at time.Time) Run {
 	r.Status, r.UpdatedAt = Queued, at
 	r.DeadlineAt = earliest(at.Add(ClaimWithin), r.EndBy)
@@ -283,9 +280,9 @@ func (r Run) claim(executor string, lease time.Duration, now time.Time) Run {
 	return r
 }
 
-// extend returns r with its lease counted from now. After a request to cancel
-// it ends one lease after the request at the latest: an executor that ignores
-// the request cannot go on forever.
+// extend returns r with a lease that begins now. After a request to cancel the lease
+// ends one lease after the request at the latest, so that an executor which ignores
+// the request cannot continue.
 func (r Run) extend(lease time.Duration, counters Counters, now time.Time) Run {
 	deadline := earliest(now.Add(lease), r.EndBy)
 	if r.CancelRequestedAt.IsZero() {
@@ -299,9 +296,9 @@ func (r Run) extend(lease time.Duration, counters Counters, now time.Time) Run {
 	return r
 }
 
-// Beat returns r after a heartbeat, one version on, if it is as Store.Heartbeat
-// requires.
-func (r Run) Beat(beat Beat) (Run, bool) {
+// Beat returns r after a heartbeat, one version on. ok is false if r does not meet the
+// conditions of Store.Heartbeat.
+func (r Run) Beat(beat Beat) (after Run, ok bool) {
 	lease := beat.Lease
 	if lease == 0 {
 		lease = r.Lease
@@ -326,5 +323,5 @@ func latest(times ...time.Time) time.Time { return slices.MaxFunc(times, time.Ti
 
 func earliest(times ...time.Time) time.Time { return slices.MinFunc(times, time.Time.Compare) }
 
-// instant returns t as a Run keeps it: in UTC and whole milliseconds.
+// instant returns t with the precision that a Run stores: UTC, whole milliseconds.
 func instant(t time.Time) time.Time { return t.UTC().Truncate(time.Millisecond) }

@@ -15,34 +15,32 @@ import (
 	"syncplane/pkg/syncs"
 )
 
-// Syncs reads syncs, strongly consistent.
+// Syncs reads syncs with strong consistency.
 type Syncs interface {
 	Read(ctx context.Context, workspace, id string) (syncs.Sync, error)
 }
 
-// Retention is how long a run is kept, counted from its scheduled time.
+// Retention is how long a run is stored, counted from its scheduled time.
 type Retention struct {
 	Runs    time.Duration // at least MinRetention
 	Skipped time.Duration // of runs that were skipped
 }
 
-// MinRetention is the shortest time that runs are kept: a sync.due that waited
-// in a dead-letter queue for its 14 days still finds the run that it belongs
-// to.
+// MinRetention is the shortest Retention.Runs: a sync.due event that was in a
+// dead-letter queue for 14 days still finds its run.
 const MinRetention = 15 * 24 * time.Hour
 
-// DefaultRetention is the usual Retention.
+// DefaultRetention returns the Retention for a deployment that sets none.
 func DefaultRetention() Retention {
 	return Retention{Runs: 30 * 24 * time.Hour, Skipped: 7 * 24 * time.Hour}
 }
 
-// Service is what can be done with runs, for every caller and every entry. Its
-// methods return a fault.Forbidden to a caller who may not, and the faults of
-// the store.
+// Service implements the operations on runs. Every entry point calls it. Its methods
+// return a fault.Forbidden to a caller without the scope, and the errors of the store.
 //
-// Every method reads what is stored, applies what time has changed since (see
-// Run.At), decides, and commits on the condition that nothing of it has
-// changed. If something has, it does the same again.
+// Every method reads the stored state, applies the deadlines that have passed (see
+// Run.At), decides, and commits on the condition that the state has not changed since.
+// If it has, the method starts again.
 type Service struct {
 	Store     Store
 	Syncs     Syncs
@@ -50,29 +48,28 @@ type Service struct {
 	Retention Retention
 }
 
-// ErrNotFound is the fault of a run that does not exist.
+// ErrNotFound is returned for a run that does not exist.
 var ErrNotFound error = fault.New(fault.NotFound, "not_found", "there is no run at this time")
 
-// ErrStale is the fault of a change whose preconditions no longer hold.
+// ErrStale is returned for a change whose preconditions no longer hold.
 var ErrStale error = fault.New(fault.Conflict, "overtaken", "other changes to this run keep coming first; please try again")
 
 func conflict(code, format string, args ...any) error {
 	return fault.New(fault.Conflict, code, format, args...)
 }
 
-// isStale reports whether a commit was overtaken, so that a new attempt makes
-// sense.
+// isStale reports whether a concurrent change has prevented a commit, so that another
+// attempt may succeed.
 func isStale(err error) bool {
 	return errors.Is(err, ErrStale) || errors.Is(err, syncs.ErrOvertaken)
 }
 
-// retry calls do until it is not overtaken, as long as ctx leaves time.
+// retry calls do again while its error is isStale, as long as ctx leaves time.
 func retry(ctx context.Context, do func() error) error { return backoff.Retry(ctx, isStale, do) }
 
-// Due records that a run of a sync is due. The same time twice is one run.
-// created is false if nothing was done: the run exists, or the sync is deleted
-// or paused. A run that cannot begin, because another is open or a newer one
-// exists, is recorded as skipped.
+// Due records that a run of a sync is due. It is idempotent. created is false if
+// nothing was written: the run exists, or the sync is deleted or paused. A run that
+// cannot start, because another is open or a newer one exists, is recorded as skipped.
 func (s *Service) Due(ctx context.Context, key Key, late bool) (run Run, created bool, err error) {
 	key.Time = key.Time.UTC().Truncate(time.Second)
 	err = retry(ctx, func() error {
@@ -105,8 +102,8 @@ func (s *Service) due(ctx context.Context, key Key, late bool) (Run, bool, error
 	return run, true, s.Store.Commit(ctx, *change)
 }
 
-// begin computes how the scheduled run of a key comes into being. change is
-// nil if it exists.
+// begin returns the scheduled run with a key and the change that creates it. The
+// change is nil if the run exists.
 func (s *Service) begin(ctx context.Context, key Key, late bool) (Run, *Change, error) {
 	newest, any, err := s.newest(ctx, key)
 	if err != nil {
@@ -135,8 +132,7 @@ func (s *Service) begin(ctx context.Context, key Key, late bool) (Run, *Change, 
 	return run, openChange(run), nil
 }
 
-// newest returns the newest run of a sync, whatever its state. any is false if
-// there is none.
+// newest returns the newest run of a sync, in any state. any is false if there is none.
 func (s *Service) newest(ctx context.Context, key Key) (run Run, any bool, err error) {
 	runs, _, err := s.Store.Runs(ctx, key.Workspace, key.SyncID, time.Time{}, 1)
 	if err != nil || len(runs) == 0 {
@@ -145,7 +141,7 @@ func (s *Service) newest(ctx context.Context, key Key) (run Run, any bool, err e
 	return runs[0], true, nil
 }
 
-// newRun returns a run that begins its life in a status.
+// newRun returns the first version of a run, in a status.
 func (s *Service) newRun(key Key, status Status, trigger Trigger, kind Type) Run {
 	now := instant(s.Now())
 	run := Run{Key: key, Version: 1, Status: status, Trigger: trigger, Type: kind, CreatedAt: now, UpdatedAt: now}
@@ -158,7 +154,8 @@ func (s *Service) newRun(key Key, status Status, trigger Trigger, kind Type) Run
 		run.FinishedAt = now
 	case Pending, InProgress, Success, Failed, Canceled:
 	}
-	// A run may be recorded long after its time; it is kept from then on.
+	// A run may be recorded long after its time; its retention then begins when
+	// it is recorded.
 	run.ExpiresAt = latest(key.Time, now).Add(keep).Truncate(time.Second)
 	run.Transition = transitionOf(run)
 	return run
@@ -208,8 +205,8 @@ func (s *Service) load(ctx context.Context, key Key) (o occupied, ok bool, err e
 	return o, true, nil
 }
 
-// settle stores what time has changed of the open run of a sync, if anything,
-// and returns the slot as it is now. ok is false if no run is open.
+// settle stores the effects of the deadlines of a sync's open run that have passed, and
+// returns the slot after that. ok is false if no run is open.
 func (s *Service) settle(ctx context.Context, key Key) (o occupied, ok bool, err error) {
 	for {
 		o, ok, err = s.load(ctx, key)
@@ -227,9 +224,9 @@ func (s *Service) settle(ctx context.Context, key Key) (o occupied, ok bool, err
 	}
 }
 
-// store commits a new version of the open run of a slot, with all that follows
-// from it: a run that has ended frees the slot, or gives it to the waiting
-// run, and may change the status of its sync.
+// store commits a new version of the open run of a slot and its consequences: a run
+// that has ended frees the slot, or leaves it to the waiting run, and may change the
+// status of its sync.
 func (s *Service) store(ctx context.Context, o occupied, run Run, records []Record) error {
 	change := Change{Runs: []Run{run}, Records: records}
 	if run.Status.Final() {
@@ -266,8 +263,8 @@ func (s *Service) free(ctx context.Context, change *Change, o occupied, run Run)
 	return nil
 }
 
-// resultOf returns what the end of a run says about its sync. counts is false
-// if it says nothing.
+// resultOf returns the result of a run for the status of its sync. counts is false if
+// the run does not affect it.
 func resultOf(run Run) (result syncs.RunResult, counts bool) {
 	if run.Type == Test {
 		return 0, false
@@ -283,16 +280,16 @@ func resultOf(run Run) (result syncs.RunResult, counts bool) {
 	return 0, false
 }
 
-// recheck looks at the sync of a run that was just queued once more. A pause
-// or a delete that was decided while the run was being written did not see it.
+// recheck cancels a run that was just queued if its sync is paused or deleted. A
+// concurrent pause or delete may not have seen the run.
 func (s *Service) recheck(ctx context.Context, key Key) error {
 	return s.Stop(ctx, key.Workspace, key.SyncID)
 }
 
-// Stop cancels the runs of a sync that is paused or deleted: those that have
-// not begun, and, if the sync is deleted, the open one at its executor's next
-// heartbeat. It looks at the sync as it is, so it may be called at any time
-// and any number of times.
+// Stop cancels the runs of a sync that is paused or deleted: those that have not
+// started, and, if the sync is deleted, the one in progress at its executor's next
+// heartbeat. It reads the current state of the sync, so that it may be called at any
+// time and repeatedly.
 func (s *Service) Stop(ctx context.Context, workspace, syncID string) error {
 	key := Key{Workspace: workspace, SyncID: syncID}
 	err := retry(ctx, func() error {
@@ -330,7 +327,7 @@ func (s *Service) Stop(ctx context.Context, workspace, syncID string) error {
 	return nil
 }
 
-// canceled returns the next version of a run, which is canceled now.
+// canceled returns the next version of run, canceled now.
 func (s *Service) canceled(run Run, code string) Run {
 	run = run.end(Canceled, code, instant(s.Now()))
 	run.Version++
@@ -348,8 +345,8 @@ func (s *Service) cancelWaiting(ctx context.Context, o occupied) error {
 	})
 }
 
-// Expire stores what time has changed of the open run of a sync. It returns
-// that run, and ok false if none is open.
+// Expire stores the effects of the deadlines of a sync's open run that have passed, and
+// returns the run that is open after that. ok is false if there is none.
 func (s *Service) Expire(ctx context.Context, workspace, syncID string) (open Run, ok bool, err error) {
 	err = retry(ctx, func() error {
 		var o occupied
@@ -363,7 +360,7 @@ func (s *Service) Expire(ctx context.Context, workspace, syncID string) (open Ru
 	return open, ok, nil
 }
 
-// TriggerRequest asks for a run now.
+// TriggerRequest requests a run now.
 type TriggerRequest struct {
 	SyncID         string
 	Type           Type
@@ -371,16 +368,16 @@ type TriggerRequest struct {
 	IdempotencyKey *syncs.IdempotencyKey // makes the request safe to repeat
 }
 
-// Triggered is the answer to a TriggerRequest.
+// Triggered is the response to a TriggerRequest.
 type Triggered struct {
 	Run      Run
-	Created  bool // false: a run that had not begun is what was asked for
-	Replayed bool // the answer was given before
+	Created  bool // false if a run that had not started was returned instead
+	Replayed bool // the response is that of an earlier request with the same idempotency key
 }
 
-// Trigger returns a run whose last attempt begins after the call: a new one,
-// or the one that has not begun. While a run is under way the new one waits
-// for its end. A paused sync refuses.
+// Trigger returns a run whose last attempt starts after the call: a new one, or one that
+// has not started. While another run is in progress, the new one waits for its end. It
+// returns a fault.Conflict if the sync is paused.
 func (s *Service) Trigger(ctx context.Context, who auth.Caller, in TriggerRequest) (out Triggered, err error) {
 	if err := auth.Check(who, auth.WriteSyncs); err != nil {
 		return Triggered{}, err
@@ -450,7 +447,7 @@ func (s *Service) trigger(ctx context.Context, workspace string, in TriggerReque
 	return Triggered{Run: change.Runs[0], Created: true}, s.Store.Commit(ctx, *change)
 }
 
-// unbegun returns the run of a type in a slot that no executor has.
+// unbegun returns the run of a type in a slot that has not been claimed.
 func (o occupied) unbegun(kind Type) (Run, bool) {
 	switch {
 	case o.open.Status == Queued && o.open.Type == kind:
@@ -463,9 +460,10 @@ func (o occupied) unbegun(kind Type) (Run, bool) {
 
 var errDisabled = conflict("sync_disabled", "the sync is paused or deleted, so none of its runs starts; resume it first")
 
-// Claim leases a run to an executor and returns it with its sync. The same
-// executor gets the lease that it has. A run that is due and not yet recorded
-// is created. Every fault.Conflict means that the run is not for this executor.
+// Claim leases a run to an executor and returns it with its sync. A repeated claim of
+// the same executor returns the lease that it has. A run that is due and not yet
+// recorded is created. A fault.Conflict means that the executor must not execute the
+// run.
 func (s *Service) Claim(ctx context.Context, who auth.Caller, key Key, in ClaimRequest) (run Run, sync syncs.Sync, err error) {
 	if err := mayExecute(who, key.Workspace); err != nil {
 		return Run{}, syncs.Sync{}, err
@@ -493,7 +491,7 @@ func (s *Service) claim(ctx context.Context, key Key, executor string, lease tim
 	}
 	run, steps := stored.At(s.Now())
 	if run.Status == Pending || steps > 0 && run.Status.Final() {
-		// The open run may have ended by time, and this one be promoted.
+		// The open run may have reached a deadline and this one be promoted.
 		if _, _, err := s.settle(ctx, key); err != nil {
 			return Run{}, syncs.Sync{}, err
 		}
@@ -509,7 +507,7 @@ func (s *Service) claim(ctx context.Context, key Key, executor string, lease tim
 		return Run{}, syncs.Sync{}, conflict("run_ended", "the run has ended: it is %s", run.Status)
 	case InProgress:
 		if run.Executor != executor {
-			return Run{}, syncs.Sync{}, conflict("run_claimed", "another executor has the run")
+			return Run{}, syncs.Sync{}, conflict("run_claimed", "another executor has claimed the run")
 		}
 	case Queued:
 	}
@@ -542,8 +540,8 @@ func (s *Service) claim(ctx context.Context, key Key, executor string, lease tim
 	return run, sync, s.Store.Commit(ctx, Change{Runs: []Run{run}})
 }
 
-// claimUnrecorded claims a run that no event has recorded yet, if the schedule
-// of its sync has it.
+// claimUnrecorded claims a run that no event has recorded yet, if it is due by the
+// schedule of its sync.
 func (s *Service) claimUnrecorded(ctx context.Context, key Key, executor string, lease time.Duration) (Run, syncs.Sync, error) {
 	sync, err := s.Syncs.Read(ctx, key.Workspace, key.SyncID)
 	switch {
@@ -565,25 +563,25 @@ func (s *Service) claimUnrecorded(ctx context.Context, key Key, executor string,
 	case err != nil:
 		return Run{}, syncs.Sync{}, err
 	case change == nil:
-		return Run{}, syncs.Sync{}, ErrStale // it was recorded a moment ago
+		return Run{}, syncs.Sync{}, ErrStale // it has been recorded since it was read
 	case run.Status == Skipped:
 		if err := s.Store.Commit(ctx, *change); err != nil {
 			return Run{}, syncs.Sync{}, err
 		}
 		return Run{}, syncs.Sync{}, conflict("run_ended", "the run has ended: it is skipped, since another run of its sync came first")
 	}
-	run = run.claim(executor, lease, now) // in its first version: nothing is stored
+	run = run.claim(executor, lease, now) // in its first version, as nothing is stored
 	change.Runs[0] = run
 	return run, sync, s.Store.Commit(ctx, *change)
 }
 
-// lookAhead is how many newer runs superseded reads. While a run waits for its
-// claim, which takes an hour at most, as many newer ones can be skipped.
+// lookAhead is how many newer runs superseded reads. Our own choice: while a run is
+// queued, which is for ClaimWithin at most, fewer newer ones can be skipped.
 const lookAhead = 100
 
-// superseded reports whether a newer run of the sync was executed. Recording a
-// run looks at the newest one before it writes; one that was triggered,
-// claimed and finished in between is seen here, since fences must grow.
+// superseded reports whether a newer run of the sync was executed, so that this one must
+// not be: fences must grow. Due reads the newest run before it writes; a run that was
+// triggered, claimed and finished in between is found here.
 func (s *Service) superseded(ctx context.Context, key Key) (bool, error) {
 	newer, _, err := s.Store.Runs(ctx, key.Workspace, key.SyncID, time.Time{}, lookAhead)
 	if err != nil {
@@ -600,7 +598,7 @@ func (s *Service) superseded(ctx context.Context, key Key) (bool, error) {
 	return false, nil
 }
 
-// supersede ends a queued run that a newer one has overtaken.
+// supersede cancels a queued run because a newer one was executed.
 func (s *Service) supersede(ctx context.Context, key Key) error {
 	o, ok, err := s.settle(ctx, key)
 	if err != nil || !ok {
@@ -612,13 +610,13 @@ func (s *Service) supersede(ctx context.Context, key Key) error {
 	return s.store(ctx, o, s.canceled(o.open, CodeSuperseded), nil)
 }
 
-// mayExecute returns nil if who may execute runs of a workspace.
+// mayExecute returns nil if who may execute the runs of a workspace.
 func mayExecute(who auth.Caller, workspace string) error {
 	return auth.CheckExecute(who, workspace)
 }
 
-// Heartbeat extends the lease of the executor that has the fence, and reports
-// its progress. The returned run says whether its cancel is requested.
+// Heartbeat extends the lease of the executor with the fence and stores its progress.
+// CancelRequestedAt of the returned run is set if the executor should stop.
 func (s *Service) Heartbeat(ctx context.Context, who auth.Caller, key Key, in HeartbeatRequest) (run Run, err error) {
 	if err := mayExecute(who, key.Workspace); err != nil {
 		return Run{}, err
@@ -655,13 +653,13 @@ func (s *Service) heartbeat(ctx context.Context, key Key, in HeartbeatRequest) (
 	return next, s.Store.Commit(ctx, Change{Runs: []Run{next}})
 }
 
-// fenced is the fault of an executor that no longer has the run.
+// fenced returns the error for an executor whose lease has ended.
 func fenced(run Run) error {
 	return conflict("fenced", "this fence is not that of the run's live attempt (the run is %s); stop, and do not write any more", run.Status)
 }
 
-// Finish ends a run by its executor's report. A report that is not of the live
-// attempt is a fault.Conflict, and kept on the run. The same report again
+// Finish ends a run with its executor's report. It returns a fault.Conflict for a report
+// that is not of the current attempt, and stores it as LateReport. A repeated report
 // changes nothing.
 func (s *Service) Finish(ctx context.Context, who auth.Caller, key Key, in Report) (run Run, err error) {
 	if err := mayExecute(who, key.Workspace); err != nil {
@@ -706,7 +704,7 @@ func (s *Service) finish(ctx context.Context, key Key, in Report) (Run, error) {
 		if _, _, err := s.settle(ctx, key); err != nil {
 			return Run{}, err
 		}
-		return Run{}, ErrStale // decide again by what is stored now
+		return Run{}, ErrStale // decide again with the stored state
 	}
 	if late := in.late(now); !late.same(stored.LateReport) {
 		stored.LateReport, stored.UpdatedAt, stored.Transition = late, now, ""
@@ -721,9 +719,9 @@ func (s *Service) finish(ctx context.Context, key Key, in Report) (Run, error) {
 	return Run{}, fenced(run)
 }
 
-// Cancel ends a run that has not begun, and asks the executor of one that has
-// to stop. With force it ends that too, and fences its executor off. underWay
-// is true if the run goes on until the executor stops or its lease expires.
+// Cancel cancels a run that has not started, and requests the executor of one in
+// progress to stop. With force it ends that too, so that its executor is fenced off.
+// underWay is true if the run continues until the executor stops or its lease expires.
 func (s *Service) Cancel(ctx context.Context, who auth.Caller, key Key, force bool) (run Run, underWay bool, err error) {
 	if err := auth.Check(who, auth.WriteSyncs); err != nil {
 		return Run{}, false, err
@@ -758,7 +756,7 @@ func (s *Service) cancel(ctx context.Context, key Key, force bool) (Run, error) 
 	case o.waiting != nil && o.waiting.Time.Equal(key.Time):
 		return s.canceled(*o.waiting, ""), s.cancelWaiting(ctx, o)
 	case !o.open.Time.Equal(key.Time):
-		return Run{}, ErrStale // it has ended by time: decide again
+		return Run{}, ErrStale // it has reached a deadline: decide again
 	case o.open.Status == Queued || force:
 		ended := s.canceled(o.open, "")
 		if ended.CancelRequestedAt.IsZero() && !ended.StartedAt.IsZero() {
@@ -773,7 +771,8 @@ func (s *Service) cancel(ctx context.Context, key Key, force bool) (Run, error) 
 	return requested, s.store(ctx, o, requested, nil)
 }
 
-// Read returns a run as it is now.
+// Read returns the current state of a run, and the number of changes since the stored
+// state (see Run.At).
 func (s *Service) Read(ctx context.Context, who auth.Caller, key Key) (Run, int, error) {
 	if err := auth.Check(who, auth.ReadSyncs); err != nil {
 		return Run{}, 0, err
@@ -799,26 +798,26 @@ func (s *Service) Records(ctx context.Context, who auth.Caller, key Key) ([]Reco
 const (
 	DefaultPage = 20
 	MaxPage     = 100
-	maxRead     = 1000 // runs that one request reads, those that a filter drops included
-	readAhead   = 250  // runs read at a time where a filter drops some
+	maxRead     = 1000 // runs that one request reads, including those that its filter drops
+	readAhead   = 250  // runs that one query of the store reads if there is a filter
 )
 
-// Query says which runs of a sync to list.
+// Query selects the runs of a sync.
 type Query struct {
 	SyncID string
 	Size   int       // 1 … MaxPage
-	Before time.Time // the time of the last run of the page before; zero for the first page
+	Before time.Time // the time of the last run of the previous page; zero for the first page
 	Status Status    // "" for any
 }
 
-// Page is a part of a list, newest first.
+// Page is one page of a list, newest first.
 type Page struct {
 	Runs []Run
-	Next time.Time // the Before of the next page; zero if there is none
+	Next time.Time // the Before of the next page; zero on the last page
 }
 
-// List returns a page of the runs of a sync, each as it is now. With a filter
-// a page may be short and have a next one all the same.
+// List returns a page of the runs of a sync in their current state. With a filter a page
+// may have fewer than q.Size runs and still not be the last one.
 func (s *Service) List(ctx context.Context, who auth.Caller, q Query) (Page, error) {
 	if err := auth.Check(who, auth.ReadSyncs); err != nil {
 		return Page{}, err
@@ -834,7 +833,7 @@ func (s *Service) List(ctx context.Context, who auth.Caller, q Query) (Page, err
 			return Page{}, err
 		}
 		if len(runs) == 0 && q.Before.IsZero() && len(page.Runs) == 0 {
-			_, err := s.Syncs.Read(ctx, who.Workspace, q.SyncID) // an empty list is one of a sync that exists
+			_, err := s.Syncs.Read(ctx, who.Workspace, q.SyncID) // the list is empty only if the sync exists
 			return page, err
 		}
 		for _, stored := range runs {
@@ -857,21 +856,21 @@ func (s *Service) List(ctx context.Context, who auth.Caller, q Query) (Page, err
 	return page, nil
 }
 
-// OpenQuery says which open runs of a workspace to list.
+// OpenQuery selects the open runs of a workspace.
 type OpenQuery struct {
-	Size   int    // 1 … MaxPage
-	After  string // the ID of the last sync of the page before; "" for the first page
+	Size   int    // 1 … MaxPage syncs
+	After  string // the ID of the last sync of the previous page; "" for the first page
 	Status Status // "" for any
 }
 
-// OpenPage is a part of the list of open runs, by sync.
+// OpenPage is one page of the list of open runs, by sync.
 type OpenPage struct {
 	Runs []Run
-	Next string // the After of the next page; "" if there is none
+	Next string // the After of the next page; "" on the last page
 }
 
-// Open returns a page of the runs of who's workspace that have not ended, for
-// executors that look for work. Runs that time has ended are left out.
+// Open returns a page of the runs of the caller's workspace that have not ended, for
+// executors that poll for work. It leaves out runs that a deadline has ended.
 func (s *Service) Open(ctx context.Context, who auth.Caller, q OpenQuery) (OpenPage, error) {
 	if err := auth.Check(who, auth.ReadSyncs); err != nil {
 		return OpenPage{}, err

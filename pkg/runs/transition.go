@@ -15,8 +15,8 @@ const (
 	TransitionCancelRequested = "cancel_requested"
 )
 
-// transitionOf returns the name of the change by which r came into its state,
-// "" for a state that is not published.
+// transitionOf returns the name of the change that led to the state of r, "" for a
+// state that is not published.
 func transitionOf(r Run) string {
 	numbered := func(name string, attempt int) string {
 		if attempt <= 1 {
