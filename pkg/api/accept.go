@@ -17,10 +17,10 @@ const (
 	mediaJSONAPI media = "application/vnd.api+json"
 )
 
-// accepted returns the form that the client prefers (RFC 9110, section 12.5.1);
+// negotiate returns the form that the client prefers (RFC 9110, section 12.5.1);
 // the documented one if it has no preference. Ranges that are malformed are
 // ignored. It returns a fault.NotAcceptable if the client takes neither form.
-func accepted(header http.Header) (media, error) {
+func negotiate(header http.Header) (media, error) {
 	values := header["Accept"]
 	if len(values) == 1 && (values[0] == string(mediaJSON) || values[0] == "*/*") {
 		return mediaJSON, nil // as most clients send it
@@ -30,7 +30,7 @@ func accepted(header http.Header) (media, error) {
 	for member := range listMembers(values) {
 		given = true
 		name, parameters, ok := parseMedia(member)
-		weight, fits := weightOf(parameters)
+		weight, fits := parseWeight(parameters)
 		switch {
 		case !ok || !fits:
 		case name == "*/*":
@@ -41,7 +41,7 @@ func accepted(header http.Header) (media, error) {
 			jsonAPI.add(2, weight)
 		case strings.EqualFold(name, string(mediaJSON)):
 			plain.add(3, weight) // whatever its parameters: RFC 8259 has none
-		case strings.EqualFold(name, string(mediaJSONAPI)) && !extended(parameters):
+		case strings.EqualFold(name, string(mediaJSONAPI)) && !hasExtension(parameters):
 			jsonAPI.add(3, weight)
 		}
 	}
@@ -75,10 +75,10 @@ func (p *preference) add(specific, weight int) {
 	}
 }
 
-// weightOf returns the weight among the parameters of a range (RFC 9110,
+// parseWeight returns the weight among the parameters of a range (RFC 9110,
 // section 12.4.2), in thousandths; 1,000 without one. ok is false if it is
 // malformed or there twice.
-func weightOf(parameters []parameter) (weight int, ok bool) {
+func parseWeight(parameters []parameter) (weight int, ok bool) {
 	weight, given := 1000, false
 	for _, p := range parameters {
 		if !p.is("q") {
@@ -88,17 +88,17 @@ func weightOf(parameters []parameter) (weight int, ok bool) {
 			return 0, false
 		}
 		given = true
-		if weight, ok = thousandths(p.value); !ok {
+		if weight, ok = parseThousandths(p.value); !ok {
 			return 0, false
 		}
 	}
 	return weight, true
 }
 
-// thousandths reads a number from 0 to 1. Beyond the grammar it takes more than
+// parseThousandths reads a number from 0 to 1. Beyond the grammar it takes more than
 // three decimals, which it ignores, and ".2" without a digit before the point,
 // which Java's HttpURLConnection sends in every request.
-func thousandths(text string) (n int, ok bool) {
+func parseThousandths(text string) (n int, ok bool) {
 	whole, decimals, _ := strings.Cut(text, ".")
 	if whole != "0" && whole != "1" && (whole != "" || decimals == "") {
 		return 0, false
@@ -113,9 +113,9 @@ func thousandths(text string) (n int, ok bool) {
 	return n, err == nil
 }
 
-// extended reports whether parameters hold one for which JSON:API 1.1 has the
+// hasExtension reports whether parameters hold one for which JSON:API 1.1 has the
 // server ignore the range: any but a profile and the weight.
-func extended(parameters []parameter) bool {
+func hasExtension(parameters []parameter) bool {
 	for _, p := range parameters {
 		if !p.is("q") && !p.is("profile") {
 			return true

@@ -77,51 +77,51 @@ func New(config Config) *API {
 	a := &API{Config: config}
 	const one = syncsPath + "/{id}"
 	const oneRun = one + "/sync_runs/{time}"
-	change := operation{needs: auth.WriteSyncs, reads: true, run: a.changeSync}
+	change := operation{action: auth.WriteSyncs, hasBody: true, handler: a.changeSync}
 	a.routes = []route{
 		{syncsPath, map[string]operation{
-			http.MethodGet:  {needs: auth.ReadSyncs, run: a.listSyncs},
-			http.MethodPost: {needs: auth.WriteSyncs, reads: true, run: a.createSync},
+			http.MethodGet:  {action: auth.ReadSyncs, handler: a.listSyncs},
+			http.MethodPost: {action: auth.WriteSyncs, hasBody: true, handler: a.createSync},
 		}},
 		{one, map[string]operation{
-			http.MethodGet:    {needs: auth.ReadSyncs, run: a.readSync},
+			http.MethodGet:    {action: auth.ReadSyncs, handler: a.readSync},
 			http.MethodPatch:  change,
 			http.MethodPut:    change,
-			http.MethodDelete: {needs: auth.WriteSyncs, run: a.deleteSync},
+			http.MethodDelete: {action: auth.WriteSyncs, handler: a.deleteSync},
 		}},
 		{one + "/enable", map[string]operation{
-			http.MethodPatch: {needs: auth.WriteSyncs, reads: true, run: a.enableSync},
+			http.MethodPatch: {action: auth.WriteSyncs, hasBody: true, handler: a.enableSync},
 		}},
 		{one + "/sync_runs", map[string]operation{
-			http.MethodGet:  {needs: auth.ReadSyncs, run: a.listRuns},
-			http.MethodPost: {needs: auth.WriteSyncs, reads: true, bodiless: true, run: a.triggerRun},
+			http.MethodGet:  {action: auth.ReadSyncs, handler: a.listRuns},
+			http.MethodPost: {action: auth.WriteSyncs, hasBody: true, bodyOptional: true, handler: a.triggerRun},
 		}},
 		{oneRun, map[string]operation{
-			http.MethodGet: {needs: auth.ReadSyncs, run: a.readRun},
+			http.MethodGet: {action: auth.ReadSyncs, handler: a.readRun},
 		}},
 		{oneRun + "/sync_records", map[string]operation{
-			http.MethodGet: {needs: auth.ReadSyncs, run: a.listRecords},
+			http.MethodGet: {action: auth.ReadSyncs, handler: a.listRecords},
 		}},
 		{oneRun + "/claim", map[string]operation{
-			http.MethodPost: {needs: auth.ExecuteRuns, reads: true, run: a.claimRun},
+			http.MethodPost: {action: auth.ExecuteRuns, hasBody: true, handler: a.claimRun},
 		}},
 		{oneRun + "/heartbeat", map[string]operation{
-			http.MethodPost: {needs: auth.ExecuteRuns, reads: true, run: a.beatRun},
+			http.MethodPost: {action: auth.ExecuteRuns, hasBody: true, handler: a.heartbeatRun},
 		}},
 		{oneRun + "/finish", map[string]operation{
-			http.MethodPost: {needs: auth.ExecuteRuns, reads: true, run: a.finishRun},
+			http.MethodPost: {action: auth.ExecuteRuns, hasBody: true, handler: a.finishRun},
 		}},
 		{oneRun + "/cancel", map[string]operation{
-			http.MethodPost: {needs: auth.WriteSyncs, reads: true, bodiless: true, run: a.cancelRun},
+			http.MethodPost: {action: auth.WriteSyncs, hasBody: true, bodyOptional: true, handler: a.cancelRun},
 		}},
 		{openRunsPath, map[string]operation{
-			http.MethodGet: {needs: auth.ReadSyncs, run: a.listOpenRuns},
+			http.MethodGet: {action: auth.ReadSyncs, handler: a.listOpenRuns},
 		}},
 		{"/api/v1/openapi.json", map[string]operation{
-			http.MethodGet: {run: a.openAPI},
+			http.MethodGet: {handler: a.openAPI},
 		}},
 		{event.SchemaPath + "{name}", map[string]operation{
-			http.MethodGet: {run: a.schema},
+			http.MethodGet: {handler: a.schema},
 		}},
 	}
 	return a
@@ -135,15 +135,15 @@ type route struct {
 
 // operation is one thing that a client can do.
 type operation struct {
-	needs    auth.Action // "" needs no token
-	reads    bool        // it takes a body
-	bodiless bool        // it takes none as well
-	run      func(ctx context.Context, c call) (answer, error)
+	action    auth.Action // "" needs no token
+	hasBody    bool        // it takes a body
+	bodyOptional bool        // it takes none as well
+	handler      func(ctx context.Context, c call) (response, error)
 }
 
 // call is a request as an operation sees it: permitted and read.
 type call struct {
-	who    auth.Caller
+	caller    auth.Caller
 	id     string // what stands in the path for {id} or {name}
 	time   string // what stands there for {time}
 	query  string
@@ -155,8 +155,8 @@ type call struct {
 	workspace string // of the run: the caller's own, or that of WorkspaceHeader
 }
 
-// answer is a response as an operation gives it.
-type answer struct {
+// response is a response as an operation gives it.
+type response struct {
 	status int
 	header http.Header
 	body   []byte
@@ -174,12 +174,12 @@ func (a *API) Paths() []string {
 
 // openAPI handles GET /api/v1/openapi.json. Its one server is the address that
 // the client used.
-func (a *API) openAPI(_ context.Context, c call) (answer, error) {
+func (a *API) openAPI(_ context.Context, c call) (response, error) {
 	body := OpenAPI
 	if c.prefix != "" {
 		body = bytes.Replace(body, []byte(`"url": "/"`), append([]byte(`"url": `), quote(c.prefix)...), 1)
 	}
-	return answer{
+	return response{
 		status: http.StatusOK,
 		header: http.Header{"Content-Type": {"application/json"}},
 		body:   body,
@@ -187,10 +187,10 @@ func (a *API) openAPI(_ context.Context, c call) (answer, error) {
 }
 
 // schema handles GET /api/v1/schemas/{name}.
-func (a *API) schema(_ context.Context, c call) (answer, error) {
+func (a *API) schema(_ context.Context, c call) (response, error) {
 	text, ok := event.Schema(c.id)
 	if !ok {
-		return answer{}, &fault.Error{Kind: fault.NotFound, Code: "not_found", Message: "there is no schema of this name"}
+		return response{}, &fault.Error{Kind: fault.NotFound, Code: "not_found", Message: "there is no schema of this name"}
 	}
-	return answer{status: http.StatusOK, header: http.Header{"Content-Type": {"application/json"}}, body: text}, nil
+	return response{status: http.StatusOK, header: http.Header{"Content-Type": {"application/json"}}, body: text}, nil
 }

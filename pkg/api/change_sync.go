@@ -9,51 +9,51 @@ import (
 
 // changeSync handles PATCH and PUT /api/v1/syncs/{id}. Both change the fields
 // that are named and no other, as clients of the public API expect.
-func (a *API) changeSync(ctx context.Context, c call) (answer, error) {
+func (a *API) changeSync(ctx context.Context, c call) (response, error) {
 	only, err := precondition(c.header)
 	if err != nil {
-		return answer{}, err
+		return response{}, err
 	}
 	in, err := syncjson.DecodeChange(&a.decoders, c.body)
 	if err != nil {
-		return warnings(in), err
+		return warningsOnly(in), err
 	}
-	sync, err := a.Syncs.Change(ctx, c.who, c.id, in.Draft, only)
+	sync, err := a.Syncs.Change(ctx, c.caller, c.id, in.Draft, only)
 	if err != nil {
-		return warnings(in), in.Explain(err)
+		return warningsOnly(in), in.Explain(err)
 	}
-	return warned(in, c.resource(http.StatusOK, sync, a.Now())), nil
+	return withWarnings(in, c.syncResponse(http.StatusOK, sync, a.Now())), nil
 }
 
 // enableSync handles PATCH /api/v1/syncs/{id}/enable.
-func (a *API) enableSync(ctx context.Context, c call) (answer, error) {
+func (a *API) enableSync(ctx context.Context, c call) (response, error) {
 	only, err := precondition(c.header)
 	if err != nil {
-		return answer{}, err
+		return response{}, err
 	}
 	in, err := syncjson.DecodeEnable(&a.decoders, c.body)
 	if err != nil {
-		return warnings(in), err
+		return warningsOnly(in), err
 	}
 	change := a.Syncs.Pause
 	if in.Enable {
 		change = a.Syncs.Resume
 	}
-	sync, err := change(ctx, c.who, c.id, only)
+	sync, err := change(ctx, c.caller, c.id, only)
 	if err != nil {
-		return warnings(in), err
+		return warningsOnly(in), err
 	}
-	return warned(in, c.resource(http.StatusOK, sync, a.Now())), nil
+	return withWarnings(in, c.syncResponse(http.StatusOK, sync, a.Now())), nil
 }
 
 // deleteSync handles DELETE /api/v1/syncs/{id}.
-func (a *API) deleteSync(ctx context.Context, c call) (answer, error) {
+func (a *API) deleteSync(ctx context.Context, c call) (response, error) {
 	only, err := precondition(c.header)
 	if err != nil {
-		return answer{}, err
+		return response{}, err
 	}
-	if err := a.Syncs.Delete(ctx, c.who, c.id, only); err != nil {
-		return answer{}, err
+	if err := a.Syncs.Delete(ctx, c.caller, c.id, only); err != nil {
+		return response{}, err
 	}
-	return answer{status: http.StatusNoContent, header: http.Header{}}, nil
+	return response{status: http.StatusNoContent, header: http.Header{}}, nil
 }

@@ -18,13 +18,13 @@ import (
 )
 
 // createSync handles POST /api/v1/syncs.
-func (a *API) createSync(ctx context.Context, c call) (answer, error) {
+func (a *API) createSync(ctx context.Context, c call) (response, error) {
 	key, given, err := idempotencyKey(c.header)
 	if err != nil {
-		return answer{}, err
+		return response{}, err
 	}
 	in, err := syncjson.DecodeCreate(&a.decoders, c.body)
-	refused := warned(in, answer{header: http.Header{}})
+	refused := withWarnings(in, response{header: http.Header{}})
 	if err != nil {
 		return refused, err
 	}
@@ -37,26 +37,26 @@ func (a *API) createSync(ctx context.Context, c call) (answer, error) {
 		now := a.Now()
 		once = syncs.IdempotencyKey{Key: key, Fingerprint: fingerprint, Now: now, Expires: now.Add(syncs.KeyLife)}
 	}
-	made, err := a.create(ctx, c.who, in.Draft, once)
+	made, err := a.createLimited(ctx, c.caller, in.Draft, once)
 	if err != nil {
-		maps.Copy(refused.header, made.limits)
-		return refused, in.Explain(keyInHeader(err))
+		maps.Copy(refused.header, made.limitHeaders)
+		return refused, in.Explain(locateKey(err))
 	}
 	status := http.StatusOK // as the public document has it
 	if c.media == mediaJSONAPI {
 		status = http.StatusCreated // as JSON:API wants it
 	}
-	out := warned(in, c.resource(status, made.sync, made.sync.CreatedAt))
-	maps.Copy(out.header, made.limits)
-	out.header.Set("Location", c.pathOf(made.sync))
+	out := withWarnings(in, c.syncResponse(status, made.sync, made.sync.CreatedAt))
+	maps.Copy(out.header, made.limitHeaders)
+	out.header.Set("Location", c.syncPath(made.sync))
 	if made.replayed {
 		out.header.Set("Idempotent-Replayed", "true")
 	}
 	return out, nil
 }
 
-// keyInHeader says where the idempotency key stands.
-func keyInHeader(err error) error {
+// locateKey says where the idempotency key stands.
+func locateKey(err error) error {
 	return fault.Locate(err, func(f *fault.Field) {
 		if f.Name == syncs.KeyField {
 			f.Header = "Idempotency-Key"
@@ -64,27 +64,27 @@ func keyInHeader(err error) error {
 	})
 }
 
-// created is the outcome of a create.
-type created struct {
+// createResult is the outcome of a create.
+type createResult struct {
 	sync     syncs.Sync
 	replayed bool        // by an earlier request with the same key
-	limits   http.Header // those of the workspace, if a token was taken
+	limitHeaders   http.Header // those of the workspace, if a token was taken
 }
 
-// create creates a sync within the workspace's limit. A draft that is invalid
+// createLimited creates a sync within the workspace's limit. A draft that is invalid
 // takes nothing from the limit. A replay takes nothing either, and is answered
 // if nothing is left.
-func (a *API) create(ctx context.Context, who auth.Caller, d syncs.Draft, once syncs.IdempotencyKey) (created, error) {
+func (a *API) createLimited(ctx context.Context, who auth.Caller, d syncs.Draft, once syncs.IdempotencyKey) (createResult, error) {
 	if a.CreateLimit == nil {
-		return a.store(ctx, who, d, once)
+		return a.createUnlimited(ctx, who, d, once)
 	}
 	if err := d.Validate(); err != nil {
-		return created{}, err
+		return createResult{}, err
 	}
 	if out, err := a.replay(ctx, who, once); err != nil || out.replayed {
 		return out, err
 	}
-	limits, err := a.limit(ctx, who.Workspace)
+	limits, err := a.takeToken(ctx, who.Workspace)
 	if fault.Is(err, fault.Throttled) {
 		// A concurrent request with this key may have taken the last token.
 		if out, err := a.replay(ctx, who, once); err == nil && out.replayed {
@@ -92,9 +92,9 @@ func (a *API) create(ctx context.Context, who auth.Caller, d syncs.Draft, once s
 		}
 	}
 	if err != nil {
-		return created{limits: limits}, err
+		return createResult{limitHeaders: limits}, err
 	}
-	out, err := a.store(ctx, who, d, once)
+	out, err := a.createUnlimited(ctx, who, d, once)
 	if out.replayed || fault.Is(err, fault.Conflict) || fault.Is(err, fault.Invalid) {
 		// A concurrent request with this key was first: nothing was created.
 		if err := a.CreateLimit.Give(ctx, who.Workspace); err != nil {
@@ -102,22 +102,22 @@ func (a *API) create(ctx context.Context, who auth.Caller, d syncs.Draft, once s
 		}
 		return out, err
 	}
-	out.limits = limits
+	out.limitHeaders = limits
 	return out, err
 }
 
 // replay returns the outcome of an earlier request with the same key; not
 // replayed if there is no key or no such request.
-func (a *API) replay(ctx context.Context, who auth.Caller, once syncs.IdempotencyKey) (created, error) {
+func (a *API) replay(ctx context.Context, who auth.Caller, once syncs.IdempotencyKey) (createResult, error) {
 	if once.Key == "" {
-		return created{}, nil
+		return createResult{}, nil
 	}
 	first, ok, err := a.Syncs.Created(ctx, who, once)
-	return created{sync: first, replayed: ok}, err
+	return createResult{sync: first, replayed: ok}, err
 }
 
-// store creates a sync, once if there is a key.
-func (a *API) store(ctx context.Context, who auth.Caller, d syncs.Draft, once syncs.IdempotencyKey) (out created, err error) {
+// createUnlimited creates a sync, once if there is a key.
+func (a *API) createUnlimited(ctx context.Context, who auth.Caller, d syncs.Draft, once syncs.IdempotencyKey) (out createResult, err error) {
 	if once.Key == "" {
 		out.sync, err = a.Syncs.Create(ctx, who, d)
 	} else {
@@ -126,10 +126,10 @@ func (a *API) store(ctx context.Context, who auth.Caller, d syncs.Draft, once sy
 	return out, err
 }
 
-// limit takes one create off what the workspace has left, and returns the
+// takeToken takes one create off what the workspace has left, and returns the
 // headers of draft-ietf-httpapi-ratelimit-headers-10: r is what remains, t the
 // seconds until one more create is available, rounded up as Retry-After is.
-func (a *API) limit(ctx context.Context, workspace string) (http.Header, error) {
+func (a *API) takeToken(ctx context.Context, workspace string) (http.Header, error) {
 	left, err := a.CreateLimit.Take(ctx, workspace)
 	if err != nil && !fault.Is(err, fault.Throttled) {
 		return nil, err
@@ -148,18 +148,18 @@ const maxWarnings = 10
 // The longest texts that a warning repeats, in bytes: all headers of a response
 // must fit 10,240 bytes at API Gateway.
 const (
-	maxWarned  = 128 // of a pointer
-	maxCaution = 256 // of what a cron expression means
+	maxWarnedPointer  = 128 // of a pointer
+	maxWarnedCron = 256 // of what a cron expression means
 )
 
 // warning is an answer with nothing but the warnings.
-func warnings(in syncjson.Request) answer { return warned(in, answer{header: http.Header{}}) }
+func warningsOnly(in syncjson.Request) response { return withWarnings(in, response{header: http.Header{}}) }
 
-// warned adds warnings to out, in the form of RFC 7234, section 5.5. They name
+// withWarnings adds warnings to out, in the form of RFC 7234, section 5.5. They name
 // the members that were ignored, so that a misspelt optional field does not
 // vanish silently, and the steps of a cron expression that do not run at equal
 // distances.
-func warned(in syncjson.Request, out answer) answer {
+func withWarnings(in syncjson.Request, out response) response {
 	warnings := 0
 	warn := func(text string) {
 		if warnings++; warnings <= maxWarnings {
@@ -168,22 +168,22 @@ func warned(in syncjson.Request, out answer) answer {
 	}
 	if in.Draft.CronExpression != nil {
 		for _, sentence := range schedule.Uneven(*in.Draft.CronExpression) {
-			warn(quotableTo(maxCaution, "/sync/cron_expression: "+sentence))
+			warn(escapeHeaderTo(maxWarnedCron, "/sync/cron_expression: "+sentence))
 		}
 	}
 	for _, pointer := range in.Unknown {
-		warn("unknown field " + quotable(pointer))
+		warn("unknown field " + escapeHeader(pointer))
 	}
 	return out
 }
 
-// quotable makes text fit for a quoted-string in a header: what is not visible
+// escapeHeader makes text fit for a quoted-string in a header: what is not visible
 // ASCII is percent-encoded, what would end the string is escaped, and the rest
 // of a text longer than maxWarned is left out.
-func quotable(text string) string { return quotableTo(maxWarned, text) }
+func escapeHeader(text string) string { return escapeHeaderTo(maxWarnedPointer, text) }
 
-// quotableTo is quotable with another bound.
-func quotableTo(most int, text string) string {
+// escapeHeaderTo is quotable with another bound.
+func escapeHeaderTo(most int, text string) string {
 	var b strings.Builder
 	for i := 0; i < len(text); i++ {
 		if b.Len() >= most {

@@ -8,53 +8,53 @@ import (
 	"github.com/google/uuid"
 )
 
-// cursorSum is the length of the checksum in a cursor, in bytes.
-const cursorSum = 8
+// checksumLen is the length of the checksum in a cursor, in bytes.
+const checksumLen = 8
 
-// cursorOf is the opaque name of a place in the list of a workspace: after the
+// encodeCursor is the opaque name of a place in the list of a workspace: after the
 // sync id. It holds no secret and needs none: whoever makes one up reads a list
 // that is their own. The checksum tells one that was cut, edited or taken from
 // another workspace.
-func cursorOf(workspace, id string) string {
+func encodeCursor(workspace, id string) string {
 	parsed, err := uuid.Parse(id)
 	if err != nil {
 		return "" // no ID of ours; the list ends here
 	}
-	return base64.RawURLEncoding.EncodeToString(append(parsed[:], sumOf(workspace, parsed)...))
+	return base64.RawURLEncoding.EncodeToString(append(parsed[:], cursorChecksum(workspace, parsed)...))
 }
 
-// readCursor is the reverse of cursorOf.
-func readCursor(workspace, cursor string) (id string, ok bool) {
+// decodeCursor is the reverse of cursorOf.
+func decodeCursor(workspace, cursor string) (id string, ok bool) {
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(cursor)
-	if err != nil || len(raw) != len(uuid.UUID{})+cursorSum {
+	if err != nil || len(raw) != len(uuid.UUID{})+checksumLen {
 		return "", false
 	}
 	parsed := uuid.UUID(raw[:len(uuid.UUID{})])
-	return parsed.String(), subtle.ConstantTimeCompare(raw[len(parsed):], sumOf(workspace, parsed)) == 1
+	return parsed.String(), subtle.ConstantTimeCompare(raw[len(parsed):], cursorChecksum(workspace, parsed)) == 1
 }
 
-func sumOf(workspace string, id uuid.UUID) []byte {
+func cursorChecksum(workspace string, id uuid.UUID) []byte {
 	sum := sha256.Sum256([]byte("syncplane cursor 1\x00" + workspace + "\x00" + id.String()))
-	return sum[:cursorSum]
+	return sum[:checksumLen]
 }
 
-// placeOf returns an opaque cursor for a place in a list, named by a text. Like
+// encodePosition returns an opaque cursor for a place in a list, named by a text. Like
 // that of cursorOf its checksum is of the list, here named by scope.
-func placeOf(scope, place string) string {
-	return base64.RawURLEncoding.EncodeToString(append(placeSum(scope, place), place...))
+func encodePosition(scope, place string) string {
+	return base64.RawURLEncoding.EncodeToString(append(positionChecksum(scope, place), place...))
 }
 
-// readPlace returns the place of a cursor that placeOf made.
-func readPlace(scope, cursor string) (place string, ok bool) {
+// decodePosition returns the place of a cursor that placeOf made.
+func decodePosition(scope, cursor string) (place string, ok bool) {
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(cursor)
-	if err != nil || len(raw) < cursorSum {
+	if err != nil || len(raw) < checksumLen {
 		return "", false
 	}
-	place = string(raw[cursorSum:])
-	return place, subtle.ConstantTimeCompare(raw[:cursorSum], placeSum(scope, place)) == 1
+	place = string(raw[checksumLen:])
+	return place, subtle.ConstantTimeCompare(raw[:checksumLen], positionChecksum(scope, place)) == 1
 }
 
-func placeSum(scope, place string) []byte {
+func positionChecksum(scope, place string) []byte {
 	sum := sha256.Sum256([]byte("syncplane place 1\x00" + scope + "\x00" + place))
-	return sum[:cursorSum]
+	return sum[:checksumLen]
 }

@@ -31,7 +31,7 @@ func precondition(header http.Header) (syncs.Precondition, error) {
 	if err != nil {
 		return only, err
 	}
-	tags, star, given, ok := tagsIn(header, "If-None-Match")
+	tags, star, given, ok := parseTags(header, "If-None-Match")
 	if !given {
 		return only, nil
 	}
@@ -40,7 +40,7 @@ func precondition(header http.Header) (syncs.Precondition, error) {
 	}
 	only.ExceptAny = star
 	for _, tag := range tags {
-		if version, ok := versionOf(tag.opaque); ok { // If-None-Match compares weakly
+		if version, ok := versionFromTag(tag.opaque); ok { // If-None-Match compares weakly
 			only.Except = append(only.Except, version)
 		}
 	}
@@ -49,7 +49,7 @@ func precondition(header http.Header) (syncs.Precondition, error) {
 
 // ifMatch reads If-Match. A malformed header is a fault.Malformed.
 func ifMatch(header http.Header) (syncs.Precondition, error) {
-	tags, star, given, ok := tagsIn(header, "If-Match")
+	tags, star, given, ok := parseTags(header, "If-Match")
 	switch {
 	case !given:
 		return syncs.Precondition{}, nil
@@ -60,7 +60,7 @@ func ifMatch(header http.Header) (syncs.Precondition, error) {
 	}
 	only := syncs.Precondition{Given: true}
 	for _, tag := range tags {
-		if version, ok := versionOf(tag.opaque); ok && !tag.weak { // If-Match compares strongly
+		if version, ok := versionFromTag(tag.opaque); ok && !tag.weak { // If-Match compares strongly
 			only.Versions = append(only.Versions, version)
 		}
 	}
@@ -74,11 +74,11 @@ func invalidTags(name string) error {
 	}}}
 }
 
-// matchesNone reports whether If-None-Match names s in this form, so that the
+// isNotModified reports whether If-None-Match names s in this form, so that the
 // client has it already. A malformed header is ignored: the client then gets
 // the whole sync.
-func matchesNone(header http.Header, s syncs.Sync, form media) bool {
-	tags, star, _, _ := tagsIn(header, "If-None-Match")
+func isNotModified(header http.Header, s syncs.Sync, form media) bool {
+	tags, star, _, _ := parseTags(header, "If-None-Match")
 	if star {
 		return true
 	}
@@ -90,9 +90,9 @@ func matchesNone(header http.Header, s syncs.Sync, form media) bool {
 	return false
 }
 
-// versionOf returns the version in a tag of either form. Only the exact text
+// versionFromTag returns the version in a tag of either form. Only the exact text
 // that etag writes is a version: "01" and "+1" are other tags than "1".
-func versionOf(opaque string) (version int64, ok bool) {
+func versionFromTag(opaque string) (version int64, ok bool) {
 	text, _ := strings.CutSuffix(strings.Trim(opaque, `"`), jsonAPISuffix)
 	version, err := strconv.ParseInt(text, 10, 64)
 	return version, err == nil && strconv.FormatInt(version, 10) == text
@@ -104,10 +104,10 @@ type entityTag struct {
 	weak   bool
 }
 
-// tagsIn reads a header that is * or a list of entity tags (RFC 9110, sections
+// parseTags reads a header that is * or a list of entity tags (RFC 9110, sections
 // 13.1.1 and 13.1.2). given is false without the header; ok is false if it is
 // malformed or an empty list.
-func tagsIn(header http.Header, name string) (tags []entityTag, star, given, ok bool) {
+func parseTags(header http.Header, name string) (tags []entityTag, star, given, ok bool) {
 	values, given := header[name]
 	if !given {
 		return nil, false, false, true
@@ -124,7 +124,7 @@ func tagsIn(header http.Header, name string) (tags []entityTag, star, given, ok 
 		rest, weak := strings.CutPrefix(text, "W/")
 		body, opened := strings.CutPrefix(rest, `"`)
 		end := strings.IndexByte(body, '"')
-		if !opened || end < 0 || strings.ContainsFunc(body[:end], notInTag) {
+		if !opened || end < 0 || strings.ContainsFunc(body[:end], isNotTagChar) {
 			return nil, false, true, false
 		}
 		tags = append(tags, entityTag{opaque: rest[:end+2], weak: weak})
@@ -135,6 +135,6 @@ func tagsIn(header http.Header, name string) (tags []entityTag, star, given, ok 
 	}
 }
 
-// notInTag reports whether c is no etagc (RFC 9110, section 8.8.3). The
+// isNotTagChar reports whether c is no etagc (RFC 9110, section 8.8.3). The
 // quotation mark ends the tag before it comes here.
-func notInTag(c rune) bool { return c <= ' ' || c == '\x7f' }
+func isNotTagChar(c rune) bool { return c <= ' ' || c == '\x7f' }

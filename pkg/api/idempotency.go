@@ -20,7 +20,7 @@ func idempotencyKey(header http.Header) (key string, given bool, err error) {
 	key = strings.Trim(values[0], " \t")
 	ok := !strings.Contains(key, ",")
 	if strings.HasPrefix(key, `"`) {
-		key, ok = unquoted(key)
+		key, ok = parseQuoted(key)
 	}
 	if !ok || len(values) > 1 || !syncs.ValidKey(key) {
 		return "", true, &fault.Error{Kind: fault.Malformed, Fields: []fault.Field{{
@@ -31,8 +31,8 @@ func idempotencyKey(header http.Header) (key string, given bool, err error) {
 	return key, true, nil
 }
 
-// unquoted reads a structured-field string.
-func unquoted(text string) (string, bool) {
+// parseQuoted reads a structured-field string.
+func parseQuoted(text string) (string, bool) {
 	var b strings.Builder
 	for i := 1; i < len(text); i++ {
 		switch c := text[i]; c {

@@ -22,14 +22,14 @@ const (
 )
 
 // listSyncs handles GET /api/v1/syncs.
-func (a *API) listSyncs(ctx context.Context, c call) (answer, error) {
-	query, err := readQuery(c.who.Workspace, c.query)
+func (a *API) listSyncs(ctx context.Context, c call) (response, error) {
+	query, err := parseListQuery(c.caller.Workspace, c.query)
 	if err != nil {
-		return answer{}, err
+		return response{}, err
 	}
-	page, err := a.Syncs.List(ctx, c.who, query)
+	page, err := a.Syncs.List(ctx, c.caller, query)
 	if err != nil {
-		return answer{}, err
+		return response{}, err
 	}
 	now := a.Now()
 	b := []byte(`{`)
@@ -45,16 +45,16 @@ func (a *API) listSyncs(ctx context.Context, c call) (answer, error) {
 	}
 	next := []byte("null")
 	if page.Next != "" {
-		next = quote(c.linkTo(query, cursorOf(c.who.Workspace, page.Next)))
+		next = quote(c.linkTo(query, encodeCursor(c.caller.Workspace, page.Next)))
 	}
-	self := quote(c.linkTo(query, cursorOf(c.who.Workspace, query.After)))
+	self := quote(c.linkTo(query, encodeCursor(c.caller.Workspace, query.After)))
 	b = fmt.Appendf(b, `],"links":{"self":%s,"next":%s},"meta":{"page":{"size":%d}}}`, self, next, query.Size)
-	return answer{status: http.StatusOK, header: http.Header{"Content-Type": {string(c.media)}}, body: b}, nil
+	return response{status: http.StatusOK, header: http.Header{"Content-Type": {string(c.media)}}, body: b}, nil
 }
 
-// readQuery reads the parameters of a list. Every one that is unknown, given
+// parseListQuery reads the parameters of a list. Every one that is unknown, given
 // twice or out of bounds is told.
-func readQuery(workspace, raw string) (syncs.Query, error) {
+func parseListQuery(workspace, raw string) (syncs.Query, error) {
 	query := syncs.Query{Size: syncs.DefaultPage}
 	var faults []fault.Field
 	reject := func(name, code, format string, args ...any) {
@@ -81,7 +81,7 @@ func readQuery(workspace, raw string) (syncs.Query, error) {
 		case parameterSize:
 			query.Size = int(number(name, text, syncs.MaxPage))
 		case parameterAfter:
-			id, ok := readCursor(workspace, text)
+			id, ok := decodeCursor(workspace, text)
 			if !ok {
 				reject(name, "invalid_cursor", "%s must be taken from the next link of a page of this workspace", name)
 			}

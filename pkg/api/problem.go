@@ -11,28 +11,28 @@ import (
 	"syncplane/pkg/jsonapi"
 )
 
-// defaultRetry is when to come back where the fault does not say.
-const defaultRetry = time.Second
+// defaultRetryAfter is when to come back where the fault does not say.
+const defaultRetryAfter = time.Second
 
-// problem is the answer to a request that came to nothing: a document of
+// errorResponse is the answer to a request that came to nothing: a document of
 // JSON:API error objects, on top of the headers that are settled already.
-func problem(header http.Header, err error, r *http.Request) answer {
+func errorResponse(header http.Header, err error, r *http.Request) response {
 	shown := jsonapi.Public(err)
 	status, _ := jsonapi.Status(shown.Kind)
 	if header == nil {
 		header = http.Header{}
 	}
-	form, _ := accepted(r.Header) // who takes neither form gets the usual one
+	form, _ := negotiate(r.Header) // who takes neither form gets the usual one
 	header.Set("Content-Type", string(form))
 	switch shown.Kind {
 	case fault.Unauthenticated, fault.Forbidden:
-		if challenge := challengeOf(shown); challenge != "" {
+		if challenge := challenge(shown); challenge != "" {
 			header.Set("WWW-Authenticate", challenge)
 		}
 	case fault.Throttled, fault.Unavailable, fault.Conflict:
 		after := shown.RetryAfter
 		if after <= 0 {
-			after = defaultRetry
+			after = defaultRetryAfter
 		}
 		header.Set("Retry-After", strconv.Itoa(int(math.Ceil(after.Seconds()))))
 	case fault.Internal, fault.Malformed, fault.NotFound, fault.MethodNotAllowed, fault.NotAcceptable,
@@ -40,18 +40,18 @@ func problem(header http.Header, err error, r *http.Request) answer {
 	}
 
 	b := jsonapi.AppendErrors([]byte(`{"errors":`), err, r.Header.Get(RequestIDHeader))
-	return answer{status: status, header: header, body: append(b, '}')}
+	return response{status: status, header: header, body: append(b, '}')}
 }
 
-// challengeOf is the value of WWW-Authenticate (RFC 6750, section 3). A
+// challenge is the value of WWW-Authenticate (RFC 6750, section 3). A
 // request without a token gets no error code, as the RFC wants.
-func challengeOf(shown *fault.Error) string {
+func challenge(shown *fault.Error) string {
 	const realm = `Bearer realm="syncs"`
 	switch shown.Code {
 	case "invalid_token":
-		return fmt.Sprintf(`%s, error="invalid_token", error_description="%s"`, realm, quotable(shown.Message))
+		return fmt.Sprintf(`%s, error="invalid_token", error_description="%s"`, realm, escapeHeader(shown.Message))
 	case "insufficient_scope":
-		return fmt.Sprintf(`%s, error="insufficient_scope", scope="%s"`, realm, quotable(shown.Scope))
+		return fmt.Sprintf(`%s, error="insufficient_scope", scope="%s"`, realm, escapeHeader(shown.Scope))
 	default:
 		return realm
 	}

@@ -6,20 +6,20 @@ import (
 )
 
 // readSync handles GET /api/v1/syncs/{id}.
-func (a *API) readSync(ctx context.Context, c call) (answer, error) {
+func (a *API) readSync(ctx context.Context, c call) (response, error) {
 	only, err := ifMatch(c.header)
 	if err != nil {
-		return answer{}, err
+		return response{}, err
 	}
-	sync, err := a.Syncs.Read(ctx, c.who, c.id)
+	sync, err := a.Syncs.Read(ctx, c.caller, c.id)
 	if err != nil {
-		return answer{}, err
+		return response{}, err
 	}
 	if err := only.Check(sync.Version); err != nil {
-		return answer{}, err
+		return response{}, err
 	}
-	if matchesNone(c.header, sync, c.media) {
-		return answer{status: http.StatusNotModified, header: http.Header{"Etag": {etag(sync, c.media)}}}, nil
+	if isNotModified(c.header, sync, c.media) {
+		return response{status: http.StatusNotModified, header: http.Header{"Etag": {etag(sync, c.media)}}}, nil
 	}
-	return c.resource(http.StatusOK, sync, a.Now()), nil
+	return c.syncResponse(http.StatusOK, sync, a.Now()), nil
 }

@@ -28,9 +28,9 @@ func (c call) runPath(key runs.Key) string {
 	return c.prefix + syncsPath + "/" + syncjson.RunPath(key)
 }
 
-// key returns the key of the run in the path. Its time has one spelling: RFC 3339
+// runKey returns the key of the run in the path. Its time has one spelling: RFC 3339
 // in UTC and whole seconds.
-func (c call) key() (runs.Key, error) {
+func (c call) runKey() (runs.Key, error) {
 	at, err := time.Parse(time.RFC3339, c.time)
 	if err != nil || at.UTC().Format(time.RFC3339) != c.time {
 		return runs.Key{}, runs.ErrNotFound
@@ -39,33 +39,33 @@ func (c call) key() (runs.Key, error) {
 }
 
 // triggerRun handles POST /api/v1/syncs/{id}/sync_runs.
-func (a *API) triggerRun(ctx context.Context, c call) (answer, error) {
+func (a *API) triggerRun(ctx context.Context, c call) (response, error) {
 	key, given, err := idempotencyKey(c.header)
 	if err != nil {
-		return answer{}, err
+		return response{}, err
 	}
 	in, err := syncjson.DecodeTrigger(&a.decoders, c.body)
 	if err != nil {
-		return answer{}, err
+		return response{}, err
 	}
 	request := runs.TriggerRequest{SyncID: syncs.CanonicalID(c.id), Type: in.Type, Trigger: runs.ByAPI}
 	if given {
 		fingerprint, err := syncjson.TriggerFingerprint(request)
 		if err != nil {
-			return answer{}, err
+			return response{}, err
 		}
 		now := a.Now()
 		request.IdempotencyKey = &syncs.IdempotencyKey{Key: key, Fingerprint: fingerprint, Now: now, Expires: now.Add(syncs.KeyLife)}
 	}
-	out, err := a.Runs.Trigger(ctx, c.who, request)
+	out, err := a.Runs.Trigger(ctx, c.caller, request)
 	if err != nil {
-		return answer{}, keyInHeader(err)
+		return response{}, locateKey(err)
 	}
 	status := http.StatusOK
 	if out.Created {
 		status = http.StatusCreated
 	}
-	response := warnedRun(in.RunRequest, c.run(status, out.Run, 0))
+	response := withRunWarnings(in.RunRequest, c.runResponse(status, out.Run, 0))
 	response.header.Set("Location", c.runPath(out.Run.Key))
 	if out.Replayed {
 		response.header.Set("Idempotent-Replayed", "true")
@@ -74,39 +74,39 @@ func (a *API) triggerRun(ctx context.Context, c call) (answer, error) {
 }
 
 // readRun handles GET /api/v1/syncs/{id}/sync_runs/{time}.
-func (a *API) readRun(ctx context.Context, c call) (answer, error) {
-	key, err := c.key()
+func (a *API) readRun(ctx context.Context, c call) (response, error) {
+	key, err := c.runKey()
 	if err != nil {
-		return answer{}, err
+		return response{}, err
 	}
-	run, steps, err := a.Runs.Read(ctx, c.who, key)
+	run, steps, err := a.Runs.Read(ctx, c.caller, key)
 	if err != nil {
-		return answer{}, err
+		return response{}, err
 	}
-	out := c.run(http.StatusOK, run, steps)
-	tags, star, _, _ := tagsIn(c.header, "If-None-Match")
+	out := c.runResponse(http.StatusOK, run, steps)
+	tags, star, _, _ := parseTags(c.header, "If-None-Match")
 	for _, tag := range tags {
 		star = star || tag.opaque == out.header.Get("Etag")
 	}
 	if star {
-		return answer{status: http.StatusNotModified, header: http.Header{"Etag": out.header["Etag"]}}, nil
+		return response{status: http.StatusNotModified, header: http.Header{"Etag": out.header["Etag"]}}, nil
 	}
 	return out, nil
 }
 
 // claimRun handles POST /api/v1/syncs/{id}/sync_runs/{time}/claim.
-func (a *API) claimRun(ctx context.Context, c call) (answer, error) {
-	key, err := c.key()
+func (a *API) claimRun(ctx context.Context, c call) (response, error) {
+	key, err := c.runKey()
 	if err != nil {
-		return answer{}, err
+		return response{}, err
 	}
 	in, claim, err := syncjson.DecodeClaim(&a.decoders, c.body)
 	if err != nil {
-		return answer{}, err
+		return response{}, err
 	}
-	run, sync, err := a.Runs.Claim(ctx, c.who, key, claim)
+	run, sync, err := a.Runs.Claim(ctx, c.caller, key, claim)
 	if err != nil {
-		return answer{}, in.Explain(err)
+		return response{}, in.Explain(err)
 	}
 	now := a.Now()
 	b := make([]byte, 0, 2048+len(sync.Configuration))
@@ -120,77 +120,77 @@ func (a *API) claimRun(ctx context.Context, c call) (answer, error) {
 		b = c.appendRun(b, run)
 		b = append(c.appendSync(append(b[:len(b)-1], `,"sync":`...), sync, now), '}')
 	}
-	return warnedRun(in, answer{
+	return withRunWarnings(in, response{
 		status: http.StatusOK, body: b,
 		header: http.Header{"Content-Type": {string(c.media)}, "Etag": {c.runTag(run, 0)}},
 	}), nil
 }
 
-// beatRun handles POST /api/v1/syncs/{id}/sync_runs/{time}/heartbeat.
-func (a *API) beatRun(ctx context.Context, c call) (answer, error) {
-	key, err := c.key()
+// heartbeatRun handles POST /api/v1/syncs/{id}/sync_runs/{time}/heartbeat.
+func (a *API) heartbeatRun(ctx context.Context, c call) (response, error) {
+	key, err := c.runKey()
 	if err != nil {
-		return answer{}, err
+		return response{}, err
 	}
 	in, beat, err := syncjson.DecodeHeartbeat(&a.decoders, c.body)
 	if err != nil {
-		return answer{}, err
+		return response{}, err
 	}
-	run, err := a.Runs.Heartbeat(ctx, c.who, key, beat)
+	run, err := a.Runs.Heartbeat(ctx, c.caller, key, beat)
 	if err != nil {
-		return answer{}, in.Explain(err)
+		return response{}, in.Explain(err)
 	}
-	return warnedRun(in, c.run(http.StatusOK, run, 0)), nil
+	return withRunWarnings(in, c.runResponse(http.StatusOK, run, 0)), nil
 }
 
 // finishRun handles POST /api/v1/syncs/{id}/sync_runs/{time}/finish.
-func (a *API) finishRun(ctx context.Context, c call) (answer, error) {
-	key, err := c.key()
+func (a *API) finishRun(ctx context.Context, c call) (response, error) {
+	key, err := c.runKey()
 	if err != nil {
-		return answer{}, err
+		return response{}, err
 	}
 	in, report, err := syncjson.DecodeReport(&a.decoders, c.body)
 	if err != nil {
-		return answer{}, err
+		return response{}, err
 	}
-	run, err := a.Runs.Finish(ctx, c.who, key, report)
+	run, err := a.Runs.Finish(ctx, c.caller, key, report)
 	if err != nil {
-		return answer{}, in.Explain(err)
+		return response{}, in.Explain(err)
 	}
-	return warnedRun(in, c.run(http.StatusOK, run, 0)), nil
+	return withRunWarnings(in, c.runResponse(http.StatusOK, run, 0)), nil
 }
 
 // cancelRun handles POST /api/v1/syncs/{id}/sync_runs/{time}/cancel. It answers
 // 202 if the run goes on until its executor stops.
-func (a *API) cancelRun(ctx context.Context, c call) (answer, error) {
-	key, err := c.key()
+func (a *API) cancelRun(ctx context.Context, c call) (response, error) {
+	key, err := c.runKey()
 	if err != nil {
-		return answer{}, err
+		return response{}, err
 	}
 	in, force, err := syncjson.DecodeCancel(&a.decoders, c.body)
 	if err != nil {
-		return answer{}, err
+		return response{}, err
 	}
-	run, underWay, err := a.Runs.Cancel(ctx, c.who, key, force)
+	run, underWay, err := a.Runs.Cancel(ctx, c.caller, key, force)
 	if err != nil {
-		return answer{}, in.Explain(err)
+		return response{}, in.Explain(err)
 	}
 	status := http.StatusOK
 	if underWay {
 		status = http.StatusAccepted
 	}
-	return warnedRun(in, c.run(status, run, 0)), nil
+	return withRunWarnings(in, c.runResponse(status, run, 0)), nil
 }
 
 // listRecords handles GET /api/v1/syncs/{id}/sync_runs/{time}/sync_records.
-func (a *API) listRecords(ctx context.Context, c call) (answer, error) {
-	key, err := c.key()
+func (a *API) listRecords(ctx context.Context, c call) (response, error) {
+	key, err := c.runKey()
 	if err != nil {
-		return answer{}, err
+		return response{}, err
 	}
-	records, err := a.Runs.Records(ctx, c.who, key)
+	records, err := a.Runs.Records(ctx, c.caller, key)
 	if err != nil {
-		return answer{}, err
+		return response{}, err
 	}
 	b := c.beginList()
 	for i, record := range records {
@@ -200,55 +200,55 @@ func (a *API) listRecords(ctx context.Context, c call) (answer, error) {
 		b = syncjson.AppendRecord(b, key, i, record)
 	}
 	b = fmt.Appendf(b, `],"links":{"self":%s,"next":null}}`, quote(c.runPath(key)+"/sync_records"))
-	return c.list(b), nil
+	return c.listResponse(b), nil
 }
 
 // listRuns handles GET /api/v1/syncs/{id}/sync_runs.
-func (a *API) listRuns(ctx context.Context, c call) (answer, error) {
+func (a *API) listRuns(ctx context.Context, c call) (response, error) {
 	id := syncs.CanonicalID(c.id)
-	scope := c.who.Workspace + "/" + id
+	scope := c.caller.Workspace + "/" + id
 	query := runs.Query{SyncID: id}
-	page, err := readRunQuery(c.query, func(cursor string) bool {
-		text, ok := readPlace(scope, cursor)
+	page, err := parseRunQuery(c.query, func(cursor string) bool {
+		text, ok := decodePosition(scope, cursor)
 		at, err := time.Parse(time.RFC3339, text)
 		query.Before = at
 		return ok && err == nil
 	})
 	if err != nil {
-		return answer{}, err
+		return response{}, err
 	}
 	query.Size, query.Status = page.size, page.status
-	found, err := a.Runs.List(ctx, c.who, query)
+	found, err := a.Runs.List(ctx, c.caller, query)
 	if err != nil {
-		return answer{}, err
+		return response{}, err
 	}
 	next := ""
 	if !found.Next.IsZero() {
-		next = placeOf(scope, found.Next.Format(time.RFC3339))
+		next = encodePosition(scope, found.Next.Format(time.RFC3339))
 	}
-	return c.runList(c.prefix+syncsPath+"/"+url.PathEscape(id)+"/sync_runs", page, found.Runs, next), nil
+	return c.runListResponse(c.prefix+syncsPath+"/"+url.PathEscape(id)+"/sync_runs", page, found.Runs, next), nil
 }
 
 // listOpenRuns handles GET /api/v1/sync_runs.
-func (a *API) listOpenRuns(ctx context.Context, c call) (answer, error) {
+func (a *API) listOpenRuns(ctx context.Context, c call) (response, error) {
 	query := runs.OpenQuery{}
-	page, err := readRunQuery(c.query, func(cursor string) (ok bool) {
-		query.After, ok = readPlace(c.who.Workspace, cursor)
+	page, err := parseRunQuery(c.query, func(cursor string) (ok bool) {
+		query.After, ok = decodePosition(c.caller.Workspace, cursor)
 		return ok
 	})
 	if err != nil {
-		return answer{}, err
+		return response{}, err
 	}
 	query.Size, query.Status = page.size, page.status
-	found, err := a.Runs.Open(ctx, c.who, query)
+	found, err := a.Runs.Open(ctx, c.caller, query)
 	if err != nil {
-		return answer{}, err
+		return response{}, err
 	}
 	next := ""
 	if found.Next != "" {
-		next = placeOf(c.who.Workspace, found.Next)
+		next = encodePosition(c.caller.Workspace, found.Next)
 	}
-	return c.runList(c.prefix+openRunsPath, page, found.Runs, next), nil
+	return c.runListResponse(c.prefix+openRunsPath, page, found.Runs, next), nil
 }
 
 // runPage is what a client asks of a list of runs.
@@ -258,10 +258,10 @@ type runPage struct {
 	status runs.Status
 }
 
-// readRunQuery reads the parameters of a list of runs; place takes the cursor and
+// parseRunQuery reads the parameters of a list of runs; place takes the cursor and
 // reports whether it is one of this list. The error names every parameter that is
 // unknown, given twice or out of bounds.
-func readRunQuery(raw string, place func(cursor string) bool) (runPage, error) {
+func parseRunQuery(raw string, place func(cursor string) bool) (runPage, error) {
 	page := runPage{size: runs.DefaultPage}
 	var fields []fault.Field
 	reject := func(name, code, format string, args ...any) {
@@ -315,9 +315,9 @@ func (p runPage) link(path, after string) string {
 	return path + "?" + strings.Join(parts, "&")
 }
 
-// runList returns the answer with a page of runs; next is the cursor of the next
+// runListResponse returns the answer with a page of runs; next is the cursor of the next
 // page, "" for none.
-func (c call) runList(path string, page runPage, found []runs.Run, next string) answer {
+func (c call) runListResponse(path string, page runPage, found []runs.Run, next string) response {
 	b := c.beginList()
 	for i, run := range found {
 		if i > 0 {
@@ -330,7 +330,7 @@ func (c call) runList(path string, page runPage, found []runs.Run, next string) 
 		link = quote(page.link(path, next))
 	}
 	b = fmt.Appendf(b, `],"links":{"self":%s,"next":%s},"meta":{"page":{"size":%d}}}`, quote(page.link(path, page.after)), link, page.size)
-	return c.list(b)
+	return c.listResponse(b)
 }
 
 // beginList returns the beginning of a document with a list.
@@ -341,13 +341,13 @@ func (c call) beginList() []byte {
 	return []byte(`{"data":[`)
 }
 
-func (c call) list(body []byte) answer {
-	return answer{status: http.StatusOK, header: http.Header{"Content-Type": {string(c.media)}}, body: body}
+func (c call) listResponse(body []byte) response {
+	return response{status: http.StatusOK, header: http.Header{"Content-Type": {string(c.media)}}, body: body}
 }
 
-// run returns the answer with one run. steps counts the changes that time has made
+// runResponse returns the answer with one run. steps counts the changes that time has made
 // since it was stored.
-func (c call) run(status int, run runs.Run, steps int) answer {
+func (c call) runResponse(status int, run runs.Run, steps int) response {
 	b := make([]byte, 0, 1024)
 	if c.media == mediaJSONAPI {
 		b = append(b, `{"jsonapi":{"version":"1.1"},"data":`...)
@@ -355,7 +355,7 @@ func (c call) run(status int, run runs.Run, steps int) answer {
 	} else {
 		b = c.appendRun(b, run)
 	}
-	return answer{
+	return response{
 		status: status, body: b,
 		header: http.Header{"Content-Type": {string(c.media)}, "Etag": {c.runTag(run, steps)}},
 	}
@@ -384,13 +384,13 @@ func (c call) runTag(run runs.Run, steps int) string {
 	return `"` + tag + `"`
 }
 
-// warnedRun adds a Warning for each member that was ignored.
-func warnedRun(in syncjson.RunRequest, out answer) answer {
+// withRunWarnings adds a Warning for each member that was ignored.
+func withRunWarnings(in syncjson.RunRequest, out response) response {
 	for i, pointer := range in.Unknown {
 		if i == maxWarnings {
 			break
 		}
-		out.header.Add("Warning", `299 - "unknown field `+quotable(pointer)+`"`)
+		out.header.Add("Warning", `299 - "unknown field `+escapeHeader(pointer)+`"`)
 	}
 	return out
 }

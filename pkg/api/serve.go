@@ -23,10 +23,10 @@ import (
 // respond, log. Nothing about the body is told to a caller who may not write.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	began := a.Now()
-	record := record{path: "none"}
-	out, err := a.answer(r, &record)
+	record := logEntry{path: "none"}
+	out, err := a.handle(r, &record)
 	if err != nil {
-		out = problem(out.header, err, r)
+		out = errorResponse(out.header, err, r)
 	}
 	respond(w, r, out)
 	a.log(r, record, out.status, a.Now().Sub(began), err)
@@ -35,9 +35,9 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // Fail answers a request that never reached an operation, such as an event
 // that is no request or a handler that panicked.
 func (a *API) Fail(w http.ResponseWriter, r *http.Request, err error) {
-	out := problem(nil, err, r)
+	out := errorResponse(nil, err, r)
 	respond(w, r, out)
-	a.log(r, record{path: "none"}, out.status, 0, err)
+	a.log(r, logEntry{path: "none"}, out.status, 0, err)
 }
 
 // ReadBody returns the body of r if the operation that r asks for takes one: a
@@ -49,30 +49,30 @@ func (a *API) Fail(w http.ResponseWriter, r *http.Request, err error) {
 // A fault.Error that r.Body returns is the answer.
 func (a *API) ReadBody(w http.ResponseWriter, r *http.Request) (body []byte, ok bool) {
 	began := a.Now()
-	record := record{path: "none"}
-	_, c, out, err := a.open(r, &record)
+	record := logEntry{path: "none"}
+	_, c, out, err := a.accept(r, &record)
 	if err == nil {
 		return c.body, true
 	}
-	out = problem(out.header, err, r)
+	out = errorResponse(out.header, err, r)
 	respond(w, r, out)
 	a.log(r, record, out.status, a.Now().Sub(began), err)
 	return nil, false
 }
 
-func (a *API) answer(r *http.Request, record *record) (answer, error) {
-	op, c, out, err := a.open(r, record)
-	if err != nil || op.run == nil {
+func (a *API) handle(r *http.Request, record *logEntry) (response, error) {
+	op, c, out, err := a.accept(r, record)
+	if err != nil || op.handler == nil {
 		return out, err
 	}
-	return op.run(r.Context(), c)
+	return op.handler(r.Context(), c)
 }
 
-// open routes and authorizes r and reads its body. If no operation is needed, the
+// accept routes and authorizes r and reads its body. If no operation is needed, the
 // operation is zero and the answer complete; with an error the answer holds the
 // headers alone.
-func (a *API) open(r *http.Request, record *record) (operation, call, answer, error) {
-	refuse := func(err error) (operation, call, answer, error) { return operation{}, call{}, answer{}, err }
+func (a *API) accept(r *http.Request, record *logEntry) (operation, call, response, error) {
+	refuse := func(err error) (operation, call, response, error) { return operation{}, call{}, response{}, err }
 	route, id, at, ok := a.match(r.URL.EscapedPath())
 	if !ok {
 		return refuse(&fault.Error{Kind: fault.NotFound, Code: "not_found", Message: "there is nothing at this path"})
@@ -83,32 +83,32 @@ func (a *API) open(r *http.Request, record *record) (operation, call, answer, er
 		op, ok = route.operations[http.MethodGet]
 	}
 	if r.Method == http.MethodOptions {
-		return operation{}, call{}, answer{status: http.StatusNoContent, header: http.Header{"Allow": {route.allow()}}}, nil
+		return operation{}, call{}, response{status: http.StatusNoContent, header: http.Header{"Allow": {route.allow()}}}, nil
 	}
 	if !ok {
-		return operation{}, call{}, answer{header: http.Header{"Allow": {route.allow()}}}, &fault.Error{
+		return operation{}, call{}, response{header: http.Header{"Allow": {route.allow()}}}, &fault.Error{
 			Kind: fault.MethodNotAllowed, Code: "method_not_allowed",
 			Message: fmt.Sprintf("%q is not possible here; what is: %s", syncjson.Shorten(r.Method), route.allow()),
 		}
 	}
 
 	c := call{id: id, time: at, query: r.URL.RawQuery, header: r.Header, prefix: r.Header.Get(PrefixHeader)}
-	if op.needs != "" {
+	if op.action != "" {
 		who, err := a.Caller(r.Context(), r.Header.Get("Authorization"))
 		if err != nil {
 			return refuse(err)
 		}
 		record.caller = who
-		c.who, c.workspace = who, who.Workspace
-		if err := permit(&c, op.needs); err != nil {
+		c.caller, c.workspace = who, who.Workspace
+		if err := permit(&c, op.action); err != nil {
 			return refuse(err)
 		}
 	}
 	var err error
-	if c.media, err = accepted(r.Header); err != nil {
+	if c.media, err = negotiate(r.Header); err != nil {
 		return refuse(err)
 	}
-	if op.reads && (!op.bodiless || r.ContentLength != 0) {
+	if op.hasBody && (!op.bodyOptional || r.ContentLength != 0) {
 		if err := checkMedia(r.Header); err != nil {
 			return refuse(err)
 		}
@@ -116,19 +116,19 @@ func (a *API) open(r *http.Request, record *record) (operation, call, answer, er
 			return refuse(err)
 		}
 	}
-	return op, c, answer{}, nil
+	return op, c, response{}, nil
 }
 
 // permit returns nil if the caller may do what an operation needs. An executor of
 // all workspaces names that of the run in a header.
 func permit(c *call, needs auth.Action) error {
 	if needs != auth.ExecuteRuns {
-		return auth.Check(c.who, needs)
+		return auth.Check(c.caller, needs)
 	}
 	if named := c.header.Get(WorkspaceHeader); named != "" {
 		c.workspace = named
 	}
-	return auth.CheckExecute(c.who, c.workspace)
+	return auth.CheckExecute(c.caller, c.workspace)
 }
 
 // match finds the route of an escaped path, and what stands there for {id} or
@@ -212,7 +212,7 @@ func unsupported(name, detail string) error {
 }
 
 func readBody(r *http.Request) ([]byte, error) {
-	tooLarge := syncjson.ErrTooLarge("body")
+	tooLarge := syncjson.TooLarge("body")
 	if r.ContentLength > syncjson.MaxBody {
 		return nil, tooLarge
 	}
@@ -230,7 +230,7 @@ func readBody(r *http.Request) ([]byte, error) {
 }
 
 // respond writes out, and nothing of its body to a HEAD request.
-func respond(w http.ResponseWriter, r *http.Request, out answer) {
+func respond(w http.ResponseWriter, r *http.Request, out response) {
 	header := w.Header()
 	maps.Copy(header, out.header)
 	header.Set(RequestIDHeader, r.Header.Get(RequestIDHeader))
@@ -243,15 +243,15 @@ func respond(w http.ResponseWriter, r *http.Request, out answer) {
 	}
 }
 
-// record is what the log says of a request beside its outcome.
-type record struct {
+// logEntry is what the log says of a request beside its outcome.
+type logEntry struct {
 	path   string // of the route, never the client's own
 	caller auth.Caller
 }
 
 // log writes the one line of a request. It never holds a token, a header or a
 // body. The causes of 5xx answers are private and stand here alone.
-func (a *API) log(r *http.Request, record record, status int, took time.Duration, err error) {
+func (a *API) log(r *http.Request, record logEntry, status int, took time.Duration, err error) {
 	ctx := r.Context()
 	level := slog.LevelInfo
 	milliseconds := float64(took.Microseconds()) / 1000

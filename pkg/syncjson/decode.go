@@ -26,8 +26,8 @@ const maxJSONDepth = 10_000
 // an event. Our own choice: Lambda takes 6 MB, and a sync is a few hundred bytes.
 const MaxBody = 256 << 10
 
-// ErrTooLarge returns the fault of a request, named what, over MaxBody.
-func ErrTooLarge(what string) error {
+// TooLarge returns the fault of a request, named what, over MaxBody.
+func TooLarge(what string) error {
 	return &fault.Error{
 		Kind: fault.TooLarge, Code: "body_too_large",
 		Message: fmt.Sprintf("the %s must have at most %d bytes", what, MaxBody),
@@ -56,24 +56,24 @@ const fieldCount = 11
 // DecodeCreate decodes the body of a create; for the errors see Request.readAll.
 func DecodeCreate(pool *jsonpool.Pool, body []byte) (Request, error) {
 	in := Request{sent: make([]member, 0, fieldCount)}
-	return in, in.readAll(pool, body)
+	return in, in.decode(pool, body)
 }
 
 // DecodeChange decodes the body of a change; for the errors see Request.readAll.
 func DecodeChange(pool *jsonpool.Pool, body []byte) (Request, error) {
 	in := Request{sent: make([]member, 0, fieldCount), change: true}
-	return in, in.readAll(pool, body)
+	return in, in.decode(pool, body)
 }
 
-// readAll reads the body of a create or a change. It returns a fault.Malformed
+// decode reads the body of a create or a change. It returns a fault.Malformed
 // for what is not one JSON object, and leaves every judgement about the fields to
 // Draft.Validate: a value that no Draft can hold becomes Draft.Mistyped. Only
 // where there is no sync object at all is there nothing to validate: that is a
 // fault.Invalid.
-func (in *Request) readAll(pool *jsonpool.Pool, body []byte) error {
+func (in *Request) decode(pool *jsonpool.Pool, body []byte) error {
 	const want = "an object with the fields of the sync"
-	kind, err := in.read(pool, body, "sync", `{"sync": {…}}`, func(dec *jsontext.Decoder) error {
-		return in.readSync(dec, body)
+	kind, err := in.decodeObject(pool, body, "sync", `{"sync": {…}}`, func(dec *jsontext.Decoder) error {
+		return in.decodeSync(dec, body)
 	})
 	switch {
 	case err != nil:
@@ -81,7 +81,7 @@ func (in *Request) readAll(pool *jsonpool.Pool, body []byte) error {
 	case kind == jsontext.KindInvalid:
 		return invalid("/sync", "required", "sync is required and must be "+want)
 	case kind != jsontext.KindBeginObject:
-		return invalid("/sync", "wrong_type", "sync must be "+want+", got "+nameOf(kind))
+		return invalid("/sync", "wrong_type", "sync must be "+want+", got "+kindName(kind))
 	}
 	return nil
 }
@@ -89,23 +89,23 @@ func (in *Request) readAll(pool *jsonpool.Pool, body []byte) error {
 // DecodeEnable decodes {"enable": true} or false.
 func DecodeEnable(pool *jsonpool.Pool, body []byte) (Request, error) {
 	var in Request
-	kind, err := in.read(pool, body, "enable", `{"enable": true}`, (*jsontext.Decoder).SkipValue)
+	kind, err := in.decodeObject(pool, body, "enable", `{"enable": true}`, (*jsontext.Decoder).SkipValue)
 	switch {
 	case err != nil:
 		return in, err
 	case kind == jsontext.KindInvalid:
 		return in, invalid("/enable", "required", "enable is required and must be true or false")
 	case kind != jsontext.KindTrue && kind != jsontext.KindFalse:
-		return in, invalid("/enable", "wrong_type", "enable must be true or false, got "+nameOf(kind))
+		return in, invalid("/enable", "wrong_type", "enable must be true or false, got "+kindName(kind))
 	}
 	in.Enable = kind == jsontext.KindTrue
 	return in, nil
 }
 
-// read reads a body that is one object, and calls value for the member name.
+// decodeObject reads a body that is one object, and calls value for the member name.
 // It returns the kind of that member's value, KindInvalid if there is none,
 // and a fault.Malformed for what is not one JSON object like example.
-func (in *Request) read(pool *jsonpool.Pool, body []byte, name, example string, value func(dec *jsontext.Decoder) error) (jsontext.Kind, error) {
+func (in *Request) decodeObject(pool *jsonpool.Pool, body []byte, name, example string, value func(dec *jsontext.Decoder) error) (jsontext.Kind, error) {
 	found := jsontext.KindInvalid
 	if !utf8.Valid(body) {
 		return found, malformed("invalid_utf8", "the body must be UTF-8 throughout", "")
@@ -127,19 +127,19 @@ func (in *Request) read(pool *jsonpool.Pool, body []byte, name, example string, 
 	}
 	switch {
 	case err != nil:
-		return found, unreadable(err, body, example)
+		return found, syntaxFault(err, body, example)
 	case top != jsontext.KindBeginObject:
-		return found, malformed("not_an_object", "the body must be an object such as "+example+", got "+nameOf(top), "")
+		return found, malformed("not_an_object", "the body must be an object such as "+example+", got "+kindName(top), "")
 	}
 	return found, nil
 }
 
-// readSync reads the object under "sync".
-func (in *Request) readSync(dec *jsontext.Decoder, body []byte) error {
+// decodeSync reads the object under "sync".
+func (in *Request) decodeSync(dec *jsontext.Decoder, body []byte) error {
 	return readObject(dec, func(name []byte) error {
-		field := fieldOf(name)
+		field := fieldNamed(name)
 		if field == "" && in.change {
-			field = readOnlyOf(name)
+			field = readOnlyFieldNamed(name)
 		}
 		if field == "" {
 			in.Unknown = append(in.Unknown, string(jsontext.Pointer("/sync").AppendToken(string(name))))
@@ -153,7 +153,7 @@ func (in *Request) readSync(dec *jsontext.Decoder, body []byte) error {
 		// value is taken from the body.
 		end := int(dec.InputOffset())
 		value = body[end-len(value) : end]
-		if !in.take(field, value) {
+		if !in.set(field, value) {
 			in.Draft.Mistyped = append(in.Draft.Mistyped, field)
 		}
 		in.sent = append(in.sent, member{field, value})
@@ -161,8 +161,8 @@ func (in *Request) readSync(dec *jsontext.Decoder, body []byte) error {
 	})
 }
 
-// fieldOf is the field of a sync that has this name, "" if there is none.
-func fieldOf(name []byte) string {
+// fieldNamed is the field of a sync that has this name, "" if there is none.
+func fieldNamed(name []byte) string {
 	for _, field := range [...]string{
 		"source_id", "destination_id", "model_id", "schedule_type", "configuration", "stream_name",
 		"sync_mode", "sync_interval", "sync_interval_unit", "cron_expression", "cursor_field",
@@ -174,9 +174,9 @@ func fieldOf(name []byte) string {
 	return ""
 }
 
-// readOnlyOf is the member of a sync that a client reads and cannot set which has
+// readOnlyFieldNamed is the member of a sync that a client reads and cannot set which has
 // this name, "" if there is none.
-func readOnlyOf(name []byte) string {
+func readOnlyFieldNamed(name []byte) string {
 	for _, field := range [...]string{"id", "type", "status", "created_at", "updated_at", "next_run_at"} {
 		if string(name) == field {
 			return field
@@ -185,45 +185,45 @@ func readOnlyOf(name []byte) string {
 	return ""
 }
 
-// take puts a value into the draft, and reports whether a field of a draft can
+// set puts a value into the draft, and reports whether a field of a draft can
 // hold it.
-func (in *Request) take(field string, value jsontext.Value) (fits bool) {
+func (in *Request) set(field string, value jsontext.Value) (fits bool) {
 	d := &in.Draft
 	switch field {
 	case "source_id":
-		d.SourceID, fits = integer(value)
+		d.SourceID, fits = decodeInteger(value)
 	case "destination_id":
-		d.DestinationID, fits = integer(value)
+		d.DestinationID, fits = decodeInteger(value)
 	case "model_id":
-		d.ModelID, fits = integer(value)
+		d.ModelID, fits = decodeInteger(value)
 	case "schedule_type":
-		d.ScheduleType, fits = text(value)
+		d.ScheduleType, fits = decodeText(value)
 	case "configuration":
 		if fits = value.Kind() == jsontext.KindBeginObject; fits {
 			d.Configuration = new(string(value))
 		}
 	case "stream_name":
-		d.StreamName, fits = text(value)
+		d.StreamName, fits = decodeText(value)
 	case "sync_mode":
-		d.SyncMode, fits = text(value)
+		d.SyncMode, fits = decodeText(value)
 	case "sync_interval":
-		d.SyncInterval, fits = integer(value)
+		d.SyncInterval, fits = decodeInteger(value)
 	case "sync_interval_unit":
-		d.SyncIntervalUnit, fits = text(value)
+		d.SyncIntervalUnit, fits = decodeText(value)
 	case "cron_expression":
-		d.CronExpression, fits = optionalText(value)
+		d.CronExpression, fits = decodeOptionalText(value)
 	case "cursor_field":
-		d.CursorField, fits = optionalText(value)
+		d.CursorField, fits = decodeOptionalText(value)
 	case "id":
-		d.ID, fits = text(value)
+		d.ID, fits = decodeText(value)
 	case "type":
-		kind, isText := text(value)
+		kind, isText := decodeText(value)
 		fits = isText && *kind == Type
 	case "status":
-		d.Status, fits = text(value)
+		d.Status, fits = decodeText(value)
 	case "created_at":
 		var written *string
-		if written, fits = text(value); fits {
+		if written, fits = decodeText(value); fits {
 			at, err := time.Parse(time.RFC3339, *written)
 			d.CreatedAt, fits = &at, err == nil
 		}
@@ -256,7 +256,7 @@ func (in Request) Explain(err error) error {
 func (m member) excerpt() string {
 	switch kind := m.value.Kind(); {
 	case kind == jsontext.KindBeginObject, kind == jsontext.KindBeginArray, m.name == "configuration":
-		return nameOf(kind)
+		return kindName(kind)
 	default:
 		return Shorten(string(m.value))
 	}
@@ -298,8 +298,8 @@ func readEnd(dec *jsontext.Decoder) error {
 	}
 }
 
-// unreadable says why body is not JSON as we read it.
-func unreadable(err error, body []byte, example string) error {
+// syntaxFault says why body is not JSON as we read it.
+func syntaxFault(err error, body []byte, example string) error {
 	syntax, ok := errors.AsType[*jsontext.SyntacticError](err)
 	switch {
 	case errors.Is(err, io.EOF):
@@ -334,8 +334,8 @@ func invalid(pointer, code, detail string) error {
 	return &fault.Error{Kind: fault.Invalid, Fields: []fault.Field{{Pointer: pointer, Code: code, Detail: detail}}}
 }
 
-// nameOf names a kind of JSON value in an error.
-func nameOf(kind jsontext.Kind) string {
+// kindName names a kind of JSON value in an error.
+func kindName(kind jsontext.Kind) string {
 	switch kind {
 	case jsontext.KindBeginObject:
 		return "an object"
@@ -354,25 +354,25 @@ func nameOf(kind jsontext.Kind) string {
 	return "no JSON value"
 }
 
-func text(value jsontext.Value) (*string, bool) {
+func decodeText(value jsontext.Value) (*string, bool) {
 	if value.Kind() != jsontext.KindString {
 		return nil, false
 	}
 	return new(string(jsonpool.Unquote(value))), true
 }
 
-// optionalText is text, but null means "".
-func optionalText(value jsontext.Value) (*string, bool) {
+// decodeOptionalText is text, but null means "".
+func decodeOptionalText(value jsontext.Value) (*string, bool) {
 	if value.Kind() == jsontext.KindNull {
 		return new(""), true
 	}
-	return text(value)
+	return decodeText(value)
 }
 
-// integer reads a number as JSON Schema does: 123.0 and 1.23e2 are integers,
+// decodeInteger reads a number as JSON Schema does: 123.0 and 1.23e2 are integers,
 // 1.5 is not. It is exact, never by way of a float. A value beyond int64
 // becomes the nearest int64, which is beyond every bound there is.
-func integer(value jsontext.Value) (*int64, bool) {
+func decodeInteger(value jsontext.Value) (*int64, bool) {
 	if value.Kind() != jsontext.KindNumber {
 		return nil, false
 	}
@@ -406,7 +406,7 @@ func parseDecimal(number []byte) decimal {
 	number, negative := bytes.CutPrefix(number, []byte("-"))
 	exponent := 0
 	if i := bytes.IndexAny(number, "eE"); i >= 0 {
-		number, exponent = number[:i], exponentOf(number[i+1:])
+		number, exponent = number[:i], parseExponent(number[i+1:])
 	}
 	whole, fraction, _ := bytes.Cut(number, []byte("."))
 	digits := string(whole) + string(fraction)
@@ -418,9 +418,9 @@ func parseDecimal(number []byte) decimal {
 	return decimal{negative, significant, exponent}
 }
 
-// exponentOf reads the digits after an e. What is beyond a quadrillion is cut
+// parseExponent reads the digits after an e. What is beyond a quadrillion is cut
 // to that: no body has the digits to make up for it.
-func exponentOf(digits []byte) int {
+func parseExponent(digits []byte) int {
 	const limit = 1_000_000_000_000_000
 	exponent, err := strconv.Atoi(string(digits))
 	if err != nil && digits[0] == '-' {
@@ -432,14 +432,14 @@ func exponentOf(digits []byte) int {
 	return max(-limit, min(exponent, limit))
 }
 
-// maxEcho is how much of what a client sent is repeated in an error, in bytes.
-const maxEcho = 64
+// maxExcerpt is how much of what a client sent is repeated in an error, in bytes.
+const maxExcerpt = 64
 
 // Shorten returns text as an error repeats it: at most 64 bytes, and an ellipsis
 // where some are left out.
 func Shorten(text string) string {
-	if len(text) > maxEcho {
-		text = strings.ToValidUTF8(text[:maxEcho], "") + "…"
+	if len(text) > maxExcerpt {
+		text = strings.ToValidUTF8(text[:maxExcerpt], "") + "…"
 	}
 	return text
 }

@@ -22,26 +22,26 @@ const Type = "syncs"
 // is paused. The text is written by hand because configuration must come out as
 // it went in, byte for byte.
 func Append(b []byte, s syncs.Sync, at time.Time) []byte {
-	return AppendWithout(b, s, at, Without{})
+	return AppendPartial(b, s, at, Omit{})
 }
 
-// Without is what is left out of a sync that is too large for where it goes.
-type Without struct{ Configuration, CronExpression bool }
+// Omit is what is left out of a sync that is too large for where it goes.
+type Omit struct{ Configuration, CronExpression bool }
 
-// AppendWithout is Append without some attributes.
-func AppendWithout(b []byte, s syncs.Sync, at time.Time, without Without) []byte {
+// AppendPartial is Append without some attributes.
+func AppendPartial(b []byte, s syncs.Sync, at time.Time, omit Omit) []byte {
 	b = AppendText(append(b, `{"id":`...), s.ID)
 	b = appendInt(append(b, `,"type":"`+Type+`","attributes":{"source_id":`...), s.SourceID)
 	b = appendInt(append(b, `,"destination_id":`...), s.DestinationID)
 	b = appendInt(append(b, `,"model_id":`...), s.ModelID)
-	if !without.Configuration {
+	if !omit.Configuration {
 		b = append(append(b, `,"configuration":`...), s.Configuration...)
 	}
 	b = AppendText(append(b, `,"schedule_type":`...), s.ScheduleType)
 	b = AppendText(append(b, `,"sync_mode":`...), s.SyncMode)
 	b = appendInt(append(b, `,"sync_interval":`...), s.SyncInterval)
 	b = AppendText(append(b, `,"sync_interval_unit":`...), s.SyncIntervalUnit)
-	if s.CronExpression != "" && !without.CronExpression {
+	if s.CronExpression != "" && !omit.CronExpression {
 		b = AppendText(append(b, `,"cron_expression":`...), s.CronExpression)
 	}
 	if s.CursorField != "" {

@@ -43,7 +43,7 @@ func DecodeTrigger(pool *jsonpool.Pool, body []byte) (TriggerBody, error) {
 	in := TriggerBody{Type: runs.General}
 	const name = "sync_run_type"
 	err := in.decode(pool, body, runFields{name: func(value jsontext.Value) bool {
-		written, fits := text(value)
+		written, fits := decodeText(value)
 		if fits {
 			in.Type = runs.Type(*written)
 		}
@@ -65,8 +65,8 @@ func DecodeTrigger(pool *jsonpool.Pool, body []byte) (TriggerBody, error) {
 // errors are fault.Malformed.
 func DecodeClaim(pool *jsonpool.Pool, body []byte) (in RunRequest, claim runs.ClaimRequest, err error) {
 	err = in.decode(pool, body, runFields{
-		"executor":      intoText(&claim.Executor),
-		"lease_seconds": intoInteger(&claim.LeaseSeconds),
+		"executor":      textInto(&claim.Executor),
+		"lease_seconds": integerInto(&claim.LeaseSeconds),
 	})
 	claim.Mistyped = in.mistyped
 	return in, claim, err
@@ -76,9 +76,9 @@ func DecodeClaim(pool *jsonpool.Pool, body []byte) (in RunRequest, claim runs.Cl
 // "counters": {…}}}. The errors are fault.Malformed.
 func DecodeHeartbeat(pool *jsonpool.Pool, body []byte) (in RunRequest, beat runs.HeartbeatRequest, err error) {
 	err = in.decode(pool, body, runFields{
-		"fence":         intoInteger(&beat.Fence),
-		"lease_seconds": intoInteger(&beat.LeaseSeconds),
-		"counters":      in.intoCounters(&beat.Counters),
+		"fence":         integerInto(&beat.Fence),
+		"lease_seconds": integerInto(&beat.LeaseSeconds),
+		"counters":      in.countersInto(&beat.Counters),
 	})
 	beat.Mistyped = in.mistyped
 	return in, beat, err
@@ -88,13 +88,13 @@ func DecodeHeartbeat(pool *jsonpool.Pool, body []byte) (in RunRequest, beat runs
 // errors are fault.Malformed.
 func DecodeReport(pool *jsonpool.Pool, body []byte) (in RunRequest, report runs.Report, err error) {
 	err = in.decode(pool, body, runFields{
-		"fence":          intoInteger(&report.Fence),
-		"status":         intoText(&report.Status),
-		"counters":       in.intoCounters(&report.Counters),
-		"error":          intoOptionalText(&report.Error),
-		"error_code":     intoOptionalText(&report.ErrorCode),
-		"log_url":        intoOptionalText(&report.LogURL),
-		"failed_records": in.intoRecords(&report.FailedRecords),
+		"fence":          integerInto(&report.Fence),
+		"status":         textInto(&report.Status),
+		"counters":       in.countersInto(&report.Counters),
+		"error":          optionalTextInto(&report.Error),
+		"error_code":     optionalTextInto(&report.ErrorCode),
+		"log_url":        optionalTextInto(&report.LogURL),
+		"failed_records": in.recordsInto(&report.FailedRecords),
 	})
 	report.Mistyped = in.mistyped
 	return in, report, err
@@ -142,7 +142,7 @@ func (in *RunRequest) decode(pool *jsonpool.Pool, body []byte, fields runFields)
 	}
 	var top Request // for its errors alone
 	var members []member
-	kind, err := top.read(pool, body, runMember, example, func(dec *jsontext.Decoder) error {
+	kind, err := top.decodeObject(pool, body, runMember, example, func(dec *jsontext.Decoder) error {
 		in.prefix = "/" + runMember + "/"
 		value, err := valueIn(dec, body)
 		if err != nil {
@@ -159,7 +159,7 @@ func (in *RunRequest) decode(pool *jsonpool.Pool, body []byte, fields runFields)
 			return err
 		}
 	case kind != jsontext.KindBeginObject:
-		return invalid("/"+runMember, "wrong_type", runMember+" must be an object, got "+nameOf(kind))
+		return invalid("/"+runMember, "wrong_type", runMember+" must be an object, got "+kindName(kind))
 	default:
 		in.Unknown = top.Unknown
 	}
@@ -204,30 +204,30 @@ func membersOf(pool *jsonpool.Pool, object jsontext.Value) ([]member, error) {
 	return members, err
 }
 
-func intoText(to **string) func(jsontext.Value) bool {
+func textInto(to **string) func(jsontext.Value) bool {
 	return func(value jsontext.Value) (fits bool) {
-		*to, fits = text(value)
+		*to, fits = decodeText(value)
 		return fits
 	}
 }
 
-// intoOptionalText takes null for a text that was not given.
-func intoOptionalText(to **string) func(jsontext.Value) bool {
+// optionalTextInto takes null for a text that was not given.
+func optionalTextInto(to **string) func(jsontext.Value) bool {
 	return func(value jsontext.Value) bool {
-		return value.Kind() == jsontext.KindNull || intoText(to)(value)
+		return value.Kind() == jsontext.KindNull || textInto(to)(value)
 	}
 }
 
-func intoInteger(to **int64) func(jsontext.Value) bool {
+func integerInto(to **int64) func(jsontext.Value) bool {
 	return func(value jsontext.Value) (fits bool) {
-		*to, fits = integer(value)
+		*to, fits = decodeInteger(value)
 		return fits
 	}
 }
 
-// intoCounters takes an object of counters; null is a counter that was not
+// countersInto takes an object of counters; null is a counter that was not
 // reported. A counter of another type is noted by its own name.
-func (in *RunRequest) intoCounters(to *runs.Counters) func(jsontext.Value) bool {
+func (in *RunRequest) countersInto(to *runs.Counters) func(jsontext.Value) bool {
 	return func(value jsontext.Value) bool {
 		if value.Kind() != jsontext.KindBeginObject {
 			return false
@@ -248,7 +248,7 @@ func (in *RunRequest) intoCounters(to *runs.Counters) func(jsontext.Value) bool 
 			case !known:
 				in.Unknown = append(in.Unknown, in.prefix+"counters"+string(jsontext.Pointer("").AppendToken(m.name)))
 			case m.value.Kind() == jsontext.KindNull:
-			case !intoInteger(counter)(m.value):
+			case !integerInto(counter)(m.value):
 				in.mistyped = append(in.mistyped, path)
 			}
 			in.sent = append(in.sent, member{path, m.value})
@@ -257,8 +257,8 @@ func (in *RunRequest) intoCounters(to *runs.Counters) func(jsontext.Value) bool 
 	}
 }
 
-// intoRecords takes an array of failed rows.
-func (in *RunRequest) intoRecords(to *[]runs.Record) func(jsontext.Value) bool {
+// recordsInto takes an array of failed rows.
+func (in *RunRequest) recordsInto(to *[]runs.Record) func(jsontext.Value) bool {
 	return func(value jsontext.Value) bool {
 		if value.Kind() != jsontext.KindBeginArray {
 			return value.Kind() == jsontext.KindNull
@@ -295,7 +295,7 @@ func (in *RunRequest) record(row jsontext.Value, path string) (runs.Record, erro
 			in.Unknown = append(in.Unknown, in.prefix+path[:len(path)-1]+string(jsontext.Pointer("").AppendToken(m.name)))
 			continue
 		}
-		written, fits := text(m.value)
+		written, fits := decodeText(m.value)
 		if fits {
 			*field = *written
 		} else {

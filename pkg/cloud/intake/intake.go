@@ -148,7 +148,7 @@ func (in *Intake) read(message events.SQSMessage) (request, error) {
 		}
 	}
 	if len(detail) > syncjson.MaxBody {
-		return r, syncjson.ErrTooLarge("detail")
+		return r, syncjson.TooLarge("detail")
 	}
 	return r, in.readDetail(&r, detail)
 }
