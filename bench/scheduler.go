@@ -46,7 +46,7 @@ func measureScheduler(ctx context.Context, dir string) (punctuality, error) {
 		return punctuality{}, err
 	}
 	before := heap()
-	c := &scheduler.Clock{Store: store, Now: time.Now, Log: app.Logger(io.Discard, "")}
+	c := &scheduler.Scheduler{Store: store, Now: time.Now, Log: app.Logger(io.Discard, "")}
 	start := time.Now()
 	if _, err := c.Step(ctx); err != nil {
 		return punctuality{}, err
@@ -56,14 +56,14 @@ func measureScheduler(ctx context.Context, dir string) (punctuality, error) {
 
 	running, stop := context.WithTimeout(ctx, schedulingTime)
 	defer stop()
-	after, _ := store.Last() // runs that are due already have started
+	after, _ := store.Head() // runs that are due already have started
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		c.Run(running)
 	}()
 	for running.Err() == nil {
-		last, grown := store.Last()
+		last, grown := store.Head()
 		stored := time.Now()
 		for after < last {
 			entries, err := store.Events(after, 10_000)

@@ -19,20 +19,20 @@ import (
 	"syncplane/pkg/syncs"
 )
 
-// engine is where a command keeps things.
-type engine struct {
+// backend is where a command keeps things.
+type backend struct {
 	syncs  syncs.Store
 	runs   runs.Store
-	quotas ratelimit.Store
+	limits ratelimit.Store
 	keys   apikey.Store
 	feed   *bolt.Store // nil where the engine has no feed: DynamoDB's is its stream
-	place  string      // for people
+	location  string      // for people
 	close  func() error
 }
 
 // logTo has the store log what it cannot read. It must be called before the store
 // is used.
-func (e engine) logTo(log *slog.Logger) {
+func (e backend) logTo(log *slog.Logger) {
 	switch store := e.syncs.(type) {
 	case *bolt.Store:
 		store.Log = log
@@ -42,13 +42,13 @@ func (e engine) logTo(log *slog.Logger) {
 }
 
 // runsService returns the operations on runs.
-func (e engine) runsService() *runs.Service {
+func (e backend) runsService() *runs.Service {
 	return app.Runs(e.runs, e.syncs, runs.DefaultRetention().Runs)
 }
 
 // damaged returns a channel that receives an error if the file turns out to be
 // damaged while the server runs.
-func (e engine) damaged() <-chan error {
+func (e backend) damaged() <-chan error {
 	found := make(chan error, 1)
 	if e.feed != nil {
 		go func() {
@@ -60,44 +60,44 @@ func (e engine) damaged() <-chan error {
 	return found
 }
 
-// openEngine opens the engine that STORE names.
-func openEngine(ctx context.Context, m machine, dataDir string) (engine, error) {
-	dynamodb, err := usesDynamoDB(m)
+// openBackend opens the engine that STORE names.
+func openBackend(ctx context.Context, env environment, dataDir string) (backend, error) {
+	dynamodb, err := usesDynamoDB(env)
 	if err != nil {
-		return engine{}, err
+		return backend{}, err
 	}
 	if !dynamodb {
 		path := filepath.Join(dataDir, "syncs.db")
 		store, err := bolt.Open(path)
 		if err != nil {
-			return engine{}, err
+			return backend{}, err
 		}
-		return engine{store, bolt.Runs{Store: store, Now: time.Now}, store, localKeys(dataDir), store, path, store.Close}, nil
+		return backend{store, bolt.Runs{Store: store, Now: time.Now}, store, localKeys(dataDir), store, path, store.Close}, nil
 	}
-	store, err := openDynamoDB(ctx, m)
+	store, err := openDynamoDB(ctx, env)
 	if err != nil {
-		return engine{}, err
+		return backend{}, err
 	}
 	if err := store.EnsureTable(ctx); err != nil {
-		return engine{}, err
+		return backend{}, err
 	}
-	return engine{store, dynamo.Runs{Store: store, Now: time.Now}, store, store, nil, "the DynamoDB table " + store.Table, func() error { return nil }}, nil
+	return backend{store, dynamo.Runs{Store: store, Now: time.Now}, store, store, nil, "the DynamoDB table " + store.Table, func() error { return nil }}, nil
 }
 
 // openKeys opens no more than the keys of the engine that STORE names.
-func openKeys(ctx context.Context, m machine) (apikey.Store, error) {
-	dynamodb, err := usesDynamoDB(m)
+func openKeys(ctx context.Context, env environment) (apikey.Store, error) {
+	dynamodb, err := usesDynamoDB(env)
 	if err != nil {
 		return nil, err
 	}
 	if !dynamodb {
-		return localKeys(m.setting("DATA_DIR", defaultDataDir)), nil
+		return localKeys(env.valueOr("DATA_DIR", defaultDataDir)), nil
 	}
-	return openDynamoDB(ctx, m)
+	return openDynamoDB(ctx, env)
 }
 
-func usesDynamoDB(m machine) (bool, error) {
-	switch name := m.setting("STORE", "bolt"); name {
+func usesDynamoDB(env environment) (bool, error) {
+	switch name := env.valueOr("STORE", "bolt"); name {
 	case "bolt":
 		return false, nil
 	case "dynamodb":
@@ -112,8 +112,8 @@ func localKeys(dataDir string) bolt.Keys { return bolt.Keys{Path: filepath.Join(
 // openDynamoDB is the table that the environment names, with the credentials
 // of the AWS profile. DynamoDB Local takes any, so with an endpoint none are
 // needed.
-func openDynamoDB(ctx context.Context, m machine) (*dynamo.Store, error) {
-	target := dynamoConfig(m)
+func openDynamoDB(ctx context.Context, env environment) (*dynamo.Store, error) {
+	target := dynamoConfig(env)
 	if target.DynamoDBEndpoint != "" {
 		return app.DynamoDB(target), nil
 	}
@@ -128,13 +128,13 @@ func openDynamoDB(ctx context.Context, m machine) (*dynamo.Store, error) {
 }
 
 // dynamoConfig is what reaches the DynamoDB that the environment names.
-func dynamoConfig(m machine) app.Config {
+func dynamoConfig(env environment) app.Config {
 	return app.Config{
-		Region:           m.setting("AWS_REGION", "us-east-1"),
-		TableName:        m.setting("TABLE_NAME", "syncplane"),
-		DynamoDBEndpoint: m.getenv("DYNAMODB_ENDPOINT"),
-		AccessKeyID:      m.setting("AWS_ACCESS_KEY_ID", "local"),
-		SecretAccessKey:  m.setting("AWS_SECRET_ACCESS_KEY", "local"),
-		SessionToken:     m.getenv("AWS_SESSION_TOKEN"),
+		Region:           env.valueOr("AWS_REGION", "us-east-1"),
+		TableName:        env.valueOr("TABLE_NAME", "syncplane"),
+		DynamoDBEndpoint: env.getenv("DYNAMODB_ENDPOINT"),
+		AccessKeyID:      env.valueOr("AWS_ACCESS_KEY_ID", "local"),
+		SecretAccessKey:  env.valueOr("AWS_SECRET_ACCESS_KEY", "local"),
+		SessionToken:     env.getenv("AWS_SESSION_TOKEN"),
 	}
 }

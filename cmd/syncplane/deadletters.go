@@ -14,18 +14,18 @@ import (
 	"syncplane/pkg/storage/bolt"
 )
 
-func webhookConfig(m machine) webhook.Config {
-	return webhook.Config{URL: m.getenv("WEBHOOK_URL"), Secret: m.getenv("WEBHOOK_SECRET")}
+func webhookConfig(env environment) webhook.Config {
+	return webhook.Config{URL: env.getenv("WEBHOOK_URL"), Secret: env.getenv("WEBHOOK_SECRET")}
 }
 
-func deadLetters(m machine) bolt.DeadLetters {
-	return bolt.DeadLetters{Path: filepath.Join(m.setting("DATA_DIR", defaultDataDir), "dead-letters.db")}
+func deadLetters(env environment) bolt.DeadLetters {
+	return bolt.DeadLetters{Path: filepath.Join(env.valueOr("DATA_DIR", defaultDataDir), "dead-letters.db")}
 }
 
 // manageDeadLetters lists the events that a webhook did not take, or sends them
 // again. A server may run at the same time.
-func manageDeadLetters(ctx context.Context, m machine, args []string) error {
-	switch dynamodb, err := usesDynamoDB(m); {
+func manageDeadLetters(ctx context.Context, env environment, args []string) error {
+	switch dynamodb, err := usesDynamoDB(env); {
 	case err != nil:
 		return err
 	case dynamodb:
@@ -33,20 +33,20 @@ func manageDeadLetters(ctx context.Context, m machine, args []string) error {
 	}
 	switch {
 	case len(args) == 1 && args[0] == "list":
-		return listDeadLetters(ctx, m)
+		return listDeadLetters(ctx, env)
 	case len(args) > 1 && args[0] == "resend":
-		return resendDeadLetters(ctx, m, args[1:])
+		return resendDeadLetters(ctx, env, args[1:])
 	default:
 		return errors.New("dead-letters list, dead-letters resend ID… or dead-letters resend --all")
 	}
 }
 
-func listDeadLetters(ctx context.Context, m machine) error {
-	table := tabwriter.NewWriter(m.stdout, 0, 0, 2, ' ', 0)
+func listDeadLetters(ctx context.Context, env environment) error {
+	table := tabwriter.NewWriter(env.stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "ID\tTYPE\tEVENT\tWORKSPACE\tSINCE\tGIVEN UP\tATTEMPTS\tREASON")
-	err := deadLetters(m).All(ctx, func(l bolt.DeadLetter) error {
+	err := deadLetters(env).All(ctx, func(l bolt.DeadLetter) error {
 		fmt.Fprintf(table, "%d\t%s\t%s\t%s\t%s\t%s\t%d\t%s\n", l.Sequence, l.Event.Type(), l.Event.ID, l.Event.Workspace,
-			l.Since.UTC().Format(time.RFC3339), l.Died.UTC().Format(time.RFC3339), l.Attempts, l.Reason)
+			l.Since.UTC().Format(time.RFC3339), l.GivenUp.UTC().Format(time.RFC3339), l.Attempts, l.Reason)
 		return nil
 	})
 	return errors.Join(err, table.Flush())
@@ -54,16 +54,16 @@ func listDeadLetters(ctx context.Context, m machine) error {
 
 // resendDeadLetters sends dead letters once more, oldest first, and removes those
 // that are taken.
-func resendDeadLetters(ctx context.Context, m machine, args []string) error {
+func resendDeadLetters(ctx context.Context, env environment, args []string) error {
 	wanted, err := wantedLetters(args)
 	if err != nil {
 		return err
 	}
-	client, err := webhook.NewClient(webhookConfig(m), time.Now)
+	client, err := webhook.NewClient(webhookConfig(env), time.Now)
 	if err != nil {
 		return err
 	}
-	dead, sent, refused := deadLetters(m), 0, 0
+	dead, sent, refused := deadLetters(env), 0, 0
 	err = dead.All(ctx, func(l bolt.DeadLetter) error {
 		if wanted != nil && !wanted[l.Sequence] {
 			return nil
@@ -71,14 +71,14 @@ func resendDeadLetters(ctx context.Context, m machine, args []string) error {
 		delete(wanted, l.Sequence)
 		if err := client.Send(ctx, l.Origin, l.Event); err != nil {
 			refused++
-			fmt.Fprintf(m.stderr, "%d %s: %v\n", l.Sequence, l.Event.ID, err)
+			fmt.Fprintf(env.stderr, "%d %s: %v\n", l.Sequence, l.Event.ID, err)
 			if refusal, ok := errors.AsType[*webhook.RefusalError](err); ok && refusal.Status == http.StatusGone {
 				return errors.New("the webhook is gone (410); nothing more is sent")
 			}
 			return ctx.Err()
 		}
 		sent++
-		fmt.Fprintf(m.stdout, "%d %s\n", l.Sequence, l.Event.ID)
+		fmt.Fprintf(env.stdout, "%d %s\n", l.Sequence, l.Event.ID)
 		return dead.Remove(ctx, l.Sequence)
 	})
 	switch {

@@ -59,7 +59,7 @@ func TestDeadLetters(t *testing.T) {
 		s.Version++
 		if _, err := dead.Add(t.Context(), bolt.DeadLetter{
 			Sequence: sequence, Event: event.OfChange(nil, &s), Origin: "http://127.0.0.1:8080",
-			Since: now, Died: now.AddDate(0, 0, 1), Attempts: 300, Reason: "the webhook answers 500",
+			Since: now, GivenUp: now.AddDate(0, 0, 1), Attempts: 300, Reason: "the webhook answers 500",
 		}); err != nil {
 			t.Fatal(err)
 		}

@@ -222,24 +222,24 @@ func (d docsRunner) run(t *testing.T, b *block) {
 	switch b.answer.info[0] {
 	case "json":
 		var got, want any
-		if err := json.Unmarshal([]byte(masked(out)), &got); err != nil {
+		if err := json.Unmarshal([]byte(maskToken(out)), &got); err != nil {
 			t.Errorf("line %d: %v: %s", b.line, err, out)
 		}
-		if err := json.Unmarshal([]byte(masked(b.answer.text)), &want); err != nil {
+		if err := json.Unmarshal([]byte(maskToken(b.answer.text)), &want); err != nil {
 			t.Errorf("line %d: %v", b.answer.line, err)
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("line %d: %s", b.answer.line, diff)
 		}
 	case "text":
-		if diff := cmp.Diff(masked(b.answer.text), masked(out)); diff != "" {
+		if diff := cmp.Diff(maskToken(b.answer.text), maskToken(out)); diff != "" {
 			t.Errorf("line %d: %s", b.answer.line, diff)
 		}
 	}
 }
 
-// masked returns text without the values that differ from run to run.
-func masked(text string) string {
+// maskToken returns text without the values that differ from run to run.
+func maskToken(text string) string {
 	text = regexp.MustCompile(`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}`).ReplaceAllString(text, "ID")
 	return regexp.MustCompile(`([A-Z][a-z][a-z] )?\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3})?Z`).ReplaceAllString(text, "TIME")
 }

@@ -156,7 +156,7 @@ func TestNoWebhookAnyMore(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := store.Await(t.Context(), []bolt.Waiting{{Sequence: 1, Line: "a"}, {Sequence: 2, Line: "b"}}, 2); err != nil {
+	if err := store.AddPending(t.Context(), []bolt.Pending{{Sequence: 1, OrderingKey: "a"}, {Sequence: 2, OrderingKey: "b"}}, 2); err != nil {
 		t.Fatal(err)
 	}
 	if err := store.Close(); err != nil {

@@ -16,22 +16,22 @@ import (
 // invoke runs the built Lambda once: `sam local invoke` without Docker. Behind
 // it stands the DynamoDB of DYNAMODB_ENDPOINT, or a DynamoDB Local that lives
 // as long as the command.
-func invoke(ctx context.Context, m machine, file string) (err error) {
+func invoke(ctx context.Context, env environment, file string) (err error) {
 	event, err := os.ReadFile(file) //nolint:gosec // the file that the user names
 	if err != nil {
 		return fmt.Errorf("read the event: %w", err)
 	}
 	name := functionOf(event)
-	keys, err := invokeKeys(m)
+	keys, err := invokeKeys(env)
 	if err != nil {
 		return err
 	}
-	if name != "api" && (m.getenv("EVENTBRIDGE_ENDPOINT") == "" || m.getenv("SCHEDULER_ENDPOINT") == "") {
+	if name != "api" && (env.getenv("EVENTBRIDGE_ENDPOINT") == "" || env.getenv("SCHEDULER_ENDPOINT") == "") {
 		return fmt.Errorf("this event is for the function %s, which needs EVENTBRIDGE_ENDPOINT and SCHEDULER_ENDPOINT, such as the address of moto_server", name)
 	}
-	config := dynamoConfig(m)
+	config := dynamoConfig(env)
 	if config.DynamoDBEndpoint == "" {
-		server, err := dynamodblocal.Start(ctx, dynamodblocal.Options{Getenv: m.getenv, Progress: m.stderr})
+		server, err := dynamodblocal.Start(ctx, dynamodblocal.Options{Getenv: env.getenv, Progress: env.stderr})
 		if err != nil {
 			return err
 		}
@@ -42,7 +42,7 @@ func invoke(ctx context.Context, m machine, file string) (err error) {
 		return err
 	}
 	function, err := lambdaruntime.Start(ctx, lambdaruntime.Options{
-		Command: []string{m.setting("BOOTSTRAP", "bin/host/"+name+"/bootstrap")},
+		Command: []string{env.valueOr("BOOTSTRAP", "bin/host/"+name+"/bootstrap")},
 		Env: []string{
 			"AWS_REGION=" + config.Region,
 			"AWS_ACCESS_KEY_ID=" + config.AccessKeyID,
@@ -53,16 +53,16 @@ func invoke(ctx context.Context, m machine, file string) (err error) {
 			"TOKEN_ISSUER=" + server.Issuer,
 			"TOKEN_AUDIENCE=" + server.Audience,
 			"TOKEN_JWKS=" + string(keys),
-			"API_URL=" + m.setting("API_URL", "http://127.0.0.1:8080"),
-			"EVENT_BUS=" + m.setting("EVENT_BUS", "default"),
-			"EVENT_BUS_ARN=" + m.setting("EVENT_BUS_ARN", "arn:aws:events:us-east-1:123456789012:event-bus/default"),
-			"EVENTBRIDGE_ENDPOINT=" + m.getenv("EVENTBRIDGE_ENDPOINT"),
-			"SCHEDULE_GROUP=" + m.setting("SCHEDULE_GROUP", "default"),
-			"SCHEDULE_ROLE_ARN=" + m.setting("SCHEDULE_ROLE_ARN", "arn:aws:iam::123456789012:role/schedules"),
-			"SCHEDULE_FAILURES_ARN=" + m.setting("SCHEDULE_FAILURES_ARN", "arn:aws:sqs:us-east-1:123456789012:failures"),
-			"SCHEDULER_ENDPOINT=" + m.getenv("SCHEDULER_ENDPOINT"),
+			"API_URL=" + env.valueOr("API_URL", "http://127.0.0.1:8080"),
+			"EVENT_BUS=" + env.valueOr("EVENT_BUS", "default"),
+			"EVENT_BUS_ARN=" + env.valueOr("EVENT_BUS_ARN", "arn:aws:events:us-east-1:123456789012:event-bus/default"),
+			"EVENTBRIDGE_ENDPOINT=" + env.getenv("EVENTBRIDGE_ENDPOINT"),
+			"SCHEDULE_GROUP=" + env.valueOr("SCHEDULE_GROUP", "default"),
+			"SCHEDULE_ROLE_ARN=" + env.valueOr("SCHEDULE_ROLE_ARN", "arn:aws:iam::123456789012:role/schedules"),
+			"SCHEDULE_FAILURES_ARN=" + env.valueOr("SCHEDULE_FAILURES_ARN", "arn:aws:sqs:us-east-1:123456789012:failures"),
+			"SCHEDULER_ENDPOINT=" + env.getenv("SCHEDULER_ENDPOINT"),
 		},
-		Output: m.stderr,
+		Output: env.stderr,
 	})
 	if err != nil {
 		return err
@@ -72,7 +72,7 @@ func invoke(ctx context.Context, m machine, file string) (err error) {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintln(m.stdout, string(response))
+	fmt.Fprintln(env.stdout, string(response))
 	return nil
 }
 
@@ -96,9 +96,9 @@ func functionOf(text []byte) string {
 }
 
 // invokeKeys is the key set of the sample events and of `syncplane token`.
-func invokeKeys(m machine) ([]byte, error) {
+func invokeKeys(env environment) ([]byte, error) {
 	sample := server.SampleKey()
-	own, err := server.OpenKey(m.setting("DATA_DIR", defaultDataDir))
+	own, err := server.OpenKey(env.valueOr("DATA_DIR", defaultDataDir))
 	if err != nil {
 		return nil, err
 	}

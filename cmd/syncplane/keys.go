@@ -16,7 +16,7 @@ import (
 )
 
 // keys manages the API keys of a workspace.
-func keys(ctx context.Context, m machine, args []string) error {
+func keys(ctx context.Context, env environment, args []string) error {
 	if len(args) == 0 {
 		return errors.New("keys create, keys list or keys revoke")
 	}
@@ -36,15 +36,15 @@ func keys(ctx context.Context, m machine, args []string) error {
 	if !auth.ValidWorkspace(*workspace) {
 		return fmt.Errorf("keys %s: --workspace must be 1 to %d visible ASCII characters other than #, got %q", action, auth.MaxWorkspace, *workspace)
 	}
-	store, err := openKeys(ctx, m)
+	store, err := openKeys(ctx, env)
 	if err != nil {
 		return err
 	}
 	switch action {
 	case "create":
-		return createKey(ctx, m, store, *workspace, *name, *scopes, *expires)
+		return createKey(ctx, env, store, *workspace, *name, *scopes, *expires)
 	case "list":
-		return listKeys(ctx, m, store, *workspace)
+		return listKeys(ctx, env, store, *workspace)
 	case "revoke":
 		if flags.NArg() != 1 {
 			return errors.New("keys revoke: name the one key by its id, as keys list shows it")
@@ -56,9 +56,9 @@ func keys(ctx context.Context, m machine, args []string) error {
 }
 
 // createKey prints the key, the only time that it is seen.
-func createKey(ctx context.Context, m machine, store apikey.Store, workspace, name, scopes, expires string) error {
+func createKey(ctx context.Context, env environment, store apikey.Store, workspace, name, scopes, expires string) error {
 	now := time.Now()
-	end, err := endOf(now, expires)
+	end, err := parseExpiry(now, expires)
 	if err != nil {
 		return err
 	}
@@ -75,13 +75,13 @@ func createKey(ctx context.Context, m machine, store apikey.Store, workspace, na
 	if err := store.CreateKey(ctx, key); err != nil {
 		return err
 	}
-	fmt.Fprintf(m.stderr, "This is the key %s of the workspace %s. It is shown this once; keep it as you keep a password.\n", key.ID, workspace)
-	fmt.Fprintln(m.stdout, text)
+	fmt.Fprintf(env.stderr, "This is the key %s of the workspace %s. It is shown this once; keep it as you keep a password.\n", key.ID, workspace)
+	fmt.Fprintln(env.stdout, text)
 	return nil
 }
 
-// endOf is when a key expires: after a time such as 720h, or on a date.
-func endOf(now time.Time, expires string) (time.Time, error) {
+// parseExpiry is when a key expires: after a time such as 720h, or on a date.
+func parseExpiry(now time.Time, expires string) (time.Time, error) {
 	if expires == "" {
 		return time.Time{}, nil
 	}
@@ -96,7 +96,7 @@ func endOf(now time.Time, expires string) (time.Time, error) {
 	return time.Time{}, fmt.Errorf("--expires must be a time from now such as 720h, or a day to come such as %s, got %q", now.AddDate(0, 3, 0).Format(time.DateOnly), expires)
 }
 
-func listKeys(ctx context.Context, m machine, store apikey.Store, workspace string) error {
+func listKeys(ctx context.Context, env environment, store apikey.Store, workspace string) error {
 	all, err := store.Keys(ctx, workspace)
 	if err != nil {
 		return err
@@ -107,7 +107,7 @@ func listKeys(ctx context.Context, m machine, store apikey.Store, workspace stri
 		}
 		return t.UTC().Format(time.RFC3339)
 	}
-	table := tabwriter.NewWriter(m.stdout, 0, 0, 2, ' ', 0)
+	table := tabwriter.NewWriter(env.stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "ID\tENDS IN\tNAME\tSCOPES\tCREATED\tEXPIRES\tREVOKED")
 	for _, k := range all {
 		fmt.Fprintf(table, "%s\t…%s\t%s\t%s\t%s\t%s\t%s\n",

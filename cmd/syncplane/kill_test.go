@@ -46,7 +46,7 @@ func TestKillBeginsNothingTwice(t *testing.T) {
 		})
 	}
 	group.Wait()
-	last, _ := store.Last()
+	last, _ := store.Head()
 	if err := store.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -88,7 +88,7 @@ func TestKillBeginsNothingTwice(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer store.Close() //nolint:errcheck // only read from
-	c := scheduler.Clock{Store: store, Now: time.Now, Log: slog.New(slog.DiscardHandler)}
+	c := scheduler.Scheduler{Store: store, Now: time.Now, Log: slog.New(slog.DiscardHandler)}
 	if _, err := c.Step(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -128,7 +128,7 @@ func TestKillLosesNoDelivery(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := store.Await(t.Context(), nil, 0); err != nil { // the webhook begins with the first event
+	if err := store.AddPending(t.Context(), nil, 0); err != nil { // the webhook begins with the first event
 		t.Fatal(err)
 	}
 	want := map[string][]string{}

@@ -44,16 +44,16 @@ const usage = `Usage: syncplane COMMAND
 Settings are environment variables; defaults stand in brackets.
 `
 
-// machine is what a command sees of the machine that it runs on.
-type machine struct {
+// environment is what a command sees of the machine that it runs on.
+type environment struct {
 	getenv func(string) string
 	stdout io.Writer
 	stderr io.Writer
 }
 
-// setting is the value of an environment variable, or what it is without one.
-func (m machine) setting(name, without string) string {
-	if value := m.getenv(name); value != "" {
+// valueOr is the value of an environment variable, or what it is without one.
+func (env environment) valueOr(name, without string) string {
+	if value := env.getenv(name); value != "" {
 		return value
 	}
 	return without
@@ -61,7 +61,7 @@ func (m machine) setting(name, without string) string {
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, os.Args[1:], machine{getenv: os.Getenv, stdout: os.Stdout, stderr: os.Stderr})
+	err := run(ctx, os.Args[1:], environment{getenv: os.Getenv, stdout: os.Stdout, stderr: os.Stderr})
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "syncplane:", err)
@@ -69,33 +69,33 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, args []string, m machine) error {
+func run(ctx context.Context, args []string, env environment) error {
 	if len(args) == 0 {
-		fmt.Fprint(m.stderr, usage)
+		fmt.Fprint(env.stderr, usage)
 		return errors.New("name a command")
 	}
 	switch command, rest := args[0], args[1:]; command {
 	case "serve":
-		return serve(ctx, m)
+		return serve(ctx, env)
 	case "token":
-		return token(m)
+		return token(env)
 	case "invoke":
 		if len(rest) != 1 {
 			return errors.New("name the one file that holds the event, such as events/create-sync.json")
 		}
-		return invoke(ctx, m, rest[0])
+		return invoke(ctx, env, rest[0])
 	case "keys":
-		return keys(ctx, m, rest)
+		return keys(ctx, env, rest)
 	case "dead-letters":
-		return manageDeadLetters(ctx, m, rest)
+		return manageDeadLetters(ctx, env, rest)
 	case "when":
-		return when(m, rest)
+		return when(env, rest)
 	case "reconcile":
-		return reconcile(ctx, m, rest)
+		return reconcile(ctx, env, rest)
 	case "version", "--version":
-		return version(m)
+		return version(env)
 	case "help", "-h", "--help":
-		fmt.Fprint(m.stdout, usage)
+		fmt.Fprint(env.stdout, usage)
 		return nil
 	default:
 		return fmt.Errorf("there is no command %q; see syncplane help", command)

@@ -17,7 +17,7 @@ import (
 // reconcile compares the table of a stack with its schedules, and repairs these
 // unless that is only to be told. The environment is the function's, the
 // credentials are the AWS profile's.
-func reconcile(ctx context.Context, m machine, args []string) error {
+func reconcile(ctx context.Context, env environment, args []string) error {
 	flags := flag.NewFlagSet("reconcile", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	dry := flags.Bool("dry-run", false, "")
@@ -35,7 +35,7 @@ func reconcile(ctx context.Context, m machine, args []string) error {
 		case name == "AWS_ACCESS_KEY_ID", name == "AWS_SECRET_ACCESS_KEY":
 			return "of the profile"
 		}
-		return m.getenv(name)
+		return env.getenv(name)
 	})
 	if err != nil {
 		return err
@@ -47,7 +47,7 @@ func reconcile(ctx context.Context, m machine, args []string) error {
 	if *dry {
 		handle, verb = schedules.FindDrift, "to repair"
 	}
-	report, err := handle(ctx, store, func(id string) { fmt.Fprintln(m.stdout, id) })
-	fmt.Fprintf(m.stderr, "%d syncs; %s: the schedules of %d of them, and those of %d that are gone\n", report.Syncs, verb, report.Repaired, report.Removed)
+	report, err := handle(ctx, store, func(id string) { fmt.Fprintln(env.stdout, id) })
+	fmt.Fprintf(env.stderr, "%d syncs; %s: the schedules of %d of them, and those of %d that are gone\n", report.Syncs, verb, report.Repaired, report.Removed)
 	return err
 }

@@ -27,12 +27,12 @@ import (
 const stopTimeout = 1500 * time.Millisecond
 
 // serve runs the control plane until ctx ends.
-func serve(ctx context.Context, m machine) error {
-	port := m.setting("PORT", "8080")
+func serve(ctx context.Context, env environment) error {
+	port := env.valueOr("PORT", "8080")
 	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
 		return fmt.Errorf("PORT must be a number from 0 to 65535, got %q", port)
 	}
-	dataDir := m.setting("DATA_DIR", defaultDataDir)
+	dataDir := env.valueOr("DATA_DIR", defaultDataDir)
 	key, err := server.OpenKey(dataDir)
 	if err != nil {
 		return err
@@ -41,11 +41,11 @@ func serve(ctx context.Context, m machine) error {
 	if err != nil {
 		return err
 	}
-	limit, err := createLimit(m)
+	limit, err := createLimit(env)
 	if err != nil {
 		return err
 	}
-	e, err := openEngine(ctx, m, dataDir)
+	e, err := openBackend(ctx, env, dataDir)
 	if err != nil {
 		return err
 	}
@@ -60,9 +60,9 @@ func serve(ctx context.Context, m machine) error {
 	}
 
 	address := "http://" + listener.Addr().String()
-	log := app.Logger(m.stderr, m.getenv("LOG_LEVEL"))
+	log := app.Logger(env.stderr, env.getenv("LOG_LEVEL"))
 	e.logTo(log)
-	work, err := newBackground(ctx, m, e, address, log)
+	work, err := newBackground(ctx, env, e, address, log)
 	if err != nil {
 		return errors.Join(err, listener.Close(), e.close())
 	}
@@ -71,7 +71,7 @@ func serve(ctx context.Context, m machine) error {
 	face := httpfunc.API(httpfunc.Deps{
 		Store:       e.syncs,
 		Runs:        e.runsService(),
-		Quotas:      e.quotas,
+		Quotas:      e.limits,
 		CreateLimit: limit,
 		Caller:      caller,
 		Log:         log,
@@ -85,7 +85,7 @@ func serve(ctx context.Context, m machine) error {
 	apiGateway := server.Gateway{Function: httpfunc.Function(face, apigateway.Mapping{}), ReadBody: face.ReadBody, Now: time.Now}
 	server := server.NewServer(server.Routes(apiGateway, keys, stream), server.DefaultLimits(), time.Now)
 	server.ErrorLog = slog.NewLogLogger(log.Handler(), slog.LevelError)
-	if err := greet(m, address, e); err != nil {
+	if err := printWelcome(env, address, e); err != nil {
 		return errors.Join(err, listener.Close(), e.close())
 	}
 	ended := make(chan error, 1)
@@ -125,8 +125,8 @@ func stop(ctx context.Context, server *http.Server, work *background) error {
 	return err
 }
 
-func createLimit(m machine) (ratelimit.Policy, error) {
-	text := m.getenv("CREATE_LIMIT")
+func createLimit(env environment) (ratelimit.Policy, error) {
+	text := env.getenv("CREATE_LIMIT")
 	if text == "" {
 		return ratelimit.Policy{}, nil
 	}
@@ -137,9 +137,9 @@ func createLimit(m machine) (ratelimit.Policy, error) {
 	return policy, nil
 }
 
-// greet prints the address and a line that creates a sync when pasted.
-func greet(m machine, address string, e engine) error {
-	signed, err := newToken(m)
+// printWelcome prints the address and a line that creates a sync when pasted.
+func printWelcome(env environment, address string, e backend) error {
+	signed, err := newToken(env)
 	if err != nil {
 		return err
 	}
@@ -147,12 +147,12 @@ func greet(m machine, address string, e engine) error {
 	if e.feed != nil {
 		events = "Its events as a stream: " + address + server.StreamPath + "\n"
 	}
-	fmt.Fprintf(m.stdout, `Syncplane listens on %[1]s and keeps its syncs in %[2]s.
+	fmt.Fprintf(env.stdout, `Syncplane listens on %[1]s and keeps its syncs in %[2]s.
 The API as a page: %[1]s/docs
 %[4]sCreate a sync:
 
 curl -sS %[1]s/api/v1/syncs -H 'Authorization: Bearer %[3]s' -H 'Content-Type: application/json' -d '{"sync":{"source_id":1,"destination_id":2,"model_id":3,"schedule_type":"automated","configuration":{},"stream_name":"contacts","sync_mode":"full_refresh","sync_interval":30,"sync_interval_unit":"minutes","cron_expression":"0 6 * * 1-5","cursor_field":"updated_at"}}'
 
-`, address, e.place, signed, events)
+`, address, e.location, signed, events)
 	return nil
 }

@@ -18,28 +18,28 @@ const (
 )
 
 // token prints a bearer token for the local server.
-func token(m machine) error {
-	signed, err := newToken(m)
+func token(env environment) error {
+	signed, err := newToken(env)
 	if err != nil {
 		return err
 	}
-	fmt.Fprintln(m.stdout, signed)
+	fmt.Fprintln(env.stdout, signed)
 	return nil
 }
 
-func newToken(m machine) (string, error) {
-	ttl, err := time.ParseDuration(m.setting("TTL", defaultTTL))
+func newToken(env environment) (string, error) {
+	ttl, err := time.ParseDuration(env.valueOr("TTL", defaultTTL))
 	if err != nil {
-		return "", fmt.Errorf("TTL must be a duration such as 15m, 1h or -1h, got %q", m.getenv("TTL"))
+		return "", fmt.Errorf("TTL must be a duration such as 15m, 1h or -1h, got %q", env.getenv("TTL"))
 	}
-	key, err := server.OpenKey(m.setting("DATA_DIR", defaultDataDir))
+	key, err := server.OpenKey(env.valueOr("DATA_DIR", defaultDataDir))
 	if err != nil {
 		return "", err
 	}
 	now := time.Now()
 	return key.Token(server.Claims{
-		Workspace: m.setting("WORKSPACE", defaultWorkspace),
-		Scopes:    strings.Fields(m.setting("SCOPE", defaultScope)),
+		Workspace: env.valueOr("WORKSPACE", defaultWorkspace),
+		Scopes:    strings.Fields(env.valueOr("SCOPE", defaultScope)),
 		Issued:    now,
 		Expires:   now.Add(ttl),
 	})

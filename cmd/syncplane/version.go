@@ -10,12 +10,12 @@ import (
 
 // version prints the version of this program: that of its module, the commit
 // that it was built from, and the Go release and platform.
-func version(m machine) error {
+func version(env environment) error {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return errors.New("this program was built without build information")
 	}
-	fmt.Fprintln(m.stdout, describeBuild(info))
+	fmt.Fprintln(env.stdout, describeBuild(info))
 	return nil
 }
 

@@ -13,7 +13,7 @@ import (
 
 // when tells of a cron expression, or of an interval in minutes from now on,
 // what it means, when it runs next and what EventBridge Scheduler is told.
-func when(m machine, args []string) error {
+func when(env environment, args []string) error {
 	text := strings.Join(args, " ") // quoted or not
 	if text == "" {
 		return fmt.Errorf("name a cron expression such as %q, or a number of minutes", schedule.Example)
@@ -32,13 +32,13 @@ func when(m machine, args []string) error {
 		}
 		s = schedule.At(cron)
 	}
-	fmt.Fprintln(m.stdout, s)
+	fmt.Fprintln(env.stdout, s)
 	const next = 5
 	for _, at := range s.Times(now, next) {
-		fmt.Fprintln(m.stdout, at.Format("  Mon 2006-01-02T15:04:05Z"))
+		fmt.Fprintln(env.stdout, at.Format("  Mon 2006-01-02T15:04:05Z"))
 	}
 	for _, expression := range reconciler.Expressions(s) {
-		fmt.Fprintln(m.stdout, " ", expression)
+		fmt.Fprintln(env.stdout, " ", expression)
 	}
 	return nil
 }

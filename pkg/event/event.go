@@ -84,7 +84,7 @@ func idOf(s *syncs.Sync) string {
 // it omits the configuration, and then the cron expression, whose length early
 // versions did not limit.
 func dataOf(s *syncs.Sync, at time.Time, changed []string) []byte {
-	without := syncjson.Without{Configuration: len(s.Configuration) > MaxConfiguration}
+	without := syncjson.Omit{Configuration: len(s.Configuration) > MaxConfiguration}
 	b := dataWithout(s, at, changed, without)
 	if len(b) > MaxData && !without.Configuration {
 		without.Configuration = true
@@ -98,7 +98,7 @@ func dataOf(s *syncs.Sync, at time.Time, changed []string) []byte {
 }
 
 // dataWithout returns the data with the given omissions.
-func dataWithout(s *syncs.Sync, at time.Time, changed []string, without syncjson.Without) []byte {
+func dataWithout(s *syncs.Sync, at time.Time, changed []string, without syncjson.Omit) []byte {
 	size := 512 // bytes of the other members, approximately
 	if !without.Configuration {
 		size += len(s.Configuration)
@@ -106,7 +106,7 @@ func dataWithout(s *syncs.Sync, at time.Time, changed []string, without syncjson
 	if !without.CronExpression {
 		size += len(s.CronExpression)
 	}
-	b := syncjson.AppendWithout(make([]byte, 0, size), *s, at, without)
+	b := syncjson.AppendPartial(make([]byte, 0, size), *s, at, without)
 	b = syncjson.AppendText(append(b[:len(b)-1], `,"workspace_id":`...), s.Workspace)
 	if without.Configuration {
 		b = append(b, `,"configuration_omitted":true`...)

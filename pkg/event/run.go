@@ -42,8 +42,8 @@ func OfTransition(r runs.Run, sync *syncs.Sync) (e Event, ok bool) {
 	b = syncjson.AppendText(append(b[:len(b)-1], `,"workspace_id":`...), r.Workspace)
 	if e.Kind == RunQueued && sync != nil {
 		// Early versions did not limit the length of the cron expression.
-		without := syncjson.Without{Configuration: len(sync.Configuration) > MaxConfiguration, CronExpression: len(sync.CronExpression) > MaxConfiguration}
-		b = syncjson.AppendWithout(append(b, `,"sync":`...), *sync, r.UpdatedAt, without)
+		without := syncjson.Omit{Configuration: len(sync.Configuration) > MaxConfiguration, CronExpression: len(sync.CronExpression) > MaxConfiguration}
+		b = syncjson.AppendPartial(append(b, `,"sync":`...), *sync, r.UpdatedAt, without)
 		if without.Configuration {
 			b = append(b, `,"configuration_omitted":true`...)
 		}

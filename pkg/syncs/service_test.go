@@ -118,7 +118,7 @@ func TestChangeNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	first, _ := store.Last()
+	first, _ := store.Head()
 	later := service.Now().Add(time.Hour)
 	service.Now = func() time.Time { return later }
 	same := good()
@@ -137,7 +137,7 @@ func TestChangeNothing(t *testing.T) {
 			t.Errorf("%s: %s", name, diff)
 		}
 	}
-	if last, _ := store.Last(); last != first {
+	if last, _ := store.Head(); last != first {
 		t.Errorf("there are %d events, want %d", last, first)
 	}
 	same.ModelID = new(int64(4))
@@ -145,7 +145,7 @@ func TestChangeNothing(t *testing.T) {
 	if err != nil || got.Version != 2 || !got.UpdatedAt.Equal(later.Truncate(time.Millisecond)) || !got.ScheduledAt.Equal(created.ScheduledAt) {
 		t.Errorf("got %+v, %v", got, err)
 	}
-	if last, _ := store.Last(); last != first+1 {
+	if last, _ := store.Head(); last != first+1 {
 		t.Errorf("there are %d events, want %d", last, first+1)
 	}
 }

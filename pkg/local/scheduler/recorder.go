@@ -35,10 +35,10 @@ type Recorder struct {
 	Log   *slog.Logger
 
 	loaded    bool
-	read      uint64 // the sequence number of the last event that was handled
+	position      uint64 // the sequence number of the last event that was handled
 	deadlines deadlines
 	known     map[openSync]time.Time // the deadline of each sync in the heap
-	grown     <-chan struct{}
+	changed     <-chan struct{}
 }
 
 // openSync is a sync that has an open run.
@@ -56,7 +56,7 @@ func (r *Recorder) Run(ctx context.Context) {
 		timer := time.NewTimer(wait)
 		select {
 		case <-timer.C:
-		case <-r.grown:
+		case <-r.changed:
 		case <-ctx.Done():
 		}
 		timer.Stop()
@@ -70,9 +70,9 @@ func (r *Recorder) Step(ctx context.Context) (wait time.Duration, err error) {
 		return 0, err
 	}
 	for {
-		last, grown := r.Store.Last()
-		r.grown = grown
-		if r.read >= last {
+		last, grown := r.Store.Head()
+		r.changed = grown
+		if r.position >= last {
 			break
 		}
 		if err := r.follow(ctx, last); err != nil {
@@ -94,30 +94,30 @@ func (r *Recorder) load(ctx context.Context) error {
 	if r.loaded {
 		return nil
 	}
-	read, ok, err := r.Store.Mark(bolt.Recorder)
+	read, ok, err := r.Store.Checkpoint(bolt.RecorderCheckpoint)
 	if err != nil {
 		return err
 	}
 	if !ok {
-		if read, err = r.Store.Newest(); err != nil {
+		if read, err = r.Store.LastSequence(); err != nil {
 			return err
 		}
-		if err := r.Store.Publish(ctx, nil, bolt.Recorder, read); err != nil {
+		if err := r.Store.Publish(ctx, nil, bolt.RecorderCheckpoint, read); err != nil {
 			return err
 		}
 	}
 	r.known, r.deadlines = map[openSync]time.Time{}, nil
 	err = bolt.Runs{Store: r.Store, Now: r.Now}.AllSlots(func(slot runs.Slot) error {
-		r.watch(openSync{slot.Workspace, slot.SyncID}, r.Now()) // its deadline is found when it is looked at
+		r.schedule(openSync{slot.Workspace, slot.SyncID}, r.Now()) // its deadline is found when it is looked at
 		return nil
 	})
-	r.read, r.loaded = read, err == nil
+	r.position, r.loaded = read, err == nil
 	return err
 }
 
 // follow handles a batch of events, those of one sync in their order.
 func (r *Recorder) follow(ctx context.Context, last uint64) error {
-	entries, err := r.Store.Events(r.read, recordBatch)
+	entries, err := r.Store.Events(r.position, recordBatch)
 	if err != nil {
 		return err
 	}
@@ -148,14 +148,14 @@ func (r *Recorder) follow(ctx context.Context, last uint64) error {
 	for of, events := range bySync {
 		for _, e := range events {
 			if e.Kind == event.RunQueued || e.Kind == event.RunStarted || e.Kind == event.RunCancelRequested {
-				r.watch(of, r.Now())
+				r.schedule(of, r.Now())
 			}
 		}
 	}
-	if err := r.Store.Publish(ctx, nil, bolt.Recorder, end); err != nil {
+	if err := r.Store.Publish(ctx, nil, bolt.RecorderCheckpoint, end); err != nil {
 		return err
 	}
-	r.read = end
+	r.position = end
 	return nil
 }
 
@@ -192,14 +192,14 @@ func (r *Recorder) expire(ctx context.Context) error {
 			if !at.After(r.Now()) {
 				return errors.New("a run is open after its deadline")
 			}
-			r.watch(next.openSync, at)
+			r.schedule(next.openSync, at)
 		}
 	}
 	return nil
 }
 
-// watch has a sync looked at at a moment, or before.
-func (r *Recorder) watch(of openSync, at time.Time) {
+// schedule has a sync looked at at a moment, or before.
+func (r *Recorder) schedule(of openSync, at time.Time) {
 	if known, ok := r.known[of]; ok && !known.After(at) {
 		return
 	}

@@ -68,7 +68,7 @@ func (h *recorderHarness) step() time.Duration {
 		if err != nil {
 			h.t.Fatal(err)
 		}
-		if last, _ := h.store.Last(); wait > 0 && h.read() == last {
+		if last, _ := h.store.Head(); wait > 0 && h.read() == last {
 			return wait
 		}
 	}
@@ -76,7 +76,7 @@ func (h *recorderHarness) step() time.Duration {
 
 func (h *recorderHarness) read() uint64 {
 	h.t.Helper()
-	mark, _, err := h.store.Mark(bolt.Recorder)
+	mark, _, err := h.store.Checkpoint(bolt.RecorderCheckpoint)
 	if err != nil {
 		h.t.Fatal(err)
 	}

@@ -33,10 +33,10 @@ const (
 // seconds since 1970.
 const earliest = 1_704_067_200 // 2024-01-01
 
-// built returns when the revision of this program was committed, or earliest
+// buildTime returns when the revision of this program was committed, or earliest
 // where the build does not say. A clock that shows less is not set: a machine
 // without a battery starts in 1970, or in the year that its firmware was made.
-func built() time.Time {
+func buildTime() time.Time {
 	at := time.Unix(earliest, 0).UTC()
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
@@ -50,21 +50,21 @@ func built() time.Time {
 	return at
 }
 
-// Clock begins runs. One Clock serves a store.
-type Clock struct {
+// Scheduler begins runs. One Clock serves a store.
+type Scheduler struct {
 	Store *bolt.Store
 	Now   func() time.Time
 	Log   *slog.Logger
 
 	queue queue
 	syncs map[string]*run // by ID
-	read  uint64          // the last event of the feed that was looked at
-	grown <-chan struct{} // the feed has more
-	until bolt.Progress   // what has begun
-	stale bool            // until is to be written
-	unset bool            // the clock of the machine is not set
+	position  uint64          // the last event of the feed that was looked at
+	changed <-chan struct{} // the feed has more
+	progress bolt.Progress   // what has begun
+	unsaved bool            // until is to be written
+	clockUnset bool            // the clock of the machine is not set
 	built time.Time       // no clock that is set shows less
-	early map[string]bool // the IDs of the runs that have begun and are due after now
+	startedAhead map[string]bool // the IDs of the runs that have begun and are due after now
 }
 
 // run is the next run of a sync.
@@ -74,7 +74,7 @@ type run struct {
 	when          schedule.Schedule
 	at            int64 // seconds since 1970
 	late          bool
-	began         int64 // the run before it, 0 if that is not known
+	previous         int64 // the run before it, 0 if that is not known
 	index         int   // in the queue
 }
 
@@ -87,8 +87,8 @@ func (r *run) last(since, until time.Time) (time.Time, bool) {
 }
 
 // Run begins runs until ctx ends.
-func (c *Clock) Run(ctx context.Context) {
-	c.grown = make(chan struct{})
+func (c *Scheduler) Run(ctx context.Context) {
+	c.changed = make(chan struct{})
 	for ctx.Err() == nil {
 		wait, err := c.Step(ctx)
 		if err != nil {
@@ -101,7 +101,7 @@ func (c *Clock) Run(ctx context.Context) {
 		timer := time.NewTimer(wait)
 		select {
 		case <-timer.C:
-		case <-c.grown:
+		case <-c.changed:
 			timer.Stop()
 		case <-ctx.Done():
 			timer.Stop()
@@ -113,32 +113,32 @@ func (c *Clock) Run(ctx context.Context) {
 // there is nothing to do unless something changes. After an error nothing is
 // lost: the next Step does it again. While the clock of the machine is not set,
 // Step does nothing.
-func (c *Clock) Step(ctx context.Context) (time.Duration, error) {
+func (c *Scheduler) Step(ctx context.Context) (time.Duration, error) {
 	now := c.Now()
 	if c.built.IsZero() {
-		c.built = built()
+		c.built = buildTime()
 	}
 	if now.Before(c.built) {
-		if !c.unset {
+		if !c.clockUnset {
 			c.Log.LogAttrs(ctx, slog.LevelError, "the clock is not set; no run begins", slog.Time("now", now), slog.Time("built", c.built))
 		}
-		c.unset = true
+		c.clockUnset = true
 		return retry, nil
 	}
-	c.unset = false
+	c.clockUnset = false
 	if c.syncs == nil {
 		if err := c.load(now); err != nil {
 			return 0, err
 		}
 	}
-	if err := c.adjust(ctx, now); err != nil {
+	if err := c.detectSetBack(ctx, now); err != nil {
 		return 0, err
 	}
-	if err := c.follow(now); err != nil {
+	if err := c.followFeed(now); err != nil {
 		return 0, err
 	}
 	for {
-		more, err := c.fire(ctx)
+		more, err := c.startDue(ctx)
 		if err == nil {
 			err = ctx.Err()
 		}
@@ -158,29 +158,29 @@ func (c *Clock) Step(ctx context.Context) (time.Duration, error) {
 
 // load reads all syncs. What should have begun while nobody was there begins
 // now: once, and marked late.
-func (c *Clock) load(now time.Time) error {
+func (c *Scheduler) load(now time.Time) error {
 	progress, known, err := c.Store.Progress()
 	if err != nil {
 		return err
 	}
-	c.until = progress
+	c.progress = progress
 	if !known {
-		c.until.Second, c.stale = now.Unix(), true
+		c.progress.Second, c.unsaved = now.Unix(), true
 	}
 	// What was missed since the checkpoint may have begun early as well.
-	checkpoint := time.Unix(min(c.until.Second, now.Unix()), 0)
-	if c.early, err = c.begunAfter(checkpoint); err != nil {
+	checkpoint := time.Unix(min(c.progress.Second, now.Unix()), 0)
+	if c.startedAhead, err = c.startedAfter(checkpoint); err != nil {
 		return err
 	}
-	c.read, c.grown = c.Store.Last() // changes after this are followed
+	c.position, c.changed = c.Store.Head() // changes after this are followed
 	all := map[string]*run{}
 	err = c.Store.Each(func(s syncs.Sync) error {
 		r := c.newRun(s)
 		if r == nil {
 			return nil
 		}
-		since, began := s.ScheduledAt, time.Unix(c.until.Second, 0)
-		if s.ID <= c.until.ID {
+		since, began := s.ScheduledAt, time.Unix(c.progress.Second, 0)
+		if s.ID <= c.progress.ID {
 			began = began.Add(time.Second)
 		}
 		if since.Before(began) || since.After(now) { // after now: the clock was ahead
@@ -207,37 +207,37 @@ func (c *Clock) load(now time.Time) error {
 	return nil
 }
 
-// adjust follows a clock that was set back: every sync runs next after what the
+// detectSetBack follows a clock that was set back: every sync runs next after what the
 // clock shows now, but for the runs that have begun already.
-func (c *Clock) adjust(ctx context.Context, now time.Time) error {
-	if now.Add(tolerance).Unix() >= c.until.Second {
+func (c *Scheduler) detectSetBack(ctx context.Context, now time.Time) error {
+	if now.Add(tolerance).Unix() >= c.progress.Second {
 		return nil
 	}
-	early, err := c.begunAfter(now)
+	early, err := c.startedAfter(now)
 	if err != nil {
 		return err
 	}
-	c.Log.LogAttrs(ctx, slog.LevelWarn, "the clock was set back", slog.Time("from", time.Unix(c.until.Second, 0)), slog.Time("to", now))
-	c.early, c.until, c.stale = early, bolt.Progress{Second: now.Unix(), Ahead: c.latest()}, true
+	c.Log.LogAttrs(ctx, slog.LevelWarn, "the clock was set back", slog.Time("from", time.Unix(c.progress.Second, 0)), slog.Time("to", now))
+	c.startedAhead, c.progress, c.unsaved = early, bolt.Progress{Second: now.Unix(), LatestRun: c.latestRun()}, true
 	for _, r := range c.queue {
-		r.at, r.late, r.began = r.next(now), false, 0
+		r.at, r.late, r.previous = r.next(now), false, 0
 	}
 	heap.Init(&c.queue)
 	return nil
 }
 
-// latest is the last second in which a run may be due that has begun.
-func (c *Clock) latest() int64 {
-	if c.until.ID != "" {
-		return max(c.until.Second+1, c.until.Ahead)
+// latestRun is the last second in which a run may be due that has begun.
+func (c *Scheduler) latestRun() int64 {
+	if c.progress.ID != "" {
+		return max(c.progress.Second+1, c.progress.LatestRun)
 	}
-	return max(c.until.Second, c.until.Ahead)
+	return max(c.progress.Second, c.progress.LatestRun)
 }
 
-// begunAfter returns the IDs of the runs of the feed that are due after a moment:
+// startedAfter returns the IDs of the runs of the feed that are due after a moment:
 // nil if no run has begun that is.
-func (c *Clock) begunAfter(moment time.Time) (map[string]bool, error) {
-	if c.latest() <= moment.Unix() {
+func (c *Scheduler) startedAfter(moment time.Time) (map[string]bool, error) {
+	if c.latestRun() <= moment.Unix() {
 		return nil, nil //nolint:nilnil // as documented
 	}
 	begun := map[string]bool{}
@@ -256,7 +256,7 @@ func (c *Clock) begunAfter(moment time.Time) (map[string]bool, error) {
 
 // newRun is a run of s without a time, nil if s does not run: it is paused, or
 // has no schedule that can be read, which is logged.
-func (c *Clock) newRun(s syncs.Sync) *run {
+func (c *Scheduler) newRun(s syncs.Sync) *run {
 	if s.Status == syncs.Disabled {
 		return nil
 	}
@@ -283,21 +283,21 @@ func scheduled(when schedule.Schedule) func(syncs.Sync) bool {
 	}
 }
 
-func (c *Clock) unreadable(workspace, id string, err error) {
+func (c *Scheduler) unreadable(workspace, id string, err error) {
 	c.Log.LogAttrs(context.Background(), slog.LevelError, "unreadable sync",
 		slog.String("workspace", workspace), slog.String("sync", id), slog.String("error", err.Error()))
 }
 
-// follow takes over the changes since it was last asked. It looks at the sync
+// followFeed takes over the changes since it was last asked. It looks at the sync
 // as it is, so that it does not matter how often or how late it hears of it.
-func (c *Clock) follow(now time.Time) error {
+func (c *Scheduler) followFeed(now time.Time) error {
 	for {
-		last, grown := c.Store.Last()
-		c.grown = grown
-		if c.read >= last {
+		last, grown := c.Store.Head()
+		c.changed = grown
+		if c.position >= last {
 			return nil
 		}
-		entries, err := c.Store.Events(c.read, maxBatch)
+		entries, err := c.Store.Events(c.position, maxBatch)
 		if err != nil {
 			return err
 		}
@@ -305,7 +305,7 @@ func (c *Clock) follow(now time.Time) error {
 			return c.reload(now)
 		}
 		for _, e := range entries {
-			if e.Sequence != c.read+1 {
+			if e.Sequence != c.position+1 {
 				return c.reload(now)
 			}
 			switch e.Kind {
@@ -316,20 +316,20 @@ func (c *Clock) follow(now time.Time) error {
 			case event.Due, event.Rejected, event.Requested, event.RunQueued, event.RunStarted, event.RunSucceeded, event.RunFailed,
 				event.RunCanceled, event.RunSkipped, event.RunCancelRequested, event.RunRejected, event.RunRequested, event.RunReported:
 			}
-			c.read = e.Sequence
+			c.position = e.Sequence
 		}
 	}
 }
 
 // reload reads all syncs again: changes that are to be followed are too old and
 // gone, or cannot be read.
-func (c *Clock) reload(now time.Time) error {
+func (c *Scheduler) reload(now time.Time) error {
 	c.syncs = nil // so that the next Step does it if this one cannot
 	return c.load(now)
 }
 
 // update makes the next run of a sync what the sync says.
-func (c *Clock) update(workspace, id string) error {
+func (c *Scheduler) update(workspace, id string) error {
 	s, err := c.Store.Read(context.Background(), workspace, id)
 	var next *run
 	switch {
@@ -355,9 +355,9 @@ func (c *Clock) update(workspace, id string) error {
 		next.at = next.next(since)
 		heap.Push(&c.queue, next)
 		c.syncs[id] = next
-		c.stale = c.stale || s.Version > 1
+		c.unsaved = c.unsaved || s.Version > 1
 	case before.when != next.when:
-		since = later(since, time.Unix(before.began, 0)) // at the same time it is the same run
+		since = later(since, time.Unix(before.previous, 0)) // at the same time it is the same run
 		before.when, before.late, before.at = next.when, false, next.next(since)
 		before.version = s.Version
 		heap.Fix(&c.queue, before.index)
@@ -367,16 +367,16 @@ func (c *Clock) update(workspace, id string) error {
 	return nil
 }
 
-// fire begins what is due, some of it at a time, and reports whether there is
+// startDue begins what is due, some of it at a time, and reports whether there is
 // more. That a run began and that it is marked as begun are one commit, which
 // leaves out what is not due any more by then.
-func (c *Clock) fire(ctx context.Context) (more bool, err error) {
+func (c *Scheduler) startDue(ctx context.Context) (more bool, err error) {
 	now := c.Now()
-	due := c.due(now)
-	until := c.reached(now, due)
-	if len(due) > 0 || c.stale {
-		err = c.begin(ctx, due, until)
-		c.stale = err != nil
+	due := c.popDue(now)
+	until := c.progressWith(now, due)
+	if len(due) > 0 || c.unsaved {
+		err = c.store(ctx, due, until)
+		c.unsaved = err != nil
 	}
 	for _, r := range due {
 		if err == nil {
@@ -384,23 +384,23 @@ func (c *Clock) fire(ctx context.Context) (more bool, err error) {
 			if r.late { // it stands for all until now
 				next = r.next(now)
 			}
-			r.began, r.at, r.late = r.at, next, false
+			r.previous, r.at, r.late = r.at, next, false
 		}
 		heap.Push(&c.queue, r)
 	}
 	if err != nil {
 		return false, fmt.Errorf("begin what is due: %w", err)
 	}
-	c.until = until
-	if until.Second > until.Ahead {
-		c.early = nil
+	c.progress = until
+	if until.Second > until.LatestRun {
+		c.startedAhead = nil
 	}
 	return len(due) > 0, nil
 }
 
-// due takes the next runs that are due off the queue, in the order of their times
+// popDue takes the next runs that are due off the queue, in the order of their times
 // and the IDs of their syncs, as many as one commit stores.
-func (c *Clock) due(now time.Time) []*run {
+func (c *Scheduler) popDue(now time.Time) []*run {
 	var due []*run
 	for len(c.queue) > 0 && c.queue[0].at <= now.Unix() && len(due) < maxBatch {
 		r := c.queue[0]
@@ -418,9 +418,9 @@ func (c *Clock) due(now time.Time) []*run {
 	return due
 }
 
-// reached returns what has begun when the runs of due have.
-func (c *Clock) reached(now time.Time, due []*run) bolt.Progress {
-	p := bolt.Progress{Second: now.Unix(), Ahead: c.until.Ahead}
+// progressWith returns what has begun when the runs of due have.
+func (c *Scheduler) progressWith(now time.Time, due []*run) bolt.Progress {
+	p := bolt.Progress{Second: now.Unix(), LatestRun: c.progress.LatestRun}
 	if len(c.queue) > 0 && c.queue[0].at <= now.Unix() {
 		p.Second = c.queue[0].at - 1
 		if last := due[len(due)-1]; last.at > p.Second {
@@ -429,24 +429,24 @@ func (c *Clock) reached(now time.Time, due []*run) bolt.Progress {
 	}
 	// A clock that is a little behind does not undo what has begun, nor does a
 	// sync that is new.
-	if p.Second < c.until.Second || p.Second == c.until.Second && p.ID < c.until.ID {
-		p = c.until
+	if p.Second < c.progress.Second || p.Second == c.progress.Second && p.ID < c.progress.ID {
+		p = c.progress
 	}
 	return p
 }
 
-// begin stores the events of runs. It is not given up when ctx ends, so that it
+// store stores the events of runs. It is not given up when ctx ends, so that it
 // is known what has begun.
-func (c *Clock) begin(ctx context.Context, due []*run, until bolt.Progress) error {
-	events := make([]bolt.Due, 0, len(due))
+func (c *Scheduler) store(ctx context.Context, due []*run, until bolt.Progress) error {
+	events := make([]bolt.DueRun, 0, len(due))
 	for _, r := range due {
 		s := syncs.Sync{ID: r.id, Workspace: r.workspace}
-		if e := event.OfRun(&s, time.Unix(r.at, 0), r.late); !c.early[e.ID] {
-			events = append(events, bolt.Due{Event: e, Version: r.version, Still: scheduled(r.when)})
+		if e := event.OfRun(&s, time.Unix(r.at, 0), r.late); !c.startedAhead[e.ID] {
+			events = append(events, bolt.DueRun{Event: e, Version: r.version, StillDue: scheduled(r.when)})
 		}
 	}
-	err := c.Store.Begin(context.WithoutCancel(ctx), events, until)
-	if err == nil || until == c.until {
+	err := c.Store.StartRuns(context.WithoutCancel(ctx), events, until)
+	if err == nil || until == c.progress {
 		return err
 	}
 	// The disk may have failed after it had stored all.

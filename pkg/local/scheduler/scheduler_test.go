@@ -27,7 +27,7 @@ type rig struct {
 	path  string
 	now   time.Time
 	store *bolt.Store
-	clock *scheduler.Clock
+	clock *scheduler.Scheduler
 	log   bytes.Buffer
 	ids   int
 	seen  uint64
@@ -49,7 +49,7 @@ func (r *rig) open() {
 		r.t.Fatal(err)
 	}
 	r.store = store
-	r.clock = &scheduler.Clock{Store: store, Now: func() time.Time { return r.now }, Log: app.Logger(&r.log, "")}
+	r.clock = &scheduler.Scheduler{Store: store, Now: func() time.Time { return r.now }, Log: app.Logger(&r.log, "")}
 }
 
 func (r *rig) close() {
@@ -309,7 +309,7 @@ func TestRun(t *testing.T) {
 	done := make(chan struct{})
 	go func() { defer close(done); r.clock.Run(ctx) }()
 	for {
-		last, grown := r.store.Last()
+		last, grown := r.store.Head()
 		if last >= 3 { // created, updated and due
 			break
 		}

@@ -63,7 +63,7 @@ func TestChangedInTheSecond(t *testing.T) {
 			kind[s.ID] = i % kinds
 		}
 		r.stepOnly()
-		after, _ := r.store.Last()
+		after, _ := r.store.Head()
 		r.now = r.now.Add(time.Minute)
 
 		done, stop, acknowledged := make(chan struct{}), make(chan struct{}), make(chan struct{})

@@ -111,7 +111,7 @@ func (s Stream) caller(r *http.Request) (auth.Caller, error) {
 
 // after returns the number of the last event that the client has.
 func (s Stream) after(sent []string) (uint64, error) {
-	newest, err := s.Store.Newest()
+	newest, err := s.Store.LastSequence()
 	if err != nil || len(sent) == 0 || len(sent) == 1 && sent[0] == "" {
 		return newest, err
 	}
@@ -141,7 +141,7 @@ func (s Stream) run(r *http.Request, out *streamWriter, who auth.Caller, after u
 	more := make(chan struct{})
 	close(more)
 	for {
-		_, grown := s.Store.Last()
+		_, grown := s.Store.Head()
 		sent, err := s.send(out, who.Workspace, after)
 		if err != nil {
 			return err

@@ -60,7 +60,7 @@ func NewClient(config Config, now func() time.Time) (*Client, error) {
 	}
 	transport := &http.Transport{
 		Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true,
-		MaxIdleConnsPerHost: maxAtOnce, IdleConnTimeout: time.Minute, TLSHandshakeTimeout: timeout,
+		MaxIdleConnsPerHost: maxInFlight, IdleConnTimeout: time.Minute, TLSHandshakeTimeout: timeout,
 	}
 	return &Client{Transport: transport, now: now, url: config.URL, secret: secret}, nil
 }

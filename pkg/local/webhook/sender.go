@@ -22,14 +22,14 @@ import (
 // pauses over days; the API destination of the stack gives up after a day too. The
 // other numbers are our own choices.
 const (
-	maxAtOnce  = 32  // deliveries at the same time
-	maxAgain   = 16  // of them those of events that were refused before
+	maxInFlight  = 32  // deliveries at the same time
+	maxRetrying   = 16  // of them those of events that were refused before
 	maxBatch   = 100 // events that are read at once: 25 MB at most
 	firstPause = time.Second
 	maxPause   = 5 * time.Minute
 	maxAge     = 24 * time.Hour
 	minTried   = time.Hour // a machine that was down for a day has not tried for a day
-	maxHeld    = 250_000
+	maxBehind    = 250_000
 	storePause = time.Second // after the store failed
 	afterPause = time.Second // in which others go before the event that made all pause
 )
@@ -40,13 +40,13 @@ const grace = 2 * time.Second
 
 // Store holds the events: a *bolt.Store, or one that fails for a while.
 type Store interface {
-	Mark(name string) (mark uint64, ok bool, err error)
-	Last() (sequence uint64, grown <-chan struct{})
+	Checkpoint(name string) (mark uint64, ok bool, err error)
+	Head() (sequence uint64, grown <-chan struct{})
 	Events(after uint64, limit int) ([]bolt.Entry, error)
 	Event(sequence uint64) (e event.Event, ok bool, err error)
-	Await(ctx context.Context, events []bolt.Waiting, until uint64) error
-	Waiting() ([]bolt.Waiting, error)
-	Delivered(ctx context.Context, sequences ...uint64) error
+	AddPending(ctx context.Context, events []bolt.Pending, until uint64) error
+	Pending() ([]bolt.Pending, error)
+	RemovePending(ctx context.Context, sequences ...uint64) error
 }
 
 var _ Store = (*bolt.Store)(nil)
@@ -55,15 +55,15 @@ var _ Store = (*bolt.Store)(nil)
 type Sender struct {
 	Client *Client
 	Store  Store
-	Dead   bolt.DeadLetters
+	DeadLetters   bolt.DeadLetters
 	Origin string
 	Now    func() time.Time
 	Log    *slog.Logger
 
-	// MaxHeld is how far the oldest event that is not delivered may be behind
+	// MaxBehind is how far the oldest event that is not delivered may be behind
 	// the newest one, in events, before it becomes a dead letter; 250,000 if
 	// zero. It bounds what the feed keeps.
-	MaxHeld uint64
+	MaxBehind uint64
 }
 
 // Run delivers until ctx ends. The first time, events from now on are delivered;
@@ -72,7 +72,7 @@ type Sender struct {
 // disk. Run goes on when the store does. After a 410 it delivers nothing until it
 // runs again.
 func (s *Sender) Run(ctx context.Context) {
-	q := &queue{Sender: s, lines: map[string]*line{}, of: map[uint64]*line{}, results: make(chan result), started: s.Now()}
+	q := &dispatcher{Sender: s, queues: map[string]*syncQueue{}, queueOf: map[uint64]*syncQueue{}, results: make(chan result), started: s.Now()}
 	for ctx.Err() == nil {
 		err := q.load(ctx)
 		if err == nil {
@@ -97,182 +97,182 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// queue is what a running Sender knows. All but the deliveries themselves is done
+// dispatcher is what a running Sender knows. All but the deliveries themselves is done
 // by one goroutine.
-type queue struct {
+type dispatcher struct {
 	*Sender
 
-	read      uint64            // the last event of the feed that was taken over
-	lines     map[string]*line  // those with events
-	ready     schedule          // the lines that wait for their time
-	held      []uint64          // what is not delivered, oldest first, and some that is by now
-	of        map[uint64]*line  // the lines of what is not delivered
+	position      uint64            // the last event of the feed that was taken over
+	queues     map[string]*syncQueue  // those with events
+	ready     readyHeap          // the lines that wait for their time
+	undelivered      []uint64          // what is not delivered, oldest first, and some that is by now
+	queueOf        map[uint64]*syncQueue  // the lines of what is not delivered
 	delivered []uint64          // what is delivered, but not stored as that
-	dying     []bolt.DeadLetter // what is given up, but not stored as that
+	deadLetters     []bolt.DeadLetter // what is given up, but not stored as that
 	resume    time.Time         // no delivery begins before
 	retry     time.Time         // the store is not used before, since it failed
 	gone      bool              // the endpoint wants no deliveries
-	flying    int               // deliveries under way
-	again     int               // of them those of events that were refused before
+	inFlight    int               // deliveries under way
+	retrying     int               // of them those of events that were refused before
 	started   time.Time         // when this Sender began
-	taken     time.Time         // when an event was last taken
+	lastAccepted     time.Time         // when an event was last taken
 	results   chan result
 }
 
-// line is the events of one sync that are not delivered, in order.
-type line struct {
-	name     string
-	events   []waiting
+// syncQueue is the events of one sync that are not delivered, in order.
+type syncQueue struct {
+	key     string
+	events   []pendingEvent
 	at       time.Time     // no delivery before
 	pause    time.Duration // before the last attempt
 	attempts int           // to deliver the first event
 	paused   time.Time     // when the first event last had all deliveries pause
-	flying   bool
+	inFlight   bool
 	index    int // in queue.ready, -1 if it is not there
 }
 
-type waiting struct {
+type pendingEvent struct {
 	sequence uint64
 	since    time.Time
 }
 
 // result is what became of an attempt to deliver the first event of a line.
 type result struct {
-	line   *line
+	queue   *syncQueue
 	event  event.Event
-	kept   bool  // the store has the event
-	failed error // of the store, before the attempt
-	err    error // of the attempt
-	stored error // of the store, after the event was taken
+	found   bool  // the store has the event
+	readErr error // of the store, before the attempt
+	sendErr    error // of the attempt
+	storeErr error // of the store, after the event was taken
 }
 
 // load reads what was not delivered when the last Sender ended.
-func (q *queue) load(ctx context.Context) error {
-	read, known, err := q.Store.Mark(bolt.Reader)
+func (q *dispatcher) load(ctx context.Context) error {
+	read, known, err := q.Store.Checkpoint(bolt.SenderCheckpoint)
 	if err != nil {
 		return err
 	}
 	if !known {
-		read, _ = q.Store.Last()
-		if err := q.Store.Await(ctx, nil, read); err != nil {
+		read, _ = q.Store.Head()
+		if err := q.Store.AddPending(ctx, nil, read); err != nil {
 			return err
 		}
 	}
-	all, err := q.Store.Waiting()
+	all, err := q.Store.Pending()
 	if err != nil {
 		return err
 	}
-	q.read = read
+	q.position = read
 	for _, w := range all {
 		q.push(w)
 	}
 	return nil
 }
 
-func (q *queue) push(w bolt.Waiting) {
-	l := q.lines[w.Line]
+func (q *dispatcher) push(w bolt.Pending) {
+	l := q.queues[w.OrderingKey]
 	if l == nil {
-		l = &line{name: w.Line, index: -1}
-		q.lines[w.Line] = l
+		l = &syncQueue{key: w.OrderingKey, index: -1}
+		q.queues[w.OrderingKey] = l
 	}
-	l.events = append(l.events, waiting{w.Sequence, w.Since})
-	q.held = append(q.held, w.Sequence)
-	q.of[w.Sequence] = l
-	q.wait(l)
+	l.events = append(l.events, pendingEvent{w.Sequence, w.Since})
+	q.undelivered = append(q.undelivered, w.Sequence)
+	q.queueOf[w.Sequence] = l
+	q.schedule(l)
 }
 
 // pop removes the first event of a line.
-func (q *queue) pop(l *line) {
-	delete(q.of, l.events[0].sequence)
+func (q *dispatcher) pop(l *syncQueue) {
+	delete(q.queueOf, l.events[0].sequence)
 	if l.index >= 0 {
 		heap.Remove(&q.ready, l.index)
 	}
 	l.events, l.attempts, l.paused = l.events[1:], 0, time.Time{}
 	if len(l.events) == 0 {
-		delete(q.lines, l.name)
+		delete(q.queues, l.key)
 	}
-	q.wait(l)
+	q.schedule(l)
 }
 
-// wait has a line wait for its time, if there is something to deliver.
-func (q *queue) wait(l *line) {
-	if l.index < 0 && !l.flying && len(l.events) > 0 {
+// schedule has a line wait for its time, if there is something to deliver.
+func (q *dispatcher) schedule(l *syncQueue) {
+	if l.index < 0 && !l.inFlight && len(l.events) > 0 {
 		heap.Push(&q.ready, l)
 	}
 }
 
 // run delivers until ctx ends.
-func (q *queue) run(ctx context.Context) {
+func (q *dispatcher) run(ctx context.Context) {
 	for ctx.Err() == nil {
-		_, grown := q.Store.Last()
+		_, grown := q.Store.Head()
 		more, err := q.work(ctx)
 		if err != nil && ctx.Err() == nil {
 			q.log(ctx, err)
 			q.retry = q.Now().Add(storePause)
 		}
-		q.start(ctx)
+		q.startDeliveries(ctx)
 		if more {
-			q.drain(ctx)
+			q.drainResults(ctx)
 		} else {
 			q.sleep(ctx, grown)
 		}
 	}
-	for q.flying > 0 {
+	for q.inFlight > 0 {
 		q.finish(ctx, <-q.results)
 	}
-	if err := q.settle(context.WithoutCancel(ctx)); err != nil {
+	if err := q.flush(context.WithoutCancel(ctx)); err != nil {
 		q.log(ctx, err)
 	}
 }
 
 // work does what needs the store, unless that failed a moment ago. more is true if
 // there is more of it.
-func (q *queue) work(ctx context.Context) (more bool, err error) {
+func (q *dispatcher) work(ctx context.Context) (more bool, err error) {
 	if q.Now().Before(q.retry) {
 		return false, nil
 	}
-	if more, err = q.takeOver(ctx); err != nil {
+	if more, err = q.readFeed(ctx); err != nil {
 		return false, err
 	}
-	if err := q.giveUp(ctx); err != nil {
+	if err := q.expireOldest(ctx); err != nil {
 		return false, err
 	}
-	return more || len(q.dying) == maxBatch, q.settle(ctx)
+	return more || len(q.deadLetters) == maxBatch, q.flush(ctx)
 }
 
-// takeOver takes over some events of the feed.
-func (q *queue) takeOver(ctx context.Context) (more bool, err error) {
-	entries, err := q.Store.Events(q.read, maxBatch)
+// readFeed takes over some events of the feed.
+func (q *dispatcher) readFeed(ctx context.Context) (more bool, err error) {
+	entries, err := q.Store.Events(q.position, maxBatch)
 	if err != nil || len(entries) == 0 {
 		return false, err
 	}
 	now := q.Now()
-	batch := make([]bolt.Waiting, 0, len(entries))
+	batch := make([]bolt.Pending, 0, len(entries))
 	for _, e := range entries {
-		batch = append(batch, bolt.Waiting{Sequence: e.Sequence, Since: now, Line: e.Workspace + "\x00" + e.Subject})
+		batch = append(batch, bolt.Pending{Sequence: e.Sequence, Since: now, OrderingKey: e.Workspace + "\x00" + e.Subject})
 	}
 	read := entries[len(entries)-1].Sequence
-	if err := q.Store.Await(ctx, batch, read); err != nil {
+	if err := q.Store.AddPending(ctx, batch, read); err != nil {
 		return false, err
 	}
-	q.read = read
+	q.position = read
 	for _, w := range batch {
 		q.push(w)
 	}
 	return true, nil
 }
 
-// giveUp gives up what is too far behind, some of it at a time.
-func (q *queue) giveUp(ctx context.Context) error {
-	for len(q.held) > 0 && q.of[q.held[0]] == nil {
-		q.held = q.held[1:]
+// expireOldest gives up what is too far behind, some of it at a time.
+func (q *dispatcher) expireOldest(ctx context.Context) error {
+	for len(q.undelivered) > 0 && q.queueOf[q.undelivered[0]] == nil {
+		q.undelivered = q.undelivered[1:]
 	}
-	for _, sequence := range q.held {
-		if q.read-sequence < cmp.Or(q.MaxHeld, maxHeld) || len(q.dying) >= maxBatch {
+	for _, sequence := range q.undelivered {
+		if q.position-sequence < cmp.Or(q.MaxBehind, maxBehind) || len(q.deadLetters) >= maxBatch {
 			break
 		}
-		l := q.of[sequence]
-		if l == nil || l.flying { // it is delivered, or perhaps it is in a moment
+		l := q.queueOf[sequence]
+		if l == nil || l.inFlight { // it is delivered, or perhaps it is in a moment
 			continue
 		}
 		e, kept, err := q.Store.Event(sequence)
@@ -280,69 +280,69 @@ func (q *queue) giveUp(ctx context.Context) error {
 			return err
 		}
 		if kept {
-			q.die(ctx, l, e, "too many events wait")
+			q.addDeadLetter(ctx, l, e, "too many events wait")
 		} else {
-			q.missing(ctx, l)
+			q.skip(ctx, l)
 		}
 	}
 	return nil
 }
 
-// die makes a dead letter of the first event of a line, which is e.
-func (q *queue) die(ctx context.Context, l *line, e event.Event, reason string) {
+// addDeadLetter makes a dead letter of the first event of a line, which is e.
+func (q *dispatcher) addDeadLetter(ctx context.Context, l *syncQueue, e event.Event, reason string) {
 	w := l.events[0]
 	q.Log.LogAttrs(ctx, slog.LevelError, "dead letter", slog.Uint64("sequence", w.sequence), slog.String("event", e.ID), slog.String("error", reason))
-	q.dying = append(q.dying, bolt.DeadLetter{
-		Sequence: w.sequence, Event: e, Origin: q.Origin, Since: w.since, Died: q.Now(), Attempts: l.attempts, Reason: reason,
+	q.deadLetters = append(q.deadLetters, bolt.DeadLetter{
+		Sequence: w.sequence, Event: e, Origin: q.Origin, Since: w.since, GivenUp: q.Now(), Attempts: l.attempts, Reason: reason,
 	})
 	q.pop(l)
 }
 
-// missing passes over the first event of a line, which the store does not have in
+// skip passes over the first event of a line, which the store does not have in
 // a form that can be read.
-func (q *queue) missing(ctx context.Context, l *line) {
+func (q *dispatcher) skip(ctx context.Context, l *syncQueue) {
 	q.Log.LogAttrs(ctx, slog.LevelError, "unreadable event", slog.Uint64("sequence", l.events[0].sequence))
 	q.delivered = append(q.delivered, l.events[0].sequence)
 	q.pop(l)
 }
 
-// settle stores what is delivered and what is given up. The dead letters come
+// flush stores what is delivered and what is given up. The dead letters come
 // first: a crash in between repeats them.
-func (q *queue) settle(ctx context.Context) error {
-	if len(q.dying) > 0 {
-		removed, err := q.Dead.Add(ctx, q.dying...)
+func (q *dispatcher) flush(ctx context.Context) error {
+	if len(q.deadLetters) > 0 {
+		removed, err := q.DeadLetters.Add(ctx, q.deadLetters...)
 		if err != nil {
 			return err
 		}
 		if removed > 0 {
 			q.Log.LogAttrs(ctx, slog.LevelError, "old dead letters are removed", slog.Int("count", removed))
 		}
-		for _, letter := range q.dying {
+		for _, letter := range q.deadLetters {
 			q.delivered = append(q.delivered, letter.Sequence)
 		}
-		q.dying = nil
+		q.deadLetters = nil
 	}
 	if len(q.delivered) == 0 {
 		return nil
 	}
-	if err := q.Store.Delivered(ctx, q.delivered...); err != nil {
+	if err := q.Store.RemovePending(ctx, q.delivered...); err != nil {
 		return err
 	}
 	q.delivered = nil
 	return nil
 }
 
-// start begins the deliveries whose time has come.
-func (q *queue) start(ctx context.Context) {
+// startDeliveries begins the deliveries whose time has come.
+func (q *dispatcher) startDeliveries(ctx context.Context) {
 	for ctx.Err() == nil {
 		if wait, ok := q.next(q.Now()); !ok || wait > 0 {
 			return
 		}
-		l := heap.Pop(&q.ready).(*line) //nolint:forcetypeassert // there is nothing else in it
-		l.flying = true
-		q.flying++
+		l := heap.Pop(&q.ready).(*syncQueue) //nolint:forcetypeassert // there is nothing else in it
+		l.inFlight = true
+		q.inFlight++
 		if l.attempts > 0 {
-			q.again++
+			q.retrying++
 		}
 		sequence := l.events[0].sequence
 		go func() { q.results <- q.deliver(ctx, l, sequence) }()
@@ -352,12 +352,12 @@ func (q *queue) start(ctx context.Context) {
 // next returns how long no delivery begins; ok is false if none does before
 // another one has ended or something waits. None begins either while what is
 // delivered cannot be stored: a crash would repeat it all.
-func (q *queue) next(now time.Time) (wait time.Duration, ok bool) {
-	if q.gone || len(q.ready) == 0 || q.flying == maxAtOnce {
+func (q *dispatcher) next(now time.Time) (wait time.Duration, ok bool) {
+	if q.gone || len(q.ready) == 0 || q.inFlight == maxInFlight {
 		return 0, false
 	}
 	first := q.ready[0] // those that were not refused come before all others
-	if first.attempts > 0 && q.again == maxAgain {
+	if first.attempts > 0 && q.retrying == maxRetrying {
 		return 0, false
 	}
 	wait = max(0, first.at.Sub(now), q.resume.Sub(now))
@@ -369,57 +369,57 @@ func (q *queue) next(now time.Time) (wait time.Duration, ok bool) {
 
 // deliver tries to deliver an event once. It stores that the event is delivered
 // itself, so that the deliveries at the same time share a commit.
-func (q *queue) deliver(ctx context.Context, l *line, sequence uint64) result {
-	r := result{line: l}
-	if r.event, r.kept, r.failed = q.Store.Event(sequence); r.failed != nil || !r.kept {
+func (q *dispatcher) deliver(ctx context.Context, l *syncQueue, sequence uint64) result {
+	r := result{queue: l}
+	if r.event, r.found, r.readErr = q.Store.Event(sequence); r.readErr != nil || !r.found {
 		return r
 	}
 	lasting, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(grace, cancel) })()
-	if r.err = q.Client.Send(lasting, q.Origin, r.event); r.err == nil {
-		r.stored = q.Store.Delivered(context.WithoutCancel(ctx), sequence)
+	if r.sendErr = q.Client.Send(lasting, q.Origin, r.event); r.sendErr == nil {
+		r.storeErr = q.Store.RemovePending(context.WithoutCancel(ctx), sequence)
 	}
 	return r
 }
 
 // finish takes over what became of a delivery.
-func (q *queue) finish(ctx context.Context, r result) {
-	l, now := r.line, q.Now()
-	l.flying = false
-	q.flying--
+func (q *dispatcher) finish(ctx context.Context, r result) {
+	l, now := r.queue, q.Now()
+	l.inFlight = false
+	q.inFlight--
 	if l.attempts > 0 {
-		q.again--
+		q.retrying--
 	}
-	defer q.wait(l)
+	defer q.schedule(l)
 	switch {
-	case r.failed != nil:
-		q.log(ctx, r.failed)
+	case r.readErr != nil:
+		q.log(ctx, r.readErr)
 		l.at = now.Add(storePause)
-	case !r.kept:
-		q.missing(ctx, l)
-	case r.err == nil:
-		if r.stored != nil { // again with the next ones
-			q.log(ctx, r.stored)
+	case !r.found:
+		q.skip(ctx, l)
+	case r.sendErr == nil:
+		if r.storeErr != nil { // again with the next ones
+			q.log(ctx, r.storeErr)
 			q.delivered = append(q.delivered, l.events[0].sequence)
 			q.retry = now.Add(storePause)
 		}
-		l.pause, l.at, q.taken = 0, time.Time{}, now
+		l.pause, l.at, q.lastAccepted = 0, time.Time{}, now
 		q.pop(l)
 	case ctx.Err() != nil: // the attempt may have been broken off
 	default:
-		q.refused(ctx, r)
+		q.retryLater(ctx, r)
 	}
 }
 
-// refused has an event that the endpoint did not take wait, or gives it up.
-func (q *queue) refused(ctx context.Context, r result) {
-	l, now := r.line, q.Now()
+// retryLater has an event that the endpoint did not take wait, or gives it up.
+func (q *dispatcher) retryLater(ctx context.Context, r result) {
+	l, now := r.queue, q.Now()
 	l.attempts++
-	q.Log.LogAttrs(ctx, slog.LevelWarn, "webhook", slog.String("event", r.event.ID), slog.Int("attempts", l.attempts), slog.String("error", r.err.Error()))
+	q.Log.LogAttrs(ctx, slog.LevelWarn, "webhook", slog.String("event", r.event.ID), slog.Int("attempts", l.attempts), slog.String("error", r.sendErr.Error()))
 	l.pause = min(max(2*l.pause, firstPause), maxPause)
 	pause := l.pause/2 + rand.N(l.pause/2) //nolint:gosec // jitter, not a secret
-	if refusal, ok := errors.AsType[*RefusalError](r.err); ok {
+	if refusal, ok := errors.AsType[*RefusalError](r.sendErr); ok {
 		pause = max(pause, refusal.RetryAfter)
 		switch refusal.Status {
 		case http.StatusGone:
@@ -441,15 +441,15 @@ func (q *queue) refused(ctx context.Context, r result) {
 	}
 	if now.Sub(first.since) >= maxAge && now.Sub(q.started) >= minTried {
 		l.at = now
-		q.die(ctx, l, r.event, r.err.Error())
+		q.addDeadLetter(ctx, l, r.event, r.sendErr.Error())
 	}
 }
 
 // pauseAll begins no delivery for a while, since the endpoint asks for that. It
 // returns false, and does nothing, if the first event of l had it do so before and
 // others were taken since: then the endpoint speaks of that event.
-func (q *queue) pauseAll(l *line, now time.Time, wait time.Duration) bool {
-	if !l.paused.IsZero() && q.taken.After(l.paused) {
+func (q *dispatcher) pauseAll(l *syncQueue, now time.Time, wait time.Duration) bool {
+	if !l.paused.IsZero() && q.lastAccepted.After(l.paused) {
 		return false
 	}
 	l.paused = now
@@ -459,8 +459,8 @@ func (q *queue) pauseAll(l *line, now time.Time, wait time.Duration) bool {
 	return true
 }
 
-// drain takes over what became of the deliveries that have ended.
-func (q *queue) drain(ctx context.Context) {
+// drainResults takes over what became of the deliveries that have ended.
+func (q *dispatcher) drainResults(ctx context.Context) {
 	for {
 		select {
 		case r := <-q.results:
@@ -472,7 +472,7 @@ func (q *queue) drain(ctx context.Context) {
 }
 
 // sleep returns when there is something to do.
-func (q *queue) sleep(ctx context.Context, grown <-chan struct{}) {
+func (q *dispatcher) sleep(ctx context.Context, grown <-chan struct{}) {
 	now, wait := q.Now(), maxPause
 	if next, ok := q.next(now); ok {
 		wait = min(wait, next)
@@ -480,7 +480,7 @@ func (q *queue) sleep(ctx context.Context, grown <-chan struct{}) {
 	switch failing := q.retry.Sub(now); {
 	case failing > 0:
 		grown, wait = nil, min(wait, failing)
-	case len(q.dying)+len(q.delivered) > 0:
+	case len(q.deadLetters)+len(q.delivered) > 0:
 		return
 	}
 	timer := time.NewTimer(wait)
@@ -494,33 +494,33 @@ func (q *queue) sleep(ctx context.Context, grown <-chan struct{}) {
 	}
 }
 
-// schedule is a heap of lines: those first whose time comes first, and of those
+// readyHeap is a heap of lines: those first whose time comes first, and of those
 // whose time is the same, those with the oldest event.
-type schedule []*line
+type readyHeap []*syncQueue
 
-func (s schedule) Len() int { return len(s) }
+func (s readyHeap) Len() int { return len(s) }
 
-func (s schedule) Less(i, j int) bool {
+func (s readyHeap) Less(i, j int) bool {
 	if !s[i].at.Equal(s[j].at) {
 		return s[i].at.Before(s[j].at)
 	}
 	return s[i].events[0].sequence < s[j].events[0].sequence
 }
 
-func (s schedule) Swap(i, j int) {
+func (s readyHeap) Swap(i, j int) {
 	s[i], s[j] = s[j], s[i]
 	s[i].index, s[j].index = i, j
 }
 
 // Push is heap.Interface's.
-func (s *schedule) Push(x any) {
-	l := x.(*line) //nolint:forcetypeassert // there is nothing else in it
+func (s *readyHeap) Push(x any) {
+	l := x.(*syncQueue) //nolint:forcetypeassert // there is nothing else in it
 	l.index = len(*s)
 	*s = append(*s, l)
 }
 
 // Pop is heap.Interface's.
-func (s *schedule) Pop() any {
+func (s *readyHeap) Pop() any {
 	last := len(*s) - 1
 	l := (*s)[last]
 	(*s)[last] = nil

@@ -130,8 +130,8 @@ func (w *world) run() {
 	}
 	client.Transport = w
 	s := &webhook.Sender{
-		Client: client, Store: w.store, Dead: w.dead, Origin: "http://127.0.0.1:8080", Now: time.Now,
-		Log: app.Logger(&w.log, ""), MaxHeld: w.maxHeld,
+		Client: client, Store: w.store, DeadLetters: w.dead, Origin: "http://127.0.0.1:8080", Now: time.Now,
+		Log: app.Logger(&w.log, ""), MaxBehind: w.maxHeld,
 	}
 	if w.disk != nil {
 		w.disk.Store, s.Store = w.store, w.disk
@@ -316,7 +316,7 @@ func TestOneRefused(t *testing.T) {
 		w.publish("a/4")
 		w.sleep(time.Second)
 		w.want("a/4")
-		if waiting, err := w.store.Waiting(); err != nil || len(waiting) != 0 {
+		if waiting, err := w.store.Pending(); err != nil || len(waiting) != 0 {
 			t.Errorf("there wait %v, %v", waiting, err)
 		}
 		if !strings.Contains(w.log.String(), `"message":"dead letter"`) {
@@ -499,7 +499,7 @@ func TestCrashWithAFullDisk(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		if err := w.store.Await(t.Context(), nil, 0); err != nil {
+		if err := w.store.AddPending(t.Context(), nil, 0); err != nil {
 			t.Fatal(err)
 		}
 		w.disk = &fullDisk{works: 1 << 30}
@@ -516,7 +516,7 @@ func TestCrashWithAFullDisk(t *testing.T) {
 		w.mu.Lock()
 		delivered := len(w.taken)
 		w.mu.Unlock()
-		waiting, err := w.store.Waiting()
+		waiting, err := w.store.Pending()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -659,7 +659,7 @@ func TestTooMany(t *testing.T) {
 		if !strings.Contains(w.log.String(), "old dead letters are removed") {
 			t.Error("the log does not say that dead letters are removed")
 		}
-		waiting, err := w.store.Waiting()
+		waiting, err := w.store.Pending()
 		if err != nil || len(waiting) != 100 {
 			t.Errorf("%d events wait, %v", len(waiting), err)
 		}
@@ -709,7 +709,7 @@ func (d *fullDisk) Mark(name string) (uint64, bool, error) {
 	if err := d.fail(); err != nil {
 		return 0, false, err
 	}
-	return d.Store.Mark(name)
+	return d.Store.Checkpoint(name)
 }
 
 func (d *fullDisk) Events(after uint64, limit int) ([]bolt.Entry, error) {
@@ -726,25 +726,25 @@ func (d *fullDisk) Event(sequence uint64) (event.Event, bool, error) {
 	return d.Store.Event(sequence)
 }
 
-func (d *fullDisk) Await(ctx context.Context, events []bolt.Waiting, until uint64) error {
+func (d *fullDisk) Await(ctx context.Context, events []bolt.Pending, until uint64) error {
 	if err := d.write(); err != nil {
 		return err
 	}
-	return d.Store.Await(ctx, events, until)
+	return d.Store.AddPending(ctx, events, until)
 }
 
-func (d *fullDisk) Waiting() ([]bolt.Waiting, error) {
+func (d *fullDisk) Waiting() ([]bolt.Pending, error) {
 	if err := d.fail(); err != nil {
 		return nil, err
 	}
-	return d.Store.Waiting()
+	return d.Store.Pending()
 }
 
 func (d *fullDisk) Delivered(ctx context.Context, sequences ...uint64) error {
 	if err := d.write(); err != nil {
 		return err
 	}
-	return d.Store.Delivered(ctx, sequences...)
+	return d.Store.RemovePending(ctx, sequences...)
 }
 
 // TestFullDisk has every call of the store fail for a while, from the n-th on. The
@@ -756,7 +756,7 @@ func TestFullDisk(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t)
-				if err := w.store.Await(t.Context(), nil, 0); err != nil {
+				if err := w.store.AddPending(t.Context(), nil, 0); err != nil {
 					t.Fatal(err)
 				}
 				w.disk = &fullDisk{works: first, failures: 20}
@@ -764,7 +764,7 @@ func TestFullDisk(t *testing.T) {
 				w.publish("a/1", "b/1", "a/2")
 				w.sleep(time.Minute)
 				w.want("a/1", "a/2", "b/1")
-				if waiting, err := w.store.Waiting(); err != nil || len(waiting) != 0 {
+				if waiting, err := w.store.Pending(); err != nil || len(waiting) != 0 {
 					t.Errorf("there wait %v, %v", waiting, err)
 				}
 				if got := strings.Count(w.log.String(), syscall.ENOSPC.Error()); got == 0 || got > 20 {
@@ -804,7 +804,7 @@ func TestDeadLettersInUse(t *testing.T) {
 		}
 		w.sleep(time.Minute)
 		w.wantLetters("a/1: the webhook answers 500")
-		if waiting, err := w.store.Waiting(); err != nil || len(waiting) != 0 {
+		if waiting, err := w.store.Pending(); err != nil || len(waiting) != 0 {
 			t.Errorf("there wait %v, %v", waiting, err)
 		}
 	})

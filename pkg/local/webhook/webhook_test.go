@@ -140,7 +140,7 @@ func (g *rig) run(secret string) {
 		g.t.Fatal(err)
 	}
 	s := &webhook.Sender{
-		Client: client, Store: g.store, Dead: bolt.DeadLetters{Path: g.path + ".dead"}, Origin: "http://127.0.0.1:8080",
+		Client: client, Store: g.store, DeadLetters: bolt.DeadLetters{Path: g.path + ".dead"}, Origin: "http://127.0.0.1:8080",
 		Now: time.Now, Log: app.Logger(&g.log, ""),
 	}
 	ctx, cancel := context.WithCancel(g.t.Context())
@@ -152,10 +152,10 @@ func (g *rig) run(secret string) {
 		<-ended
 	}
 	for { // it has begun when it has marked where it is
-		if _, known, err := g.store.Mark(bolt.Reader); known || err != nil {
+		if _, known, err := g.store.Checkpoint(bolt.SenderCheckpoint); known || err != nil {
 			return
 		}
-		_, grown := g.store.Last()
+		_, grown := g.store.Head()
 		select {
 		case <-grown:
 		case <-time.After(time.Millisecond):

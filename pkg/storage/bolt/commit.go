@@ -29,27 +29,27 @@ func (st *Store) write(ctx context.Context, apply func(tx *tx) error) error {
 	case <-st.closed:
 		return &fault.Error{Kind: fault.Unavailable, Code: "store_unavailable", Message: "the server is stopping"}
 	case <-ctx.Done():
-		return gaveUp(ctx)
+		return errTimeout(ctx)
 	}
 	select {
 	case err := <-w.result:
 		return err
 	case <-ctx.Done():
-		return gaveUp(ctx)
+		return errTimeout(ctx)
 	}
 }
 
-func gaveUp(ctx context.Context) error {
+func errTimeout(ctx context.Context) error {
 	return &fault.Error{
 		Kind: fault.Unavailable, Code: "store_unavailable",
 		Message: "the sync could not be stored in time; please try again", Err: context.Cause(ctx),
 	}
 }
 
-// commit is the only writer. While one group is on its way to the disk the
+// commitLoop is the only writer. While one group is on its way to the disk the
 // next gathers, so groups grow with the load and a lone write waits for
 // nobody: bbolt's own Batch waits for a timer instead.
-func (st *Store) commit() {
+func (st *Store) commitLoop() {
 	defer close(st.done)
 	group := make([]write, 0, maxGroup)
 	for {
@@ -60,7 +60,7 @@ func (st *Store) commit() {
 			return
 		}
 		group = st.gather(group)
-		st.flush(group)
+		st.commitGroup(group)
 	}
 }
 
@@ -76,18 +76,18 @@ func (st *Store) gather(group []write) []write {
 	return group
 }
 
-// flush commits a group and reports to each of its writers.
-func (st *Store) flush(group []write) {
+// commitGroup commits a group and reports to each of its writers.
+func (st *Store) commitGroup(group []write) {
 	results := make([]error, len(group))
 	broken := make([]bool, len(group))
 	for {
-		last, failed, err := st.try(group, broken, results)
+		last, failed, err := st.tryCommit(group, broken, results)
 		if failed >= 0 {
 			broken[failed] = true
 			continue
 		}
 		if err == nil {
-			st.feed.grow(last)
+			st.feed.advance(last)
 		}
 		for i, w := range group {
 			if err != nil {
@@ -103,10 +103,10 @@ func (st *Store) flush(group []write) {
 	}
 }
 
-// try commits those of a group that are not broken, and sets their results. It
+// tryCommit commits those of a group that are not broken, and sets their results. It
 // commits nothing if one fails that is not to be committed with: failed is its
 // index, else -1. last is the feed's sequence number.
-func (st *Store) try(group []write, broken []bool, results []error) (last uint64, failed int, err error) {
+func (st *Store) tryCommit(group []write, broken []bool, results []error) (last uint64, failed int, err error) {
 	failed = -1
 	err = st.update(func(tx *tx) error {
 		for i, w := range group {

@@ -16,15 +16,15 @@ import (
 // written. Such a file is neither repaired nor written over.
 var ErrDamaged = errors.New("the file is damaged")
 
-// verifyPatience is how long Open waits for what verify finds: enough for a file
+// verifyTimeout is how long Open waits for what verify finds: enough for a file
 // of some 100 MB that is in memory.
-const verifyPatience = 300 * time.Millisecond
+const verifyTimeout = 300 * time.Millisecond
 
 // verify goes through all pages of all buckets. It returns nil if Close comes
 // first.
 func (st *Store) verify() error {
 	return st.view(func(tx *tx) error {
-		for _, bucket := range []*bbolt.Bucket{tx.all, tx.expiry, tx.feed, tx.marks} {
+		for _, bucket := range []*bbolt.Bucket{tx.all, tx.expiry, tx.feed, tx.checkpoints} {
 			cursor := bucket.Cursor()
 			n := 0
 			for key, _ := cursor.First(); key != nil; key, _ = cursor.Next() {
@@ -63,7 +63,7 @@ func guard(do func() error) (err error) {
 	defer func() {
 		debug.SetPanicOnFault(before)
 		if value := recover(); value != nil {
-			if !fromPages(value) {
+			if !isPageFault(value) {
 				panic(value)
 			}
 			err = fmt.Errorf("%w: %v", ErrDamaged, value)
@@ -72,10 +72,10 @@ func guard(do func() error) (err error) {
 	return do()
 }
 
-// fromPages reports whether a panic comes of what a page holds: bbolt's own
+// isPageFault reports whether a panic comes of what a page holds: bbolt's own
 // panics are texts, a fault has an address, and what is too long or too short
 // for its page breaks the bounds of a slice. All others are defects of ours.
-func fromPages(value any) bool {
+func isPageFault(value any) bool {
 	switch value := value.(type) {
 	case string:
 		return true

@@ -23,7 +23,7 @@ type DeadLetter struct {
 	Event    event.Event
 	Origin   string    // the address of the API that it is of
 	Since    time.Time // when its delivery began
-	Died     time.Time // when it was given up
+	GivenUp     time.Time // when it was given up
 	Attempts int       // since the last start of the server
 	Reason   string
 }
@@ -42,7 +42,7 @@ type deadRow struct {
 	Event    feedRow   `json:"event"`
 	Origin   string    `json:"origin"`
 	Since    time.Time `json:"since"`
-	Died     time.Time `json:"died"`
+	GivenUp     time.Time `json:"died"`
 	Attempts int       `json:"attempts"`
 	Reason   string    `json:"reason"`
 }
@@ -53,7 +53,7 @@ func (d DeadLetters) file() sideFile { return sideFile{d.Path, deadBucket, "the 
 func (d DeadLetters) Add(_ context.Context, letters ...DeadLetter) (removed int, err error) {
 	err = d.file().update(func(b *bbolt.Bucket) error {
 		for _, l := range letters {
-			value, err := encode(deadRow{feedRowOf(l.Event), l.Origin, l.Since, l.Died, l.Attempts, l.Reason})
+			value, err := encode(deadRow{feedRowOf(l.Event), l.Origin, l.Since, l.GivenUp, l.Attempts, l.Reason})
 			if err != nil {
 				return err
 			}
@@ -106,7 +106,7 @@ func (d DeadLetters) after(after uint64, most int) (letters []DeadLetter, err er
 			if err := json.Unmarshal(value, &r); err != nil {
 				return fmt.Errorf("decode dead letter %d: %w", sequence, err)
 			}
-			letters = append(letters, DeadLetter{sequence, r.Event.event(), r.Origin, r.Since, r.Died, r.Attempts, r.Reason})
+			letters = append(letters, DeadLetter{sequence, r.Event.event(), r.Origin, r.Since, r.GivenUp, r.Attempts, r.Reason})
 		}
 		return nil
 	})

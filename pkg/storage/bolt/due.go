@@ -9,14 +9,14 @@ import (
 	"syncplane/pkg/syncs"
 )
 
-// Due is a run that is due by what is known of its sync.
-type Due struct {
+// DueRun is a run that is due by what is known of its sync.
+type DueRun struct {
 	Event   event.Event
 	Version int64 // of the sync that is known
 
-	// Still reports whether the run is due by another version of the sync.
+	// StillDue reports whether the run is due by another version of the sync.
 	// It is called in the commit, for a sync that is not paused.
-	Still func(syncs.Sync) bool
+	StillDue func(syncs.Sync) bool
 }
 
 // Progress is how far the runs have begun: all that are due until a second, and
@@ -24,17 +24,17 @@ type Due struct {
 type Progress struct {
 	Second int64  // since 1970
 	ID     string // of a sync; "" is none
-	Ahead  int64  // since 1970: the latest run that began before the clock was set back; 0 if it was not
+	LatestRun  int64  // since 1970: the latest run that began before the clock was set back; 0 if it was not
 }
 
-// progressName is the mark that holds a Progress.
-const progressName = "clock"
+// progressCheckpoint is the mark that holds a Progress.
+const progressCheckpoint = "clock"
 
-// Begin puts the events of runs into the feed, and stores p, in one commit. It leaves out the runs that are not due any more in this very
+// StartRuns puts the events of runs into the feed, and stores p, in one commit. It leaves out the runs that are not due any more in this very
 // commit: their sync is gone, paused or unreadable, or has another schedule. So
 // none follows the acknowledgement of such a change.
-func (st *Store) Begin(ctx context.Context, runs []Due, p Progress) error {
-	rows, err := encodeRuns(runs)
+func (st *Store) StartRuns(ctx context.Context, runs []DueRun, p Progress) error {
+	rows, err := encodeDueRuns(runs)
 	if err != nil {
 		return err
 	}
@@ -47,33 +47,33 @@ func (st *Store) Begin(ctx context.Context, runs []Due, p Progress) error {
 				return err
 			}
 		}
-		return tx.marks.Put([]byte(progressName), p.encode())
+		return tx.checkpoints.Put([]byte(progressCheckpoint), p.encode())
 	})
 }
 
 // encode writes eight bytes for each of the numbers, and the ID.
 func (p Progress) encode() []byte {
 	b := binary.BigEndian.AppendUint64(nil, uint64(p.Second)) //nolint:gosec // as below
-	b = binary.BigEndian.AppendUint64(b, uint64(p.Ahead))     //nolint:gosec // any int64 comes back
+	b = binary.BigEndian.AppendUint64(b, uint64(p.LatestRun))     //nolint:gosec // any int64 comes back
 	return append(b, p.ID...)
 }
 
 // Progress returns what Begin stored last. ok is false if it stored nothing.
 func (st *Store) Progress() (p Progress, ok bool, err error) {
 	err = st.view(func(tx *tx) error {
-		b := tx.marks.Get([]byte(progressName))
+		b := tx.checkpoints.Get([]byte(progressCheckpoint))
 		if ok = len(b) >= 8; ok {
 			p.Second = int64(binary.BigEndian.Uint64(b)) //nolint:gosec // as encode
 		}
 		if len(b) >= 16 { // the first versions stored the second alone
-			p.Ahead, p.ID = int64(binary.BigEndian.Uint64(b[8:])), string(b[16:]) //nolint:gosec // as encode
+			p.LatestRun, p.ID = int64(binary.BigEndian.Uint64(b[8:])), string(b[16:]) //nolint:gosec // as encode
 		}
 		return nil
 	})
 	return p, ok, err
 }
 
-func encodeRuns(runs []Due) ([][]byte, error) {
+func encodeDueRuns(runs []DueRun) ([][]byte, error) {
 	rows := make([][]byte, 0, len(runs))
 	for _, r := range runs {
 		encoded, err := encode(feedRowOf(r.Event))
@@ -86,7 +86,7 @@ func encodeRuns(runs []Due) ([][]byte, error) {
 }
 
 // due reports whether a run is due by what is stored now.
-func (t *tx) due(r Due) bool {
+func (t *tx) due(r DueRun) bool {
 	value := t.all.Get(keyOf(r.Event.Workspace, r.Event.Subject))
 	if value == nil {
 		return false
@@ -98,7 +98,7 @@ func (t *tx) due(r Due) bool {
 	if err != nil { // the reader of the change logs it
 		return false
 	}
-	return s.Version == r.Version || s.Status != syncs.Disabled && r.Still(s)
+	return s.Version == r.Version || s.Status != syncs.Disabled && r.StillDue(s)
 }
 
 // hasVersion reports whether a stored sync has this version, by the beginning of

@@ -37,14 +37,14 @@ func TestBegin(t *testing.T) {
 			store := open(t, filepath.Join(t.TempDir(), "syncs.db"))
 			defer closeStore(t, store)
 			first, s, last := storagetest.NewSync(t), storagetest.NewSync(t), storagetest.NewSync(t)
-			var runs []bolt.Due
+			var runs []bolt.DueRun
 			for _, known := range []syncs.Sync{first, s, last} {
 				known.Workspace = first.Workspace
 				if err := store.Create(t.Context(), known); err != nil {
 					t.Fatal(err)
 				}
-				runs = append(runs, bolt.Due{
-					Event: event.OfRun(&known, at, false), Version: known.Version, Still: func(now syncs.Sync) bool { return now.ID == s.ID && test.still },
+				runs = append(runs, bolt.DueRun{
+					Event: event.OfRun(&known, at, false), Version: known.Version, StillDue: func(now syncs.Sync) bool { return now.ID == s.ID && test.still },
 				})
 			}
 			s.Workspace = first.Workspace
@@ -56,8 +56,8 @@ func TestBegin(t *testing.T) {
 			} else if err := store.Delete(t.Context(), s); err != nil {
 				t.Fatal(err)
 			}
-			after, _ := store.Last()
-			if err := store.Begin(t.Context(), runs, bolt.Progress{Second: 7, ID: "an ID", Ahead: 8}); err != nil {
+			after, _ := store.Head()
+			if err := store.StartRuns(t.Context(), runs, bolt.Progress{Second: 7, ID: "an ID", LatestRun: 8}); err != nil {
 				t.Fatal(err)
 			}
 			entries, err := store.Events(after, 10)
@@ -75,7 +75,7 @@ func TestBegin(t *testing.T) {
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Error(diff)
 			}
-			if p, ok, err := store.Progress(); p != (bolt.Progress{Second: 7, ID: "an ID", Ahead: 8}) || !ok || err != nil {
+			if p, ok, err := store.Progress(); p != (bolt.Progress{Second: 7, ID: "an ID", LatestRun: 8}) || !ok || err != nil {
 				t.Errorf("the progress is %v, %t, %v", p, ok, err)
 			}
 		})

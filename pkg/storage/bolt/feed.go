@@ -48,31 +48,31 @@ func (r feedRow) event() event.Event {
 // feed tells those who wait for events that there are more.
 type feed struct {
 	mu    sync.Mutex
-	last  uint64
-	grown chan struct{} // closed when last grows
+	head  uint64
+	changed chan struct{} // closed when last grows
 }
 
-func (f *feed) grow(last uint64) {
+func (f *feed) advance(last uint64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if last > f.last {
-		f.last = last
-		close(f.grown)
-		f.grown = make(chan struct{})
+	if last > f.head {
+		f.head = last
+		close(f.changed)
+		f.changed = make(chan struct{})
 	}
 }
 
-// Last is the sequence number of the newest event, and a channel that is closed
+// Head is the sequence number of the newest event, and a channel that is closed
 // when there is a newer one.
-func (st *Store) Last() (sequence uint64, grown <-chan struct{}) {
+func (st *Store) Head() (sequence uint64, grown <-chan struct{}) {
 	st.feed.mu.Lock()
 	defer st.feed.mu.Unlock()
-	return st.feed.last, st.feed.grown
+	return st.feed.head, st.feed.changed
 }
 
-// Newest returns the sequence number of the newest event that is stored, 0 if
+// LastSequence returns the sequence number of the newest event that is stored, 0 if
 // none ever was. Last may not know it yet.
-func (st *Store) Newest() (sequence uint64, err error) {
+func (st *Store) LastSequence() (sequence uint64, err error) {
 	err = st.view(func(tx *tx) error {
 		sequence = tx.feed.Sequence()
 		return nil
@@ -117,14 +117,14 @@ func (st *Store) Publish(ctx context.Context, events []event.Event, name string,
 				return err
 			}
 		}
-		return tx.marks.Put([]byte(name), sequenceKey(mark))
+		return tx.checkpoints.Put([]byte(name), sequenceKey(mark))
 	})
 }
 
-// Mark is what was last marked under a name. ok is false if nothing was.
-func (st *Store) Mark(name string) (mark uint64, ok bool, err error) {
+// Checkpoint is what was last marked under a name. ok is false if nothing was.
+func (st *Store) Checkpoint(name string) (mark uint64, ok bool, err error) {
 	err = st.view(func(tx *tx) error {
-		if value := tx.marks.Get([]byte(name)); value != nil {
+		if value := tx.checkpoints.Get([]byte(name)); value != nil {
 			mark, ok = binary.BigEndian.Uint64(value), true
 		}
 		return nil
@@ -132,12 +132,12 @@ func (st *Store) Mark(name string) (mark uint64, ok bool, err error) {
 	return mark, ok, err
 }
 
-// Reader is the mark of a reader whose events are kept until it has read them.
-const Reader = "reader"
+// SenderCheckpoint is the mark of a reader whose events are kept until it has read them.
+const SenderCheckpoint = "reader"
 
-// Recorder is the mark of the recorder of runs, whose events are kept until it has
+// RecorderCheckpoint is the mark of the recorder of runs, whose events are kept until it has
 // handled them.
-const Recorder = "recorder"
+const RecorderCheckpoint = "recorder"
 
 // Each calls visit for every sync there is, until one returns an error. One that
 // cannot be read is left out and logged.
@@ -179,12 +179,12 @@ func (t *tx) trim() error {
 		return nil
 	}
 	keep := last - maxFeed
-	for _, name := range []string{Reader, Recorder} {
-		if read := t.marks.Get([]byte(name)); read != nil {
+	for _, name := range []string{SenderCheckpoint, RecorderCheckpoint} {
+		if read := t.checkpoints.Get([]byte(name)); read != nil {
 			keep = min(keep, binary.BigEndian.Uint64(read))
 		}
 	}
-	if first, _ := t.waiting().Cursor().First(); first != nil {
+	if first, _ := t.pending().Cursor().First(); first != nil {
 		keep = min(keep, binary.BigEndian.Uint64(first)-1)
 	}
 	cursor := t.feed.Cursor()

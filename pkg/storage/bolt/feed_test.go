@@ -90,16 +90,16 @@ func TestFeed(t *testing.T) {
 	if diff := cmp.Diff(expected, told(t, store)); diff != "" {
 		t.Errorf("after a restart: %s", diff)
 	}
-	last, grown := store.Last()
+	last, grown := store.Head()
 	if last != 5 {
 		t.Errorf("the last event is %d", last)
 	}
 	want("create", store.Create(ctx, s), ok)
 	<-grown
-	if newest, err := store.Newest(); err != nil || newest != 6 {
+	if newest, err := store.LastSequence(); err != nil || newest != 6 {
 		t.Errorf("got %d, %v", newest, err)
 	}
-	if last, _ = store.Last(); last != 6 {
+	if last, _ = store.Head(); last != 6 {
 		t.Errorf("the last event is %d", last)
 	}
 }
@@ -160,7 +160,7 @@ func TestMarks(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "syncs.db")
 	store := open(t, path)
-	if _, known, err := store.Mark("clock"); known || err != nil {
+	if _, known, err := store.Checkpoint("clock"); known || err != nil {
 		t.Errorf("got %v, %v", known, err)
 	}
 	if err := store.Publish(t.Context(), due(3), "clock", 7); err != nil {
@@ -172,7 +172,7 @@ func TestMarks(t *testing.T) {
 	closeStore(t, store)
 	store = open(t, path)
 	defer closeStore(t, store)
-	mark, known, err := store.Mark("clock")
+	mark, known, err := store.Checkpoint("clock")
 	if err != nil || !known || len(told(t, store)) != 3+int(mark-7) {
 		t.Errorf("got %d %v %v, and %v", mark, known, err, told(t, store))
 	}
@@ -198,7 +198,7 @@ func TestOldEventsGo(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := store.Await(t.Context(), []bolt.Waiting{{Sequence: 30, Line: "b"}, {Sequence: 20, Since: time.Unix(1, 0), Line: "a"}}, 40); err != nil {
+	if err := store.AddPending(t.Context(), []bolt.Pending{{Sequence: 30, OrderingKey: "b"}, {Sequence: 20, Since: time.Unix(1, 0), OrderingKey: "a"}}, 40); err != nil {
 		t.Fatal(err)
 	}
 	publish(due(10_010), "clock", 0)
@@ -206,28 +206,28 @@ func TestOldEventsGo(t *testing.T) {
 		t.Fatal(err)
 	}
 	publish(due(10), "clock", 0)
-	waiting, err := store.Waiting()
-	if diff := cmp.Diff([]bolt.Waiting{{Sequence: 20, Since: time.Unix(1, 0), Line: "a"}, {Sequence: 30, Since: time.Time{}, Line: "b"}}, waiting); diff != "" || err != nil {
+	waiting, err := store.Pending()
+	if diff := cmp.Diff([]bolt.Pending{{Sequence: 20, Since: time.Unix(1, 0), OrderingKey: "a"}, {Sequence: 30, Since: time.Time{}, OrderingKey: "b"}}, waiting); diff != "" || err != nil {
 		t.Errorf("%v: %s", err, diff)
 	}
 	for _, want := range []uint64{20, 30, 41} {
 		if got := oldest(); got != want {
 			t.Errorf("the oldest event is %d, and the reader wants %d", got, want)
 		}
-		if err := store.Delivered(t.Context(), want); err != nil {
+		if err := store.RemovePending(t.Context(), want); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := store.Await(t.Context(), []bolt.Waiting{{Sequence: 50}}, 110_000); err != nil {
+	if err := store.AddPending(t.Context(), []bolt.Pending{{Sequence: 50}}, 110_000); err != nil {
 		t.Fatal(err)
 	}
 	if got := oldest(); got != 50 {
 		t.Errorf("the oldest event is %d, and the reader wants 50", got)
 	}
-	if err := store.ForgetReader(t.Context()); err != nil {
+	if err := store.ResetDelivery(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if waiting, err := store.Waiting(); err != nil || len(waiting) != 0 {
+	if waiting, err := store.Pending(); err != nil || len(waiting) != 0 {
 		t.Errorf("there wait %v, %v", waiting, err)
 	}
 	for range 20 { // each commit takes some away

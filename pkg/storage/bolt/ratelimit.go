@@ -7,48 +7,48 @@ import (
 	"syncplane/pkg/ratelimit"
 )
 
-// quotaKeyOf is the key of a workspace's bucket.
-func quotaKeyOf(workspace string) []byte { return []byte(workspace + "\x00QUOTA#create") }
+// rateLimitKeyOf is the key of a workspace's bucket.
+func rateLimitKeyOf(workspace string) []byte { return []byte(workspace + "\x00QUOTA#create") }
 
 // Take takes a token.
-func (st *Store) Take(ctx context.Context, workspace string, p ratelimit.Policy, now time.Time) (full time.Time, ok bool, err error) {
-	key := quotaKeyOf(workspace)
+func (st *Store) Take(ctx context.Context, workspace string, p ratelimit.Policy, now time.Time) (tat time.Time, ok bool, err error) {
+	key := rateLimitKeyOf(workspace)
 	err = st.write(ctx, func(tx *tx) error {
-		full = time.Time{}
-		if _, err := tx.read(key, &full); err != nil {
+		tat = time.Time{}
+		if _, err := tx.read(key, &tat); err != nil {
 			return err
 		}
-		most, next := now.Add(p.Window), full
-		if now.After(full) {
+		latest, next := now.Add(p.Window), tat
+		if now.After(tat) {
 			next = now
 		}
 		next = next.Add(p.EmissionInterval())
-		switch ok = !next.After(most); {
+		switch ok = !next.After(latest); {
 		case ok:
-			full = next
-		case full.After(most): // the clock was set back, or the window was longer
-			full = most
+			tat = next
+		case tat.After(latest): // the clock was set back, or the window was longer
+			tat = latest
 		default:
 			return nil
 		}
-		value, err := encode(full)
+		value, err := encode(tat)
 		if err != nil {
 			return err
 		}
 		return tx.put(key, value)
 	})
-	return full, ok, err
+	return tat, ok, err
 }
 
 // Give puts back a token.
 func (st *Store) Give(ctx context.Context, workspace string, p ratelimit.Policy, now time.Time) error {
-	key := quotaKeyOf(workspace)
+	key := rateLimitKeyOf(workspace)
 	return st.write(ctx, func(tx *tx) error {
-		var full time.Time
-		if found, err := tx.read(key, &full); err != nil || !found || !full.After(now) {
+		var tat time.Time
+		if found, err := tx.read(key, &tat); err != nil || !found || !tat.After(now) {
 			return err
 		}
-		value, err := encode(full.Add(-p.EmissionInterval()))
+		value, err := encode(tat.Add(-p.EmissionInterval()))
 		if err != nil {
 			return err
 		}

@@ -26,8 +26,8 @@ func splitKey(key []byte) (workspace, id string, ok bool) {
 	return string(before), string(after), found && is
 }
 
-// onceKeyOf is the key of an idempotency record.
-func onceKeyOf(workspace, key string) []byte { return []byte(workspace + "\x00ONCE#" + key) }
+// idempotencyKeyOf is the key of an idempotency record.
+func idempotencyKeyOf(workspace, key string) []byte { return []byte(workspace + "\x00ONCE#" + key) }
 
 // row is a sync as it is stored, in JSON. Configuration is text inside it, so
 // that it comes back byte for byte.
@@ -115,9 +115,9 @@ func decode(workspace, id string, value []byte) (syncs.Sync, error) {
 	return r.sync(workspace), nil
 }
 
-// onceRow is an idempotency record: the sync as it was created, so that a
+// idempotencyRow is an idempotency record: the sync as it was created, so that a
 // replay answers the same whatever has become of it since.
-type onceRow struct {
+type idempotencyRow struct {
 	Fingerprint string    `json:"fingerprint"`
 	Expires     time.Time `json:"expires"`
 	First       row       `json:"first"`

@@ -106,9 +106,9 @@ type recordRow struct {
 	Error      string `json:"error,omitempty"`
 }
 
-// runOnceRow is the idempotency record of a trigger. Its fingerprint and its
+// triggerIdempotencyRow is the idempotency record of a trigger. Its fingerprint and its
 // expiry are where those of a create are.
-type runOnceRow struct {
+type triggerIdempotencyRow struct {
 	Fingerprint string    `json:"fingerprint"`
 	Expires     time.Time `json:"expires"`
 	SyncID      string    `json:"run_sync_id"`
@@ -319,7 +319,7 @@ func (st Runs) Records(_ context.Context, key runs.Key) (records []runs.Record, 
 // Replay reads the idempotency record of a trigger.
 func (st Runs) Replay(_ context.Context, workspace string, once syncs.IdempotencyKey) (run runs.Run, created, ok bool, err error) {
 	err = st.view(func(tx *tx) error {
-		known, found, err := tx.runOnce(workspace, once)
+		known, found, err := tx.replay(workspace, once)
 		if err != nil || !found {
 			return err
 		}
@@ -329,14 +329,14 @@ func (st Runs) Replay(_ context.Context, workspace string, once syncs.Idempotenc
 	return run, created, ok, err
 }
 
-// runOnce reads an idempotency record that has not expired.
-func (t *tx) runOnce(workspace string, once syncs.IdempotencyKey) (known runOnceRow, found bool, err error) {
-	found, err = t.read(onceKeyOf(workspace, once.Key), &known)
+// replay reads an idempotency record that has not expired.
+func (t *tx) replay(workspace string, once syncs.IdempotencyKey) (known triggerIdempotencyRow, found bool, err error) {
+	found, err = t.read(idempotencyKeyOf(workspace, once.Key), &known)
 	switch {
 	case err != nil || !found || !known.Expires.After(once.Now):
-		return runOnceRow{}, false, err
+		return triggerIdempotencyRow{}, false, err
 	case known.Fingerprint != once.Fingerprint:
-		return runOnceRow{}, false, syncs.ErrKeyReused
+		return triggerIdempotencyRow{}, false, syncs.ErrKeyReused
 	}
 	return known, true, nil
 }
@@ -386,7 +386,7 @@ func (t *tx) checkChange(change runs.Change, now time.Time) error {
 		}
 	}
 	if change.IdempotencyKey != nil {
-		_, found, err := t.runOnce(change.Answered().Workspace, *change.IdempotencyKey)
+		_, found, err := t.replay(change.Answered().Workspace, *change.IdempotencyKey)
 		if err != nil {
 			return err
 		}
@@ -435,8 +435,8 @@ func (t *tx) applyChange(change runs.Change) error {
 		}
 	}
 	if change.IdempotencyKey != nil {
-		r, key := change.Answered(), onceKeyOf(change.Answered().Workspace, change.IdempotencyKey.Key)
-		record := runOnceRow{
+		r, key := change.Answered(), idempotencyKeyOf(change.Answered().Workspace, change.IdempotencyKey.Key)
+		record := triggerIdempotencyRow{
 			Fingerprint: change.IdempotencyKey.Fingerprint, Expires: change.IdempotencyKey.Expires,
 			SyncID: r.SyncID, Time: r.Time, Created: change.Created, Run: runRowOf(r),
 		}

@@ -16,14 +16,14 @@ import (
 // person can use it while a server runs, which holds the file of the store.
 type sideFile struct {
 	path, bucket string
-	what         string // for people, such as "the keys"
+	label         string // for people, such as "the keys"
 }
 
 func (f sideFile) view(read func(b *bbolt.Bucket) error) error {
 	if _, err := os.Stat(f.path); errors.Is(err, os.ErrNotExist) {
 		return f.update(read) // the first time; it makes the file
 	}
-	return f.open(&bbolt.Options{Timeout: lockPatience, ReadOnly: true}, func(db *bbolt.DB) error {
+	return f.open(&bbolt.Options{Timeout: lockTimeout, ReadOnly: true}, func(db *bbolt.DB) error {
 		return db.View(func(tx *bbolt.Tx) error { return read(tx.Bucket([]byte(f.bucket))) })
 	})
 }
@@ -32,7 +32,7 @@ func (f sideFile) update(write func(b *bbolt.Bucket) error) error {
 	if err := os.MkdirAll(filepath.Dir(f.path), 0o700); err != nil {
 		return fmt.Errorf("make the data directory: %w", err)
 	}
-	return f.open(&bbolt.Options{Timeout: lockPatience}, func(db *bbolt.DB) error {
+	return f.open(&bbolt.Options{Timeout: lockTimeout}, func(db *bbolt.DB) error {
 		// In a transaction of its own, so that it stays whatever becomes of
 		// the other.
 		err := db.Update(func(tx *bbolt.Tx) error {
@@ -49,7 +49,7 @@ func (f sideFile) update(write func(b *bbolt.Bucket) error) error {
 func (f sideFile) open(options *bbolt.Options, use func(db *bbolt.DB) error) (err error) {
 	db, err := bbolt.Open(f.path, 0o600, options)
 	if errors.Is(err, bolterrors.ErrTimeout) {
-		return &fault.Error{Kind: fault.Unavailable, Code: "store_unavailable", Message: f.what + " are in use by another process; please try again", Err: err}
+		return &fault.Error{Kind: fault.Unavailable, Code: "store_unavailable", Message: f.label + " are in use by another process; please try again", Err: err}
 	}
 	if err != nil {
 		return fmt.Errorf("open %s: %w", f.path, err)

@@ -26,11 +26,11 @@ const (
 	allBucket    = "syncplane"
 	expiryBucket = "expiry"
 	feedBucket   = "feed"
-	markBucket   = "marks"
+	checkpointBucket   = "marks"
 )
 
-// lockPatience is how long Open waits for another process that has the file.
-const lockPatience = time.Second
+// lockTimeout is how long Open waits for another process that has the file.
+const lockTimeout = time.Second
 
 // Store is a syncs.Store. Close it.
 type Store struct {
@@ -61,21 +61,21 @@ func Open(path string) (*Store, error) {
 		}
 		return nil, describe(path, err)
 	}
-	go st.commit()
+	go st.commitLoop()
 	st.verifying.Go(func() {
 		defer close(st.damaged)
 		if err := st.verify(); err != nil {
 			st.damaged <- describe(path, err)
 		}
 	})
-	patience := time.NewTimer(verifyPatience)
-	defer patience.Stop()
+	timeout := time.NewTimer(verifyTimeout)
+	defer timeout.Stop()
 	select {
 	case err, failed := <-st.damaged:
 		if failed {
 			return nil, errors.Join(err, st.Close())
 		}
-	case <-patience.C:
+	case <-timeout.C:
 	}
 	return st, nil
 }
@@ -87,11 +87,11 @@ func (st *Store) Damaged() <-chan error { return st.damaged }
 // open opens the file, makes the buckets that are missing and reads where the
 // feed is.
 func (st *Store) open(path string) (err error) {
-	if st.db, err = bbolt.Open(path, 0o600, &bbolt.Options{Timeout: lockPatience, FreelistType: bbolt.FreelistMapType}); err != nil {
+	if st.db, err = bbolt.Open(path, 0o600, &bbolt.Options{Timeout: lockTimeout, FreelistType: bbolt.FreelistMapType}); err != nil {
 		return err
 	}
 	err = st.db.Update(func(tx *bbolt.Tx) error {
-		for _, name := range []string{allBucket, expiryBucket, feedBucket, markBucket, waitingBucket} {
+		for _, name := range []string{allBucket, expiryBucket, feedBucket, checkpointBucket, pendingBucket} {
 			if _, err := tx.CreateBucketIfNotExists([]byte(name)); err != nil {
 				return err
 			}
@@ -101,8 +101,8 @@ func (st *Store) open(path string) (err error) {
 	if err != nil {
 		return err
 	}
-	st.feed.grown = make(chan struct{})
-	return st.view(func(tx *tx) error { st.feed.last = tx.feed.Sequence(); return nil })
+	st.feed.changed = make(chan struct{})
+	return st.view(func(tx *tx) error { st.feed.head = tx.feed.Sequence(); return nil })
 }
 
 // Close commits what is under way and closes the file.
@@ -132,7 +132,7 @@ func (st *Store) CreateOnce(ctx context.Context, s syncs.Sync, once syncs.Idempo
 	if err != nil {
 		return syncs.Sync{}, err
 	}
-	record, err := encode(onceRow{Fingerprint: once.Fingerprint, Expires: once.Expires, First: rowOf(s)})
+	record, err := encode(idempotencyRow{Fingerprint: once.Fingerprint, Expires: once.Expires, First: rowOf(s)})
 	if err != nil {
 		return syncs.Sync{}, err
 	}
@@ -143,7 +143,7 @@ func (st *Store) CreateOnce(ctx context.Context, s syncs.Sync, once syncs.Idempo
 	var first syncs.Sync
 	err = st.write(ctx, func(tx *tx) error {
 		first = s
-		key := onceKeyOf(s.Workspace, once.Key)
+		key := idempotencyKeyOf(s.Workspace, once.Key)
 		known, ok, err := tx.created(s.Workspace, once)
 		if err != nil {
 			return err

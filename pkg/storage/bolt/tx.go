@@ -18,19 +18,19 @@ type tx struct {
 	all    *bbolt.Bucket
 	expiry *bbolt.Bucket
 	feed   *bbolt.Bucket
-	marks  *bbolt.Bucket
+	checkpoints  *bbolt.Bucket
 	raw    *bbolt.Tx
 }
 
 func open(raw *bbolt.Tx) *tx {
 	return &tx{
 		all: raw.Bucket([]byte(allBucket)), expiry: raw.Bucket([]byte(expiryBucket)),
-		feed: raw.Bucket([]byte(feedBucket)), marks: raw.Bucket([]byte(markBucket)), raw: raw,
+		feed: raw.Bucket([]byte(feedBucket)), checkpoints: raw.Bucket([]byte(checkpointBucket)), raw: raw,
 	}
 }
 
-// waiting is opened where it is used, since few transactions do.
-func (t *tx) waiting() *bbolt.Bucket { return t.raw.Bucket([]byte(waitingBucket)) }
+// pending is opened where it is used, since few transactions do.
+func (t *tx) pending() *bbolt.Bucket { return t.raw.Bucket([]byte(pendingBucket)) }
 
 func (st *Store) view(read func(tx *tx) error) error {
 	return guard(func() error {
@@ -71,8 +71,8 @@ func (t *tx) create(s syncs.Sync, value, change []byte) error {
 // created returns the sync that was created with a key, as it was then. ok is
 // false if the key is free.
 func (t *tx) created(workspace string, once syncs.IdempotencyKey) (first syncs.Sync, ok bool, err error) {
-	var known onceRow
-	switch found, err := t.read(onceKeyOf(workspace, once.Key), &known); {
+	var known idempotencyRow
+	switch found, err := t.read(idempotencyKeyOf(workspace, once.Key), &known); {
 	case err != nil:
 		return syncs.Sync{}, false, err
 	case !found || !known.Expires.After(once.Now):
@@ -104,16 +104,16 @@ func (t *tx) expect(s syncs.Sync, version int64) (syncs.Sync, error) {
 	return found, nil
 }
 
-// maxSwept is how many expired records each new one takes with it: more than
+// maxExpired is how many expired records each new one takes with it: more than
 // one, so that they never pile up.
-const maxSwept = 4
+const maxExpired = 4
 
 // expire has the record at key removed some time after it expires: whenever
 // a record is added, the oldest that have expired go.
 func (t *tx) expire(key []byte, once syncs.IdempotencyKey) error {
 	cursor := t.expiry.Cursor()
 	limit := expiryKey(once.Now.Unix(), nil)
-	for range maxSwept {
+	for range maxExpired {
 		due, _ := cursor.First()
 		if due == nil || bytes.Compare(due, limit) >= 0 {
 			break

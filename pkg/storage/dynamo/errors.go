@@ -27,7 +27,7 @@ const (
 	transactionConflict = "TransactionConflict"
 )
 
-// passing holds the error codes and cancellation reasons of DynamoDB that say
+// transient holds the error codes and cancellation reasons of DynamoDB that say
 // that the same call may succeed a moment later, and when a client comes back.
 // (DynamoDB developer guide, "Error handling with DynamoDB"; API reference, the
 // errors of GetItem, PutItem, UpdateItem, DeleteItem, Query, Scan and
@@ -35,7 +35,7 @@ const (
 // outage, and 400 a defect of ours or of the stack.
 //
 //nolint:gochecknoglobals // a table
-var passing = map[string]time.Duration{
+var transient = map[string]time.Duration{
 	"ProvisionedThroughputExceededException": retryThrottled,
 	"ProvisionedThroughputExceeded":          retryThrottled, // as the reason of a cancellation
 	"RequestLimitExceeded":                   retryThrottled,
@@ -70,16 +70,16 @@ func reason(cancelled *types.TransactionCanceledException, i int) cancellation {
 	return cancellation{code: aws.ToString(r.Code), item: r.Item}
 }
 
-// comesBack returns when a client comes back after an error that passes; ok is
+// retryAfter returns when a client comes back after an error that passes; ok is
 // false for others. A cancelled transaction passes if all of its reasons do.
-func comesBack(err error) (after time.Duration, ok bool) {
+func retryAfter(err error) (after time.Duration, ok bool) {
 	if cancelled, is := errors.AsType[*types.TransactionCanceledException](err); is {
 		for _, r := range cancelled.CancellationReasons {
 			code := aws.ToString(r.Code)
 			if code == "" || code == "None" {
 				continue
 			}
-			wait, passes := passing[code]
+			wait, passes := transient[code]
 			if !passes {
 				return 0, false
 			}
@@ -91,15 +91,15 @@ func comesBack(err error) (after time.Duration, ok bool) {
 	if !is {
 		return 0, false
 	}
-	after, ok = passing[refused.ErrorCode()]
+	after, ok = transient[refused.ErrorCode()]
 	return after, ok
 }
 
-// isPassing reports whether a transaction that was cancelled is worth another
+// isTransientCancellation reports whether a transaction that was cancelled is worth another
 // try. Other errors that pass were tried again by the SDK.
-func isPassing(err error) bool {
+func isTransientCancellation(err error) bool {
 	_, cancelled := errors.AsType[*types.TransactionCanceledException](err)
-	_, passes := comesBack(err)
+	_, passes := retryAfter(err)
 	return cancelled && passes
 }
 
@@ -122,7 +122,7 @@ func translate(doing string, err error) error {
 		Message:    "the sync could not be stored or read just now; please try again",
 		RetryAfter: retryUnavailable, Err: err,
 	}
-	if after, ok := comesBack(err); ok {
+	if after, ok := retryAfter(err); ok {
 		unavailable.RetryAfter = after
 		return unavailable
 	}

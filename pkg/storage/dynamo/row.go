@@ -18,7 +18,7 @@ const (
 	partitionKey = "pk"    // the workspace
 	sortKey      = "sk"    // one of the prefixes below, and a name
 	syncPrefix   = "SYNC#" // and the ID of a sync
-	oncePrefix   = "ONCE#" // and an idempotency key
+	idempotencyPrefix   = "ONCE#" // and an idempotency key
 )
 
 // The attributes of an idempotency record, beside those of the sync that was
@@ -74,11 +74,11 @@ func rowOf(s syncs.Sync) row {
 	return r
 }
 
-// onceOf is the idempotency record of a create: the sync as it was created, so
+// idempotencyRowOf is the idempotency record of a create: the sync as it was created, so
 // that a replay answers the same whatever has become of it since.
-func onceOf(s syncs.Sync, once syncs.IdempotencyKey) row {
+func idempotencyRowOf(s syncs.Sync, once syncs.IdempotencyKey) row {
 	r := rowOf(s)
-	r[sortKey] = text(oncePrefix + once.Key)
+	r[sortKey] = text(idempotencyPrefix + once.Key)
 	r[fingerprintAttribute] = text(once.Fingerprint)
 	r[expiresAttribute] = number(once.Expires.Unix())
 	return r

@@ -234,14 +234,14 @@ func recordsRowOf(r runs.Run, records []runs.Record) row {
 	return item
 }
 
-// runOnceOf returns the idempotency record of a trigger: the run as it was
+// triggerIdempotencyRowOf returns the idempotency record of a trigger: the run as it was
 // answered.
-func runOnceOf(change runs.Change) row {
+func triggerIdempotencyRowOf(change runs.Change) row {
 	r := change.Answered()
 	item := runRowOf(r)
 	delete(item, transitionAttribute) // it is no news
 	item[partitionKey] = text(r.Workspace)
-	item[sortKey] = text(oncePrefix + change.IdempotencyKey.Key)
+	item[sortKey] = text(idempotencyPrefix + change.IdempotencyKey.Key)
 	item[fingerprintAttribute] = text(change.IdempotencyKey.Fingerprint)
 	item[expiresAttribute] = number(change.IdempotencyKey.Expires.Unix())
 	item["run_expires_at"] = number(r.ExpiresAt.Unix())
@@ -426,7 +426,7 @@ func (st Runs) Records(ctx context.Context, key runs.Key) ([]runs.Record, error)
 
 // Replay reads the idempotency record of a trigger.
 func (st Runs) Replay(ctx context.Context, workspace string, once syncs.IdempotencyKey) (run runs.Run, created, ok bool, err error) {
-	item, err := st.get(ctx, row{partitionKey: text(workspace), sortKey: text(oncePrefix + once.Key)}, "an idempotency key")
+	item, err := st.get(ctx, row{partitionKey: text(workspace), sortKey: text(idempotencyPrefix + once.Key)}, "an idempotency key")
 	if err != nil || len(item) == 0 {
 		return runs.Run{}, false, false, err
 	}
@@ -527,7 +527,7 @@ func (st Runs) writes(change runs.Change) []types.TransactWriteItem {
 		put(rowOf(*change.Sync), "version = :before", row{":before": number(change.Sync.Version - 1)})
 	}
 	if change.IdempotencyKey != nil {
-		put(runOnceOf(change), absent, row{":now": number(change.IdempotencyKey.Now.Unix())})
+		put(triggerIdempotencyRowOf(change), absent, row{":now": number(change.IdempotencyKey.Now.Unix())})
 	}
 	return writes
 }

@@ -16,17 +16,17 @@ import (
 func tooLarge(err error) bool {
 	if cancelled, ok := errors.AsType[*types.TransactionCanceledException](err); ok {
 		for _, r := range cancelled.CancellationReasons {
-			if aws.ToString(r.Code) == "ValidationError" && sizeText(aws.ToString(r.Message)) {
+			if aws.ToString(r.Code) == "ValidationError" && isSizeMessage(aws.ToString(r.Message)) {
 				return true
 			}
 		}
 		return false
 	}
 	refused, ok := errors.AsType[smithy.APIError](err)
-	return ok && refused.ErrorCode() == "ValidationException" && sizeText(refused.ErrorMessage())
+	return ok && refused.ErrorCode() == "ValidationException" && isSizeMessage(refused.ErrorMessage())
 }
 
-func sizeText(message string) bool {
+func isSizeMessage(message string) bool {
 	message = strings.ToLower(message)
 	return strings.Contains(message, "item size") && strings.Contains(message, "exceeded the maximum allowed size")
 }

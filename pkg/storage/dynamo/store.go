@@ -60,11 +60,11 @@ func (st *Store) CreateOnce(ctx context.Context, s syncs.Sync, once syncs.Idempo
 		}}
 	}
 	items := []types.TransactWriteItem{
-		put(onceOf(s, once), "attribute_not_exists(pk) OR expires_at <= :now", row{":now": number(once.Now.Unix())}),
+		put(idempotencyRowOf(s, once), "attribute_not_exists(pk) OR expires_at <= :now", row{":now": number(once.Now.Unix())}),
 		put(rowOf(s), "attribute_not_exists(pk)", nil),
 	}
 	first, replayed := s, error(nil)
-	err := backoff.Retry(ctx, isPassing, func() error {
+	err := backoff.Retry(ctx, isTransientCancellation, func() error {
 		err := st.transact(ctx, items)
 		cancelled, ok := errors.AsType[*types.TransactionCanceledException](err)
 		if !ok {
@@ -118,7 +118,7 @@ func replay(record row, once syncs.IdempotencyKey) (syncs.Sync, error) {
 func (st *Store) Created(ctx context.Context, workspace string, once syncs.IdempotencyKey) (first syncs.Sync, ok bool, err error) {
 	out, err := st.Client.GetItem(ctx, &dynamodb.GetItemInput{
 		TableName:      &st.Table,
-		Key:            row{partitionKey: text(workspace), sortKey: text(oncePrefix + once.Key)},
+		Key:            row{partitionKey: text(workspace), sortKey: text(idempotencyPrefix + once.Key)},
 		ConsistentRead: aws.Bool(true),
 	})
 	if err != nil {

@@ -32,10 +32,10 @@ func Change(record events.DynamoDBEventRecord) (before, after *syncs.Sync, ok bo
 	if _, _, ok := KeyOf(record); !ok {
 		return nil, nil, false, nil
 	}
-	if before, err = ofImage(record.Change.OldImage); err != nil {
+	if before, err = syncOfImage(record.Change.OldImage); err != nil {
 		return nil, nil, true, err
 	}
-	if after, err = ofImage(record.Change.NewImage); err != nil {
+	if after, err = syncOfImage(record.Change.NewImage); err != nil {
 		return nil, nil, true, err
 	}
 	if before == nil && after == nil {
@@ -44,8 +44,8 @@ func Change(record events.DynamoDBEventRecord) (before, after *syncs.Sync, ok bo
 	return before, after, true, nil
 }
 
-// ofImage is the sync in an image, nil if there is none.
-func ofImage(image map[string]events.DynamoDBAttributeValue) (*syncs.Sync, error) {
+// syncOfImage is the sync in an image, nil if there is none.
+func syncOfImage(image map[string]events.DynamoDBAttributeValue) (*syncs.Sync, error) {
 	if len(image) == 0 {
 		return nil, nil //nolint:nilnil // no image is no error
 	}
