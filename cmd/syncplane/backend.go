@@ -21,13 +21,13 @@ import (
 
 // backend is where a command keeps things.
 type backend struct {
-	syncs  syncs.Store
-	runs   runs.Store
-	limits ratelimit.Store
-	keys   apikey.Store
-	feed   *bolt.Store // nil where the engine has no feed: DynamoDB's is its stream
-	location  string      // for people
-	close  func() error
+	syncs    syncs.Store
+	runs     runs.Store
+	limits   ratelimit.Store
+	keys     apikey.Store
+	feed     *bolt.Store // nil where the engine has no feed: DynamoDB's is its stream
+	location string      // for people
+	close    func() error
 }
 
 // logTo has the store log what it cannot read. It must be called before the store

@@ -15,12 +15,12 @@ import (
 // background is what the server does beside answering: it begins the runs of
 // syncs, keeps their records, and delivers events.
 type background struct {
-	ctx    context.Context //nolint:containedctx // that of its goroutines
-	cancel context.CancelFunc
-	scheduler  *scheduler.Scheduler
-	recorder   *scheduler.Recorder
-	sender *webhook.Sender
-	group  sync.WaitGroup
+	ctx       context.Context //nolint:containedctx // that of its goroutines
+	cancel    context.CancelFunc
+	scheduler *scheduler.Scheduler
+	recorder  *scheduler.Recorder
+	sender    *webhook.Sender
+	group     sync.WaitGroup
 }
 
 // newBackground is the work over a feed; without a feed there is none.

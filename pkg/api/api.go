@@ -135,15 +135,15 @@ type route struct {
 
 // operation is one thing that a client can do.
 type operation struct {
-	action    auth.Action // "" needs no token
-	hasBody    bool        // it takes a body
+	action       auth.Action // "" needs no token
+	hasBody      bool        // it takes a body
 	bodyOptional bool        // it takes none as well
 	handler      func(ctx context.Context, c call) (response, error)
 }
 
 // call is a request as an operation sees it: permitted and read.
 type call struct {
-	caller    auth.Caller
+	caller auth.Caller
 	id     string // what stands in the path for {id} or {name}
 	time   string // what stands there for {time}
 	query  string

@@ -66,9 +66,9 @@ func locateKey(err error) error {
 
 // createResult is the outcome of a create.
 type createResult struct {
-	sync     syncs.Sync
-	replayed bool        // by an earlier request with the same key
-	limitHeaders   http.Header // those of the workspace, if a token was taken
+	sync         syncs.Sync
+	replayed     bool        // by an earlier request with the same key
+	limitHeaders http.Header // those of the workspace, if a token was taken
 }
 
 // createLimited creates a sync within the workspace's limit. A draft that is invalid
@@ -148,12 +148,14 @@ const maxWarnings = 10
 // The longest texts that a warning repeats, in bytes: all headers of a response
 // must fit 10,240 bytes at API Gateway.
 const (
-	maxWarnedPointer  = 128 // of a pointer
-	maxWarnedCron = 256 // of what a cron expression means
+	maxWarnedPointer = 128 // of a pointer
+	maxWarnedCron    = 256 // of what a cron expression means
 )
 
 // warning is an answer with nothing but the warnings.
-func warningsOnly(in syncjson.Request) response { return withWarnings(in, response{header: http.Header{}}) }
+func warningsOnly(in syncjson.Request) response {
+	return withWarnings(in, response{header: http.Header{}})
+}
 
 // withWarnings adds warnings to out, in the form of RFC 7234, section 5.5. They name
 // the members that were ignored, so that a misspelt optional field does not

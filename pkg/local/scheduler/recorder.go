@@ -35,10 +35,10 @@ type Recorder struct {
 	Log   *slog.Logger
 
 	loaded    bool
-	position      uint64 // the sequence number of the last event that was handled
+	position  uint64 // the sequence number of the last event that was handled
 	deadlines deadlines
 	known     map[openSync]time.Time // the deadline of each sync in the heap
-	changed     <-chan struct{}
+	changed   <-chan struct{}
 }
 
 // openSync is a sync that has an open run.

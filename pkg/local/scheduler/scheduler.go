@@ -56,14 +56,14 @@ type Scheduler struct {
 	Now   func() time.Time
 	Log   *slog.Logger
 
-	queue queue
-	syncs map[string]*run // by ID
-	position  uint64          // the last event of the feed that was looked at
-	changed <-chan struct{} // the feed has more
-	progress bolt.Progress   // what has begun
-	unsaved bool            // until is to be written
-	clockUnset bool            // the clock of the machine is not set
-	built time.Time       // no clock that is set shows less
+	queue        queue
+	syncs        map[string]*run // by ID
+	position     uint64          // the last event of the feed that was looked at
+	changed      <-chan struct{} // the feed has more
+	progress     bolt.Progress   // what has begun
+	unsaved      bool            // until is to be written
+	clockUnset   bool            // the clock of the machine is not set
+	built        time.Time       // no clock that is set shows less
 	startedAhead map[string]bool // the IDs of the runs that have begun and are due after now
 }
 
@@ -74,7 +74,7 @@ type run struct {
 	when          schedule.Schedule
 	at            int64 // seconds since 1970
 	late          bool
-	previous         int64 // the run before it, 0 if that is not known
+	previous      int64 // the run before it, 0 if that is not known
 	index         int   // in the queue
 }
 

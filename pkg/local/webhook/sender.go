@@ -22,16 +22,16 @@ import (
 // pauses over days; the API destination of the stack gives up after a day too. The
 // other numbers are our own choices.
 const (
-	maxInFlight  = 32  // deliveries at the same time
-	maxRetrying   = 16  // of them those of events that were refused before
-	maxBatch   = 100 // events that are read at once: 25 MB at most
-	firstPause = time.Second
-	maxPause   = 5 * time.Minute
-	maxAge     = 24 * time.Hour
-	minTried   = time.Hour // a machine that was down for a day has not tried for a day
-	maxBehind    = 250_000
-	storePause = time.Second // after the store failed
-	afterPause = time.Second // in which others go before the event that made all pause
+	maxInFlight = 32  // deliveries at the same time
+	maxRetrying = 16  // of them those of events that were refused before
+	maxBatch    = 100 // events that are read at once: 25 MB at most
+	firstPause  = time.Second
+	maxPause    = 5 * time.Minute
+	maxAge      = 24 * time.Hour
+	minTried    = time.Hour // a machine that was down for a day has not tried for a day
+	maxBehind   = 250_000
+	storePause  = time.Second // after the store failed
+	afterPause  = time.Second // in which others go before the event that made all pause
 )
 
 // grace is how long a delivery that is under way may take when the sender ends:
@@ -53,12 +53,12 @@ var _ Store = (*bolt.Store)(nil)
 
 // Sender delivers the events of a store.
 type Sender struct {
-	Client *Client
-	Store  Store
-	DeadLetters   bolt.DeadLetters
-	Origin string
-	Now    func() time.Time
-	Log    *slog.Logger
+	Client      *Client
+	Store       Store
+	DeadLetters bolt.DeadLetters
+	Origin      string
+	Now         func() time.Time
+	Log         *slog.Logger
 
 	// MaxBehind is how far the oldest event that is not delivered may be behind
 	// the newest one, in events, before it becomes a dead letter; 250,000 if
@@ -102,32 +102,32 @@ func pause(ctx context.Context, d time.Duration) {
 type dispatcher struct {
 	*Sender
 
-	position      uint64            // the last event of the feed that was taken over
-	queues     map[string]*syncQueue  // those with events
-	ready     readyHeap          // the lines that wait for their time
-	undelivered      []uint64          // what is not delivered, oldest first, and some that is by now
-	queueOf        map[uint64]*syncQueue  // the lines of what is not delivered
-	delivered []uint64          // what is delivered, but not stored as that
-	deadLetters     []bolt.DeadLetter // what is given up, but not stored as that
-	resume    time.Time         // no delivery begins before
-	retry     time.Time         // the store is not used before, since it failed
-	gone      bool              // the endpoint wants no deliveries
-	inFlight    int               // deliveries under way
-	retrying     int               // of them those of events that were refused before
-	started   time.Time         // when this Sender began
-	lastAccepted     time.Time         // when an event was last taken
-	results   chan result
+	position     uint64                // the last event of the feed that was taken over
+	queues       map[string]*syncQueue // those with events
+	ready        readyHeap             // the lines that wait for their time
+	undelivered  []uint64              // what is not delivered, oldest first, and some that is by now
+	queueOf      map[uint64]*syncQueue // the lines of what is not delivered
+	delivered    []uint64              // what is delivered, but not stored as that
+	deadLetters  []bolt.DeadLetter     // what is given up, but not stored as that
+	resume       time.Time             // no delivery begins before
+	retry        time.Time             // the store is not used before, since it failed
+	gone         bool                  // the endpoint wants no deliveries
+	inFlight     int                   // deliveries under way
+	retrying     int                   // of them those of events that were refused before
+	started      time.Time             // when this Sender began
+	lastAccepted time.Time             // when an event was last taken
+	results      chan result
 }
 
 // syncQueue is the events of one sync that are not delivered, in order.
 type syncQueue struct {
-	key     string
+	key      string
 	events   []pendingEvent
 	at       time.Time     // no delivery before
 	pause    time.Duration // before the last attempt
 	attempts int           // to deliver the first event
 	paused   time.Time     // when the first event last had all deliveries pause
-	inFlight   bool
+	inFlight bool
 	index    int // in queue.ready, -1 if it is not there
 }
 
@@ -138,11 +138,11 @@ type pendingEvent struct {
 
 // result is what became of an attempt to deliver the first event of a line.
 type result struct {
-	queue   *syncQueue
-	event  event.Event
-	found   bool  // the store has the event
-	readErr error // of the store, before the attempt
-	sendErr    error // of the attempt
+	queue    *syncQueue
+	event    event.Event
+	found    bool  // the store has the event
+	readErr  error // of the store, before the attempt
+	sendErr  error // of the attempt
 	storeErr error // of the store, after the event was taken
 }
 

@@ -23,7 +23,7 @@ type DeadLetter struct {
 	Event    event.Event
 	Origin   string    // the address of the API that it is of
 	Since    time.Time // when its delivery began
-	GivenUp     time.Time // when it was given up
+	GivenUp  time.Time // when it was given up
 	Attempts int       // since the last start of the server
 	Reason   string
 }
@@ -42,7 +42,7 @@ type deadRow struct {
 	Event    feedRow   `json:"event"`
 	Origin   string    `json:"origin"`
 	Since    time.Time `json:"since"`
-	GivenUp     time.Time `json:"died"`
+	GivenUp  time.Time `json:"died"`
 	Attempts int       `json:"attempts"`
 	Reason   string    `json:"reason"`
 }

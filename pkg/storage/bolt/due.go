@@ -22,9 +22,9 @@ type DueRun struct {
 // Progress is how far the runs have begun: all that are due until a second, and
 // of those that are due in the next one those of syncs up to an ID.
 type Progress struct {
-	Second int64  // since 1970
-	ID     string // of a sync; "" is none
-	LatestRun  int64  // since 1970: the latest run that began before the clock was set back; 0 if it was not
+	Second    int64  // since 1970
+	ID        string // of a sync; "" is none
+	LatestRun int64  // since 1970: the latest run that began before the clock was set back; 0 if it was not
 }
 
 // progressCheckpoint is the mark that holds a Progress.
@@ -54,7 +54,7 @@ func (st *Store) StartRuns(ctx context.Context, runs []DueRun, p Progress) error
 // encode writes eight bytes for each of the numbers, and the ID.
 func (p Progress) encode() []byte {
 	b := binary.BigEndian.AppendUint64(nil, uint64(p.Second)) //nolint:gosec // as below
-	b = binary.BigEndian.AppendUint64(b, uint64(p.LatestRun))     //nolint:gosec // any int64 comes back
+	b = binary.BigEndian.AppendUint64(b, uint64(p.LatestRun)) //nolint:gosec // any int64 comes back
 	return append(b, p.ID...)
 }
 

@@ -47,8 +47,8 @@ func (r feedRow) event() event.Event {
 
 // feed tells those who wait for events that there are more.
 type feed struct {
-	mu    sync.Mutex
-	head  uint64
+	mu      sync.Mutex
+	head    uint64
 	changed chan struct{} // closed when last grows
 }
 

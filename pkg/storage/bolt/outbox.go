@@ -15,9 +15,9 @@ const pendingBucket = "waiting"
 // Pending is an event of the feed that the Reader has taken over and that is not
 // delivered. The feed keeps it.
 type Pending struct {
-	Sequence uint64
-	Since    time.Time // when it was taken over, in whole seconds
-	OrderingKey     string    // those of one line are delivered in order
+	Sequence    uint64
+	Since       time.Time // when it was taken over, in whole seconds
+	OrderingKey string    // those of one line are delivered in order
 }
 
 // AddPending stores that the Reader has taken over these events, and every other one

@@ -16,7 +16,7 @@ import (
 // person can use it while a server runs, which holds the file of the store.
 type sideFile struct {
 	path, bucket string
-	label         string // for people, such as "the keys"
+	label        string // for people, such as "the keys"
 }
 
 func (f sideFile) view(read func(b *bbolt.Bucket) error) error {

@@ -23,10 +23,10 @@ import (
 // one says when what expires does; the others are the change feed, how far its
 // readers are, and what one of them has yet to deliver.
 const (
-	allBucket    = "syncplane"
-	expiryBucket = "expiry"
-	feedBucket   = "feed"
-	checkpointBucket   = "marks"
+	allBucket        = "syncplane"
+	expiryBucket     = "expiry"
+	feedBucket       = "feed"
+	checkpointBucket = "marks"
 )
 
 // lockTimeout is how long Open waits for another process that has the file.

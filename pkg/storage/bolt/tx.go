@@ -15,11 +15,11 @@ import (
 
 // tx is a transaction with its buckets open.
 type tx struct {
-	all    *bbolt.Bucket
-	expiry *bbolt.Bucket
-	feed   *bbolt.Bucket
-	checkpoints  *bbolt.Bucket
-	raw    *bbolt.Tx
+	all         *bbolt.Bucket
+	expiry      *bbolt.Bucket
+	feed        *bbolt.Bucket
+	checkpoints *bbolt.Bucket
+	raw         *bbolt.Tx
 }
 
 func open(raw *bbolt.Tx) *tx {

@@ -76,7 +76,7 @@ func (st *Store) Give(ctx context.Context, workspace string, p ratelimit.Policy,
 
 // bucket is what an update found or made.
 type bucket struct {
-	tat  time.Time
+	tat   time.Time
 	moved bool
 }
 

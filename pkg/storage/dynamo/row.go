@@ -15,10 +15,10 @@ import (
 // partition, so no request can form another workspace's key; and since an ID
 // is a UUIDv7, the syncs of a partition are sorted by creation.
 const (
-	partitionKey = "pk"    // the workspace
-	sortKey      = "sk"    // one of the prefixes below, and a name
-	syncPrefix   = "SYNC#" // and the ID of a sync
-	idempotencyPrefix   = "ONCE#" // and an idempotency key
+	partitionKey      = "pk"    // the workspace
+	sortKey           = "sk"    // one of the prefixes below, and a name
+	syncPrefix        = "SYNC#" // and the ID of a sync
+	idempotencyPrefix = "ONCE#" // and an idempotency key
 )
 
 // The attributes of an idempotency record, beside those of the sync that was
