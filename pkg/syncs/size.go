@@ -2,8 +2,7 @@ package syncs
 
 // MaxSize is the size of the largest sync that a request can create, in bytes as
 // Size counts them. Our own choice: every storage backend can store a sync of
-// this size together with an idempotency key. Package dynamo has the lowest
-// limit.
+// this size together with an idempotency key.
 const MaxSize = 399 << 10
 
 // fixedSize is an upper bound on the size of everything but the texts of a sync,

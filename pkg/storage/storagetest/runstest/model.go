@@ -15,8 +15,8 @@ import (
 	"syncplane/pkg/syncs"
 )
 
-// Backend is a storage backend under test. Truth reads what is stored and
-// never fails; Runs and Syncs are what the service under test has.
+// Backend is a storage backend under test. Runs and Syncs are the stores of the service
+// under test. Truth reads the same data without injected faults.
 type Backend struct {
 	Runs  runs.Store
 	Syncs syncs.Store
@@ -24,28 +24,28 @@ type Backend struct {
 	Clock *Clock
 }
 
-// Clock is a time source that a test sets.
+// Clock is a fake time source.
 type Clock struct{ now time.Time }
 
-// NewClock returns a Clock that stands at a usual time.
+// NewClock returns a Clock at a fixed time.
 func NewClock() *Clock {
 	return &Clock{time.Date(2026, time.November, 24, 6, 0, 0, 0, time.UTC)}
 }
 
-// Now returns the time.
+// Now returns the time of c.
 func (c *Clock) Now() time.Time { return c.now }
 
-// Advance moves the time on.
+// Advance moves c forward by d.
 func (c *Clock) Advance(d time.Duration) { c.now = c.now.Add(d) }
 
-// Figures counts what a model did.
+// Figures counts the operations of a Model.
 type Figures struct {
 	Runs, Claims, Reports, Late, Lost int64
 }
 
-// Model runs random operations on one sync, in random interleavings, and
-// checks what must hold after every commit. Executors die, hang and come late;
-// messages are doubled, late and reordered.
+// Model runs random operations on one sync in random interleavings, and checks the
+// invariants after every commit. Executors crash, hang and report late; messages are
+// duplicated, late and reordered.
 type Model struct {
 	t       *rapid.T
 	backend Backend
@@ -55,13 +55,13 @@ type Model struct {
 	sync    syncs.Sync
 	status  syncs.Status // that the sync must have
 	deleted bool
-	depth   int // of operations inside operations
+	depth   int // of nested operations
 
-	known     []runs.Key            // runs that a message or an answer has named
-	leases    []lease               // what executors believe to have
-	triggers  []promise             // what triggers were answered
-	last      map[int64]runs.Run    // by time: each run as it was seen last
-	started   map[int64][]time.Time // by time: when each attempt began
+	known     []runs.Key            // runs that a message or a response has named
+	leases    []lease               // that executors hold, or held
+	triggers  []promise             // the responses to triggers
+	last      map[int64]runs.Run    // by time: each run as it was last observed
+	started   map[int64][]time.Time // by time: the start of each attempt
 	topFence  int64
 	accepted  map[int64]int64 // by time: the fence of the accepted report
 	processed int64
@@ -80,7 +80,8 @@ type promise struct {
 	at  time.Time
 }
 
-// Check is the property: it ends the test if a promise is broken.
+// Check returns the property for rapid.Check: it runs a Model, adds its figures to
+// figures, and fails if an invariant does not hold.
 func Check(open func(t *rapid.T) Backend, figures *Figures) func(t *rapid.T) {
 	return func(t *rapid.T) {
 		m := newModel(t, open(t))
@@ -133,7 +134,7 @@ func draft() syncs.Draft {
 	}
 }
 
-// insist repeats what fails for now, as a client would.
+// insist repeats an operation while it is unavailable or throttled, as a client does.
 func (m *Model) insist(do func(ctx context.Context) error) error {
 	for range 200 {
 		err := do(context.Background())
@@ -142,18 +143,18 @@ func (m *Model) insist(do func(ctx context.Context) error) error {
 		}
 		m.Figures.Lost++
 	}
-	m.t.Fatalf("the store is unavailable for good")
+	m.t.Fatalf("the store is still unavailable")
 	return nil
 }
 
-// interleaved runs other operations before a commit, so that it is made of
-// what was read long before.
+// interleaved is a Store that sometimes runs other operations before a commit, so that
+// the commit is based on outdated reads.
 type interleaved struct {
 	m *Model
 	runs.Store
 }
 
-// Commit lets other operations come first now and then.
+// Commit sometimes runs other operations first.
 func (s interleaved) Commit(ctx context.Context, change runs.Change) error {
 	s.m.interrupt()
 	err := s.Store.Commit(ctx, change)
@@ -161,7 +162,7 @@ func (s interleaved) Commit(ctx context.Context, change runs.Change) error {
 	return err
 }
 
-// Heartbeat is a commit too.
+// Heartbeat sometimes runs other operations first.
 func (s interleaved) Heartbeat(ctx context.Context, key runs.Key, beat runs.Beat) (runs.Run, bool, error) {
 	s.m.interrupt()
 	run, ok, err := s.Store.Heartbeat(ctx, key, beat)
@@ -225,8 +226,7 @@ func (m *Model) advance() {
 	}).Draw(m.t, "time"))
 }
 
-// lapse moves the time to the deadline of the open run: its executor is dead or
-// hangs.
+// lapse moves the time to the deadline of the open run, as if its executor had crashed.
 func (m *Model) lapse() {
 	for _, run := range m.all() {
 		if run.DeadlineAt.After(m.backend.Clock.now) {
@@ -235,7 +235,7 @@ func (m *Model) lapse() {
 	}
 }
 
-// due delivers a sync.due: the current one, an old one or one twice.
+// due delivers a sync.due event: the current one, an old one or a duplicate.
 func (m *Model) due() {
 	key := runs.Key{Workspace: m.who.Workspace, SyncID: m.sync.ID}
 	back := time.Duration(rapid.IntRange(0, 4).Draw(m.t, "back")) * time.Minute
@@ -281,7 +281,7 @@ func (m *Model) trigger() {
 
 func (m *Model) know(key runs.Key) { m.known = append(m.known, key) }
 
-// some returns a run that is known, an old one now and then.
+// some returns a known run, sometimes an old one.
 func (m *Model) some() (runs.Key, bool) {
 	if len(m.known) == 0 {
 		return runs.Key{}, false
@@ -315,8 +315,7 @@ func (m *Model) claim() {
 	}
 }
 
-// held returns a lease that an executor believes to have: it may have come to
-// its end long ago.
+// held returns a lease that an executor was granted; it may have expired since.
 func (m *Model) held() (lease, bool) {
 	if len(m.leases) == 0 {
 		return lease{}, false
@@ -372,7 +371,7 @@ func (m *Model) finish() {
 	}
 	m.Figures.Reports++
 	if run.Status != runs.Status(*in.Status) || run.Fence() != held.fence {
-		m.t.Fatalf("the report %+v was answered with %+v", in, run)
+		m.t.Fatalf("the response to the report %+v is %+v", in, run)
 	}
 	if fence, done := m.accepted[at]; done && fence != held.fence {
 		m.t.Fatalf("run %d accepted reports with the fences %d and %d", at, fence, held.fence)
@@ -380,18 +379,18 @@ func (m *Model) finish() {
 	m.accepted[at] = held.fence
 }
 
-// kept checks that a report that was refused is on the run, unless another one
-// came after it.
+// kept checks that a report that was refused is stored on the run, unless a later one
+// replaced it.
 func (m *Model) kept(held lease) {
 	if m.depth > 0 {
-		return // others may have come since
+		return // another report may have replaced it
 	}
 	run, err := m.backend.Truth.Run(context.Background(), held.key)
 	if fault.Is(err, fault.NotFound) {
 		return // expired
 	}
 	if err != nil || run.LateReport == nil {
-		m.t.Fatalf("a late report is not kept: %+v, %v", run, err)
+		m.t.Fatalf("a late report is not stored: %+v, %v", run, err)
 	}
 }
 
@@ -420,8 +419,8 @@ func (m *Model) stop() {
 	}))
 }
 
-// enable pauses or resumes the sync. A pause is followed by a Stop, as its
-// event has it.
+// enable pauses or resumes the sync. A pause is followed by a Stop, as its event
+// causes.
 func (m *Model) enable() {
 	enable := rapid.IntRange(0, 3).Draw(m.t, "enable") > 0
 	if m.deleted {
@@ -452,8 +451,8 @@ func (m *Model) delete() {
 	m.stop()
 }
 
-// fine ends the test for an error that no client must see. Conflicts and
-// missing things are answers.
+// fine fails the test for an error that a client must not get. Conflict and NotFound are
+// regular responses.
 func (m *Model) fine(err error) {
 	if err == nil {
 		return
@@ -463,14 +462,14 @@ func (m *Model) fine(err error) {
 		m.t.Fatalf("an operation ends with %v (%v)", err, kind)
 	}
 	if m.depth == 0 && isOvertaken(err) {
-		m.t.Fatalf("an operation that nothing overtakes ends with %v", err)
+		m.t.Fatalf("an operation without a concurrent one ends with %v", err)
 	}
 }
 
 func isOvertaken(err error) bool { return errorCode(err) == "overtaken" }
 
-// observe looks at all runs after a commit and checks what must hold between
-// two commits.
+// observe reads all runs after a commit and checks the invariants between the states
+// before and after it.
 func (m *Model) observe() {
 	m.processed++
 	all := m.all()
@@ -491,7 +490,7 @@ func (m *Model) observe() {
 		m.bounded(run)
 		if run.Attempt > before.Attempt {
 			if run.Fence() <= m.topFence {
-				m.t.Fatalf("the fence of a sync does not grow: %d after %d", run.Fence(), m.topFence)
+				m.t.Fatalf("the fences of a sync do not grow: %d after %d", run.Fence(), m.topFence)
 			}
 			m.topFence = run.Fence()
 			m.started[at] = append(m.started[at], now)
@@ -514,7 +513,7 @@ func (m *Model) ended(run runs.Run) {
 	}
 }
 
-// bounded checks that time alone ends a run soon enough.
+// bounded checks that the deadlines of a run end it within the time limits.
 func (m *Model) bounded(run runs.Run) {
 	var limit time.Time
 	switch {
@@ -532,14 +531,14 @@ func (m *Model) bounded(run runs.Run) {
 	}
 }
 
-// skips reports whether states lie between two that were seen: a step that
-// another operation took is not always observed on its own.
+// skips reports whether there may be states between two that were observed: the step of
+// a nested operation is not always observed on its own.
 func (m *Model) skips(before, after runs.Run) bool {
 	return before.Status == runs.Pending && (after.Status == runs.InProgress || after.Status == runs.Failed) && after.Version > before.Version+1 ||
 		before.Status == runs.InProgress && after.Version > before.Version+1
 }
 
-// unchanged checks that final is final.
+// unchanged checks that a final run does not change.
 func (m *Model) unchanged(before, after runs.Run) {
 	after.LateReport, after.Version, after.UpdatedAt, after.Transition = before.LateReport, before.Version, before.UpdatedAt, before.Transition
 	if !same(before, after) {
@@ -555,8 +554,8 @@ func (m *Model) all() []runs.Run {
 	return all
 }
 
-// slotAgrees checks that one run is open and one waits at most, and that the
-// slot names them.
+// slotAgrees checks that at most one run is open and at most one waits, and that the slot
+// refers to them.
 func (m *Model) slotAgrees(all []runs.Run) {
 	var open, waiting []runs.Run
 	for _, run := range all {
@@ -581,7 +580,7 @@ func (m *Model) slotAgrees(all []runs.Run) {
 	}
 }
 
-// verify checks what must hold between two operations.
+// verify checks the invariants that hold between two operations.
 func (m *Model) verify() {
 	m.observe()
 	m.agrees()
@@ -590,18 +589,18 @@ func (m *Model) verify() {
 		attempts := m.started[p.key.Time.Unix()]
 		executed := run.Reported || run.Status == runs.InProgress
 		if ok && executed && attempts[len(attempts)-1].Before(p.at) {
-			m.t.Fatalf("a trigger at %v got run %+v, whose last attempt began before it", p.at, run)
+			m.t.Fatalf("a trigger at %v got run %+v, whose last attempt started before it", p.at, run)
 		}
 	}
 }
 
-// agrees checks that the sync has the status that its runs give it, and that
-// nothing waits for an executor while it is paused or deleted.
+// agrees checks that the sync has the status that follows from its runs, and that no run
+// waits for an executor while it is paused or deleted.
 func (m *Model) agrees() {
 	sync, err := m.backend.Syncs.Read(context.Background(), m.who.Workspace, m.sync.ID)
 	switch {
 	case err == nil && sync.Status != m.status:
-		m.t.Fatalf("the sync is %s, but its runs make it %s", sync.Status, m.status)
+		m.t.Fatalf("the sync is %s, want %s by its runs", sync.Status, m.status)
 	case err != nil && (!m.deleted || !fault.Is(err, fault.NotFound)):
 		if !fault.Is(err, fault.Unavailable) {
 			m.t.Fatalf("read the sync: %v", err)
@@ -618,9 +617,9 @@ func (m *Model) agrees() {
 	}
 }
 
-// drain checks that every run ends by time alone.
+// drain checks that the deadlines end every run.
 func (m *Model) drain() {
-	m.depth = 2 // nothing interrupts
+	m.depth = 2 // no nested operations
 	limit := m.backend.Clock.Now().Add(2*(runs.RunWithin+runs.ClaimWithin) + time.Second)
 	for {
 		var open runs.Run

@@ -1,6 +1,6 @@
-// Package runstest tests what package runs promises, over a storage backend:
-// the promises of runs.Store one by one, and those of runs.Service in a random
-// model.
+// Package runstest holds the conformance tests of package runs over a storage backend:
+// Run tests the promises of runs.Store one by one, and Check those of runs.Service with
+// random operations.
 package runstest
 
 import (
@@ -16,7 +16,7 @@ import (
 	"syncplane/pkg/syncs"
 )
 
-// start is the time at which the tests begin.
+// start returns the time at which the tests begin.
 func start() time.Time { return time.Date(2026, time.November, 24, 6, 0, 0, 0, time.UTC) }
 
 func newKey(tb testing.TB) runs.Key {
@@ -37,8 +37,8 @@ func queued(key runs.Key) runs.Run {
 	}
 }
 
-// underWay returns a run that is leased, every field set that can be.
-func underWay(key runs.Key) runs.Run {
+// inProgress returns a leased run with every field set that can be.
+func inProgress(key runs.Key) runs.Run {
 	r := queued(key)
 	r.Status, r.Trigger, r.Type, r.Late, r.Attempt = runs.InProgress, runs.ByAPI, runs.Test, true, 1
 	r.Executor, r.Lease = "worker-7", 5*time.Minute
@@ -93,29 +93,29 @@ func wantRun(tb testing.TB, b Backend, want runs.Run) {
 	}
 }
 
-// wantNoRun checks that nothing is at a key.
+// wantNoRun checks that no run exists at a key.
 func wantNoRun(tb testing.TB, b Backend, key runs.Key) {
 	tb.Helper()
 	_, err := b.Runs.Run(tb.Context(), key)
 	wantKind(tb, err, fault.NotFound)
 }
 
-// Run tests the promises of a runs.Store.
+// Run tests the promises of runs.Store.
 func Run(t *testing.T, open func(t *testing.T) Backend) {
 	t.Helper()
 	for _, test := range []struct {
 		name string
 		run  func(t *testing.T, b Backend)
 	}{
-		{"what is read equals what was committed", testRead},
-		{"a version is written over the one before alone", testVersions},
-		{"a change is made as a whole or not at all", testAtomic},
-		{"a slot is replaced only as it was read", testSlots},
+		{"a run is read as it was committed", testRead},
+		{"a version is written only over the one before", testVersions},
+		{"a change is atomic", testAtomic},
+		{"a slot is replaced only if it has not changed", testSlots},
 		{"the slots of a workspace are listed by sync", testListSlots},
 		{"runs are listed newest first", testList},
 		{"an expired run does not exist", testExpiry},
-		{"an idempotency key answers again until it expires", testOnce},
-		{"a heartbeat extends a live lease and no other", testHeartbeat},
+		{"an idempotency key replays its answer until it expires", testOnce},
+		{"a heartbeat extends only a live lease", testHeartbeat},
 		{"the status of a sync changes with its run", testSync},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, open(t)) })
@@ -128,7 +128,7 @@ func testRead(t *testing.T, b Backend) {
 	r := queued(key)
 	must(t, b.Runs.Commit(ctx, runs.Change{Runs: []runs.Run{r}, Slot: openSlot(r)}))
 	wantRun(t, b, r)
-	claimed := underWay(key)
+	claimed := inProgress(key)
 	claimed.Version = 2
 	must(t, b.Runs.Commit(ctx, runs.Change{Runs: []runs.Run{claimed}}))
 	wantRun(t, b, claimed)
@@ -162,7 +162,7 @@ func testRead(t *testing.T, b Backend) {
 
 func testVersions(t *testing.T, b Backend) {
 	ctx, key := t.Context(), newKey(t)
-	second := underWay(key)
+	second := inProgress(key)
 	second.Version = 2
 	wantKind(t, b.Runs.Commit(ctx, runs.Change{Runs: []runs.Run{second}}), fault.Conflict)
 	wantNoRun(t, b, key)
@@ -179,7 +179,7 @@ func testVersions(t *testing.T, b Backend) {
 	wantRun(t, b, second)
 }
 
-// testAtomic breaks each precondition of a change in turn.
+// testAtomic violates each precondition of a change in turn.
 func testAtomic(t *testing.T, b Backend) {
 	ctx := t.Context()
 	once := func(at time.Time) *syncs.IdempotencyKey {
@@ -223,7 +223,7 @@ func testAtomic(t *testing.T, b Backend) {
 				t.Errorf("got the sync %+v, %v", got, err)
 			}
 			if run, _, ok, err := b.Runs.Replay(ctx, key.Workspace, *once(start())); err != nil || ok && run.Time.Equal(key.Time) {
-				t.Errorf("the key answers with %+v, %v", run, err)
+				t.Errorf("the key replays %+v, %v", run, err)
 			}
 			if got, err := b.Runs.Records(ctx, key); err != nil || len(got) > 0 {
 				t.Errorf("got the rows %v, %v", got, err)
@@ -332,7 +332,7 @@ func testList(t *testing.T, b Backend) {
 
 func testExpiry(t *testing.T, b Backend) {
 	ctx, key := t.Context(), newKey(t)
-	r := underWay(key)
+	r := inProgress(key)
 	r.ExpiresAt = start().Add(time.Minute)
 	must(t, b.Runs.Commit(ctx, runs.Change{Runs: []runs.Run{r}}))
 	b.Clock.Advance(time.Minute - time.Millisecond)
@@ -361,12 +361,12 @@ func testOnce(t *testing.T, b Backend) {
 	}
 	first := queued(key)
 	must(t, b.Runs.Commit(ctx, runs.Change{Runs: []runs.Run{first}, IdempotencyKey: &once, Created: true}))
-	claimed := underWay(key)
+	claimed := inProgress(key)
 	claimed.Version = 2
 	must(t, b.Runs.Commit(ctx, runs.Change{Runs: []runs.Run{claimed}}))
 	got, created, ok, err := b.Runs.Replay(ctx, key.Workspace, once)
 	must(t, err)
-	got.Transition = first.Transition // not kept: it is no news
+	got.Transition = first.Transition // not stored, as a replay causes no event
 	if diff := cmp.Diff(first, got); diff != "" || !created || !ok {
 		t.Errorf("created %v, ok %v: %s", created, ok, diff)
 	}
@@ -377,7 +377,7 @@ func testOnce(t *testing.T, b Backend) {
 	if _, _, ok, err := b.Runs.Replay(ctx, key.Workspace+"x", once); ok || err != nil {
 		t.Errorf("another workspace: got %v, %v", ok, err)
 	}
-	// A create has used a key: the trigger with it is another request.
+	// A key that a create has used belongs to another request.
 	sync := storagetest.NewSync(t)
 	sync.Workspace = key.Workspace
 	taken := syncs.IdempotencyKey{Key: "of a create", Fingerprint: "c", Now: at, Expires: at.Add(time.Hour)}
@@ -386,7 +386,7 @@ func testOnce(t *testing.T, b Backend) {
 	taken.Fingerprint = "f"
 	_, _, _, err = b.Runs.Replay(ctx, key.Workspace, taken)
 	wantKind(t, err, fault.Invalid)
-	// An answer that wrote no run.
+	// An answer without a new run.
 	answer := claimed
 	second := once
 	second.Key = "another key"
@@ -394,7 +394,7 @@ func testOnce(t *testing.T, b Backend) {
 	if got, created, ok, err := b.Runs.Replay(ctx, key.Workspace, second); err != nil || !ok || created || got.Status != runs.InProgress {
 		t.Errorf("got %+v, created %v, ok %v, %v", got, created, ok, err)
 	}
-	// Expired.
+	// An expired key.
 	once.Now = once.Expires
 	if _, _, ok, err := b.Runs.Replay(ctx, key.Workspace, once); ok || err != nil {
 		t.Errorf("got %v, %v", ok, err)
@@ -446,7 +446,7 @@ func testHeartbeat(t *testing.T, b Backend) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := underWay(newKey(t))
+			r := inProgress(newKey(t))
 			test.edit(&r)
 			must(t, b.Runs.Commit(ctx, runs.Change{Runs: []runs.Run{r}}))
 			test.beat.Fence, test.beat.Now = r.Time.Unix()*1000+1, now
