@@ -12,9 +12,8 @@ import (
 	"syncplane/pkg/local/server"
 )
 
-// TestLifeThroughTheFunction runs the whole life of a sync through the real
-// bootstrap.
-func TestLifeThroughTheFunction(t *testing.T) {
+// TestLifecycle runs the suite of lifetest against the built function.
+func TestLifecycle(t *testing.T) {
 	var log bytes.Buffer
 	function := start(t, &log)
 	key := server.SampleKey()
@@ -34,10 +33,10 @@ func TestLifeThroughTheFunction(t *testing.T) {
 			return token
 		},
 	})
-	if err := function.Close(); err != nil { // so that all of the log is there
+	if err := function.Close(); err != nil { // so that the log is complete
 		t.Fatal(err)
 	}
 	if strings.Contains(log.String(), "eyJ") {
-		t.Errorf("the log holds a token:\n%s", &log)
+		t.Errorf("the log contains a token:\n%s", &log)
 	}
 }

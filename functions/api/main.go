@@ -1,4 +1,4 @@
-// Command api is the Lambda behind every HTTP route.
+// Command api is the Lambda function behind every HTTP route.
 package main
 
 import (

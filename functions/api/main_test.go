@@ -28,17 +28,18 @@ import (
 	"syncplane/pkg/testkit/lambdatest"
 )
 
-var update = flag.Bool("update", false, "sign the events anew and rewrite the answers in testdata")
+var update = flag.Bool("update", false, "sign the events again and rewrite the responses in testdata")
 
 const root = "../.."
 
-// start runs the function with a table of its own.
+// start runs the function with a new table.
 func start(t *testing.T, output *bytes.Buffer) *lambdaruntime.Function {
 	t.Helper()
 	return startOn(t, dynamotest.NewTable(t), output, nil)
 }
 
-// startOn runs the function with the environment of env.local.json, and more.
+// startOn runs the function with a table, and with the environment of env.local.json
+// and more.
 func startOn(t *testing.T, config app.Config, output io.Writer, more map[string]string) *lambdaruntime.Function {
 	t.Helper()
 	env := localEnv(t)
@@ -51,7 +52,8 @@ func startOn(t *testing.T, config app.Config, output io.Writer, more map[string]
 	return lambdatest.Start(t, lines, output)
 }
 
-// localEnv is what env.local.json gives the function under `sam local`.
+// localEnv returns the environment that env.local.json gives the function under
+// `sam local`.
 func localEnv(t *testing.T) map[string]string {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(root, "env.local.json"))
@@ -65,14 +67,14 @@ func localEnv(t *testing.T) map[string]string {
 	return env["ApiFunction"]
 }
 
-// TestEvents has the real function answer every gateway event in events/ and
-// compares the answer with testdata.
+// TestEvents invokes the built function with every API Gateway event in events/ and
+// compares the responses with testdata.
 func TestEvents(t *testing.T) {
 	files, err := filepath.Glob(filepath.Join(root, "events", "*.json"))
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no events: %v", err)
 	}
-	// These are the other functions', and tested with them.
+	// The tests of the other functions use these.
 	files = slices.DeleteFunc(files, func(file string) bool {
 		return slices.Contains([]string{"stream.json", "queue.json", "create-requested.json"}, filepath.Base(file))
 	})
@@ -104,13 +106,13 @@ func TestEvents(t *testing.T) {
 	}
 	for _, entry := range answers {
 		if !known[entry.Name()] {
-			t.Errorf("testdata/%s answers an event that is not there", entry.Name())
+			t.Errorf("testdata/%s belongs to no event", entry.Name())
 		}
 	}
 }
 
-// sign puts tokens of the sample key into the events. They last for a century,
-// so that an event is as good as on its first day.
+// sign puts tokens of the sample key into the events. The tokens expire after a
+// century.
 func sign(t *testing.T, files []string) {
 	t.Helper()
 	key := server.SampleKey()
@@ -157,7 +159,7 @@ func write(t *testing.T, file string, value any) {
 	}
 }
 
-// check holds an answer against the OpenAPI document.
+// check checks a response against the OpenAPI document.
 func check(t *testing.T, payload, answer []byte) {
 	t.Helper()
 	var event events.APIGatewayV2HTTPRequest
@@ -177,8 +179,7 @@ func check(t *testing.T, payload, answer []byte) {
 	apitest.Check(t, r, response.StatusCode, header, []byte(response.Body))
 }
 
-// compare compares an answer with the file golden, whatever differs from run
-// to run left out.
+// compare compares a response with the file golden, except IDs and times.
 func compare(t *testing.T, golden string, answer []byte) {
 	t.Helper()
 	for pattern, name := range map[string]string{
@@ -207,9 +208,9 @@ func compare(t *testing.T, golden string, answer []byte) {
 	}
 }
 
-// TestNoEventMakesTheFunctionFail sends the real function what no gateway
-// would, and then a request, to see that it lives.
-func TestNoEventMakesTheFunctionFail(t *testing.T) {
+// TestMalformedEvents invokes the built function with malformed events, and then with a
+// request to check that it still runs.
+func TestMalformedEvents(t *testing.T) {
 	var log bytes.Buffer
 	function := start(t, &log)
 	for _, payload := range []string{
@@ -237,8 +238,8 @@ func TestNoEventMakesTheFunctionFail(t *testing.T) {
 	}
 }
 
-// TestNothingIsAtAnOddPath sends paths as an HTTP API hands them over: decoded.
-func TestNothingIsAtAnOddPath(t *testing.T) {
+// TestUnknownPaths sends unusual paths, decoded as an HTTP API delivers them.
+func TestUnknownPaths(t *testing.T) {
 	function := start(t, &bytes.Buffer{})
 	good, err := os.ReadFile(filepath.Join(root, "events", "create-sync.json"))
 	if err != nil {
@@ -256,8 +257,7 @@ func TestNothingIsAtAnOddPath(t *testing.T) {
 		}
 		event.RouteKey, event.RawPath, event.Body = "$default", path, ""
 		event.RequestContext.HTTP.Method, event.RequestContext.HTTP.Path = http.MethodGet, path
-		// The sample's token may write; only those that need no scope to
-		// read are asked for more.
+		// The token of the sample has no scope to read.
 		if strings.HasPrefix(path, "/api/v1/syncs/") {
 			event.RequestContext.HTTP.Method = http.MethodDelete
 		}
@@ -276,9 +276,9 @@ func TestNothingIsAtAnOddPath(t *testing.T) {
 	}
 }
 
-// TestLogOfTheFunction holds that the log has one JSON line for a request, with
-// no token and nothing of the body.
-func TestLogOfTheFunction(t *testing.T) {
+// TestLog checks that the log has one JSON line for each request, without the token or
+// parts of the body.
+func TestLog(t *testing.T) {
 	var log bytes.Buffer
 	function := start(t, &log)
 	good, err := os.ReadFile(filepath.Join(root, "events", "create-sync.json"))
@@ -290,7 +290,7 @@ func TestLogOfTheFunction(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := function.Close(); err != nil { // so that all of the log is there
+	if err := function.Close(); err != nil { // so that the log is complete
 		t.Fatal(err)
 	}
 	lines := strings.Split(strings.TrimSpace(log.String()), "\n")
@@ -317,7 +317,7 @@ func TestLogOfTheFunction(t *testing.T) {
 	}
 	for _, secret := range []string{"eyJ", "Email__c", "contacts"} {
 		if strings.Contains(log.String(), secret) {
-			t.Errorf("the log holds %q:\n%s", secret, &log)
+			t.Errorf("the log contains %q:\n%s", secret, &log)
 		}
 	}
 }

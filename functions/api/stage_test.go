@@ -17,8 +17,8 @@ import (
 	"syncplane/pkg/testkit/dynamotest"
 )
 
-// TestNamedStage follows every link that the function gives under a stage, as
-// a client does: through a gateway that has nothing elsewhere.
+// TestNamedStage follows every link in the responses of the function under a named
+// stage, through a gateway without other paths.
 func TestNamedStage(t *testing.T) {
 	function := start(t, &bytes.Buffer{})
 	key, now := server.SampleKey(), time.Now()
@@ -80,7 +80,7 @@ func TestNamedStage(t *testing.T) {
 					t.Fatalf("%v: %s", err, body)
 				}
 				if _, again := follow(200, "GET", page.Links.Self, ""); again != body {
-					t.Errorf("links.self leads to %s, from %s", again, body)
+					t.Errorf("links.self returns %s, want %s", again, body)
 				}
 				for _, sync := range page.Data {
 					follow(200, "GET", sync.Links.Self, "")
@@ -96,8 +96,8 @@ func TestNamedStage(t *testing.T) {
 	}
 }
 
-// TestCustomDomain checks the links at a custom domain that API_URL names,
-// and that the API's own domain keeps its own.
+// TestCustomDomain checks the links at the custom domain in API_URL, at another one and
+// at the API's own domain.
 func TestCustomDomain(t *testing.T) {
 	function := startOn(t, dynamotest.NewTable(t), &bytes.Buffer{}, map[string]string{"API_URL": "https://api.example.com/orders/"})
 	sample, err := os.ReadFile(filepath.Join(root, "events", "create-sync-named-stage.json"))

@@ -20,17 +20,17 @@ import (
 	"syncplane/pkg/testkit/stacktest"
 )
 
-// How much TestFaults does.
+// The size of TestFaults.
 const (
-	requests = 120
-	badOnes  = 40   // of them
-	share    = 0.25 // of the calls that are let down
-	tries    = 200  // of all messages, until the test gives up
+	requests   = 120
+	invalid    = 40   // of the requests
+	share      = 0.25 // of the calls that have a fault
+	maxBatches = 200
 )
 
-// TestFaults has any call of the intake fail at any point, and messages
-// come again though they were done with, and holds that each makes one sync or
-// one refusal.
+// TestFaults checks, with random faults in the calls of the intake and with messages
+// that SQS delivers twice, that each request creates one sync or publishes one kind of
+// rejection.
 func TestFaults(t *testing.T) {
 	config := dynamotest.NewTable(t)
 	stack := stacktest.New(t, config)
@@ -43,25 +43,25 @@ func TestFaults(t *testing.T) {
 	random := rand.New(rand.NewPCG(3, 3))
 
 	queue := map[string]string{}
-	want, refused := map[string]int{}, map[string]bool{}
+	want, rejected := map[string]int{}, map[string]bool{}
 	for i := range requests {
 		id := fmt.Sprintf("event-%d", i)
 		sync := strings.Replace(good, "contacts", id, 1)
-		if i < badOnes {
+		if i < invalid {
 			sync = strings.Replace(sync, "full_refresh", "incremental", 1)
-			refused[id+"/rejected"] = true
+			rejected[id+"/rejected"] = true
 		} else {
 			want[id] = 1
 		}
 		queue[id] = event(id, `{"workspace_id":"acme","sync":`+sync+`}`)
 	}
 	again := map[string]string{}
-	for try := 0; len(queue) > 0; try++ {
-		if try == tries {
-			t.Fatalf("%d messages are left after %d tries", len(queue), tries)
+	for batches := 0; len(queue) > 0; batches++ {
+		if batches == maxBatches {
+			t.Fatalf("%d messages are left after %d batches", len(queue), maxBatches)
 		}
 		var batch events.SQSEvent
-		for id, body := range queue { // in no order
+		for id, body := range queue { // in random order
 			if len(batch.Records) < 10 {
 				batch.Records = append(batch.Records, events.SQSMessage{MessageId: id, Body: body})
 			}
@@ -100,9 +100,9 @@ func TestFaults(t *testing.T) {
 		t.Error(diff)
 	}
 	for _, e := range stack.Published(t) {
-		delete(refused, e.ID)
+		delete(rejected, e.ID)
 	}
-	if len(refused) > 0 {
-		t.Errorf("%d refusals were not told: %v", len(refused), refused)
+	if len(rejected) > 0 {
+		t.Errorf("%d rejections were not published: %v", len(rejected), rejected)
 	}
 }

@@ -1,4 +1,4 @@
-// Command intake is the Lambda behind the queue of creates by event.
+// Command intake is the Lambda function behind the queue of create requests.
 package main
 
 import (

@@ -19,30 +19,30 @@ import (
 const good = `{"source_id":1,"destination_id":2,"model_id":3,"schedule_type":"automated","configuration":{"a":1.0},` +
 	`"stream_name":"contacts","sync_mode":"full_refresh","sync_interval":30,"sync_interval_unit":"minutes"}`
 
-// rig is the real bootstrap of the function, its table and its bus.
-type rig struct {
+// harness is the built function, with a table and a bus.
+type harness struct {
 	config   app.Config
 	stack    *stacktest.Stack
 	function *lambdaruntime.Function
 	log      bytes.Buffer
 }
 
-func newRig(t *testing.T, edit func(config *app.Config)) *rig {
+func newHarness(t *testing.T, edit func(config *app.Config)) *harness {
 	t.Helper()
-	g := &rig{config: dynamotest.NewTable(t)}
-	edit(&g.config)
-	g.stack = stacktest.New(t, g.config)
-	g.function = lambdatest.Start(t, g.stack.Env(), &g.log)
-	return g
+	h := &harness{config: dynamotest.NewTable(t)}
+	edit(&h.config)
+	h.stack = stacktest.New(t, h.config)
+	h.function = lambdatest.Start(t, h.stack.Env(), &h.log)
+	return h
 }
 
-// event is a message of the queue as EventBridge's rule makes it.
+// event returns a message of the queue as EventBridge delivers it.
 func event(id, detail string) string {
 	return `{"version":"0","id":"` + id + `","detail-type":"sync.create.requested","source":"crm","account":"123456789012","time":"2026-11-24T06:00:00Z","detail":` + detail + `}`
 }
 
-// invoke gives the function messages, and returns which failed, by index.
-func (g *rig) invoke(t *testing.T, bodies ...string) []string {
+// invoke invokes the function with messages, and returns the IDs of those that failed.
+func (h *harness) invoke(t *testing.T, bodies ...string) []string {
 	t.Helper()
 	var records []map[string]string
 	for i, body := range bodies {
@@ -52,17 +52,17 @@ func (g *rig) invoke(t *testing.T, bodies ...string) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	answer, err := g.function.Invoke(t.Context(), payload)
+	answer, err := h.function.Invoke(t.Context(), payload)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return lambdatest.Failed(t, answer)
 }
 
-// streams are the streams of the syncs in a workspace.
-func (g *rig) streams(t *testing.T, workspace string) []string {
+// streams returns the stream names of the syncs in a workspace.
+func (h *harness) streams(t *testing.T, workspace string) []string {
 	t.Helper()
-	list, _, err := app.DynamoDB(g.config).List(t.Context(), workspace, "", 100)
+	list, _, err := app.DynamoDB(h.config).List(t.Context(), workspace, "", 100)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,117 +76,117 @@ func (g *rig) streams(t *testing.T, workspace string) []string {
 	return streams
 }
 
-// TestIntake asks for creates, good and bad, once and often.
+// TestIntake checks valid, repeated and invalid requests.
 func TestIntake(t *testing.T) {
-	g := newRig(t, func(*app.Config) {})
+	h := newHarness(t, func(*app.Config) {})
 	named := func(workspace, stream, more string) string {
 		return `{"workspace_id":"` + workspace + `"` + more + `,"sync":` + strings.Replace(good, "contacts", stream, 1) + `}`
 	}
 	first := event("11111111-0000-0000-0000-000000000000", named("acme", "first", ""))
 	bare := named("acme", "bare", `,"idempotency_key":"k1"`)
-	if diff := cmp.Diff([]string{}, g.invoke(t, first, bare, first, event("2", named("other", "else", "")))); diff != "" {
+	if diff := cmp.Diff([]string{}, h.invoke(t, first, bare, first, event("2", named("other", "else", "")))); diff != "" {
 		t.Error(diff)
 	}
-	if diff := cmp.Diff([]string{}, g.invoke(t, first, bare)); diff != "" { // delivered again
+	if diff := cmp.Diff([]string{}, h.invoke(t, first, bare)); diff != "" { // delivered again
 		t.Error(diff)
 	}
-	if diff := cmp.Diff([]string{"bare", "first"}, g.streams(t, "acme")); diff != "" {
+	if diff := cmp.Diff([]string{"bare", "first"}, h.streams(t, "acme")); diff != "" {
 		t.Error(diff)
 	}
-	if diff := cmp.Diff([]string{"else"}, g.streams(t, "other")); diff != "" {
+	if diff := cmp.Diff([]string{"else"}, h.streams(t, "other")); diff != "" {
 		t.Error(diff)
 	}
-	if got := g.stack.Published(t); len(got) > 0 {
+	if got := h.stack.Published(t); len(got) > 0 {
 		t.Errorf("got %v", got)
 	}
 
-	// What is wrong is told once, and does not come again.
+	// An invalid request is rejected once and not delivered again.
 	for name, test := range map[string]struct {
 		body  string
 		codes []string
 	}{
 		"an invalid sync":       {event("e", strings.Replace(named("acme", "x", ""), `"automated"`, `"hourly"`, 1)), []string{"not_in_enum"}},
-		"two things wrong":      {event("e", strings.NewReplacer(`"source_id":1`, `"source_id":"1"`, `"sync_interval":30`, `"sync_interval":0`).Replace(named("acme", "x", ""))), []string{"wrong_type", "out_of_range"}},
-		"a schedule never due":  {event("e", strings.Replace(named("acme", "x", ""), `"sync_mode"`, `"cron_expression":"0 0 30 2 *","sync_mode"`, 1)), []string{"invalid_cron"}},
-		"a member twice":        {event("e", strings.Replace(named("acme", "x", ""), `"source_id":1`, `"source_id":1,"source_id":2`, 1)), []string{"duplicate_member"}},
+		"two invalid fields":    {event("e", strings.NewReplacer(`"source_id":1`, `"source_id":"1"`, `"sync_interval":30`, `"sync_interval":0`).Replace(named("acme", "x", ""))), []string{"wrong_type", "out_of_range"}},
+		"a cron never due":      {event("e", strings.Replace(named("acme", "x", ""), `"sync_mode"`, `"cron_expression":"0 0 30 2 *","sync_mode"`, 1)), []string{"invalid_cron"}},
+		"a duplicate member":    {event("e", strings.Replace(named("acme", "x", ""), `"source_id":1`, `"source_id":1,"source_id":2`, 1)), []string{"duplicate_member"}},
 		"no sync":               {event("e", `{"workspace_id":"acme"}`), []string{"required"}},
 		"no workspace":          {event("e", `{"sync":`+good+`}`), []string{"invalid_workspace"}},
-		"another's key":         {event("e", named("acme#x", "x", "")), []string{"invalid_workspace"}},
-		"no key":                {event("e", named("acme", "x", `,"idempotency_key":"ü"`)), []string{"invalid_key"}},
-		"the key of another":    {event("e", named("acme", "y", `,"idempotency_key":"k1"`)), []string{"idempotency_key_reused"}},
+		"an invalid workspace":  {event("e", named("acme#x", "x", "")), []string{"invalid_workspace"}},
+		"an invalid key":        {event("e", named("acme", "x", `,"idempotency_key":"ü"`)), []string{"invalid_key"}},
+		"a reused key":          {event("e", named("acme", "y", `,"idempotency_key":"k1"`)), []string{"idempotency_key_reused"}},
 		"another event":         {strings.Replace(first, "sync.create.requested", "sync.created", 1), []string{"unknown_event"}},
 		"no JSON":               {"<sync/>", []string{"invalid_json"}},
 		"a workspace of 5":      {event("e", `{"workspace_id":5}`), []string{"invalid_workspace"}},
 		"an event with no sync": {`{"detail-type":"sync.create.requested","detail":null}`, []string{"invalid_json"}},
 	} {
-		if diff := cmp.Diff([]string{}, g.invoke(t, test.body)); diff != "" {
+		if diff := cmp.Diff([]string{}, h.invoke(t, test.body)); diff != "" {
 			t.Errorf("%s: %s", name, diff)
 		}
-		told := g.stack.Published(t)
-		if len(told) != 1 || told[0].Type != "sync.create.rejected.v1" {
-			t.Errorf("%s: got %v", name, told)
+		rejected := h.stack.Published(t)
+		if len(rejected) != 1 || rejected[0].Type != "sync.create.rejected.v1" {
+			t.Errorf("%s: got %v", name, rejected)
 			continue
 		}
 		var codes []string
-		for _, e := range told[0].Data["errors"].([]any) { //nolint:forcetypeassert // its schema was checked
+		for _, e := range rejected[0].Data["errors"].([]any) { //nolint:forcetypeassert // its schema was checked
 			codes = append(codes, e.(map[string]any)["code"].(string)) //nolint:forcetypeassert // as above
 		}
 		if diff := cmp.Diff(test.codes, codes); diff != "" {
 			t.Errorf("%s: %s", name, diff)
 		}
 	}
-	if diff := cmp.Diff([]string{"bare", "first"}, g.streams(t, "acme")); diff != "" {
+	if diff := cmp.Diff([]string{"bare", "first"}, h.streams(t, "acme")); diff != "" {
 		t.Error(diff)
 	}
-	if err := g.function.Close(); err != nil { // so that all of the log is there
+	if err := h.function.Close(); err != nil { // so that the log is complete
 		t.Fatal(err)
 	}
-	if strings.Contains(g.log.String(), "contacts") || strings.Contains(g.log.String(), "source_id") {
-		t.Errorf("the log holds a payload:\n%s", &g.log)
+	if strings.Contains(h.log.String(), "contacts") || strings.Contains(h.log.String(), "source_id") {
+		t.Errorf("the log contains a payload:\n%s", &h.log)
 	}
 }
 
-// TestIntakeComesBack holds that what failed for now is named, and it
-// alone.
-func TestIntakeComesBack(t *testing.T) {
-	g := newRig(t, func(config *app.Config) { config.DynamoDBEndpoint = "http://127.0.0.1:1" }) // nobody listens on port 1
+// TestTemporaryFailure checks that only messages that failed temporarily are delivered
+// again.
+func TestTemporaryFailure(t *testing.T) {
+	h := newHarness(t, func(config *app.Config) { config.DynamoDBEndpoint = "http://127.0.0.1:1" }) // port 1 is closed
 	good := event("e", `{"workspace_id":"acme","sync":`+good+`}`)
-	if diff := cmp.Diff([]string{"message-0", "message-2"}, g.invoke(t, good, "<sync/>", good)); diff != "" {
+	if diff := cmp.Diff([]string{"message-0", "message-2"}, h.invoke(t, good, "<sync/>", good)); diff != "" {
 		t.Error(diff)
 	}
-	if told := g.stack.Published(t); len(told) != 1 {
-		t.Errorf("got %v", told)
+	if rejected := h.stack.Published(t); len(rejected) != 1 {
+		t.Errorf("got %v", rejected)
 	}
 }
 
-// TestEvents gives the function the sample events: an event that comes by
-// itself, and by the queue a second time, with another that is refused.
+// TestEvents invokes the function with the sample events: a single event, and a batch
+// of the queue with the same event and an invalid one.
 func TestEvents(t *testing.T) {
-	g := newRig(t, func(*app.Config) {})
+	h := newHarness(t, func(*app.Config) {})
 	for _, name := range []string{"create-requested.json", "queue.json", "create-requested.json"} {
 		payload, err := os.ReadFile("../../events/" + name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		answer, err := g.function.Invoke(t.Context(), payload)
+		answer, err := h.function.Invoke(t.Context(), payload)
 		if err != nil || len(lambdatest.Failed(t, answer)) > 0 {
 			t.Errorf("%s: got %s, %v", name, answer, err)
 		}
 	}
-	list, _, err := app.DynamoDB(g.config).List(t.Context(), "demo", "", 100)
+	list, _, err := app.DynamoDB(h.config).List(t.Context(), "demo", "", 100)
 	if err != nil || len(list) != 1 || list[0].StreamName != "contacts" {
 		t.Errorf("got %v, %v", list, err)
 	}
-	if told := g.stack.Published(t); len(told) != 1 || told[0].Type != "sync.create.rejected.v1" {
-		t.Errorf("got %v", told)
+	if rejected := h.stack.Published(t); len(rejected) != 1 || rejected[0].Type != "sync.create.rejected.v1" {
+		t.Errorf("got %v", rejected)
 	}
 }
 
-// TestEventComesBack holds that an event which comes by itself and fails
-// for now is a failure of the function.
-func TestEventComesBack(t *testing.T) {
-	g := newRig(t, func(config *app.Config) { config.DynamoDBEndpoint = "http://127.0.0.1:1" }) // nobody listens on port 1
-	if answer, err := g.function.Invoke(t.Context(), []byte(event("e", `{"workspace_id":"acme","sync":`+good+`}`))); err == nil {
+// TestTemporaryFailureOfEvent checks that the function fails if a single event fails
+// temporarily.
+func TestTemporaryFailureOfEvent(t *testing.T) {
+	h := newHarness(t, func(config *app.Config) { config.DynamoDBEndpoint = "http://127.0.0.1:1" }) // port 1 is closed
+	if answer, err := h.function.Invoke(t.Context(), []byte(event("e", `{"workspace_id":"acme","sync":`+good+`}`))); err == nil {
 		t.Errorf("got %s", answer)
 	}
 }

@@ -1,4 +1,4 @@
-// Command reconcile is the Lambda behind the daily comparison of table and schedules.
+// Command reconcile is the Lambda function that reconciles all schedules once a day.
 package main
 
 import (

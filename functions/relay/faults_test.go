@@ -19,25 +19,25 @@ import (
 	"syncplane/pkg/testkit/stacktest"
 )
 
-// How much TestFaults does.
+// The size of TestFaults.
 const (
 	lives    = 25 // syncs
 	changes  = 150
 	maxBatch = 20
-	share    = 0.15 // of the calls that are let down
-	tries    = 100  // of a batch, until the test gives up
+	share    = 0.15 // of the calls that have a fault
+	tries    = 100  // of a batch
 )
 
-// TestFaults has any call of the relay fail at any point, batches come
-// again and again, and holds that in the end the schedules are what the table
-// says and no event is missing.
+// TestFaults checks, with random faults in the calls of the relay and with batches that
+// are delivered again, that in the end the schedules match the table and every event
+// was published.
 func TestFaults(t *testing.T) {
 	tb := newTable(t)
 	stack := stacktest.New(t, tb.config)
 	broken := stack.Config
 	broken.DynamoDBEndpoint = chaosproxy.Start(t, broken.DynamoDBEndpoint, 1, share).URL
-	moto := chaosproxy.Start(t, broken.EventBridgeEndpoint, 2, share)
-	broken.EventBridgeEndpoint, broken.SchedulerEndpoint = moto.URL, moto.URL
+	aws := chaosproxy.Start(t, broken.EventBridgeEndpoint, 2, share)
+	broken.EventBridgeEndpoint, broken.SchedulerEndpoint = aws.URL, aws.URL
 	r := &relay.Relay{
 		Publisher:  eventfunc.Publisher(broken.Common, broken.PublisherConfig),
 		Reconciler: eventfunc.Reconciler(broken.Common, broken.ReconcilerConfig, app.Credentials(broken.Config)),
@@ -45,7 +45,7 @@ func TestFaults(t *testing.T) {
 	}
 	random := rand.New(rand.NewPCG(3, 3))
 
-	// Some life.
+	// Write random changes.
 	var alive []syncs.Sync
 	want := map[string]bool{}
 	for range changes {
@@ -80,8 +80,8 @@ func TestFaults(t *testing.T) {
 		}
 	}
 
-	// Lambda's part: batches in order, each from where it failed, some of them
-	// again.
+	// Deliver batches as Lambda does: in order, from the first failed record on.
+	// Some records are delivered again.
 	var records []events.DynamoDBEventRecord
 	for _, text := range tb.records(t) {
 		var record events.DynamoDBEventRecord
@@ -89,7 +89,7 @@ func TestFaults(t *testing.T) {
 		records = append(records, record)
 	}
 	for at := 0; at < len(records); {
-		if random.IntN(5) == 0 { // from before
+		if random.IntN(5) == 0 { // repeat earlier records
 			at -= random.IntN(at + 1)
 		}
 		end := min(len(records), at+1+random.IntN(maxBatch))

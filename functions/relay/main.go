@@ -1,4 +1,4 @@
-// Command relay is the Lambda behind the table's stream.
+// Command relay is the Lambda function behind the table's stream.
 package main
 
 import (

@@ -34,7 +34,7 @@ type table struct {
 	store  *dynamo.Store
 	stream *dynamodbstreams.Client
 	arn    string
-	at     map[string]*string // by shard: where reading goes on
+	at     map[string]*string // the next iterator of each shard
 }
 
 func newTable(t *testing.T) *table {
@@ -56,7 +56,7 @@ func newTable(t *testing.T) *table {
 	}
 }
 
-// records are those of the stream that were not read yet, as Lambda would give
+// records returns the records of the stream since the last call, as Lambda delivers
 // them to the function.
 func (tb *table) records(t *testing.T) []json.RawMessage {
 	t.Helper()
@@ -92,7 +92,7 @@ func (tb *table) records(t *testing.T) []json.RawMessage {
 	return all
 }
 
-// asLambda is a record in the form that the event source mapping gives it.
+// asLambda returns a record in the format of Lambda's event source mapping.
 func asLambda(t *testing.T, r streamtypes.Record) json.RawMessage {
 	t.Helper()
 	image := func(item map[string]streamtypes.AttributeValue) map[string]any {
@@ -124,7 +124,8 @@ func asLambda(t *testing.T, r streamtypes.Record) json.RawMessage {
 	return text
 }
 
-// invoke gives records to the function, and returns what it did not finish.
+// invoke invokes the function with records, and returns the sequence numbers of those
+// that failed.
 func invoke(t *testing.T, function *lambdaruntime.Function, records []json.RawMessage) []string {
 	t.Helper()
 	payload, err := json.Marshal(map[string]any{"Records": records})
@@ -148,9 +149,8 @@ func newSync(t *testing.T, edit func(*syncs.Sync)) syncs.Sync {
 	return s
 }
 
-// TestRelay follows syncs through their lives: written to the table, read
-// off its stream, given to the real bootstrap, looked for on the bus and among
-// the schedules.
+// TestRelay writes syncs to a table, delivers the records of its stream to the built
+// function, and checks the events on the bus and the schedules.
 func TestRelay(t *testing.T) {
 	tb := newTable(t)
 	stack := stacktest.New(t, tb.config)
@@ -166,7 +166,7 @@ func TestRelay(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// An idempotency record is no sync, and makes no event.
+	// A row with an idempotency key is not a sync and publishes no event.
 	if _, err := tb.store.CreateOnce(ctx, newSync(t, func(s *syncs.Sync) { s.ID = interval.ID[:35] + "0" }), syncs.IdempotencyKey{Key: "k", Fingerprint: "f", Now: time.Now(), Expires: time.Now().Add(time.Hour)}); err != nil {
 		t.Fatal(err)
 	}
@@ -209,10 +209,10 @@ func TestRelay(t *testing.T) {
 	}
 	one, two := schedules["sync-"+friday13.ID].Event, schedules["sync-"+friday13.ID+"-2"].Event
 	if diff := cmp.Diff(one, two); diff != "" || one.Data["run_id"] != friday13.ID+"/2026-11-24T06:00:00Z" || one.Workspace != "acme" {
-		t.Errorf("the two schedules tell of different runs: %s\n%v", diff, one)
+		t.Errorf("the events of the two schedules differ: %s\n%v", diff, one)
 	}
 
-	// Changes: another schedule, a pause, a change of something else, an end.
+	// Changes: another schedule, a pause, a delete.
 	change := func(s syncs.Sync, edit func(*syncs.Sync)) syncs.Sync {
 		t.Helper()
 		s.Version++
@@ -253,8 +253,8 @@ func TestRelay(t *testing.T) {
 		t.Error(diff)
 	}
 
-	// Told again, and in the wrong order, nothing changes but that the same
-	// events come again.
+	// Records that are repeated in another order publish the same events again, and
+	// change no schedule.
 	slices.Reverse(second)
 	again := append(append(second, first...), first...)
 	if failed := invoke(t, function, again); len(failed) > 0 {
@@ -273,7 +273,7 @@ func TestRelay(t *testing.T) {
 		t.Errorf("got %v", ids)
 	}
 
-	// A record that cannot be read holds up no other.
+	// An unreadable record does not stop the others.
 	unreadable := json.RawMessage(`{"eventID":"x","dynamodb":{"SequenceNumber":"4711","Keys":{"pk":{"S":"acme"},"sk":{"S":"SYNC#x"}},"NewImage":{"pk":{"S":"acme"}}}}`)
 	if failed := invoke(t, function, []json.RawMessage{first[0], unreadable, first[1]}); len(failed) > 0 {
 		t.Errorf("failed %v", failed)
@@ -281,21 +281,21 @@ func TestRelay(t *testing.T) {
 	if got := stack.Published(t); len(got) != 2 {
 		t.Errorf("got %d events", len(got))
 	}
-	if err := function.Close(); err != nil { // so that all of the log is there
+	if err := function.Close(); err != nil { // so that the log is complete
 		t.Fatal(err)
 	}
 	if !strings.Contains(log.String(), `"sequence":"4711"`) {
-		t.Errorf("the log does not name the record:\n%s", &log)
+		t.Errorf("the log lacks the sequence number:\n%s", &log)
 	}
 	for _, secret := range []string{"Email", "contacts"} {
 		if strings.Contains(log.String(), secret) {
-			t.Errorf("the log holds %q:\n%s", secret, &log)
+			t.Errorf("the log contains %q:\n%s", secret, &log)
 		}
 	}
 }
 
-// TestEvents gives the function the sample events: those of a sync that is
-// not in the table any more, so that it has no schedule in the end.
+// TestEvents invokes the function with the sample events. Their sync is not in the
+// table, so there is no schedule in the end.
 func TestEvents(t *testing.T) {
 	tb := newTable(t)
 	stack := stacktest.New(t, tb.config)

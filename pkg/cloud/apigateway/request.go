@@ -42,7 +42,7 @@ func (h *Handler) read(ctx context.Context, payload []byte) request {
 	in.event.RawPath = "/"
 	in.event.RequestContext.HTTP.Method = http.MethodGet
 	refuse := func(code, message string) request {
-		in.err = &fault.Error{Kind: fault.Malformed, Code: code, Message: message}
+		in.err = fault.New(fault.Malformed, code, "%s", message)
 		return in
 	}
 

@@ -1,6 +1,6 @@
-// Package intake creates the syncs that events request. It calls the same service
-// as the HTTP API and reports the same errors, as events. It knows the queue's
-// messages and the schema of a request, and no HTTP.
+// Package intake creates the syncs that events request. It calls the same service as
+// the HTTP API, and publishes the same error objects in an event. It knows the queue's
+// messages and the schema of a request; it does not import the HTTP API.
 package intake
 
 import (
@@ -115,7 +115,7 @@ const maxID = 255
 
 // notARequest returns the error for a message that is not a request.
 func notARequest(code string) error {
-	return malformed(code, "the message must be an event of detail-type sync.create.requested, or its detail, an object with workspace_id and sync")
+	return fault.New(fault.Malformed, code, "the message must be an event of detail-type sync.create.requested, or its detail, an object with workspace_id and sync")
 }
 
 // read reads a message: an event as EventBridge delivers it, or its detail
@@ -232,7 +232,7 @@ func (in *Intake) object(text []byte, member func(name string, value jsontext.Va
 // unreadable returns the error for a message that is not valid JSON.
 func unreadable(err error) error {
 	if errors.Is(err, jsontext.ErrDuplicateName) {
-		return malformed("duplicate_member", "the message has two members of the same name in one object, so its meaning is ambiguous")
+		return fault.New(fault.Malformed, "duplicate_member", "the message has two members of the same name in one object, so its meaning is ambiguous")
 	}
 	return notARequest("invalid_json")
 }
@@ -243,10 +243,6 @@ func textOf(value jsontext.Value) (text string, ok bool) {
 		return "", false
 	}
 	return string(jsonpool.Unquote(value)), true
-}
-
-func malformed(code, message string) error {
-	return &fault.Error{Kind: fault.Malformed, Code: code, Message: message}
 }
 
 // create creates the sync of a request, once for repeated requests with the same

@@ -22,31 +22,31 @@ import (
 	"syncplane/pkg/syncs"
 )
 
-// created counts the syncs that a store is given.
-type created struct {
+// countingStore counts the syncs that it is to create.
+type countingStore struct {
 	syncs.Store
 	n *int
 }
 
-func (c created) CreateOnce(_ context.Context, s syncs.Sync, _ syncs.IdempotencyKey) (syncs.Sync, error) {
+func (c countingStore) CreateOnce(_ context.Context, s syncs.Sync, _ syncs.IdempotencyKey) (syncs.Sync, error) {
 	*c.n++
 	return s, nil
 }
 
-// heard is EventBridge: it takes what it is given, and holds it to its schema.
-type heard struct {
+// fakeEventBridge accepts events, checks each against its schema, and counts them.
+type fakeEventBridge struct {
 	t *testing.T
 	n *int
 }
 
-func (h heard) Do(r *http.Request) (*http.Response, error) {
+func (h fakeEventBridge) Do(r *http.Request) (*http.Response, error) {
 	text, err := io.ReadAll(r.Body)
 	if err != nil {
 		return nil, err
 	}
 	var in struct {
 		Entries []struct {
-			Detail string `json:"Detail"` //nolint:tagliatelle // EventBridge's name
+			Detail string `json:"Detail"` //nolint:tagliatelle // the API of EventBridge has this name
 		} `json:"Entries"` //nolint:tagliatelle // as above
 	}
 	if err := json.Unmarshal(text, &in); err != nil {
@@ -60,8 +60,8 @@ func (h heard) Do(r *http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: http.StatusOK, Header: http.Header{"Content-Type": {"application/x-amz-json-1.1"}}, Body: io.NopCloser(strings.NewReader(answer)), Request: r}, nil
 }
 
-// FuzzInvoke holds that whatever a message says, a sync is created or a refusal
-// told, once, and nothing comes again.
+// FuzzInvoke checks for every message that either a sync is created or a rejection is
+// published, and that the message is not delivered again.
 func FuzzInvoke(f *testing.F) {
 	text, err := os.ReadFile("../../../events/create-requested.json")
 	if err != nil {
@@ -81,17 +81,17 @@ func FuzzInvoke(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, body string) {
-		made, told := 0, 0
+		created, rejected := 0, 0
 		client := eventbridge.New(eventbridge.Options{
-			Region: "us-east-1", HTTPClient: heard{t, &told}, Credentials: credentials.NewStaticCredentialsProvider("a", "b", ""),
+			Region: "us-east-1", HTTPClient: fakeEventBridge{t, &rejected}, Credentials: credentials.NewStaticCredentialsProvider("a", "b", ""),
 		})
 		in := &intake.Intake{
-			Syncs: app.Service(created{n: &made}), Publisher: &eventbus.Publisher{Client: client, Bus: "bus", Origin: "https://api.example.com"},
+			Syncs: app.Service(countingStore{n: &created}), Publisher: &eventbus.Publisher{Client: client, Bus: "bus", Origin: "https://api.example.com"},
 			Now: time.Now, Log: app.Logger(io.Discard, ""),
 		}
 		response := in.Handle(t.Context(), events.SQSEvent{Records: []events.SQSMessage{{MessageId: "m", Body: body}}})
-		if len(response.BatchItemFailures) > 0 || made+told != 1 {
-			t.Errorf("%d created, %d told, %v comes again", made, told, response.BatchItemFailures)
+		if len(response.BatchItemFailures) > 0 || created+rejected != 1 {
+			t.Errorf("%d created, %d rejected, %v delivered again", created, rejected, response.BatchItemFailures)
 		}
 	})
 }

@@ -26,10 +26,10 @@ import (
 const sync = `{"source_id":1,"destination_id":2,"model_id":3,"schedule_type":"automated","configuration":{},` +
 	`"stream_name":"contacts","sync_mode":"full_refresh","sync_interval":30,"sync_interval_unit":"minutes"}`
 
-// published keeps what is put on the bus.
-type published struct{ details *[]string }
+// recordingEventBridge accepts events and records them.
+type recordingEventBridge struct{ details *[]string }
 
-func (p published) Do(r *http.Request) (*http.Response, error) {
+func (p recordingEventBridge) Do(r *http.Request) (*http.Response, error) {
 	var in struct {
 		Entries []struct {
 			Detail string `json:"Detail"` //nolint:tagliatelle // EventBridge's name
@@ -45,7 +45,7 @@ func (p published) Do(r *http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: http.StatusOK, Header: http.Header{"Content-Type": {"application/x-amz-json-1.1"}}, Body: io.NopCloser(strings.NewReader(answer)), Request: r}, nil
 }
 
-// harness is an intake over the embedded store, with a clock of the test's own.
+// harness is an Intake over an embedded store, with an adjustable clock.
 type harness struct {
 	intake    *intake.Intake
 	store     *bolt.Store
@@ -67,7 +67,7 @@ func newHarness(t *testing.T) *harness {
 	h := &harness{store: store, now: time.Date(2026, time.November, 24, 6, 0, 0, 0, time.UTC)}
 	now := func() time.Time { return h.now }
 	client := eventbridge.New(eventbridge.Options{
-		Region: "us-east-1", HTTPClient: published{&h.published}, Credentials: credentials.NewStaticCredentialsProvider("a", "b", ""),
+		Region: "us-east-1", HTTPClient: recordingEventBridge{&h.published}, Credentials: credentials.NewStaticCredentialsProvider("a", "b", ""),
 	})
 	h.intake = &intake.Intake{
 		Syncs: &syncs.Service{Store: store, Now: now, NewID: func() (string, error) {
@@ -80,13 +80,14 @@ func newHarness(t *testing.T) *harness {
 	return h
 }
 
-// send delivers a message. It returns the errors of its rejection.
+// send delivers a message and returns the errors of its rejection, nil if there is
+// none.
 func (h *harness) send(t *testing.T, id, body string) []rejection {
 	t.Helper()
 	h.published = nil
 	response := h.intake.Handle(t.Context(), events.SQSEvent{Records: []events.SQSMessage{{MessageId: id, Body: body}}})
 	if len(response.BatchItemFailures) > 0 {
-		t.Fatal("the message comes again")
+		t.Fatal("the message failed")
 	}
 	if len(h.published) == 0 {
 		return nil
@@ -131,19 +132,19 @@ func TestRequests(t *testing.T) {
 		body string
 		want []rejection
 	}{
-		"good":             {eventOf("e", detail(sync)), nil},
-		"as large as fits": {eventOf("e", fits), nil},
-		"a byte more":      {eventOf("e", strings.Replace(fits, "xx", "xxx", 1)), []rejection{{"413", "body_too_large", nil}}},
-		"300 KB":           {eventOf("e", detail(large)), []rejection{{"413", "body_too_large", nil}}},
+		"good":        {eventOf("e", detail(sync)), nil},
+		"the largest": {eventOf("e", fits), nil},
+		"a byte more": {eventOf("e", strings.Replace(fits, "xx", "xxx", 1)), []rejection{{"413", "body_too_large", nil}}},
+		"300 KB":      {eventOf("e", detail(large)), []rejection{{"413", "body_too_large", nil}}},
 		"420 KB without an event": {
 			`{"workspace_id":"acme","idempotency_key":"k","sync":` + strings.Replace(large, "x", strings.Repeat("x", 120<<10), 1) + `}`,
 			[]rejection{{"413", "body_too_large", nil}},
 		},
-		"a workspace twice": {
+		"a duplicate workspace": {
 			eventOf("e", `{"workspace_id":"acme","workspace_id":"globex","sync":`+sync+`}`),
 			[]rejection{{"400", "duplicate_member", nil}},
 		},
-		"a detail twice": {
+		"a duplicate detail": {
 			`{"id":"e","detail-type":"sync.create.requested","detail":` + detail(sync) + `,"detail":` + strings.Replace(detail(sync), "acme", "globex", 1) + `}`,
 			[]rejection{{"400", "duplicate_member", nil}},
 		},
@@ -151,7 +152,7 @@ func TestRequests(t *testing.T) {
 			eventOf("e", `{"WORKSPACE_ID":"globex","sync":`+sync+`}`),
 			[]rejection{{"422", "invalid_workspace", map[string]string{"pointer": "/workspace_id"}}},
 		},
-		"one in another case after it": {eventOf("e", `{"workspace_id":"acme","Workspace_Id":"globex","sync":`+sync+`}`), nil},
+		"one in another case in addition": {eventOf("e", `{"workspace_id":"acme","Workspace_Id":"globex","sync":`+sync+`}`), nil},
 		"a detail in another case": {
 			`{"id":"e","Detail-Type":"sync.create.requested","Detail":` + detail(sync) + `}`,
 			[]rejection{
@@ -194,8 +195,8 @@ func TestRequests(t *testing.T) {
 	}
 }
 
-// TestReusedKey checks that a rejection names the key where the sender wrote
-// it: an event has no headers.
+// TestReusedKey checks that the rejection of a reused key points to idempotency_key,
+// and to nothing if the key is the ID of the event.
 func TestReusedKey(t *testing.T) {
 	t.Parallel()
 	other := strings.Replace(sync, "contacts", "accounts", 1)
@@ -203,12 +204,12 @@ func TestReusedKey(t *testing.T) {
 		first, second string
 		want          map[string]string
 	}{
-		"the sender's": {
+		"idempotency_key": {
 			eventOf("1", `{"workspace_id":"acme","idempotency_key":"k","sync":`+sync+`}`),
 			eventOf("2", `{"workspace_id":"acme","idempotency_key":"k","sync":`+other+`}`),
 			map[string]string{"pointer": "/idempotency_key"},
 		},
-		"the event's": {
+		"the ID of the event": {
 			eventOf("1", `{"workspace_id":"acme","sync":`+sync+`}`),
 			eventOf("1", `{"workspace_id":"acme","sync":`+other+`}`),
 			nil,
@@ -228,14 +229,14 @@ func TestReusedKey(t *testing.T) {
 	}
 }
 
-// TestRedriven checks that a message which comes out of a dead-letter queue
-// weeks later, as another message, makes no second sync.
-func TestRedriven(t *testing.T) {
+// TestRedrive checks that a message which is moved out of a dead-letter queue weeks
+// later, with another message ID, does not create a second sync.
+func TestRedrive(t *testing.T) {
 	t.Parallel()
 	for name, body := range map[string]string{
 		"an event":         eventOf("1", `{"workspace_id":"acme","sync":`+sync+`}`),
 		"with a key":       eventOf("1", `{"workspace_id":"acme","idempotency_key":"k","sync":`+sync+`}`),
-		"without envelope": `{"workspace_id":"acme","idempotency_key":"k","sync":` + sync + `}`,
+		"without an event": `{"workspace_id":"acme","idempotency_key":"k","sync":` + sync + `}`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

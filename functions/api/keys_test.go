@@ -24,7 +24,7 @@ import (
 const createBody = `{"sync":{"source_id":1,"destination_id":2,"model_id":3,"schedule_type":"automated","configuration":{},` +
 	`"stream_name":"contacts","sync_mode":"full_refresh","sync_interval":30,"sync_interval_unit":"minutes"}}`
 
-// create sends a create to the function.
+// create sends a create request to the function.
 func create(t *testing.T, function *lambdaruntime.Function, token string, header ...string) answer {
 	t.Helper()
 	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/api/v1/syncs", strings.NewReader(createBody))
@@ -38,16 +38,16 @@ func create(t *testing.T, function *lambdaruntime.Function, token string, header
 	return answer{w.Code, w.Header(), w.Body.String()}
 }
 
-// answer is what a client gets.
+// answer is a response.
 type answer struct {
 	status int
 	header http.Header
 	body   string
 }
 
-// TestKeysAndLimitsThroughTheFunction uses API keys, good and bad, and more
-// creates than a workspace has, through the real bootstrap.
-func TestKeysAndLimitsThroughTheFunction(t *testing.T) {
+// TestKeysAndLimits sends valid and invalid API keys, and more creates than the limit of
+// a workspace, to the built function.
+func TestKeysAndLimits(t *testing.T) {
 	config := dynamotest.NewTable(t)
 	store := app.DynamoDB(config)
 	now := time.Now()
@@ -81,14 +81,14 @@ func TestKeysAndLimitsThroughTheFunction(t *testing.T) {
 		status      int
 		detail      string
 	}{
-		{"a reader", reader, 403, "syncs:write"},
-		{"one that expired", expired, 401, "expired"},
-		{"one that was revoked", revoked, 401, "revoked"},
-		{"one that is not stored", unstored, 401, "API key"},
-		{"another secret", good[:len(good)-8] + "00000000", 401, "API key"},
+		{"without the scope", reader, 403, "syncs:write"},
+		{"an expired key", expired, 401, "expired"},
+		{"a revoked key", revoked, 401, "revoked"},
+		{"an unknown key", unstored, 401, "API key"},
+		{"a wrong secret", good[:len(good)-8] + "00000000", 401, "API key"},
 		{"the first create", good, 200, ""},
-		{"the second", good, 200, ""},
-		{"one too many", good, 429, "create"},
+		{"the second create", good, 200, ""},
+		{"a create over the limit", good, 429, "create"},
 	} {
 		got := create(t, function, test.token)
 		if got.status != test.status || !strings.Contains(got.body, test.detail) {
@@ -101,17 +101,17 @@ func TestKeysAndLimitsThroughTheFunction(t *testing.T) {
 			t.Errorf("429 without Retry-After: %v", got.header)
 		}
 	}
-	if err := function.Close(); err != nil { // so that all of the log is there
+	if err := function.Close(); err != nil { // so that the log is complete
 		t.Fatal(err)
 	}
 	if strings.Contains(log.String(), apikey.Prefix) {
-		t.Errorf("the log holds a key:\n%s", &log)
+		t.Errorf("the log contains a key:\n%s", &log)
 	}
 }
 
-// TestAnIdempotencyKeyExpires holds that a key of yesterday makes a new sync,
-// though DynamoDB has not removed its record yet.
-func TestAnIdempotencyKeyExpires(t *testing.T) {
+// TestIdempotencyKeyExpires checks that an expired key creates a new sync even before
+// DynamoDB has removed its row.
+func TestIdempotencyKeyExpires(t *testing.T) {
 	config := dynamotest.NewTable(t)
 	store := app.DynamoDB(config)
 	k, token, err := apikey.New(rand.Reader, "acme", "test", []string{"syncs:write"}, time.Now(), time.Time{})
