@@ -1,45 +1,45 @@
-# Everything that is done with this project starts here; docs/operations.md explains it.
+# The tasks of this project. `make help` lists them; docs/operations.md explains them.
 
 SHELL      := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 
-# Downloads live outside the tree and survive `git clean`.
+# Downloads are outside the tree, so `git clean` keeps them.
 export SYNCPLANE_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/syncplane
 
 GOLANGCI    := go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 GOVULNCHECK := go run golang.org/x/vuln/cmd/govulncheck@v1.1.4
 
-# The Lambda runs on arm64; ARCH=amd64 builds for a host that cannot.
+# The functions run on arm64; ARCH=amd64 builds for x86_64.
 ARCH       ?= arm64
 LAMBDA_ENV  = CGO_ENABLED=0 GOOS=linux
 BOOTSTRAP   = go build -trimpath -tags lambda.norpc -ldflags="-s -w"
 
-# A function is a directory in functions/; `make build` makes build-api of api.
+# Each function is a directory in functions/; build-api builds functions/api.
 FUNCTIONS  := api relay intake reconcile
 BUILDS     := $(FUNCTIONS:%=build-%)
 SAM_BUILDS := build-ApiFunction build-RelayFunction build-IntakeFunction build-ReconcileFunction
 
 .PHONY: run test help token invoke lint vuln verify soak bench build bin/syncplane $(BUILDS) $(SAM_BUILDS)
 
-## The two that are enough
+## First steps
 
-run: bin/syncplane ## the local server on http://127.0.0.1:8080; PORT=, DATA_DIR=, STORE=
+run: bin/syncplane ## run the local server on http://127.0.0.1:8080; PORT=, DATA_DIR=, STORE=
 	@exec bin/syncplane serve
 
-test: ## all tests, with the race detector
+test: ## run all tests with the race detector; tests over moto run in verify
 	go test -race ./...
 
-help: ## this list
+help: ## print this list
 	@awk -F ':.*## ' '/^## / { printf "\n%s\n\n", substr($$0, 4) } /^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 ## With the local server
 
-token: bin/syncplane ## a bearer token; WORKSPACE=, SCOPE=, TTL=
+token: bin/syncplane ## print a bearer token; WORKSPACE=, SCOPE=, TTL=
 	@bin/syncplane token
 
 EVENT ?= events/create-sync.json
 
-invoke: bin/syncplane ## the Lambda on this machine; EVENT=events/create-sync.json
+invoke: bin/syncplane ## invoke the Lambda function locally; EVENT=events/create-sync.json
 	@for name in api relay intake; do $(LAMBDA_ENV) $(BOOTSTRAP) -o bin/host/$$name/bootstrap ./functions/$$name; done
 	@bin/syncplane invoke $(EVENT)
 
@@ -48,13 +48,13 @@ bin/syncplane:
 
 ## For AWS
 
-build: $(BUILDS) ## bin/lambda/*/bootstrap, the functions as Lambda runs them
+build: $(BUILDS) ## build the functions for Lambda: bin/lambda/*/bootstrap
 
 $(BUILDS): build-%:
 	$(LAMBDA_ENV) GOARCH=$(ARCH) $(BOOTSTRAP) -o bin/lambda/$*/bootstrap ./functions/$*
 
-# `sam build` tells a Makefile nothing of the architecture, but notes it down
-# first. It does not where it is to build a single function: then say ARCH.
+# `sam build` does not pass the architecture to a Makefile, but writes it to build.toml
+# first. For the build of a single function it does not, so set ARCH.
 SAM_ARCH    = $(shell sed -n 's/^architecture = "\(.*\)"/\1/p' $(ARTIFACTS_DIR)/../../build.toml 2>/dev/null | sort -u)
 
 build-ApiFunction:       FUNCTION = api
@@ -67,19 +67,19 @@ $(SAM_BUILDS): # called by `sam build`
 
 ## Quality
 
-lint: ## golangci-lint and gofumpt
+lint: ## run golangci-lint with its formatters
 	$(GOLANGCI) run
 
-vuln: ## govulncheck; needs its online database
+vuln: ## run govulncheck, which needs its online database
 	$(GOVULNCHECK) ./...
 
-verify: bin/syncplane ## template, API and events against official tools and client libraries; SEED=
+verify: bin/syncplane ## check template, API and events with official tools and client libraries; SEED=
 	@verify/run
 
 DURATION ?= 10m
 
-soak: ## creates, changes and deletes over a DynamoDB that fails; DURATION=10m SEED=1
+soak: ## create, change and delete over a DynamoDB with random faults; DURATION=10m SEED=1
 	CI=true go test -race -count=1 -timeout 0 -v -run '^TestFaults$$' ./pkg/app/httpfunc -soak $(DURATION) -seed $(or $(SEED),1)
 
-bench: bin/syncplane ## speed and size, compared with a bare handler and Node.js
+bench: bin/syncplane ## compare speed and size with a bare handler and Node.js
 	@go run ./bench

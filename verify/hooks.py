@@ -1,4 +1,4 @@
-"""What schemathesis cannot read off our OpenAPI document."""
+"""Generators and hooks for what an OpenAPI document cannot express."""
 
 import uuid
 from urllib.parse import parse_qs, urlsplit
@@ -14,7 +14,7 @@ WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 def field(draw, low, high, longest, names=()):
     """A field of a cron expression: a list of *, values and ranges, some of them with a step."""
 
-    def spelt(value):
+    def spell(value):
         if value - low < len(names) and draw(st.booleans()):
             return draw(st.sampled_from((str.lower, str.upper, str.title)))(names[value - low])
         return str(value)
@@ -23,15 +23,15 @@ def field(draw, low, high, longest, names=()):
     for kind in draw(st.lists(st.sampled_from(("all", "value", "range")), min_size=1, max_size=3)):
         first = draw(st.integers(low, high))
         last = draw(st.integers(first, high))
-        item = {"all": "*", "value": spelt(first), "range": f"{spelt(first)}-{spelt(last)}"}[kind]
+        item = {"all": "*", "value": spell(first), "range": f"{spell(first)}-{spell(last)}"}[kind]
         if kind != "value" and draw(st.booleans()):
             item += f"/{draw(st.integers(1, longest))}"
         items.append(item)
     return ",".join(items)
 
 
-# The days end at the 28th, because an expression for days that no month of it
-# has is not valid. "" is no expression at all.
+# Days end at the 28th, because an expression is invalid if its months lack its days.
+# "" means no expression.
 CRON = st.just("") | st.builds(
     "{} {} {} {} {}".format,
     field(0, 59, longest=60),
@@ -43,19 +43,19 @@ CRON = st.just("") | st.builds(
 
 schemathesis.openapi.format("cron", CRON)
 
-# No expression of these has as many characters.
+# CRON generates only shorter expressions, in characters.
 LONGEST = 200
 
 AFTER = "page[after]"
 
-# What only the server can make, as it was last given.
+# The latest values that only the server can generate.
 cursors = {}  # by caller
 tags = {}  # by the ID of a sync
 
 
 @schemathesis.hook
 def after_call(context, case, response):
-    """Keep what the server gave."""
+    """Store cursors and entity tags."""
     if not 200 <= response.status_code < 300 or not response.content:
         return
     body = response.json()
@@ -70,18 +70,18 @@ def after_call(context, case, response):
 
 @schemathesis.hook
 def before_call(context, case, kwargs):
-    """Make valid what is meant to be, where a schema cannot say how."""
+    """Make positive cases valid where a schema cannot express how."""
     if case.meta is None or not case.meta.generation.mode.is_positive:
         return
-    # A key is for one request: another body with it is refused, and rightly.
+    # A key with another body is rejected, so each request needs its own.
     if "Idempotency-Key" in case.headers:
         case.headers["Idempotency-Key"] = str(uuid.uuid4())
     replace(case.headers, "If-Match", tags.get(case.path_parameters.get("id")))
-    # A write that excludes the version that is there is refused as well.
+    # A write that excludes the present version is rejected, too.
     if case.method != "GET":
         replace(case.headers, "If-None-Match", None)
     replace(case.query, AFTER, cursors.get(case.auth_identity))
-    # The longest expressions are made of the pattern, which says nothing of days.
+    # The longest expressions are generated from the pattern, which ignores days.
     sync = case.body.get("sync") if isinstance(case.body, dict) else None
     cron = sync.get("cron_expression") if isinstance(sync, dict) else None
     if isinstance(cron, str) and len(cron) > LONGEST:
@@ -89,7 +89,7 @@ def before_call(context, case, kwargs):
 
 
 def replace(values, name, value):
-    """Put value in place of what stands there for name, or nothing if there is none."""
+    """Replace the value of name if it is present; None removes it."""
     if name in values:
         del values[name]
         if value is not None:

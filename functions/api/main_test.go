@@ -42,7 +42,7 @@ func start(t *testing.T, output *bytes.Buffer) *lambdaruntime.Function {
 // and more.
 func startOn(t *testing.T, config app.Config, output io.Writer, more map[string]string) *lambdaruntime.Function {
 	t.Helper()
-	env := localEnv(t)
+	env := localEnv(t)["ApiFunction"]
 	env["DYNAMODB_ENDPOINT"], env["TABLE_NAME"], env["AWS_REGION"] = config.DynamoDBEndpoint, config.TableName, config.Region
 	maps.Copy(env, more)
 	var lines []string
@@ -52,9 +52,9 @@ func startOn(t *testing.T, config app.Config, output io.Writer, more map[string]
 	return lambdatest.Start(t, lines, output)
 }
 
-// localEnv returns the environment that env.local.json gives the function under
+// localEnv returns the environments that env.local.json gives the functions under
 // `sam local`.
-func localEnv(t *testing.T) map[string]string {
+func localEnv(t *testing.T) map[string]map[string]string {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(root, "env.local.json"))
 	if err != nil {
@@ -64,7 +64,7 @@ func localEnv(t *testing.T) map[string]string {
 	if err := json.Unmarshal(text, &env); err != nil {
 		t.Fatal(err)
 	}
-	return env["ApiFunction"]
+	return env
 }
 
 // TestEvents invokes the built function with every API Gateway event in events/ and
@@ -121,8 +121,8 @@ func sign(t *testing.T, files []string) {
 		t.Fatal(err)
 	}
 	env := localEnv(t)
-	env["TOKEN_JWKS"] = string(keys)
-	write(t, filepath.Join(root, "env.local.json"), map[string]any{"ApiFunction": env})
+	env["ApiFunction"]["TOKEN_JWKS"] = string(keys)
+	write(t, filepath.Join(root, "env.local.json"), env)
 
 	issued := time.Date(2026, time.November, 23, 0, 0, 0, 0, time.UTC)
 	for _, file := range files {
