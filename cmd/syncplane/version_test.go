@@ -74,10 +74,10 @@ import (
 	"os"
 )
 
-type machine struct{ stdout io.Writer }
+type environment struct{ stdout io.Writer }
 
 func main() {
-	if err := version(machine{os.Stdout}); err != nil {
+	if err := version(environment{os.Stdout}); err != nil {
 		os.Exit(1)
 	}
 }

@@ -39,7 +39,7 @@ type world struct {
 	path    string
 	store   *bolt.Store
 	dead    bolt.DeadLetters
-	disk    *fullDisk // over store, if it is not nil
+	disk    *faultyStore // over store, if it is not nil
 	maxHeld uint64
 	log     bytes.Buffer
 	stop    func()
@@ -502,7 +502,7 @@ func TestCrashWithAFullDisk(t *testing.T) {
 		if err := w.store.AddPending(t.Context(), nil, 0); err != nil {
 			t.Fatal(err)
 		}
-		w.disk = &fullDisk{works: 1 << 30}
+		w.disk = &faultyStore{works: 1 << 30}
 		w.run()
 		w.latency = 100 * time.Millisecond
 		var ids []string
@@ -668,8 +668,8 @@ func TestTooMany(t *testing.T) {
 	})
 }
 
-// fullDisk is a store of which some calls fail.
-type fullDisk struct {
+// faultyStore is a store of which some calls fail.
+type faultyStore struct {
 	*bolt.Store
 	mu              sync.Mutex
 	works, failures int  // calls that succeed, then calls that fail
@@ -677,13 +677,13 @@ type fullDisk struct {
 }
 
 // fill has every write fail from now on.
-func (d *fullDisk) fill() {
+func (d *faultyStore) fill() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.full = true
 }
 
-func (d *fullDisk) write() error {
+func (d *faultyStore) write() error {
 	d.mu.Lock()
 	full := d.full
 	d.mu.Unlock()
@@ -693,7 +693,7 @@ func (d *fullDisk) write() error {
 	return d.fail()
 }
 
-func (d *fullDisk) fail() error {
+func (d *faultyStore) fail() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.works--; d.works >= 0 {
@@ -705,42 +705,42 @@ func (d *fullDisk) fail() error {
 	return syscall.ENOSPC
 }
 
-func (d *fullDisk) Mark(name string) (uint64, bool, error) {
+func (d *faultyStore) Checkpoint(name string) (uint64, bool, error) {
 	if err := d.fail(); err != nil {
 		return 0, false, err
 	}
 	return d.Store.Checkpoint(name)
 }
 
-func (d *fullDisk) Events(after uint64, limit int) ([]bolt.Entry, error) {
+func (d *faultyStore) Events(after uint64, limit int) ([]bolt.Entry, error) {
 	if err := d.fail(); err != nil {
 		return nil, err
 	}
 	return d.Store.Events(after, limit)
 }
 
-func (d *fullDisk) Event(sequence uint64) (event.Event, bool, error) {
+func (d *faultyStore) Event(sequence uint64) (event.Event, bool, error) {
 	if err := d.fail(); err != nil {
 		return event.Event{}, false, err
 	}
 	return d.Store.Event(sequence)
 }
 
-func (d *fullDisk) Await(ctx context.Context, events []bolt.Pending, until uint64) error {
+func (d *faultyStore) AddPending(ctx context.Context, events []bolt.Pending, until uint64) error {
 	if err := d.write(); err != nil {
 		return err
 	}
 	return d.Store.AddPending(ctx, events, until)
 }
 
-func (d *fullDisk) Waiting() ([]bolt.Pending, error) {
+func (d *faultyStore) Pending() ([]bolt.Pending, error) {
 	if err := d.fail(); err != nil {
 		return nil, err
 	}
 	return d.Store.Pending()
 }
 
-func (d *fullDisk) Delivered(ctx context.Context, sequences ...uint64) error {
+func (d *faultyStore) RemovePending(ctx context.Context, sequences ...uint64) error {
 	if err := d.write(); err != nil {
 		return err
 	}
@@ -759,7 +759,7 @@ func TestFullDisk(t *testing.T) {
 				if err := w.store.AddPending(t.Context(), nil, 0); err != nil {
 					t.Fatal(err)
 				}
-				w.disk = &fullDisk{works: first, failures: 20}
+				w.disk = &faultyStore{works: first, failures: 20}
 				w.run()
 				w.publish("a/1", "b/1", "a/2")
 				w.sleep(time.Minute)
