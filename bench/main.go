@@ -269,9 +269,9 @@ func startIssuer() (address, token string, err error) {
 // build builds the candidates for the present platform, and measures the size of
 // their zips, those of the Go candidates for arm64, as they are deployed.
 func build(ctx context.Context, dir string) ([]*candidate, error) {
-	floor := &candidate{name: "bare handler (Go)", table: "bench"}
-	ours := &candidate{name: "Syncplane", table: "bench"}
-	for c, source := range map[*candidate]string{floor: "./bench/floor", ours: "./functions/api"} {
+	bare := &candidate{name: "bare handler (Go)", table: "bench"}
+	syncplane := &candidate{name: "Syncplane", table: "bench"}
+	for c, source := range map[*candidate]string{bare: "./bench/floor", syncplane: "./functions/api"} {
 		name := strings.ReplaceAll(strings.TrimPrefix(source, "./"), "/", "-")
 		for _, arch := range []string{runtime.GOARCH, "arm64"} {
 			out := filepath.Join(dir, name+"-"+arch)
@@ -293,7 +293,7 @@ func build(ctx context.Context, dir string) ([]*candidate, error) {
 	if err != nil {
 		return nil, err
 	}
-	return []*candidate{floor, ours, node}, nil
+	return []*candidate{bare, syncplane, node}, nil
 }
 
 // buildNode bundles the Node.js function as SAM's esbuild builder does. It keeps

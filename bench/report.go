@@ -62,15 +62,15 @@ func cold(c *candidate) time.Duration { return median(c.init) + median(c.first) 
 func ratio(a, b time.Duration) float64 { return float64(a) / float64(b) }
 
 func printCandidates(candidates []*candidate) {
-	floor := candidates[0]
+	bare := candidates[0]
 	fmt.Printf("%s, %d cores of %s, %s, Node.js %s. All candidates use one DynamoDB Local and the Runtime API of pkg/emulator/lambdaruntime, Node.js with a plain loop.\n\n",
 		time.Now().UTC().Format(time.DateOnly), runtime.NumCPU(), processor(), runtime.Version(), nodeVersion())
 	fmt.Println("| | init p50 | first invoke p50 | cold start | ×floor | warm p50 | warm p99 | ×floor | peak RSS | zip |")
 	fmt.Println("|---|---|---|---|---|---|---|---|---|---|")
 	for _, c := range candidates {
 		fmt.Printf("| %s | %.1f ms | %.1f ms | %.1f ms | %.2f | %.2f ms | %.2f ms | %.2f | %.0f MB | %.2f MB |\n",
-			c.name, ms(median(c.init)), ms(median(c.first)), ms(cold(c)), ratio(cold(c), cold(floor)),
-			ms(median(c.warm)), ms(quantile(c.warm, 0.99)), ratio(median(c.warm), median(floor.warm)), mb(c.rss), mb(c.zip))
+			c.name, ms(median(c.init)), ms(median(c.first)), ms(cold(c)), ratio(cold(c), cold(bare)),
+			ms(median(c.warm)), ms(quantile(c.warm, 0.99)), ratio(median(c.warm), median(bare.warm)), mb(c.rss), mb(c.zip))
 	}
 }
 
@@ -102,7 +102,7 @@ func printOthers(r results) {
 
 // checkBounds prints whether each bound holds.
 func checkBounds(r results) error {
-	floor, ours := r.candidates[0], r.candidates[1]
+	bare, syncplane := r.candidates[0], r.candidates[1]
 	missed := 0
 	bound := func(what string, got, most float64) {
 		verdict := "PASS"
@@ -112,10 +112,10 @@ func checkBounds(r results) error {
 		}
 		fmt.Printf("%s %s: %.2f, at most %.2f\n", verdict, what, got, most)
 	}
-	bound("cold start over the floor's", ratio(cold(ours), cold(floor)), 1.3)
-	bound("warm p50 over the floor's", ratio(median(ours.warm), median(floor.warm)), 1.25)
-	bound("zip, MB", mb(ours.zip), 4.5)
-	bound("peak RSS, MB", mb(ours.rss), 30)
+	bound("cold start over the bare handler's", ratio(cold(syncplane), cold(bare)), 1.3)
+	bound("warm p50 over the bare handler's", ratio(median(syncplane.warm), median(bare.warm)), 1.25)
+	bound("zip, MB", mb(syncplane.zip), 4.5)
+	bound("peak RSS, MB", mb(syncplane.rss), 30)
 	bound("handler, µs", float64(r.handler.took)/1000, 150)
 	bound("handler, allocations", r.handler.allocs, 200)
 	bound("3000 creates a second over the local server's", 3000/r.server.perSecond, 1)

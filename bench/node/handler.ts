@@ -1,5 +1,5 @@
-// The same endpoint as a team would write it on Node.js: Powertools for AWS
-// Lambda, the AWS SDK, zod and jose, as their documentation recommends.
+// The create endpoint in typical Node.js: Powertools for AWS Lambda, the AWS SDK, zod
+// and jose, used as their documentation recommends.
 import { randomUUID } from 'node:crypto';
 import { Logger } from '@aws-lambda-powertools/logger';
 import { Metrics, MetricUnit } from '@aws-lambda-powertools/metrics';

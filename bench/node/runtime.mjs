@@ -1,5 +1,5 @@
-// The Lambda Runtime API's loop, and nothing else: less than the managed
-// runtime does, so it flatters the handler if anything.
+// A minimal client of the Lambda Runtime API. It does less than the managed runtime, so
+// it can only make the handler look faster.
 import http from 'node:http';
 import { handler } from './handler.ts';
 

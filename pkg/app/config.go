@@ -59,8 +59,8 @@ func (e *Environment) Address(name string) string {
 	return value
 }
 
-// Days reads a number of days, fallback if the variable is not set, and refuses
-// what is less than least.
+// Days returns a variable that holds a number of days, fallback if it is not set. A
+// number below least or above maxDays is an error.
 func (e *Environment) Days(name string, fallback, least time.Duration) time.Duration {
 	const day = 24 * time.Hour
 	text := e.Getenv(name)

@@ -1,7 +1,7 @@
-// Reads the event stream of the server whose address is the first argument with
-// an EventSource client that is not ours. The environment holds TOKEN and
-// SHORT_TOKEN, which expires within seconds. It exits with status 1 if an event
-// is not what was created, or the stream does not end as docs/events.md describes.
+// Reads the event stream of the server whose address is the first argument with an
+// independent EventSource client. The environment holds TOKEN and SHORT_TOKEN, which
+// expires within seconds. It exits with status 1 if an event differs from the created
+// sync, or the stream does not end as docs/events.md describes.
 import assert from "node:assert/strict";
 import { EventSource } from "eventsource";
 
@@ -53,7 +53,7 @@ function check(events) {
   console.log(`${events.length} events`);
 }
 
-// refused resolves with the status that ends a stream for good.
+// refused resolves with the status that ends a stream permanently.
 const refused = (source) => new Promise((resolve) => {
   source.addEventListener("error", (event) => {
     if (source.readyState === source.CLOSED) resolve(event.code);

@@ -1,7 +1,7 @@
-// Receives webhooks and verifies each by the library of Standard Webhooks, with
-// the secret WEBHOOK_SECRET. It prints its address, and exits with status 0
-// after as many deliveries as its argument says, with 1 after one that is not
-// verified, or an altered one that is.
+// Receives webhooks and verifies each with the library of Standard Webhooks and the
+// secret WEBHOOK_SECRET. It prints its address. It exits with status 0 after the number
+// of deliveries in its argument, and with 1 if one fails the verification or an altered
+// one passes.
 import { createServer } from "node:http";
 import { Webhook } from "standardwebhooks";
 

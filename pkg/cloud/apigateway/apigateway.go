@@ -79,7 +79,7 @@ func (h *Handler) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-margin))
 		defer cancel()
 	}
-	in := h.read(ctx, payload)
+	in := h.readRequest(ctx, payload)
 	response, err := h.adapter.ProxyWithContext(context.WithValue(ctx, requestKey{}, in), in.event)
 	if err != nil {
 		response = h.answerWithoutAdapter(ctx, in, fmt.Errorf("adapt an event: %w", err))

@@ -32,7 +32,7 @@ type event struct {
 }
 
 // newPool returns the pool of decoders for events. The last of duplicate members
-// wins, as in AWS's event types. Handler.read rejects invalid UTF-8.
+// wins, as in AWS's event types. Handler.readRequest rejects invalid UTF-8.
 func newPool() *jsonpool.Pool {
 	return jsonpool.New(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 }

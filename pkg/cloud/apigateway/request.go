@@ -30,8 +30,8 @@ type request struct {
 	err    error  // the client's error, if the event is not a request
 }
 
-// read reads an event. If the event is not a request, the result is GET / with err.
-func (h *Handler) read(ctx context.Context, payload []byte) request {
+// readRequest reads an event. If the event is not a request, the result is GET / with err.
+func (h *Handler) readRequest(ctx context.Context, payload []byte) request {
 	event, parsed := readEvent(h.pool, payload)
 	in := request{
 		url:    &url.URL{Path: "/"},

@@ -70,7 +70,7 @@ func (in *Intake) Invoke(ctx context.Context, payload json.RawMessage) (events.S
 func (in *Intake) Handle(ctx context.Context, batch events.SQSEvent) events.SQSEventResponse {
 	response := events.SQSEventResponse{BatchItemFailures: []events.SQSBatchItemFailure{}}
 	for _, message := range batch.Records {
-		request, err := in.read(message)
+		request, err := in.readMessage(message)
 		var created syncs.Sync
 		if err == nil {
 			created, err = in.create(ctx, request)
@@ -118,9 +118,9 @@ func notARequest(code string) error {
 	return fault.New(fault.Malformed, code, "the message must be an event of detail-type sync.create.requested, or its detail, an object with workspace_id and sync")
 }
 
-// read reads a message: an event as EventBridge delivers it, or its detail
+// readMessage reads a message: an event as EventBridge delivers it, or its detail
 // alone. Its errors are permanent; the request then holds what could be read.
-func (in *Intake) read(message events.SQSMessage) (request, error) {
+func (in *Intake) readMessage(message events.SQSMessage) (request, error) {
 	r := request{id: message.MessageId}
 	detail := []byte(message.Body)
 	var kind, id string

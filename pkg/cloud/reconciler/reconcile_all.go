@@ -100,7 +100,7 @@ func (r *Reconciler) forEach(ctx context.Context, table Table, onDrift func(id s
 		if err != nil {
 			return report, err
 		}
-		s, err := r.read(ctx, workspace, id) // it may be newer than the list of the syncs
+		s, err := r.readSync(ctx, workspace, id) // it may be newer than the list of the syncs
 		if errors.Is(err, syncs.ErrUnreadable) {
 			continue // Each has reported it
 		}

@@ -84,7 +84,7 @@ type action struct {
 // even if it changed some. It reads the sync again after a change, so that the
 // last of several concurrent callers has seen the latest version.
 func (r *Reconciler) Reconcile(ctx context.Context, workspace, id string) (repaired bool, err error) {
-	s, err := r.read(ctx, workspace, id)
+	s, err := r.readSync(ctx, workspace, id)
 	if err != nil {
 		return false, err
 	}
@@ -108,7 +108,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, workspace, id string) (repai
 			}
 		}
 		planned := s
-		if s, err = r.read(ctx, workspace, id); err != nil {
+		if s, err = r.readSync(ctx, workspace, id); err != nil {
 			return false, err
 		}
 		if settled && version(s) == version(planned) {
@@ -126,8 +126,8 @@ func version(s *syncs.Sync) int64 {
 	return s.Version
 }
 
-// read returns the sync, nil if it does not exist. The workspace "" has no syncs.
-func (r *Reconciler) read(ctx context.Context, workspace, id string) (*syncs.Sync, error) {
+// readSync returns the sync, nil if it does not exist. The workspace "" has no syncs.
+func (r *Reconciler) readSync(ctx context.Context, workspace, id string) (*syncs.Sync, error) {
 	if workspace == "" {
 		return nil, nil //nolint:nilnil // as below
 	}

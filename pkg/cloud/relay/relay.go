@@ -50,7 +50,7 @@ func (r *Relay) Handle(ctx context.Context, batch events.DynamoDBEvent) (events.
 		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-margin))
 		defer cancel()
 	}
-	changes, unread, err := r.read(ctx, batch)
+	changes, unread, err := r.readChanges(ctx, batch)
 	failed := len(changes)
 	if stopped, failure := r.publish(ctx, changes); failure != nil {
 		failed, unread, err = stopped, "", failure
@@ -74,10 +74,10 @@ func (r *Relay) Handle(ctx context.Context, batch events.DynamoDBEvent) (events.
 	return response, nil
 }
 
-// read reads the records up to the first that fails, and returns the sequence
+// readChanges reads the records up to the first that fails, and returns the sequence
 // number of that one. A record whose sync is unreadable would fail again at each
 // delivery, so it is logged, publishes no event and does not stop the others.
-func (r *Relay) read(ctx context.Context, batch events.DynamoDBEvent) (changes []change, failed string, err error) {
+func (r *Relay) readChanges(ctx context.Context, batch events.DynamoDBEvent) (changes []change, failed string, err error) {
 	changes = make([]change, 0, len(batch.Records))
 	for _, record := range batch.Records {
 		workspace, id, ok := dynamo.KeyOf(record)
