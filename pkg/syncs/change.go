@@ -18,16 +18,11 @@ import (
 func (s Sync) changed(patch Draft, now time.Time) (Sync, error) {
 	result := s.draft()
 	var edited []string
-	edit(&edited, "source_id", &result.SourceID, patch.SourceID)
-	edit(&edited, "destination_id", &result.DestinationID, patch.DestinationID)
-	edit(&edited, "model_id", &result.ModelID, patch.ModelID)
-	edit(&edited, "schedule_type", &result.ScheduleType, patch.ScheduleType)
-	edit(&edited, "configuration", &result.Configuration, patch.Configuration)
-	edit(&edited, "stream_name", &result.StreamName, patch.StreamName)
-	edit(&edited, "sync_mode", &result.SyncMode, patch.SyncMode)
-	edit(&edited, "sync_interval", &result.SyncInterval, patch.SyncInterval)
-	edit(&edited, "sync_interval_unit", &result.SyncIntervalUnit, patch.SyncIntervalUnit)
-	edit(&edited, "cron_expression", &result.CronExpression, patch.CronExpression)
+	for _, f := range fields {
+		if !f.createOnly && f.edit(&result, &patch) {
+			edited = append(edited, f.name)
+		}
+	}
 
 	immutable := s.checkImmutable(patch)
 	var faults []fault.Field
@@ -65,15 +60,6 @@ func (s Sync) changed(patch Draft, now time.Time) (Sync, error) {
 	return s, nil
 }
 
-// edit sets a field to a value that was given and differs, and appends the name of
-// the field to edited.
-func edit[T comparable](edited *[]string, name string, field **T, value *T) {
-	if value != nil && *value != **field {
-		*field = value
-		*edited = append(*edited, name)
-	}
-}
-
 // checkImmutable returns a violation for each immutable field that patch gives
 // another value than s has. The value of s is accepted, so that a client may send
 // back the whole sync.
@@ -103,12 +89,11 @@ func (s Sync) hasCursor(text string) bool {
 
 // draft returns the draft that describes s.
 func (s Sync) draft() Draft {
-	return Draft{
-		SourceID: &s.SourceID, DestinationID: &s.DestinationID, ModelID: &s.ModelID,
-		ScheduleType: &s.ScheduleType, Configuration: &s.Configuration, StreamName: &s.StreamName,
-		SyncMode: &s.SyncMode, SyncInterval: &s.SyncInterval, SyncIntervalUnit: &s.SyncIntervalUnit,
-		CronExpression: &s.CronExpression, CursorField: &s.CursorField,
+	var d Draft
+	for _, f := range fields {
+		f.describe(&d, &s)
 	}
+	return d
 }
 
 // touched returns s one version on. UpdatedAt never goes backwards, even if the
@@ -126,31 +111,20 @@ func (s Sync) touched(now time.Time) Sync {
 // times, which change with every version.
 func Changed(before, after Sync) []string {
 	changed := []string{}
-	note := func(name string, differs bool) {
-		if differs {
-			changed = append(changed, name)
+	for _, f := range fields {
+		if f.differs(&before, &after) {
+			changed = append(changed, f.name)
 		}
 	}
-	note("source_id", before.SourceID != after.SourceID)
-	note("destination_id", before.DestinationID != after.DestinationID)
-	note("model_id", before.ModelID != after.ModelID)
-	note("configuration", before.Configuration != after.Configuration)
-	note("schedule_type", before.ScheduleType != after.ScheduleType)
-	note("sync_mode", before.SyncMode != after.SyncMode)
-	note("sync_interval", before.SyncInterval != after.SyncInterval)
-	note("sync_interval_unit", before.SyncIntervalUnit != after.SyncIntervalUnit)
-	note("cron_expression", before.CronExpression != after.CronExpression)
-	note("cursor_field", before.CursorField != after.CursorField)
-	note("stream_name", before.StreamName != after.StreamName)
-	note("status", before.Status != after.Status)
+	if before.Status != after.Status {
+		changed = append(changed, "status")
+	}
 	return changed
 }
 
 // empty reports whether d has no field that a change can set.
 func (d Draft) empty() bool {
-	return d.SourceID == nil && d.DestinationID == nil && d.ModelID == nil && d.ScheduleType == nil &&
-		d.Configuration == nil && d.StreamName == nil && d.SyncMode == nil && d.SyncInterval == nil &&
-		d.SyncIntervalUnit == nil && d.CronExpression == nil && d.CursorField == nil && len(d.Mistyped) == 0
+	return len(d.Mistyped) == 0 && !slices.ContainsFunc(fields, func(f field) bool { return f.given(&d) })
 }
 
 // Precondition restricts the versions of a sync that a request acts on. The zero
