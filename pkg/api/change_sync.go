@@ -10,7 +10,7 @@ import (
 // changeSync handles PATCH and PUT /api/v1/syncs/{id}. Both change the fields
 // that are named and no other, as clients of the public API expect.
 func (a *API) changeSync(ctx context.Context, c call) (response, error) {
-	only, err := precondition(c.header)
+	condition, err := precondition(c.header)
 	if err != nil {
 		return response{}, err
 	}
@@ -18,7 +18,7 @@ func (a *API) changeSync(ctx context.Context, c call) (response, error) {
 	if err != nil {
 		return warningsOnly(in), err
 	}
-	sync, err := a.Syncs.Change(ctx, c.caller, c.id, in.Draft, only)
+	sync, err := a.Syncs.Change(ctx, c.caller, c.id, in.Draft, condition)
 	if err != nil {
 		return warningsOnly(in), in.Explain(err)
 	}
@@ -27,7 +27,7 @@ func (a *API) changeSync(ctx context.Context, c call) (response, error) {
 
 // enableSync handles PATCH /api/v1/syncs/{id}/enable.
 func (a *API) enableSync(ctx context.Context, c call) (response, error) {
-	only, err := precondition(c.header)
+	condition, err := precondition(c.header)
 	if err != nil {
 		return response{}, err
 	}
@@ -39,7 +39,7 @@ func (a *API) enableSync(ctx context.Context, c call) (response, error) {
 	if in.Enable {
 		change = a.Syncs.Resume
 	}
-	sync, err := change(ctx, c.caller, c.id, only)
+	sync, err := change(ctx, c.caller, c.id, condition)
 	if err != nil {
 		return warningsOnly(in), err
 	}
@@ -48,11 +48,11 @@ func (a *API) enableSync(ctx context.Context, c call) (response, error) {
 
 // deleteSync handles DELETE /api/v1/syncs/{id}.
 func (a *API) deleteSync(ctx context.Context, c call) (response, error) {
-	only, err := precondition(c.header)
+	condition, err := precondition(c.header)
 	if err != nil {
 		return response{}, err
 	}
-	if err := a.Syncs.Delete(ctx, c.caller, c.id, only); err != nil {
+	if err := a.Syncs.Delete(ctx, c.caller, c.id, condition); err != nil {
 		return response{}, err
 	}
 	return response{status: http.StatusNoContent, header: http.Header{}}, nil

@@ -28,16 +28,16 @@ func (a *API) createSync(ctx context.Context, c call) (response, error) {
 	if err != nil {
 		return refused, err
 	}
-	var once syncs.IdempotencyKey
+	var idempotency syncs.IdempotencyKey
 	if given {
 		fingerprint, err := syncjson.Fingerprint(c.body)
 		if err != nil {
 			return refused, err
 		}
 		now := a.Now()
-		once = syncs.IdempotencyKey{Key: key, Fingerprint: fingerprint, Now: now, Expires: now.Add(syncs.KeyLife)}
+		idempotency = syncs.IdempotencyKey{Key: key, Fingerprint: fingerprint, Now: now, Expires: now.Add(syncs.KeyLife)}
 	}
-	made, err := a.createLimited(ctx, c.caller, in.Draft, once)
+	made, err := a.createLimited(ctx, c.caller, in.Draft, idempotency)
 	if err != nil {
 		maps.Copy(refused.header, made.limitHeaders)
 		return refused, in.Explain(locateKey(err))
@@ -74,27 +74,27 @@ type createResult struct {
 // createLimited creates a sync within the workspace's limit. A draft that is invalid
 // takes nothing from the limit. A replay takes nothing either, and is answered
 // if nothing is left.
-func (a *API) createLimited(ctx context.Context, who auth.Caller, d syncs.Draft, once syncs.IdempotencyKey) (createResult, error) {
+func (a *API) createLimited(ctx context.Context, who auth.Caller, d syncs.Draft, key syncs.IdempotencyKey) (createResult, error) {
 	if a.CreateLimit == nil {
-		return a.createUnlimited(ctx, who, d, once)
+		return a.createUnlimited(ctx, who, d, key)
 	}
 	if err := d.Validate(); err != nil {
 		return createResult{}, err
 	}
-	if out, err := a.replay(ctx, who, once); err != nil || out.replayed {
+	if out, err := a.replay(ctx, who, key); err != nil || out.replayed {
 		return out, err
 	}
 	limits, err := a.takeToken(ctx, who.Workspace)
 	if fault.Is(err, fault.Throttled) {
 		// A concurrent request with this key may have taken the last token.
-		if out, err := a.replay(ctx, who, once); err == nil && out.replayed {
+		if out, err := a.replay(ctx, who, key); err == nil && out.replayed {
 			return out, nil
 		}
 	}
 	if err != nil {
 		return createResult{limitHeaders: limits}, err
 	}
-	out, err := a.createUnlimited(ctx, who, d, once)
+	out, err := a.createUnlimited(ctx, who, d, key)
 	if out.replayed || fault.Is(err, fault.Conflict) || fault.Is(err, fault.Invalid) {
 		// A concurrent request with this key was first: nothing was created.
 		if err := a.CreateLimit.Give(ctx, who.Workspace); err != nil {
@@ -108,20 +108,20 @@ func (a *API) createLimited(ctx context.Context, who auth.Caller, d syncs.Draft,
 
 // replay returns the outcome of an earlier request with the same key; not
 // replayed if there is no key or no such request.
-func (a *API) replay(ctx context.Context, who auth.Caller, once syncs.IdempotencyKey) (createResult, error) {
-	if once.Key == "" {
+func (a *API) replay(ctx context.Context, who auth.Caller, key syncs.IdempotencyKey) (createResult, error) {
+	if key.Key == "" {
 		return createResult{}, nil
 	}
-	first, ok, err := a.Syncs.Created(ctx, who, once)
+	first, ok, err := a.Syncs.Created(ctx, who, key)
 	return createResult{sync: first, replayed: ok}, err
 }
 
 // createUnlimited creates a sync, once if there is a key.
-func (a *API) createUnlimited(ctx context.Context, who auth.Caller, d syncs.Draft, once syncs.IdempotencyKey) (out createResult, err error) {
-	if once.Key == "" {
+func (a *API) createUnlimited(ctx context.Context, who auth.Caller, d syncs.Draft, key syncs.IdempotencyKey) (out createResult, err error) {
+	if key.Key == "" {
 		out.sync, err = a.Syncs.Create(ctx, who, d)
 	} else {
-		out.sync, out.replayed, err = a.Syncs.CreateOnce(ctx, who, d, once)
+		out.sync, out.replayed, err = a.Syncs.CreateOnce(ctx, who, d, key)
 	}
 	return out, err
 }

@@ -27,24 +27,24 @@ func etag(s syncs.Sync, form media) string {
 // sync. The tag of either form names its version. A tag that no sync has
 // matches nothing; a malformed header is a fault.Malformed.
 func precondition(header http.Header) (syncs.Precondition, error) {
-	only, err := ifMatch(header)
+	condition, err := ifMatch(header)
 	if err != nil {
-		return only, err
+		return condition, err
 	}
 	tags, star, given, ok := parseTags(header, "If-None-Match")
 	if !given {
-		return only, nil
+		return condition, nil
 	}
 	if !ok {
-		return only, invalidTags("If-None-Match")
+		return condition, invalidTags("If-None-Match")
 	}
-	only.ExceptAny = star
+	condition.ExceptAny = star
 	for _, tag := range tags {
 		if version, ok := versionFromTag(tag.opaque); ok { // If-None-Match compares weakly
-			only.Except = append(only.Except, version)
+			condition.Except = append(condition.Except, version)
 		}
 	}
-	return only, nil
+	return condition, nil
 }
 
 // ifMatch reads If-Match. A malformed header is a fault.Malformed.
@@ -58,13 +58,13 @@ func ifMatch(header http.Header) (syncs.Precondition, error) {
 	case star:
 		return syncs.Precondition{}, nil
 	}
-	only := syncs.Precondition{Given: true}
+	condition := syncs.Precondition{Given: true}
 	for _, tag := range tags {
 		if version, ok := versionFromTag(tag.opaque); ok && !tag.weak { // If-Match compares strongly
-			only.Versions = append(only.Versions, version)
+			condition.Versions = append(condition.Versions, version)
 		}
 	}
-	return only, nil
+	return condition, nil
 }
 
 func invalidTags(name string) error {

@@ -7,7 +7,7 @@ import (
 
 // readSync handles GET /api/v1/syncs/{id}.
 func (a *API) readSync(ctx context.Context, c call) (response, error) {
-	only, err := ifMatch(c.header)
+	condition, err := ifMatch(c.header)
 	if err != nil {
 		return response{}, err
 	}
@@ -15,7 +15,7 @@ func (a *API) readSync(ctx context.Context, c call) (response, error) {
 	if err != nil {
 		return response{}, err
 	}
-	if err := only.Check(sync.Version); err != nil {
+	if err := condition.Check(sync.Version); err != nil {
 		return response{}, err
 	}
 	if isNotModified(c.header, sync, c.media) {

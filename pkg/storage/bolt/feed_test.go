@@ -42,7 +42,7 @@ func TestFeed(t *testing.T) {
 	ctx := t.Context()
 	s := storagetest.NewSync(t)
 	other := storagetest.NewSync(t)
-	once := syncs.IdempotencyKey{Key: "k", Fingerprint: "f", Now: time.Now(), Expires: time.Now().Add(time.Hour)}
+	key := syncs.IdempotencyKey{Key: "k", Fingerprint: "f", Now: time.Now(), Expires: time.Now().Add(time.Hour)}
 	changed := s
 	changed.Version, changed.StreamName = 2, "companies"
 	want := func(what string, err error, kind fault.Kind) {
@@ -54,11 +54,11 @@ func TestFeed(t *testing.T) {
 	const ok = fault.Internal
 	want("create", store.Create(ctx, s), ok)
 	want("create again", store.Create(ctx, s), fault.Conflict)
-	_, err := store.CreateOnce(ctx, other, once)
+	_, err := store.CreateOnce(ctx, other, key)
 	want("create once", err, ok)
-	_, err = store.CreateOnce(ctx, storagetest.NewSync(t), syncs.IdempotencyKey{Key: "k", Fingerprint: "f", Now: once.Now, Expires: once.Expires})
+	_, err = store.CreateOnce(ctx, storagetest.NewSync(t), syncs.IdempotencyKey{Key: "k", Fingerprint: "f", Now: key.Now, Expires: key.Expires})
 	want("create of another workspace", err, ok)
-	_, err = store.CreateOnce(ctx, other, once)
+	_, err = store.CreateOnce(ctx, other, key)
 	want("create once again", err, ok)
 	want("replace", store.Replace(ctx, changed), ok)
 	want("replace again", store.Replace(ctx, changed), fault.Conflict)

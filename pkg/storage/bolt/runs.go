@@ -317,9 +317,9 @@ func (st Runs) Records(_ context.Context, key runs.Key) (records []runs.Record, 
 }
 
 // Replay reads the idempotency record of a trigger.
-func (st Runs) Replay(_ context.Context, workspace string, once syncs.IdempotencyKey) (run runs.Run, created, ok bool, err error) {
+func (st Runs) Replay(_ context.Context, workspace string, key syncs.IdempotencyKey) (run runs.Run, created, ok bool, err error) {
 	err = st.view(func(tx *tx) error {
-		known, found, err := tx.replay(workspace, once)
+		known, found, err := tx.replay(workspace, key)
 		if err != nil || !found {
 			return err
 		}
@@ -330,12 +330,12 @@ func (st Runs) Replay(_ context.Context, workspace string, once syncs.Idempotenc
 }
 
 // replay reads an idempotency record that has not expired.
-func (t *tx) replay(workspace string, once syncs.IdempotencyKey) (known triggerIdempotencyRow, found bool, err error) {
-	found, err = t.read(idempotencyKeyOf(workspace, once.Key), &known)
+func (t *tx) replay(workspace string, key syncs.IdempotencyKey) (known triggerIdempotencyRow, found bool, err error) {
+	found, err = t.read(idempotencyKeyOf(workspace, key.Key), &known)
 	switch {
-	case err != nil || !found || !known.Expires.After(once.Now):
+	case err != nil || !found || !known.Expires.After(key.Now):
 		return triggerIdempotencyRow{}, false, err
-	case known.Fingerprint != once.Fingerprint:
+	case known.Fingerprint != key.Fingerprint:
 		return triggerIdempotencyRow{}, false, syncs.ErrKeyReused
 	}
 	return known, true, nil

@@ -127,12 +127,12 @@ func (st *Store) Create(ctx context.Context, s syncs.Sync) error {
 }
 
 // CreateOnce writes s and its idempotency record in one commit.
-func (st *Store) CreateOnce(ctx context.Context, s syncs.Sync, once syncs.IdempotencyKey) (syncs.Sync, error) {
+func (st *Store) CreateOnce(ctx context.Context, s syncs.Sync, key syncs.IdempotencyKey) (syncs.Sync, error) {
 	value, err := encode(rowOf(s))
 	if err != nil {
 		return syncs.Sync{}, err
 	}
-	record, err := encode(idempotencyRow{Fingerprint: once.Fingerprint, Expires: once.Expires, First: rowOf(s)})
+	record, err := encode(idempotencyRow{Fingerprint: key.Fingerprint, Expires: key.Expires, First: rowOf(s)})
 	if err != nil {
 		return syncs.Sync{}, err
 	}
@@ -143,8 +143,8 @@ func (st *Store) CreateOnce(ctx context.Context, s syncs.Sync, once syncs.Idempo
 	var first syncs.Sync
 	err = st.write(ctx, func(tx *tx) error {
 		first = s
-		key := idempotencyKeyOf(s.Workspace, once.Key)
-		known, ok, err := tx.created(s.Workspace, once)
+		recordKey := idempotencyKeyOf(s.Workspace, key.Key)
+		known, ok, err := tx.created(s.Workspace, key)
 		if err != nil {
 			return err
 		}
@@ -155,15 +155,15 @@ func (st *Store) CreateOnce(ctx context.Context, s syncs.Sync, once syncs.Idempo
 		if err := tx.create(s, value, change); err != nil {
 			return err
 		}
-		return errors.Join(tx.put(key, record), tx.expire(key, once))
+		return errors.Join(tx.put(recordKey, record), tx.expire(recordKey, key))
 	})
 	return first, err
 }
 
 // Created reads an idempotency record.
-func (st *Store) Created(_ context.Context, workspace string, once syncs.IdempotencyKey) (first syncs.Sync, ok bool, err error) {
+func (st *Store) Created(_ context.Context, workspace string, key syncs.IdempotencyKey) (first syncs.Sync, ok bool, err error) {
 	err = st.view(func(tx *tx) error {
-		first, ok, err = tx.created(workspace, once)
+		first, ok, err = tx.created(workspace, key)
 		return err
 	})
 	return first, ok, err

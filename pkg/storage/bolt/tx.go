@@ -70,14 +70,14 @@ func (t *tx) create(s syncs.Sync, value, change []byte) error {
 
 // created returns the sync that was created with a key, as it was then. ok is
 // false if the key is free.
-func (t *tx) created(workspace string, once syncs.IdempotencyKey) (first syncs.Sync, ok bool, err error) {
+func (t *tx) created(workspace string, key syncs.IdempotencyKey) (first syncs.Sync, ok bool, err error) {
 	var known idempotencyRow
-	switch found, err := t.read(idempotencyKeyOf(workspace, once.Key), &known); {
+	switch found, err := t.read(idempotencyKeyOf(workspace, key.Key), &known); {
 	case err != nil:
 		return syncs.Sync{}, false, err
-	case !found || !known.Expires.After(once.Now):
+	case !found || !known.Expires.After(key.Now):
 		return syncs.Sync{}, false, nil
-	case known.Fingerprint != once.Fingerprint:
+	case known.Fingerprint != key.Fingerprint:
 		return syncs.Sync{}, false, syncs.ErrKeyReused
 	}
 	return known.First.sync(workspace), true, nil
@@ -110,9 +110,9 @@ const maxExpired = 4
 
 // expire has the record at key removed some time after it expires: whenever
 // a record is added, the oldest that have expired go.
-func (t *tx) expire(key []byte, once syncs.IdempotencyKey) error {
+func (t *tx) expire(recordKey []byte, key syncs.IdempotencyKey) error {
 	cursor := t.expiry.Cursor()
-	limit := expiryKey(once.Now.Unix(), nil)
+	limit := expiryKey(key.Now.Unix(), nil)
 	for range maxExpired {
 		due, _ := cursor.First()
 		if due == nil || bytes.Compare(due, limit) >= 0 {
@@ -122,7 +122,7 @@ func (t *tx) expire(key []byte, once syncs.IdempotencyKey) error {
 		stale := due[len(limit):]
 		var known expiringRow
 		found, err := t.read(stale, &known)
-		if err != nil || found && !known.Expires.After(once.Now) && !known.ExpiresAt.After(once.Now) { // nothing can be made of it, or it has expired
+		if err != nil || found && !known.Expires.After(key.Now) && !known.ExpiresAt.After(key.Now) { // nothing can be made of it, or it has expired
 			if err := t.all.Delete(stale); err != nil {
 				return err
 			}
@@ -131,7 +131,7 @@ func (t *tx) expire(key []byte, once syncs.IdempotencyKey) error {
 			return err
 		}
 	}
-	return t.expiry.Put(expiryKey(once.Expires.Unix(), key), nil)
+	return t.expiry.Put(expiryKey(key.Expires.Unix(), recordKey), nil)
 }
 
 // expiringRow is when a record of any kind expires: Expires of an idempotency

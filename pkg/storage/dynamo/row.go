@@ -76,11 +76,11 @@ func rowOf(s syncs.Sync) row {
 
 // idempotencyRowOf is the idempotency record of a create: the sync as it was created, so
 // that a replay answers the same whatever has become of it since.
-func idempotencyRowOf(s syncs.Sync, once syncs.IdempotencyKey) row {
+func idempotencyRowOf(s syncs.Sync, key syncs.IdempotencyKey) row {
 	r := rowOf(s)
-	r[sortKey] = text(idempotencyPrefix + once.Key)
-	r[fingerprintAttribute] = text(once.Fingerprint)
-	r[expiresAttribute] = number(once.Expires.Unix())
+	r[sortKey] = text(idempotencyPrefix + key.Key)
+	r[fingerprintAttribute] = text(key.Fingerprint)
+	r[expiresAttribute] = number(key.Expires.Unix())
 	return r
 }
 

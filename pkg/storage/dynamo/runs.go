@@ -425,16 +425,16 @@ func (st Runs) Records(ctx context.Context, key runs.Key) ([]runs.Record, error)
 }
 
 // Replay reads the idempotency record of a trigger.
-func (st Runs) Replay(ctx context.Context, workspace string, once syncs.IdempotencyKey) (run runs.Run, created, ok bool, err error) {
-	item, err := st.get(ctx, row{partitionKey: text(workspace), sortKey: text(idempotencyPrefix + once.Key)}, "an idempotency key")
+func (st Runs) Replay(ctx context.Context, workspace string, key syncs.IdempotencyKey) (run runs.Run, created, ok bool, err error) {
+	item, err := st.get(ctx, row{partitionKey: text(workspace), sortKey: text(idempotencyPrefix + key.Key)}, "an idempotency key")
 	if err != nil || len(item) == 0 {
 		return runs.Run{}, false, false, err
 	}
 	read := reader{row: item}
 	switch {
-	case read.number(expiresAttribute) <= once.Now.Unix():
+	case read.number(expiresAttribute) <= key.Now.Unix():
 		return runs.Run{}, false, false, read.err
-	case read.text(fingerprintAttribute) != once.Fingerprint && read.err == nil:
+	case read.text(fingerprintAttribute) != key.Fingerprint && read.err == nil:
 		return runs.Run{}, false, false, syncs.ErrKeyReused
 	case read.err != nil:
 		return runs.Run{}, false, false, read.err

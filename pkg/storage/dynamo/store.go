@@ -50,7 +50,7 @@ func (st *Store) Create(ctx context.Context, s syncs.Sync) error {
 // CreateOnce writes s and its idempotency record in one round trip: a
 // transaction, which costs twice the write units of both. The condition looks
 // at the time as well, because DynamoDB removes what has expired late.
-func (st *Store) CreateOnce(ctx context.Context, s syncs.Sync, once syncs.IdempotencyKey) (syncs.Sync, error) {
+func (st *Store) CreateOnce(ctx context.Context, s syncs.Sync, key syncs.IdempotencyKey) (syncs.Sync, error) {
 	put := func(item row, condition string, values row) types.TransactWriteItem {
 		return types.TransactWriteItem{Put: &types.Put{
 			TableName: &st.Table, Item: item,
@@ -60,7 +60,7 @@ func (st *Store) CreateOnce(ctx context.Context, s syncs.Sync, once syncs.Idempo
 		}}
 	}
 	items := []types.TransactWriteItem{
-		put(idempotencyRowOf(s, once), "attribute_not_exists(pk) OR expires_at <= :now", row{":now": number(once.Now.Unix())}),
+		put(idempotencyRowOf(s, key), "attribute_not_exists(pk) OR expires_at <= :now", row{":now": number(key.Now.Unix())}),
 		put(rowOf(s), "attribute_not_exists(pk)", nil),
 	}
 	first, replayed := s, error(nil)
@@ -72,7 +72,7 @@ func (st *Store) CreateOnce(ctx context.Context, s syncs.Sync, once syncs.Idempo
 		}
 		switch record, item := reason(cancelled, 0), reason(cancelled, 1); {
 		case record.code == conditionFailed:
-			first, replayed = replay(record.item, once)
+			first, replayed = replay(record.item, key)
 			return nil
 		case item.code == conditionFailed:
 			return syncs.ErrExists
@@ -104,21 +104,21 @@ func (st *Store) transact(ctx context.Context, items []types.TransactWriteItem) 
 }
 
 // replay is the answer to a request whose key was used before.
-func replay(record row, once syncs.IdempotencyKey) (syncs.Sync, error) {
+func replay(record row, key syncs.IdempotencyKey) (syncs.Sync, error) {
 	read := reader{row: record}
 	if fingerprint := read.text(fingerprintAttribute); read.err != nil {
 		return syncs.Sync{}, read.err
-	} else if fingerprint != once.Fingerprint {
+	} else if fingerprint != key.Fingerprint {
 		return syncs.Sync{}, syncs.ErrKeyReused
 	}
 	return syncOf(record)
 }
 
 // Created reads an idempotency record, strongly consistent.
-func (st *Store) Created(ctx context.Context, workspace string, once syncs.IdempotencyKey) (first syncs.Sync, ok bool, err error) {
+func (st *Store) Created(ctx context.Context, workspace string, key syncs.IdempotencyKey) (first syncs.Sync, ok bool, err error) {
 	out, err := st.Client.GetItem(ctx, &dynamodb.GetItemInput{
 		TableName:      &st.Table,
-		Key:            row{partitionKey: text(workspace), sortKey: text(idempotencyPrefix + once.Key)},
+		Key:            row{partitionKey: text(workspace), sortKey: text(idempotencyPrefix + key.Key)},
 		ConsistentRead: aws.Bool(true),
 	})
 	if err != nil {
@@ -128,10 +128,10 @@ func (st *Store) Created(ctx context.Context, workspace string, once syncs.Idemp
 		return syncs.Sync{}, false, nil
 	}
 	read := reader{row: out.Item}
-	if expires := read.number(expiresAttribute); read.err != nil || expires <= once.Now.Unix() {
+	if expires := read.number(expiresAttribute); read.err != nil || expires <= key.Now.Unix() {
 		return syncs.Sync{}, false, read.err
 	}
-	first, err = replay(out.Item, once)
+	first, err = replay(out.Item, key)
 	return first, err == nil, err
 }
 
