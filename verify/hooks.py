@@ -1,6 +1,10 @@
 """Generators and hooks for what an OpenAPI document cannot express."""
 
+import json
+import os
+import urllib.request
 import uuid
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import schemathesis
@@ -49,8 +53,9 @@ LONGEST = 200
 AFTER = "page[after]"
 
 # The latest values that only the server can generate.
-cursors = {}  # by caller
+cursors = {}  # by caller and path
 tags = {}  # by the ID of a sync
+callers = {caller["name"]: caller["fixedHeaders"][0]["value"] for caller in json.loads(Path(os.environ["WORK"], "callers.json").read_text())["auth"]}
 
 
 @schemathesis.hook
@@ -59,12 +64,12 @@ def after_call(context, case, response):
     if not 200 <= response.status_code < 300 or not response.content:
         return
     body = response.json()
-    if case.path == "/api/v1/syncs" and case.method == "GET":
-        after = parse_qs(urlsplit(body["links"]["next"] or "").query).get(AFTER)
+    resource = body.get("data", body)
+    if isinstance(resource, list):
+        after = parse_qs(urlsplit(body.get("links", {}).get("next") or "").query).get(AFTER)
         if after:
-            cursors[case.auth_identity] = after[0]
-    elif "etag" in response.headers:
-        resource = body.get("data", body)
+            cursors[case.auth_identity, case.formatted_path] = after[0]
+    elif resource.get("type") == "syncs" and "etag" in response.headers:
         tags[resource["id"]] = response.headers["etag"][0]
 
 
@@ -80,12 +85,47 @@ def before_call(context, case, kwargs):
     # A write that excludes the present version is rejected, too.
     if case.method != "GET":
         replace(case.headers, "If-None-Match", None)
-    replace(case.query, AFTER, cursors.get(case.auth_identity))
+    # The callers work in their own workspace.
+    replace(case.headers, "Syncplane-Workspace", None)
+    if "{time}" in case.path:
+        begin_run(case)
+    replace(case.query, AFTER, cursors.get((case.auth_identity, case.formatted_path)))
     # The longest expressions are generated from the pattern, which ignores days.
     sync = case.body.get("sync") if isinstance(case.body, dict) else None
     cron = sync.get("cron_expression") if isinstance(sync, dict) else None
     if isinstance(cron, str) and len(cron) > LONGEST:
         sync["cron_expression"] = "0 6 * * 1-5".ljust(len(cron))
+
+
+SYNC = {
+    "source_id": 1, "destination_id": 2, "model_id": 3, "schedule_type": "automated", "configuration": {}, "stream_name": "contacts",
+    "sync_mode": "full_refresh", "sync_interval": 30, "sync_interval_unit": "minutes",
+}  # fmt: skip
+
+
+def begin_run(case):
+    """Give the case a run that exists, claimed if the request is about a lease."""
+
+    def post(path, body):
+        request = urllib.request.Request(
+            case.operation.base_url + path, json.dumps(body).encode(),
+            {"Authorization": callers[case.auth_identity], "Content-Type": "application/json"},
+        )  # fmt: skip
+        with urllib.request.urlopen(request) as response:
+            return json.load(response)
+
+    sync = post("/api/v1/syncs", {"sync": SYNC})["id"]
+    path = f"/api/v1/syncs/{sync}/sync_runs"
+    time = post(path, {})["attributes"]["scheduled_time"]
+    case.path_parameters["id"], case.path_parameters["time"] = sync, time
+    request = case.body.get("sync_run") if isinstance(case.body, dict) else None
+    if not isinstance(request, dict) or "fence" not in request:
+        return
+    request["fence"] = post(f"{path}/{time}/claim", {"executor": "schemathesis"})["attributes"]["fence"]
+    # All rows failed is no success, which a schema cannot say.
+    counters = request.get("counters")
+    if isinstance(counters, dict) and counters.get("successful_rows") == 0:
+        del counters["successful_rows"]
 
 
 def replace(values, name, value):
