@@ -30,7 +30,7 @@ var bootstrap string
 
 // asParent is the environment variable that makes this test binary run the
 // bootstrap that it names, with the address to visit as its argument.
-const asParent = "RUNTIMEAPI_TEST_PARENT"
+const asParent = "LAMBDARUNTIME_TEST_PARENT"
 
 // long bounds the wait for what should happen at once, under load.
 const long = 20 * time.Second

@@ -146,8 +146,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.schedule(w, r, body)
 }
 
-// begin records a call. If the test refuses it, begin writes the response.
-func (s *Server) begin(w http.ResponseWriter, call Call) (refused bool) {
+// record records a call. If the test refuses it, record writes the response.
+func (s *Server) record(w http.ResponseWriter, call Call) (refused bool) {
 	s.mu.Lock()
 	s.calls = append(s.calls, call)
 	s.mu.Unlock()
@@ -169,7 +169,7 @@ func (s *Server) putEvents(w http.ResponseWriter, body []byte) {
 		refuse(w, Error{Code: "SerializationException"}, err.Error())
 		return
 	}
-	if s.begin(w, Call{Operation: "PutEvents", Entries: in.Entries}) {
+	if s.record(w, Call{Operation: "PutEvents", Entries: in.Entries}) {
 		return
 	}
 	size := 0
@@ -211,7 +211,7 @@ func (s *Server) putEvents(w http.ResponseWriter, body []byte) {
 // schedule handles the operations of Scheduler.
 func (s *Server) schedule(w http.ResponseWriter, r *http.Request, body []byte) {
 	if r.URL.Path == "/schedules" && r.Method == http.MethodGet {
-		if !s.begin(w, Call{Operation: "ListSchedules"}) {
+		if !s.record(w, Call{Operation: "ListSchedules"}) {
 			s.list(w, r)
 		}
 		return
@@ -224,7 +224,7 @@ func (s *Server) schedule(w http.ResponseWriter, r *http.Request, body []byte) {
 		refuse(w, Error{Status: http.StatusNotFound, Code: "UnknownOperationException"}, r.Method+" "+r.URL.Path)
 		return
 	}
-	if s.begin(w, Call{Operation: operation, Schedule: name}) {
+	if s.record(w, Call{Operation: operation, Schedule: name}) {
 		return
 	}
 	group := r.URL.Query().Get("groupName")
