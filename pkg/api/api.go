@@ -190,7 +190,7 @@ func (a *API) openAPI(_ context.Context, c call) (response, error) {
 func (a *API) schema(_ context.Context, c call) (response, error) {
 	text, ok := event.Schema(c.id)
 	if !ok {
-		return response{}, &fault.Error{Kind: fault.NotFound, Code: "not_found", Message: "there is no schema of this name"}
+		return response{}, fault.New(fault.NotFound, "not_found", "there is no schema of this name")
 	}
 	return response{status: http.StatusOK, header: http.Header{"Content-Type": {"application/json"}}, body: text}, nil
 }

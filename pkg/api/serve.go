@@ -75,7 +75,7 @@ func (a *API) accept(r *http.Request, record *logEntry) (operation, call, respon
 	refuse := func(err error) (operation, call, response, error) { return operation{}, call{}, response{}, err }
 	route, id, at, ok := a.match(r.URL.EscapedPath())
 	if !ok {
-		return refuse(&fault.Error{Kind: fault.NotFound, Code: "not_found", Message: "there is nothing at this path"})
+		return refuse(fault.New(fault.NotFound, "not_found", "there is nothing at this path"))
 	}
 	record.path = route.path
 	op, ok := route.operations[r.Method]

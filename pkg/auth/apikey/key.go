@@ -88,7 +88,7 @@ func (k Key) Usable(now time.Time) (reason string) {
 	return ""
 }
 
-// digits are the digits of base 62.
+// digits holds the digits of base 62.
 const digits = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 // base62 returns the last length digits of raw as a number in base 62.

@@ -88,7 +88,7 @@ func (s signer) signHeader(tb testing.TB, header string) string {
 	return "Bearer " + signed + "." + encode(string(s.raw(tb, "EdDSA", signed)))
 }
 
-// algorithms are those of docs/api.md, each with the go-jose name of its key.
+// algorithms returns the algorithms of docs/api.md, each with the go-jose name of its key.
 func algorithms() map[string]jose.SignatureAlgorithm {
 	return map[string]jose.SignatureAlgorithm{
 		"RS256": jose.RS256, "RS384": jose.RS256, "RS512": jose.RS256,

@@ -181,7 +181,7 @@ func (s Stream) run(r *http.Request, out *streamWriter, who auth.Caller, after u
 func (s Stream) verify(r *http.Request, who auth.Caller) error {
 	now, err := s.caller(r)
 	if err == nil && now.Workspace != who.Workspace {
-		err = &fault.Error{Kind: fault.Unauthenticated, Code: "invalid_token", Message: "the token stands for another workspace now"}
+		err = fault.New(fault.Unauthenticated, "invalid_token", "the token stands for another workspace now")
 	}
 	return err
 }

@@ -27,7 +27,7 @@ func (st *Store) write(ctx context.Context, apply func(tx *tx) error) error {
 	select {
 	case st.writes <- w:
 	case <-st.closed:
-		return &fault.Error{Kind: fault.Unavailable, Code: "store_unavailable", Message: "the server is stopping"}
+		return fault.New(fault.Unavailable, "store_unavailable", "the server is stopping")
 	case <-ctx.Done():
 		return errTimeout(ctx)
 	}

@@ -46,7 +46,7 @@ func (r keyRow) key(id string) apikey.Key {
 func (ks Keys) CreateKey(_ context.Context, k apikey.Key) error {
 	return ks.file().update(func(b *bbolt.Bucket) error {
 		if b.Get([]byte(k.ID)) != nil {
-			return &fault.Error{Kind: fault.Conflict, Code: "already_exists", Message: "a key with this id exists"}
+			return fault.New(fault.Conflict, "already_exists", "a key with this id exists")
 		}
 		return putKey(b, k)
 	})
@@ -66,7 +66,7 @@ func putKey(b *bbolt.Bucket, k apikey.Key) error {
 func readKey(b *bbolt.Bucket, id string) (apikey.Key, error) {
 	value := b.Get([]byte(id))
 	if value == nil {
-		return apikey.Key{}, &fault.Error{Kind: fault.NotFound, Code: "not_found", Message: "there is no key with this id"}
+		return apikey.Key{}, fault.New(fault.NotFound, "not_found", "there is no key with this id")
 	}
 	return decodeKey(id, value)
 }
@@ -110,7 +110,7 @@ func (ks Keys) RevokeKey(_ context.Context, workspace, id string, now time.Time)
 		case err != nil:
 			return err
 		case k.Workspace != workspace:
-			return &fault.Error{Kind: fault.NotFound, Code: "not_found", Message: "there is no key with this id"}
+			return fault.New(fault.NotFound, "not_found", "there is no key with this id")
 		case !k.RevokedAt.IsZero():
 			return nil
 		}

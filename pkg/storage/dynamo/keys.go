@@ -64,7 +64,7 @@ func (st *Store) CreateKey(ctx context.Context, k apikey.Key) error {
 	}
 	_, err := st.Client.TransactWriteItems(ctx, &dynamodb.TransactWriteItemsInput{TransactItems: []types.TransactWriteItem{put(byID), put(byWorkspace)}})
 	if cancelled, ok := errors.AsType[*types.TransactionCanceledException](err); ok && reason(cancelled, 0).code == conditionFailed {
-		return &fault.Error{Kind: fault.Conflict, Code: "already_exists", Message: "a key with this id exists"}
+		return fault.New(fault.Conflict, "already_exists", "a key with this id exists")
 	}
 	return translate("write the key", err)
 }
@@ -132,5 +132,5 @@ func (st *Store) RevokeKey(ctx context.Context, workspace, id string, now time.T
 }
 
 func noKey() error {
-	return &fault.Error{Kind: fault.NotFound, Code: "not_found", Message: "there is no key with this id"}
+	return fault.New(fault.NotFound, "not_found", "there is no key with this id")
 }

@@ -185,7 +185,7 @@ func testAtomic(t *testing.T, b Backend) {
 	once := func(at time.Time) *syncs.IdempotencyKey {
 		return &syncs.IdempotencyKey{Key: "k", Fingerprint: "f", Now: at, Expires: at.Add(time.Hour)}
 	}
-	for name, spoil := range map[string]func(t *testing.T, change *runs.Change){
+	for name, violate := range map[string]func(t *testing.T, change *runs.Change){
 		"the run exists": func(t *testing.T, change *runs.Change) {
 			must(t, b.Runs.Commit(ctx, runs.Change{Runs: []runs.Run{change.Runs[1]}}))
 		},
@@ -213,7 +213,7 @@ func testAtomic(t *testing.T, b Backend) {
 				Runs: []runs.Run{queued(key), queued(next)}, Slot: openSlot(queued(key)), Sync: &changed,
 				Records: []runs.Record{{PrimaryKey: "1"}}, IdempotencyKey: once(start()), Created: true,
 			}
-			spoil(t, &change)
+			violate(t, &change)
 			wantKind(t, b.Runs.Commit(ctx, change), fault.Conflict)
 			wantNoRun(t, b, key)
 			if slot, ok, err := b.Runs.Slot(ctx, key.Workspace, key.SyncID); err != nil || ok && slot.Open.Equal(key.Time) {
