@@ -51,6 +51,9 @@ type Service struct {
 // ErrNotFound is returned for a run that does not exist.
 var ErrNotFound error = fault.New(fault.NotFound, "not_found", "there is no run at this time")
 
+// ErrUnreadable is the error for a stored run or slot that this version cannot read.
+var ErrUnreadable = errors.New("the stored run cannot be read")
+
 // ErrStale is returned for a change whose preconditions no longer hold.
 var ErrStale error = fault.New(fault.Conflict, "overtaken", "other changes to this run keep coming first; please try again")
 

@@ -166,7 +166,17 @@ func runOf(item row) (runs.Run, error) {
 		r.LateReport = &l
 		read.err = errors.Join(read.err, inner.err)
 	}
-	return r, read.err
+	return r, unreadableRun(item, read.err)
+}
+
+// unreadableRun returns runs.ErrUnreadable with the key of an item and the cause,
+// nil if there is none.
+func unreadableRun(item row, cause error) error {
+	if cause == nil {
+		return nil
+	}
+	key := reader{row: item}
+	return fmt.Errorf("%s %s: %w: %w", key.text(partitionKey), key.text(sortKey), runs.ErrUnreadable, cause)
 }
 
 func (r *reader) report() (c runs.Counters, message, code, logURL string) {
@@ -217,7 +227,7 @@ func slotOf(item row) (runs.Slot, error) {
 	if waiting := read.optionalNumber("waiting_time"); waiting != 0 {
 		s.Waiting = time.Unix(waiting, 0).UTC()
 	}
-	return s, read.err
+	return s, unreadableRun(item, read.err)
 }
 
 func recordsRowOf(r runs.Run, records []runs.Record) row {

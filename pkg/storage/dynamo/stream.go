@@ -11,6 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
+	"syncplane/pkg/runs"
 	"syncplane/pkg/syncs"
 )
 
@@ -49,20 +50,53 @@ func syncOfImage(image map[string]events.DynamoDBAttributeValue) (*syncs.Sync, e
 	if len(image) == 0 {
 		return nil, nil //nolint:nilnil // no image is no error
 	}
-	r := make(row, len(image))
-	for name, value := range image {
-		switch value.DataType() { //nolint:exhaustive // a sync has no other types; syncOf tells which is missing
-		case events.DataTypeString:
-			r[name] = text(value.String())
-		case events.DataTypeNumber:
-			r[name] = &types.AttributeValueMemberN{Value: value.Number()}
-		}
-	}
+	r := imageRow(image)
 	s, err := syncOf(r)
 	if err != nil {
 		return nil, fmt.Errorf("read an image of the stream: %w", err)
 	}
 	return &s, nil
+}
+
+// imageRow returns an image as the client of DynamoDB would read it. Attributes of
+// other types than this package writes are left out.
+func imageRow(image map[string]events.DynamoDBAttributeValue) row {
+	r := make(row, len(image))
+	for name, value := range image {
+		switch value.DataType() { //nolint:exhaustive // no item of this package has other types; its reader reports what is missing
+		case events.DataTypeString:
+			r[name] = text(value.String())
+		case events.DataTypeNumber:
+			r[name] = &types.AttributeValueMemberN{Value: value.Number()}
+		case events.DataTypeBoolean:
+			r[name] = &types.AttributeValueMemberBOOL{Value: value.Boolean()}
+		case events.DataTypeMap:
+			r[name] = &types.AttributeValueMemberM{Value: imageRow(value.Map())}
+		}
+	}
+	return r
+}
+
+// RunKeyOf returns the workspace and the ID of the sync of the run that a record of
+// the table's stream is about. ok is false for an item that is not a run.
+func RunKeyOf(record events.DynamoDBEventRecord) (workspace, syncID string, ok bool) {
+	partition, sort := record.Change.Keys[partitionKey], record.Change.Keys[sortKey]
+	if partition.DataType() != events.DataTypeString || sort.DataType() != events.DataTypeString ||
+		!strings.HasPrefix(sort.String(), runPrefix) {
+		return "", "", false
+	}
+	return strings.Cut(partition.String(), "#")
+}
+
+// RunOf reads the run that a record of the table's stream wrote. ok is false for an
+// item that is not a run and for a run that was removed. The error is
+// runs.ErrUnreadable for an image that this version cannot read.
+func RunOf(record events.DynamoDBEventRecord) (run runs.Run, ok bool, err error) {
+	if _, _, ok := RunKeyOf(record); !ok || len(record.Change.NewImage) == 0 {
+		return runs.Run{}, false, nil
+	}
+	run, err = runOf(imageRow(record.Change.NewImage))
+	return run, true, err
 }
 
 // Each calls visit for every sync in the table, until one returns an error. Of a
