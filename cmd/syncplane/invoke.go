@@ -61,6 +61,8 @@ func invoke(ctx context.Context, env environment, file string) (err error) {
 			"SCHEDULE_ROLE_ARN=" + env.valueOr("SCHEDULE_ROLE_ARN", "arn:aws:iam::123456789012:role/schedules"),
 			"SCHEDULE_FAILURES_ARN=" + env.valueOr("SCHEDULE_FAILURES_ARN", "arn:aws:sqs:us-east-1:123456789012:failures"),
 			"SCHEDULER_ENDPOINT=" + env.getenv("SCHEDULER_ENDPOINT"),
+			"WATCH_QUEUE_URL=" + env.valueOr("WATCH_QUEUE_URL", "http://127.0.0.1:5000/123456789012/watch"),
+			"SQS_ENDPOINT=" + env.valueOr("SQS_ENDPOINT", env.getenv("EVENTBRIDGE_ENDPOINT")),
 		},
 		Output: env.stderr,
 	})

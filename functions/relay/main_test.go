@@ -56,9 +56,16 @@ func newTable(t *testing.T) *table {
 	}
 }
 
-// records returns the records of the stream since the last call, as Lambda delivers
-// them to the function.
+// records returns the records of the stream since the last call that the filter lets
+// through, as Lambda delivers them to the function.
 func (tb *table) records(t *testing.T) []json.RawMessage {
+	t.Helper()
+	patterns := patternsOf(t)
+	return slices.DeleteFunc(tb.unfiltered(t), func(record json.RawMessage) bool { return !passes(t, patterns, record) })
+}
+
+// unfiltered returns all records of the stream since the last call.
+func (tb *table) unfiltered(t *testing.T) []json.RawMessage {
 	t.Helper()
 	described, err := tb.stream.DescribeStream(t.Context(), &dynamodbstreams.DescribeStreamInput{StreamArn: &tb.arn})
 	if err != nil {
@@ -95,7 +102,8 @@ func (tb *table) records(t *testing.T) []json.RawMessage {
 // asLambda returns a record in the format of Lambda's event source mapping.
 func asLambda(t *testing.T, r streamtypes.Record) json.RawMessage {
 	t.Helper()
-	image := func(item map[string]streamtypes.AttributeValue) map[string]any {
+	var image func(item map[string]streamtypes.AttributeValue) map[string]any
+	image = func(item map[string]streamtypes.AttributeValue) map[string]any {
 		m := map[string]any{}
 		for name, value := range item {
 			switch v := value.(type) {
@@ -103,6 +111,22 @@ func asLambda(t *testing.T, r streamtypes.Record) json.RawMessage {
 				m[name] = map[string]string{"S": v.Value}
 			case *streamtypes.AttributeValueMemberN:
 				m[name] = map[string]string{"N": v.Value}
+			case *streamtypes.AttributeValueMemberBOOL:
+				m[name] = map[string]bool{"BOOL": v.Value}
+			case *streamtypes.AttributeValueMemberM:
+				m[name] = map[string]any{"M": image(v.Value)}
+			case *streamtypes.AttributeValueMemberL: // of maps, which is all that the table has
+				list := make([]any, 0, len(v.Value))
+				for _, element := range v.Value {
+					inner, ok := element.(*streamtypes.AttributeValueMemberM)
+					if !ok {
+						t.Fatalf("%s holds a %T", name, element)
+					}
+					list = append(list, map[string]any{"M": image(inner.Value)})
+				}
+				m[name] = map[string]any{"L": list}
+			default:
+				t.Fatalf("%s is a %T", name, value)
 			}
 		}
 		return m
@@ -117,7 +141,11 @@ func asLambda(t *testing.T, r streamtypes.Record) json.RawMessage {
 	if r.Dynamodb.OldImage != nil {
 		change["OldImage"] = image(r.Dynamodb.OldImage)
 	}
-	text, err := json.Marshal(map[string]any{"eventID": *r.EventID, "eventName": string(r.EventName), "eventSource": "aws:dynamodb", "dynamodb": change})
+	record := map[string]any{"eventID": *r.EventID, "eventName": string(r.EventName), "eventSource": "aws:dynamodb", "dynamodb": change}
+	if r.UserIdentity != nil {
+		record["userIdentity"] = map[string]any{"type": r.UserIdentity.Type, "principalId": r.UserIdentity.PrincipalId}
+	}
+	text, err := json.Marshal(record)
 	if err != nil {
 		t.Fatal(err)
 	}

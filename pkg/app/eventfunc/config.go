@@ -30,11 +30,18 @@ type ReconcilerConfig struct {
 	SchedulerEndpoint   string // SCHEDULER_ENDPOINT; "" is the region's own
 }
 
+// WatchConfig is the configuration of what watches the deadlines of runs.
+type WatchConfig struct {
+	WatchQueueURL string // WATCH_QUEUE_URL
+	SQSEndpoint   string // SQS_ENDPOINT; "" is the region's own
+}
+
 // RelayConfig is the configuration of the relay function.
 type RelayConfig struct {
 	Common
 	PublisherConfig
 	ReconcilerConfig
+	WatchConfig
 }
 
 // IntakeConfig is the configuration of the intake function.
@@ -53,7 +60,7 @@ type ReconcileConfig struct {
 // invalid variable.
 func ReadRelay(getenv func(string) string) (RelayConfig, error) {
 	e := &app.Environment{Getenv: getenv}
-	return RelayConfig{common(e), publisher(e), schedules(e)}, e.Err()
+	return RelayConfig{common(e), publisher(e), schedules(e), watched(e)}, e.Err()
 }
 
 // ReadIntake reads the environment of the intake function. The error names every
@@ -92,5 +99,12 @@ func schedules(e *app.Environment) ReconcilerConfig {
 		ScheduleRoleARN:     e.Required("SCHEDULE_ROLE_ARN", "the ARN of the role with which schedules put events on the bus"),
 		ScheduleFailuresARN: e.Required("SCHEDULE_FAILURES_ARN", "the ARN of the dead-letter queue for runs that could not be delivered"),
 		SchedulerEndpoint:   e.Address("SCHEDULER_ENDPOINT"),
+	}
+}
+
+func watched(e *app.Environment) WatchConfig {
+	return WatchConfig{
+		WatchQueueURL: e.Required("WATCH_QUEUE_URL", "the address of the queue of runs to watch"),
+		SQSEndpoint:   e.Address("SQS_ENDPOINT"),
 	}
 }

@@ -18,6 +18,7 @@ func good() map[string]string {
 		"AWS_REGION": "eu-central-1", "AWS_ACCESS_KEY_ID": "AKIA", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_SESSION_TOKEN": "session",
 		"TABLE_NAME": "syncs", "EVENT_BUS": "bus", "EVENT_BUS_ARN": "arn:bus", "API_URL": "https://api.example.com/",
 		"SCHEDULE_GROUP": "group", "SCHEDULE_ROLE_ARN": "arn:role", "SCHEDULE_FAILURES_ARN": "arn:queue",
+		"WATCH_QUEUE_URL": "https://sqs.example.com/watch",
 	}
 }
 
@@ -32,7 +33,7 @@ func TestRead(t *testing.T) {
 	schedules := eventfunc.ReconcilerConfig{EventBusARN: "arn:bus", ScheduleGroup: "group", ScheduleRoleARN: "arn:role", ScheduleFailuresARN: "arn:queue"}
 
 	relay, err := eventfunc.ReadRelay(getenv)
-	if diff := cmp.Diff(eventfunc.RelayConfig{common, publisher, schedules}, relay); diff != "" || err != nil {
+	if diff := cmp.Diff(eventfunc.RelayConfig{common, publisher, schedules, eventfunc.WatchConfig{WatchQueueURL: "https://sqs.example.com/watch"}}, relay); diff != "" || err != nil {
 		t.Errorf("relay: %v %s", err, diff)
 	}
 	intake, err := eventfunc.ReadIntake(getenv)
@@ -80,6 +81,10 @@ func TestReadErrors(t *testing.T) {
 		"endpoints that are not addresses": {map[string]string{"SCHEDULER_ENDPOINT": "x", "EVENTBRIDGE_ENDPOINT": "y"}, []invalid{
 			{"relay intake", "EVENTBRIDGE_ENDPOINT must be"},
 			{"relay reconcile", "SCHEDULER_ENDPOINT must be"},
+		}},
+		"no watch queue and an invalid endpoint of SQS": {map[string]string{"WATCH_QUEUE_URL": "", "SQS_ENDPOINT": "z"}, []invalid{
+			{"relay", "WATCH_QUEUE_URL is not set"},
+			{"relay", "SQS_ENDPOINT must be"},
 		}},
 		"no credentials": {map[string]string{"AWS_ACCESS_KEY_ID": ""}, []invalid{
 			{"relay intake reconcile", "AWS_ACCESS_KEY_ID and"},

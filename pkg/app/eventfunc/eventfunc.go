@@ -5,34 +5,61 @@ package eventfunc
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"io"
 	"log/slog"
 	"time"
 
+	"github.com/aws/aws-lambda-go/events"
 	"github.com/aws/aws-lambda-go/lambda"
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/eventbridge"
 	"github.com/aws/aws-sdk-go-v2/service/scheduler"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
 
 	"syncplane/pkg/app"
 	"syncplane/pkg/cloud/eventbus"
 	"syncplane/pkg/cloud/intake"
 	"syncplane/pkg/cloud/reconciler"
 	"syncplane/pkg/cloud/relay"
+	"syncplane/pkg/cloud/watch"
+	"syncplane/pkg/runs"
+	"syncplane/pkg/storage/dynamo"
 )
 
-// Relay runs the function behind the table's stream. It returns only if the
-// function cannot start, as do Intake and Reconcile.
+// Relay runs the function behind the table's stream and the watch queue. It returns
+// only if the function cannot start, as do Intake and Reconcile.
 func Relay(getenv func(string) string, output io.Writer) error {
 	config, err := ReadRelay(getenv)
 	if err != nil {
 		return err
 	}
-	lambda.Start((&relay.Relay{
+	log := app.Logger(output, config.LogLevel)
+	of := Runs(config.Common)
+	queue := WatchQueue(config.Common, config.WatchConfig)
+	relays := &relay.Relay{
 		Publisher:  Publisher(config.Common, config.PublisherConfig),
 		Reconciler: Reconciler(config.Common, config.ReconcilerConfig, app.Credentials(config.Config)),
-		Log:        app.Logger(output, config.LogLevel),
-	}).Handle)
+		Runs:       of,
+		Watch:      queue,
+		Log:        log,
+	}
+	watches := &watch.Watcher{Queue: queue, Runs: of, Log: log}
+	lambda.Start(func(ctx context.Context, payload json.RawMessage) (any, error) {
+		var changes events.DynamoDBEvent
+		if err := json.Unmarshal(payload, &changes); err != nil {
+			return nil, fmt.Errorf("read the batch: %w", err)
+		}
+		if len(changes.Records) == 0 || changes.Records[0].EventSource != "aws:sqs" {
+			return relays.Handle(ctx, changes)
+		}
+		var messages events.SQSEvent
+		if err := json.Unmarshal(payload, &messages); err != nil {
+			return nil, fmt.Errorf("read the batch: %w", err)
+		}
+		return watches.Handle(ctx, messages), nil
+	})
 	return nil
 }
 
@@ -69,6 +96,21 @@ func Reconcile(getenv func(string) string, output io.Writer) error {
 		return report, err
 	})
 	return nil
+}
+
+// Runs returns the operations on the runs in the configured table.
+func Runs(c Common) *runs.Service {
+	store := app.DynamoDB(c.Config)
+	return app.Runs(dynamo.Runs{Store: store, Now: time.Now}, store, c.RunRetention) //nolint:forbidigo // the clock is read at the edge
+}
+
+// WatchQueue returns the configured queue of runs to watch.
+func WatchQueue(c Common, w WatchConfig) *watch.Queue {
+	options := sqs.Options{Region: c.Region, Credentials: app.Credentials(c.Config), HTTPClient: app.HTTPClient(), Retryer: app.Retryer()}
+	if w.SQSEndpoint != "" {
+		options.BaseEndpoint = &w.SQSEndpoint
+	}
+	return &watch.Queue{Client: sqs.New(options), URL: w.WatchQueueURL}
 }
 
 // Publisher returns a publisher for the configured bus.

@@ -1,6 +1,8 @@
 // Package relay handles the records of the table's stream: it publishes each
-// change as an event and reconciles the schedules of the changed syncs. Both happen
-// at least once, and in order for each sync. It does not know how events reach the
+// change of a sync or a run as an event, reconciles the schedules of the changed
+// syncs, stops the runs of those that were paused or deleted, and has queued and
+// started runs watched. All of it happens at least once; events are published in
+// order for each sync and for each run. It does not know how events reach the
 // bus (see eventbus) nor what schedules look like (see reconciler).
 package relay
 
@@ -17,7 +19,10 @@ import (
 
 	"syncplane/pkg/cloud/eventbus"
 	"syncplane/pkg/cloud/reconciler"
+	"syncplane/pkg/cloud/watch"
 	"syncplane/pkg/event"
+	"syncplane/pkg/fault"
+	"syncplane/pkg/runs"
 	"syncplane/pkg/storage/dynamo"
 	"syncplane/pkg/syncs"
 )
@@ -30,6 +35,8 @@ const margin = 2 * time.Second
 type Relay struct {
 	Publisher  *eventbus.Publisher
 	Reconciler *reconciler.Reconciler
+	Runs       *runs.Service
+	Watch      *watch.Queue
 	Log        *slog.Logger
 }
 
@@ -39,6 +46,8 @@ type change struct {
 	workspace string
 	sync      string
 	sequence  string
+	run       *runs.Run // nil if the record is about a sync
+	ends      bool      // the sync was paused or deleted, or cannot be read
 }
 
 // Handle handles a batch. If it cannot finish, the response holds the sequence
@@ -58,6 +67,9 @@ func (r *Relay) Handle(ctx context.Context, batch events.DynamoDBEvent) (events.
 	if stopped, failure := r.schedule(ctx, changes[:failed]); failure != nil {
 		failed, unread, err = stopped, "", failure
 	}
+	if stopped, failure := r.watch(ctx, changes[:failed]); failure != nil {
+		failed, unread, err = stopped, "", failure
+	}
 	response := events.DynamoDBEventResponse{BatchItemFailures: []events.DynamoDBBatchItemFailure{}}
 	sequence := unread
 	if failed < len(changes) {
@@ -75,34 +87,77 @@ func (r *Relay) Handle(ctx context.Context, batch events.DynamoDBEvent) (events.
 }
 
 // readChanges reads the records up to the first that fails, and returns the sequence
-// number of that one. A record whose sync is unreadable would fail again at each
+// number of that one. A record that is unreadable would fail again at each
 // delivery, so it is logged, publishes no event and does not stop the others.
 func (r *Relay) readChanges(ctx context.Context, batch events.DynamoDBEvent) (changes []change, failed string, err error) {
 	changes = make([]change, 0, len(batch.Records))
 	for _, record := range batch.Records {
-		workspace, id, ok := dynamo.KeyOf(record)
-		if !ok {
-			continue
+		c := change{sequence: record.Change.SequenceNumber}
+		var isSync, isRun bool
+		if c.workspace, c.sync, isSync = dynamo.KeyOf(record); isSync {
+			err = r.readSync(ctx, record, &c)
+		} else if c.workspace, c.sync, isRun = dynamo.RunKeyOf(record); isRun {
+			isRun, err = r.readRun(ctx, record, &c)
 		}
-		c := change{workspace: workspace, sync: id, sequence: record.Change.SequenceNumber}
-		before, after, _, err := dynamo.Change(record)
-		switch {
-		case errors.Is(err, syncs.ErrUnreadable):
-			r.unreadable(ctx, c, err)
-		case err != nil:
+		if err != nil {
 			return changes, c.sequence, err
-		default:
-			c.event = event.OfChange(before, after)
-			if after == nil && !record.Change.ApproximateCreationDateTime.IsZero() {
-				c.event.Time = record.Change.ApproximateCreationDateTime.UTC()
-			}
 		}
-		changes = append(changes, c)
+		if isSync || isRun {
+			changes = append(changes, c)
+		}
 	}
 	return changes, "", nil
 }
 
-// unreadable logs that a sync could not be read.
+// readSync reads the change of a sync.
+func (r *Relay) readSync(ctx context.Context, record events.DynamoDBEventRecord, c *change) error {
+	before, after, _, err := dynamo.Change(record)
+	if errors.Is(err, syncs.ErrUnreadable) {
+		c.ends = true // perhaps
+		r.unreadable(ctx, *c, err)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	c.event = event.OfChange(before, after)
+	if after == nil && !record.Change.ApproximateCreationDateTime.IsZero() {
+		c.event.Time = record.Change.ApproximateCreationDateTime.UTC()
+	}
+	c.ends = after == nil || after.Status == syncs.Disabled && (before == nil || before.Status != syncs.Disabled)
+	return nil
+}
+
+// readRun reads the change of a run. ok is false for a change that is not
+// published, such as a heartbeat, and for a run that is unreadable. The event of a
+// queued run holds its sync, unless that is deleted or unreadable.
+func (r *Relay) readRun(ctx context.Context, record events.DynamoDBEventRecord, c *change) (ok bool, err error) {
+	run, ok, err := dynamo.RunOf(record)
+	if errors.Is(err, runs.ErrUnreadable) {
+		r.unreadable(ctx, *c, err)
+		return false, nil
+	}
+	if !ok || err != nil {
+		return false, err
+	}
+	var of *syncs.Sync
+	if run.Status == runs.Queued && run.Transition != "" {
+		read, err := r.Runs.Syncs.Read(ctx, run.Workspace, run.SyncID)
+		switch {
+		case errors.Is(err, syncs.ErrUnreadable):
+			r.unreadable(ctx, *c, err)
+		case err == nil:
+			of = &read
+		case !fault.Is(err, fault.NotFound):
+			return false, fmt.Errorf("read the sync of a queued run: %w", err)
+		}
+	}
+	c.run = &run
+	c.event, ok = event.OfTransition(run, of)
+	return ok, nil
+}
+
+// unreadable logs that a sync or a run could not be read.
 func (r *Relay) unreadable(ctx context.Context, c change, err error) {
 	r.Log.LogAttrs(ctx, slog.LevelError, "unreadable sync", slog.String("workspace", c.workspace), slog.String("sync", c.sync),
 		slog.String("sequence", c.sequence), slog.String("error", err.Error()))
@@ -126,30 +181,65 @@ func (r *Relay) publish(ctx context.Context, changes []change) (int, error) {
 	return len(changes), nil
 }
 
-// maxConcurrent is how many syncs are reconciled at the same time. A call to
-// Scheduler takes some 10 ms, mostly waiting. Our own choice.
+// maxConcurrent is how many syncs are reconciled, and how many messages are sent, at
+// the same time. A call to Scheduler or SQS takes some 10 ms, mostly waiting. Our own
+// choice.
 const maxConcurrent = 16
 
-// schedule reconciles the schedules of each changed sync once, and returns the
-// index of the first change for which it could not.
+// schedule reconciles the schedules of each changed sync once, and stops its runs if
+// it was paused or deleted. It returns the index of the first change for which it
+// could not.
 func (r *Relay) schedule(ctx context.Context, changes []change) (int, error) {
+	ends := map[string]bool{}
+	for _, c := range changes {
+		ends[c.sync] = ends[c.sync] || c.ends
+	}
+	started := map[string]bool{}
+	return forEach(changes, func(c change) bool {
+		first := c.run == nil && !started[c.sync]
+		started[c.sync] = started[c.sync] || first
+		return first
+	}, func(c change) error {
+		_, err := r.Reconciler.Reconcile(ctx, c.workspace, c.sync)
+		if errors.Is(err, syncs.ErrUnreadable) { // its schedules stay
+			r.unreadable(ctx, c, err)
+			err = nil
+		}
+		if err != nil || !ends[c.sync] {
+			return err
+		}
+		err = r.Runs.Stop(ctx, c.workspace, c.sync)
+		if errors.Is(err, syncs.ErrUnreadable) || errors.Is(err, runs.ErrUnreadable) { // its runs go on
+			r.unreadable(ctx, c, err)
+			return nil
+		}
+		return err
+	})
+}
+
+// watch sends a message for each run that was queued or started, and returns the
+// index of the first change for which it could not.
+func (r *Relay) watch(ctx context.Context, changes []change) (int, error) {
+	now := r.Runs.Now()
+	return forEach(changes, func(c change) bool {
+		return c.event.Kind == event.RunQueued || c.event.Kind == event.RunStarted
+	}, func(c change) error { return r.Watch.Send(ctx, *c.run, now) })
+}
+
+// forEach calls do concurrently for the changes that pick picks, and returns the
+// index of the first change for which do failed.
+func forEach(changes []change, pick func(change) bool, do func(change) error) (int, error) {
 	var mu sync.Mutex
 	var failure error
 	first := len(changes)
-	started := map[string]bool{}
 	var group errgroup.Group
 	group.SetLimit(maxConcurrent)
 	for i, c := range changes {
-		if started[c.sync] {
+		if !pick(c) {
 			continue
 		}
-		started[c.sync] = true
 		group.Go(func() error {
-			_, err := r.Reconciler.Reconcile(ctx, c.workspace, c.sync)
-			if errors.Is(err, syncs.ErrUnreadable) { // its schedules stay
-				r.unreadable(ctx, c, err)
-				return nil
-			}
+			err := do(c)
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil && i < first {

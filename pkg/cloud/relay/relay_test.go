@@ -19,6 +19,7 @@ import (
 	"syncplane/pkg/app/eventfunc"
 	"syncplane/pkg/cloud/relay"
 	"syncplane/pkg/event/eventtest"
+	"syncplane/pkg/runs"
 	"syncplane/pkg/syncs"
 	"syncplane/pkg/testkit/awsfake"
 )
@@ -75,7 +76,11 @@ func (tb table) Read(_ context.Context, workspace, id string) (syncs.Sync, error
 	case tb.unscheduled != "" && strings.HasSuffix(id, tb.unscheduled):
 		return syncs.Sync{Workspace: workspace, ID: id, Version: 1, CronExpression: "@hourly", Status: syncs.Pending}, nil
 	}
-	return syncs.Sync{Workspace: workspace, ID: id, Version: 1, SyncInterval: 30, Status: syncs.Pending}, nil
+	return syncs.Sync{
+		Workspace: workspace, ID: id, Version: 1, SyncInterval: 30, Status: syncs.Pending,
+		SourceID: 1, DestinationID: 2, ModelID: 3, Configuration: "{}", StreamName: "contacts",
+		ScheduleType: "automated", SyncMode: "full_refresh", SyncIntervalUnit: "minutes",
+	}, nil
 }
 
 // records returns a create of a sync for each letter; the ID of the sync ends with
@@ -157,7 +162,7 @@ func TestHandle(t *testing.T) {
 			schedules := eventfunc.Reconciler(config, eventfunc.ReconcilerConfig{SchedulerEndpoint: address, ScheduleGroup: "group"}, app.Credentials(config.Config))
 			schedules.Syncs, schedules.Now = test.table, time.Now
 			publisher := eventfunc.Publisher(config, eventfunc.PublisherConfig{EventBus: "bus", EventBridgeEndpoint: address})
-			r := &relay.Relay{Publisher: publisher, Reconciler: schedules, Log: app.Logger(io.Discard, "")}
+			r := &relay.Relay{Publisher: publisher, Reconciler: schedules, Log: app.Logger(io.Discard, ""), Runs: &runs.Service{Syncs: test.table, Now: time.Now}}
 			batch := events.DynamoDBEvent{Records: records(t, test.letters)}
 			if test.edit != nil {
 				test.edit(batch.Records)
@@ -187,4 +192,112 @@ func sorted(letters string) string {
 	all := strings.Split(letters, "")
 	slices.Sort(all)
 	return strings.Join(all, "")
+}
+
+// runRecords returns a write of a run of a sync for each letter; the ID of the sync
+// ends with it. A lower-case letter is a queued run, an upper-case one a heartbeat.
+func runRecords(letters string) []events.DynamoDBEventRecord {
+	var all []events.DynamoDBEventRecord
+	for i, letter := range strings.Split(letters, "") {
+		id := "019ab0c4-7d3b-7c51-9d3e-2f6a1b0c4d5" + strings.ToLower(letter)
+		text, number := events.NewStringAttribute, events.NewNumberAttribute
+		image := map[string]events.DynamoDBAttributeValue{
+			"pk": text("demo#" + id), "sk": text("RUN#2026-11-24T06:00:00Z"), "workspace": text("demo"), "sync_id": text(id),
+			"scheduled_time": number("1795500000"), "version": number("1"), "triggered_by": text("schedule"), "run_type": text("general"),
+			"expires_at": number("1895500000"), "deadline_at": number("1795503600000"), "created_at": number("1795500000000"), "updated_at": number("1795500000000"),
+			"status": text("queued"), "transition": text("queued"),
+		}
+		if letter != strings.ToLower(letter) {
+			image["status"], image["attempt"] = text("in_progress"), number("1")
+			image["late_report"] = events.NewMapAttribute(map[string]events.DynamoDBAttributeValue{"fence": number("1"), "status": text("success"), "received_at": number("1795500000000")})
+			image["has_records"] = events.NewBooleanAttribute(true)
+			delete(image, "transition")
+		}
+		all = append(all, events.DynamoDBEventRecord{Change: events.DynamoDBStreamRecord{
+			Keys: map[string]events.DynamoDBAttributeValue{"pk": image["pk"], "sk": image["sk"]}, NewImage: image, SequenceNumber: fmt.Sprint("number ", i),
+		}})
+	}
+	return all
+}
+
+// TestHandleRuns checks which record of a run the response names, which events are
+// published, and which runs are watched.
+func TestHandleRuns(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		letters   string
+		edit      func(all []events.DynamoDBEventRecord)
+		aws       *fakeAWS
+		refuse    string // messages of the sync that ends with it
+		failed    string
+		published string
+		watched   string
+		table     table
+	}{
+		"no failure":             {letters: "abc", aws: &fakeAWS{}, published: "abc", watched: "abc"},
+		"heartbeats":             {letters: "aBc", aws: &fakeAWS{}, published: "ac", watched: "ac"},
+		"an event is refused":    {letters: "abc", aws: &fakeAWS{refuseEvents: "b"}, failed: "number 1", published: "ac", watched: "a"},
+		"a message is refused":   {letters: "abc", aws: &fakeAWS{}, refuse: "b", failed: "number 1", published: "abc", watched: "ac"},
+		"a sync that is damaged": {letters: "abc", aws: &fakeAWS{}, published: "abc", watched: "abc", table: table{unreadable: "b"}},
+		"an unreadable run": {letters: "abc", edit: func(all []events.DynamoDBEventRecord) {
+			all[1].Change.NewImage["version"] = events.NewStringAttribute("x")
+		}, aws: &fakeAWS{}, published: "ac", watched: "ac"},
+		"a run that was removed": {letters: "abc", edit: func(all []events.DynamoDBEventRecord) {
+			all[1].Change.NewImage = nil
+		}, aws: &fakeAWS{}, published: "ac", watched: "ac"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			address := test.aws.start(t)
+			refuse := test.aws.Refuse
+			test.aws.Refuse = func(c awsfake.Call) *awsfake.Error {
+				if test.refuse != "" && strings.Contains(c.Message.MessageBody, "4d5"+test.refuse) {
+					return &awsfake.Error{Code: "AccessDenied"}
+				}
+				return refuse(c)
+			}
+			config := eventfunc.Common{
+				Config: app.Config{Region: "us-east-1", AccessKeyID: "local", SecretAccessKey: "local", TableName: "syncs"},
+				APIURL: "https://api.example.com",
+			}
+			r := &relay.Relay{
+				Publisher: eventfunc.Publisher(config, eventfunc.PublisherConfig{EventBus: "bus", EventBridgeEndpoint: address}),
+				Watch:     eventfunc.WatchQueue(config, eventfunc.WatchConfig{WatchQueueURL: "https://sqs.example.com/watch", SQSEndpoint: address}),
+				Runs:      &runs.Service{Syncs: test.table, Now: func() time.Time { return time.Unix(1795500000, 0) }},
+				Log:       app.Logger(io.Discard, ""),
+			}
+			batch := events.DynamoDBEvent{Records: runRecords(test.letters)}
+			if test.edit != nil {
+				test.edit(batch.Records)
+			}
+			response, err := r.Handle(t.Context(), batch)
+			if err != nil {
+				t.Fatal(err)
+			}
+			failed := ""
+			for _, f := range response.BatchItemFailures {
+				failed += f.ItemIdentifier
+			}
+			var published, watched []string
+			for _, e := range test.aws.Entries() {
+				seen := eventtest.Check(t, []byte(e.Detail))
+				published = append(published, seen.Subject)
+				if _, given := seen.Data["sync"]; given == (test.table.unreadable != "" && strings.HasSuffix(seen.Subject, test.table.unreadable)) || e.DetailType != "sync.run.queued" {
+					t.Errorf("got %s %v", e.DetailType, seen)
+				}
+			}
+			for _, m := range test.aws.Messages() {
+				var body struct {
+					Sync string `json:"sync"`
+				}
+				if err := json.Unmarshal([]byte(m.MessageBody), &body); err != nil || m.DelaySeconds != 900 {
+					t.Errorf("got %v: %v", m, err)
+				}
+				watched = append(watched, body.Sync)
+			}
+			if diff := cmp.Diff([]string{test.failed, test.published, test.watched}, []string{failed, lastLetters(published), lastLetters(watched)}); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
 }

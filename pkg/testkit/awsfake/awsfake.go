@@ -1,4 +1,4 @@
-// Package awsfake implements EventBridge and EventBridge Scheduler in memory, in the
+// Package awsfake implements EventBridge, EventBridge Scheduler and SQS in memory, in the
 // process of a test: the operations that this project calls, with the limits and
 // errors of their API references. A test can have any call refused. It knows
 // nothing of this project's events. `make verify` runs tests over moto's server
@@ -6,6 +6,8 @@
 package awsfake
 
 import (
+	"crypto/md5" //nolint:gosec // as SQS does
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -25,6 +27,12 @@ const (
 	maxEntries    = 10
 	maxEntryBytes = 256 << 10
 	timeBytes     = 14
+)
+
+// The limits of a SendMessage call (SQS API reference).
+const (
+	maxMessageBytes = 1 << 20
+	maxDelaySeconds = 900
 )
 
 // maxPage is how many schedules a page has at most (Scheduler API reference).
@@ -52,6 +60,13 @@ func (e Entry) size() int {
 	return n
 }
 
+// Message is a message that was sent to a queue.
+type Message struct {
+	QueueURL     string `json:"QueueUrl"`     //nolint:tagliatelle // SQS's names
+	MessageBody  string `json:"MessageBody"`  //nolint:tagliatelle // as above
+	DelaySeconds int    `json:"DelaySeconds"` //nolint:tagliatelle // as above
+}
+
 // Error is an error response of AWS. Status 0 is 400.
 type Error struct {
 	Status int
@@ -63,9 +78,10 @@ type Call struct {
 	Operation string  // such as PutEvents, CreateSchedule
 	Schedule  string  // the name of the schedule, "" for other operations
 	Entries   []Entry // of PutEvents
+	Message   Message // of SendMessage
 }
 
-// Server implements both services. Its zero value is ready to use; set Refuse and
+// Server implements these services. Its zero value is ready to use; set Refuse and
 // RefuseEntry before the first call. It is an http.Handler and an HTTP client for
 // the AWS SDK.
 type Server struct {
@@ -80,6 +96,7 @@ type Server struct {
 	mu        sync.Mutex
 	calls     []Call
 	entries   []Entry
+	messages  []Message
 	schedules map[string]map[string]json.RawMessage // by group and name, as created
 }
 
@@ -106,6 +123,15 @@ func (s *Server) Entries() []Entry {
 	return entries
 }
 
+// Messages returns the messages that were sent since the last call of Messages.
+func (s *Server) Messages() []Message {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	messages := s.messages
+	s.messages = nil
+	return messages
+}
+
 // Schedules returns the names of a group's schedules, sorted.
 func (s *Server) Schedules(group string) []string {
 	s.mu.Lock()
@@ -113,11 +139,11 @@ func (s *Server) Schedules(group string) []string {
 	return slices.Sorted(maps.Keys(s.schedules[group]))
 }
 
-// Clear removes all schedules, events and recorded calls.
+// Clear removes all schedules, events, messages and recorded calls.
 func (s *Server) Clear() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.schedules, s.calls, s.entries = nil, nil, nil
+	s.schedules, s.calls, s.entries, s.messages = nil, nil, nil, nil
 }
 
 // Do handles a request in this process, without a connection.
@@ -132,15 +158,19 @@ func (s *Server) Do(r *http.Request) (*http.Response, error) {
 	return response, nil
 }
 
-// ServeHTTP handles a call of either service.
+// ServeHTTP handles a call of any of the services.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
 		refuse(w, Error{Code: "SerializationException"}, err.Error())
 		return
 	}
-	if r.Header.Get("X-Amz-Target") == "AWSEvents.PutEvents" {
+	switch r.Header.Get("X-Amz-Target") {
+	case "AWSEvents.PutEvents":
 		s.putEvents(w, body)
+		return
+	case "AmazonSQS.SendMessage":
+		s.sendMessage(w, body)
 		return
 	}
 	s.schedule(w, r, body)
@@ -206,6 +236,27 @@ func (s *Server) putEvents(w http.ResponseWriter, body []byte) {
 		s.mu.Unlock()
 	}
 	answer(w, "application/x-amz-json-1.1", map[string]any{"FailedEntryCount": failed, "Entries": results})
+}
+
+// sendMessage handles SQS's SendMessage. Clients compare the MD5 of the body.
+func (s *Server) sendMessage(w http.ResponseWriter, body []byte) {
+	var in Message
+	if err := json.Unmarshal(body, &in); err != nil {
+		refuse(w, Error{Code: "SerializationException"}, err.Error())
+		return
+	}
+	if s.record(w, Call{Operation: "SendMessage", Message: in}) {
+		return
+	}
+	if n := len(in.MessageBody); n < 1 || n > maxMessageBytes || in.QueueURL == "" || in.DelaySeconds < 0 || in.DelaySeconds > maxDelaySeconds {
+		refuse(w, Error{Code: "InvalidParameterValue"}, fmt.Sprintf("%d bytes to %q after %d s", n, in.QueueURL, in.DelaySeconds))
+		return
+	}
+	s.mu.Lock()
+	s.messages = append(s.messages, in)
+	s.mu.Unlock()
+	sum := md5.Sum([]byte(in.MessageBody)) //nolint:gosec // SQS's own check of transmission, not of security
+	answer(w, "application/x-amz-json-1.0", map[string]string{"MessageId": uuid.NewString(), "MD5OfMessageBody": hex.EncodeToString(sum[:])})
 }
 
 // schedule handles the operations of Scheduler.

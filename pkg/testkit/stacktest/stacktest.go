@@ -37,6 +37,7 @@ type Stack struct {
 	Config    eventfunc.RelayConfig
 	Schedules *scheduler.Client
 	drain     func(testing.TB) []published // returns the events since the last call
+	received  func(testing.TB) []string    // returns the bodies of the messages since the last call
 }
 
 // published is an event as it left the bus.
@@ -64,7 +65,7 @@ func New(tb testing.TB, table app.Config) *Stack {
 	} else {
 		s.moto(tb, endpoint, name)
 	}
-	s.Config.EventBridgeEndpoint, s.Config.SchedulerEndpoint = endpoint, endpoint
+	s.Config.EventBridgeEndpoint, s.Config.SchedulerEndpoint, s.Config.SQSEndpoint = endpoint, endpoint, endpoint
 	s.Schedules = scheduler.New(scheduler.Options{Region: table.Region, BaseEndpoint: &endpoint, Credentials: static()})
 	if os.Getenv(Variable) != "" {
 		_, err := s.Schedules.CreateScheduleGroup(tb.Context(), &scheduler.CreateScheduleGroupInput{Name: &name})
@@ -94,6 +95,16 @@ func (s *Stack) fake(tb testing.TB) (endpoint string) {
 		}
 		return all
 	}
+	s.Config.WatchQueueURL = "https://sqs.us-east-1.amazonaws.com/123456789012/watch"
+	s.received = func(testing.TB) []string {
+		var bodies []string
+		for _, m := range server.Messages() {
+			if m.DelaySeconds == 0 {
+				bodies = append(bodies, m.MessageBody)
+			}
+		}
+		return bodies
+	}
 	return server.Start(tb)
 }
 
@@ -119,23 +130,44 @@ func (s *Stack) moto(tb testing.TB, endpoint, name string) {
 	})
 	check(tb, err)
 	s.Config.EventBusARN, s.Config.ScheduleFailuresARN = *bus.EventBusArn, arn
+	watched, err := queues.CreateQueue(ctx, &sqs.CreateQueueInput{QueueName: aws.String(name + "-watch")})
+	check(tb, err)
+	s.Config.WatchQueueURL = *watched.QueueUrl
+	s.received = func(tb testing.TB) []string { return receive(tb, queues, watched.QueueUrl) }
 	s.drain = func(tb testing.TB) []published {
 		var all []published
-		for {
-			out, err := queues.ReceiveMessage(tb.Context(), &sqs.ReceiveMessageInput{QueueUrl: queue.QueueUrl, MaxNumberOfMessages: 10})
+		for _, body := range receive(tb, queues, queue.QueueUrl) {
+			var e published
+			check(tb, json.Unmarshal([]byte(body), &e))
+			all = append(all, e)
+		}
+		return all
+	}
+}
+
+// receive returns the bodies of all visible messages of a queue, and deletes them.
+func receive(tb testing.TB, queues *sqs.Client, url *string) []string {
+	tb.Helper()
+	var bodies []string
+	for {
+		out, err := queues.ReceiveMessage(tb.Context(), &sqs.ReceiveMessageInput{QueueUrl: url, MaxNumberOfMessages: 10})
+		check(tb, err)
+		if len(out.Messages) == 0 {
+			return bodies
+		}
+		for _, m := range out.Messages {
+			bodies = append(bodies, *m.Body)
+			_, err := queues.DeleteMessage(tb.Context(), &sqs.DeleteMessageInput{QueueUrl: url, ReceiptHandle: m.ReceiptHandle})
 			check(tb, err)
-			if len(out.Messages) == 0 {
-				return all
-			}
-			for _, m := range out.Messages {
-				var e published
-				check(tb, json.Unmarshal([]byte(*m.Body), &e))
-				all = append(all, e)
-				_, err := queues.DeleteMessage(tb.Context(), &sqs.DeleteMessageInput{QueueUrl: queue.QueueUrl, ReceiptHandle: m.ReceiptHandle})
-				check(tb, err)
-			}
 		}
 	}
+}
+
+// Watched returns the messages that were sent to the watch queue since the last call
+// of Watched and are visible without a delay.
+func (s *Stack) Watched(tb testing.TB) []string {
+	tb.Helper()
+	return s.received(tb)
 }
 
 // Env returns the environment of a function of the stack.
@@ -146,6 +178,7 @@ func (s *Stack) Env() []string {
 		"TABLE_NAME=" + c.TableName, "DYNAMODB_ENDPOINT=" + c.DynamoDBEndpoint, "EVENT_BUS=" + c.EventBus, "EVENT_BUS_ARN=" + c.EventBusARN,
 		"API_URL=" + c.APIURL, "EVENTBRIDGE_ENDPOINT=" + c.EventBridgeEndpoint, "SCHEDULE_GROUP=" + c.ScheduleGroup,
 		"SCHEDULE_ROLE_ARN=" + c.ScheduleRoleARN, "SCHEDULE_FAILURES_ARN=" + c.ScheduleFailuresARN, "SCHEDULER_ENDPOINT=" + c.SchedulerEndpoint,
+		"WATCH_QUEUE_URL=" + c.WatchQueueURL, "SQS_ENDPOINT=" + c.SQSEndpoint,
 	}
 }
 
