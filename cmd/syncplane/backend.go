@@ -19,19 +19,19 @@ import (
 	"syncplane/pkg/syncs"
 )
 
-// backend is where a command keeps things.
+// backend is the storage of a command.
 type backend struct {
 	syncs    syncs.Store
 	runs     runs.Store
 	limits   ratelimit.Store
 	keys     apikey.Store
-	feed     *bolt.Store // nil where the engine has no feed: DynamoDB's is its stream
-	location string      // for people
+	feed     *bolt.Store // nil with DynamoDB, whose feed is the stream of the table
+	location string      // for messages
 	close    func() error
 }
 
-// logTo has the store log what it cannot read. It must be called before the store
-// is used.
+// logTo sets the logger for rows that cannot be read. It must be called before the
+// store is used.
 func (e backend) logTo(log *slog.Logger) {
 	switch store := e.syncs.(type) {
 	case *bolt.Store:
@@ -46,8 +46,8 @@ func (e backend) runsService() *runs.Service {
 	return app.Runs(e.runs, e.syncs, runs.DefaultRetention().Runs)
 }
 
-// damaged returns a channel that receives an error if the file turns out to be
-// damaged while the server runs.
+// damaged returns a channel that receives an error if damage to the file is found
+// while the server runs.
 func (e backend) damaged() <-chan error {
 	found := make(chan error, 1)
 	if e.feed != nil {
@@ -60,7 +60,7 @@ func (e backend) damaged() <-chan error {
 	return found
 }
 
-// openBackend opens the engine that STORE names.
+// openBackend opens the storage backend that STORE names.
 func openBackend(ctx context.Context, env environment, dataDir string) (backend, error) {
 	dynamodb, err := usesDynamoDB(env)
 	if err != nil {
@@ -84,7 +84,7 @@ func openBackend(ctx context.Context, env environment, dataDir string) (backend,
 	return backend{store, dynamo.Runs{Store: store, Now: time.Now}, store, store, nil, "the DynamoDB table " + store.Table, func() error { return nil }}, nil
 }
 
-// openKeys opens no more than the keys of the engine that STORE names.
+// openKeys opens only the API keys of the storage backend that STORE names.
 func openKeys(ctx context.Context, env environment) (apikey.Store, error) {
 	dynamodb, err := usesDynamoDB(env)
 	if err != nil {
@@ -109,9 +109,9 @@ func usesDynamoDB(env environment) (bool, error) {
 
 func localKeys(dataDir string) bolt.Keys { return bolt.Keys{Path: filepath.Join(dataDir, "keys.db")} }
 
-// openDynamoDB is the table that the environment names, with the credentials
-// of the AWS profile. DynamoDB Local takes any, so with an endpoint none are
-// needed.
+// openDynamoDB returns the table that the environment names, with the credentials of
+// the AWS profile. With an endpoint the profile is not read, since DynamoDB Local
+// accepts any credentials.
 func openDynamoDB(ctx context.Context, env environment) (*dynamo.Store, error) {
 	target := dynamoConfig(env)
 	if target.DynamoDBEndpoint != "" {
@@ -127,7 +127,7 @@ func openDynamoDB(ctx context.Context, env environment) (*dynamo.Store, error) {
 	return app.DynamoDBAs(target, aws.NewCredentialsCache(profile.Credentials)), nil
 }
 
-// dynamoConfig is what reaches the DynamoDB that the environment names.
+// dynamoConfig returns the settings of DynamoDB from the environment.
 func dynamoConfig(env environment) app.Config {
 	return app.Config{
 		Region:           env.valueOr("AWS_REGION", "us-east-1"),

@@ -12,10 +12,10 @@ import (
 	"syncplane/pkg/storage/bolt"
 )
 
-// background is what the server does beside answering: it begins the runs of
-// syncs, keeps their records, and delivers events.
+// background runs the tasks of the server that no request triggers: starting runs,
+// recording them and delivering events.
 type background struct {
-	ctx       context.Context //nolint:containedctx // that of its goroutines
+	ctx       context.Context //nolint:containedctx // the context of its goroutines
 	cancel    context.CancelFunc
 	scheduler *scheduler.Scheduler
 	recorder  *scheduler.Recorder
@@ -23,7 +23,8 @@ type background struct {
 	group     sync.WaitGroup
 }
 
-// newBackground is the work over a feed; without a feed there is none.
+// newBackground returns the tasks on the feed of the storage backend; without a feed
+// there are none.
 func newBackground(ctx context.Context, env environment, e backend, origin string, log *slog.Logger) (*background, error) {
 	b, feed := &background{}, e.feed
 	b.ctx, b.cancel = context.WithCancel(context.WithoutCancel(ctx))
@@ -47,15 +48,15 @@ func newBackground(ctx context.Context, env environment, e backend, origin strin
 	return b, nil
 }
 
-// dropUndelivered keeps no event for a webhook any more, and logs how many it did not
-// accept.
+// dropUndelivered discards the events that wait for a webhook that is no longer
+// configured, and logs their number.
 func dropUndelivered(ctx context.Context, feed *bolt.Store, log *slog.Logger) error {
-	waiting, err := feed.Pending()
+	pending, err := feed.Pending()
 	if err != nil {
 		return err
 	}
-	if len(waiting) > 0 {
-		log.LogAttrs(ctx, slog.LevelWarn, "undelivered events are dropped", slog.Int("count", len(waiting)), slog.String("reason", "WEBHOOK_URL is not set"))
+	if len(pending) > 0 {
+		log.LogAttrs(ctx, slog.LevelWarn, "undelivered events are dropped", slog.Int("count", len(pending)), slog.String("reason", "WEBHOOK_URL is not set"))
 	}
 	return feed.ResetDelivery(ctx)
 }
@@ -70,7 +71,7 @@ func (b *background) start() {
 	}
 }
 
-// stop ends the work, and returns when it has ended.
+// stop cancels the tasks and returns when they have ended.
 func (b *background) stop() {
 	b.cancel()
 	b.group.Wait()

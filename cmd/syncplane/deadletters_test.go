@@ -59,7 +59,7 @@ func TestDeadLetters(t *testing.T) {
 		s.Version++
 		if _, err := dead.Add(t.Context(), bolt.DeadLetter{
 			Sequence: sequence, Event: event.OfChange(nil, &s), Origin: "http://127.0.0.1:8080",
-			Since: now, GivenUp: now.AddDate(0, 0, 1), Attempts: 300, Reason: "the webhook answers 500",
+			Since: now, GivenUp: now.AddDate(0, 0, 1), Attempts: 300, Reason: "the webhook responded with status 500",
 		}); err != nil {
 			t.Fatal(err)
 		}
@@ -89,12 +89,12 @@ func TestDeadLetters(t *testing.T) {
 	if got := ids(); got != "7 8 9" {
 		t.Errorf("got %s", got)
 	}
-	if list := run("", "list"); !strings.Contains(list, "2026-11-25T06:00:00Z") || !strings.Contains(list, "the webhook answers 500") {
+	if list := run("", "list"); !strings.Contains(list, "2026-11-25T06:00:00Z") || !strings.Contains(list, "the webhook responded with status 500") {
 		t.Errorf("got %s", list)
 	}
-	run("syncplane: 0 dead letters were taken, 3 were not and are kept\n", "resend", "--all")
+	run("syncplane: 0 dead letters were accepted, 3 were refused and are kept\n", "resend", "--all")
 	answer(http.StatusNoContent)
-	run("syncplane: 1 of the dead letters named are not there; see dead-letters list\n", "resend", "8", "42")
+	run("syncplane: 1 of the given dead letters do not exist; see dead-letters list\n", "resend", "8", "42")
 	if got := ids(); got != "7 9" {
 		t.Errorf("got %s", got)
 	}
@@ -108,16 +108,16 @@ func TestDeadLetters(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	run("syncplane: the webhook is gone (410); nothing more is sent\n", "resend", "--all")
+	run("syncplane: the webhook is gone (410); no further dead letter was sent\n", "resend", "--all")
 	if sent := answer(http.StatusGone); len(sent) != 1 || ids() != "1 2" {
 		t.Errorf("sent %v", sent)
 	}
-	const commands = "dead-letters list, dead-letters resend ID… or dead-letters resend --all"
+	const commands = "usage: dead-letters list, dead-letters resend ID… or dead-letters resend --all"
 	for _, test := range []struct {
 		want string
 		args []string
 	}{
-		{`a dead letter has a number as its ID, got "all"; see dead-letters list`, []string{"resend", "all"}},
+		{`the ID of a dead letter must be a number, got "all"; see dead-letters list`, []string{"resend", "all"}},
 		{commands, []string{"resend"}},
 		{commands, []string{"remove", "1"}},
 		{commands, nil},

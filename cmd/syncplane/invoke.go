@@ -13,9 +13,9 @@ import (
 	"syncplane/pkg/local/server"
 )
 
-// invoke runs the built Lambda once: `sam local invoke` without Docker. Behind
-// it stands the DynamoDB of DYNAMODB_ENDPOINT, or a DynamoDB Local that lives
-// as long as the command.
+// invoke runs a built Lambda function once, as `sam local invoke` does, without
+// Docker. The function uses the DynamoDB at DYNAMODB_ENDPOINT, or a DynamoDB Local
+// that is stopped when the command ends.
 func invoke(ctx context.Context, env environment, file string) (err error) {
 	event, err := os.ReadFile(file) //nolint:gosec // the file that the user names
 	if err != nil {
@@ -78,8 +78,7 @@ func invoke(ctx context.Context, env environment, file string) (err error) {
 	return nil
 }
 
-// functionOf is the function that an event is for, by what the event looks
-// like.
+// functionOf returns the function that an event is for, judging by its members.
 func functionOf(text []byte) string {
 	var event struct {
 		DetailType string `json:"detail-type"` //nolint:tagliatelle // EventBridge's name
@@ -87,7 +86,7 @@ func functionOf(text []byte) string {
 			Source string `json:"eventSource"` //nolint:tagliatelle // AWS's name
 		} `json:"Records"` //nolint:tagliatelle // as above
 	}
-	_ = json.Unmarshal(text, &event) // what is none of these is the API's to refuse
+	_ = json.Unmarshal(text, &event) // the API refuses an event that cannot be decoded
 	switch {
 	case len(event.Records) > 0 && event.Records[0].Source == "aws:dynamodb":
 		return "relay"
@@ -97,7 +96,8 @@ func functionOf(text []byte) string {
 	return "api"
 }
 
-// invokeKeys is the key set of the sample events and of `syncplane token`.
+// invokeKeys returns the key set with the key of the sample events and that of
+// `syncplane token`.
 func invokeKeys(env environment) ([]byte, error) {
 	sample := server.SampleKey()
 	own, err := server.OpenKey(env.valueOr("DATA_DIR", defaultDataDir))

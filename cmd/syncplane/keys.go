@@ -18,17 +18,17 @@ import (
 // keys manages the API keys of a workspace.
 func keys(ctx context.Context, env environment, args []string) error {
 	if len(args) == 0 {
-		return errors.New("keys create, keys list or keys revoke")
+		return errors.New("usage: keys create, keys list or keys revoke")
 	}
 	action := args[0]
 	flags := flag.NewFlagSet("syncplane keys "+action, flag.ContinueOnError)
-	flags.SetOutput(io.Discard) // the error below says it
+	flags.SetOutput(io.Discard) // the returned error has the same text
 	workspace := flags.String("workspace", "", "")
-	name, scopes, expires := new(string), new(string), new(string)
+	var options keyOptions
 	if action == "create" {
-		flags.StringVar(name, "name", "", "")
-		flags.StringVar(scopes, "scopes", string(auth.ReadSyncs)+","+string(auth.WriteSyncs), "")
-		flags.StringVar(expires, "expires", "", "")
+		flags.StringVar(&options.name, "name", "", "")
+		flags.StringVar(&options.scopes, "scopes", string(auth.ReadSyncs)+","+string(auth.WriteSyncs), "")
+		flags.StringVar(&options.expires, "expires", "", "")
 	}
 	if err := flags.Parse(args[1:]); err != nil {
 		return fmt.Errorf("keys %s: %w; see syncplane help", action, err)
@@ -42,45 +42,51 @@ func keys(ctx context.Context, env environment, args []string) error {
 	}
 	switch action {
 	case "create":
-		return createKey(ctx, env, store, *workspace, *name, *scopes, *expires)
+		options.workspace = *workspace
+		return createKey(ctx, env, store, options)
 	case "list":
 		return listKeys(ctx, env, store, *workspace)
 	case "revoke":
 		if flags.NArg() != 1 {
-			return errors.New("keys revoke: name the one key by its id, as keys list shows it")
+			return errors.New("keys revoke takes one argument, the ID of the key, as keys list prints it")
 		}
 		return store.RevokeKey(ctx, *workspace, flags.Arg(0), time.Now())
 	default:
-		return fmt.Errorf("there is no command %q; see syncplane help", "keys "+action)
+		return fmt.Errorf("unknown command %q; see syncplane help", "keys "+action)
 	}
 }
 
-// createKey prints the key, the only time that it is seen.
-func createKey(ctx context.Context, env environment, store apikey.Store, workspace, name, scopes, expires string) error {
+// keyOptions are the options of keys create.
+type keyOptions struct {
+	workspace, name, scopes, expires string
+}
+
+// createKey creates a key and prints it. It cannot be printed again.
+func createKey(ctx context.Context, env environment, store apikey.Store, options keyOptions) error {
 	now := time.Now()
-	end, err := parseExpiry(now, expires)
+	end, err := parseExpiry(now, options.expires)
 	if err != nil {
 		return err
 	}
-	granted := strings.FieldsFunc(scopes, func(c rune) bool { return c == ',' || c == ' ' })
+	granted := strings.FieldsFunc(options.scopes, func(c rune) bool { return c == ',' || c == ' ' })
 	for _, scope := range granted {
 		if !auth.Known(auth.Action(scope)) {
-			return fmt.Errorf("--scopes must be of %v, got %q", auth.Actions(), scope)
+			return fmt.Errorf("--scopes must be some of %v, got %q", auth.Actions(), scope)
 		}
 	}
-	key, text, err := apikey.New(rand.Reader, workspace, name, granted, now, end)
+	key, text, err := apikey.New(rand.Reader, options.workspace, options.name, granted, now, end)
 	if err != nil {
 		return err
 	}
 	if err := store.CreateKey(ctx, key); err != nil {
 		return err
 	}
-	fmt.Fprintf(env.stderr, "This is the key %s of the workspace %s. It is shown this once; keep it as you keep a password.\n", key.ID, workspace)
+	fmt.Fprintf(env.stderr, "This is the key %s of the workspace %s. It is shown only once; store it like a password.\n", key.ID, options.workspace)
 	fmt.Fprintln(env.stdout, text)
 	return nil
 }
 
-// parseExpiry is when a key expires: after a time such as 720h, or on a date.
+// parseExpiry returns when a key expires, from a duration such as 720h or a date.
 func parseExpiry(now time.Time, expires string) (time.Time, error) {
 	if expires == "" {
 		return time.Time{}, nil
@@ -93,7 +99,7 @@ func parseExpiry(now time.Time, expires string) (time.Time, error) {
 			return end, nil
 		}
 	}
-	return time.Time{}, fmt.Errorf("--expires must be a time from now such as 720h, or a day to come such as %s, got %q", now.AddDate(0, 3, 0).Format(time.DateOnly), expires)
+	return time.Time{}, fmt.Errorf("--expires must be a duration such as 720h, or a future date such as %s, got %q", now.AddDate(0, 3, 0).Format(time.DateOnly), expires)
 }
 
 func listKeys(ctx context.Context, env environment, store apikey.Store, workspace string) error {

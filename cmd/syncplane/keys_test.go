@@ -71,14 +71,14 @@ func TestKeys(t *testing.T) {
 func TestKeysRefuse(t *testing.T) {
 	t.Parallel()
 	for want, args := range map[string][]string{
-		"keys create, keys list or keys revoke":                                      nil,
-		"--workspace must be 1 to 128 visible ASCII":                                 {"list"},
-		"--scopes must be of [syncs:read syncs:write runs:execute runs:execute:all]": {"create", "--workspace", "a", "--scopes", "admin"},
-		"--expires must be a time from now such as 720h":                             {"create", "--workspace", "a", "--expires", time.Now().AddDate(0, 0, -1).Format(time.DateOnly)},
-		"name the one key by its id":                                                 {"revoke", "--workspace", "a"},
-		"there is no key with this id":                                               {"revoke", "--workspace", "a", "x"},
-		`there is no command "keys show"`:                                            {"show", "--workspace", "a"},
-		"keys list: flag provided but not defined: -scopes; see syncplane help\n":    {"list", "--scopes", "x"},
+		"usage: keys create, keys list or keys revoke":                                    nil,
+		"--workspace must be 1 to 128 visible ASCII":                                      {"list"},
+		"--scopes must be some of [syncs:read syncs:write runs:execute runs:execute:all]": {"create", "--workspace", "a", "--scopes", "admin"},
+		"--expires must be a duration such as 720h":                                       {"create", "--workspace", "a", "--expires", time.Now().AddDate(0, 0, -1).Format(time.DateOnly)},
+		"keys revoke takes one argument, the ID of the key":                               {"revoke", "--workspace", "a"},
+		"there is no key with this id":                                                    {"revoke", "--workspace", "a", "x"},
+		`unknown command "keys show"`:                                                     {"show", "--workspace", "a"},
+		"keys list: flag provided but not defined: -scopes; see syncplane help\n":         {"list", "--scopes", "x"},
 	} {
 		cmd := command(t, []string{"DATA_DIR=" + t.TempDir()}, append([]string{"keys"}, args...)...)
 		out, err := cmd.CombinedOutput()

@@ -1,5 +1,5 @@
-// Command syncplane is for people: it serves the control plane on one machine,
-// makes bearer tokens for it and runs the Lambda without AWS.
+// Command syncplane serves the control plane on one machine, manages its tokens,
+// API keys and dead letters, and runs the Lambda functions without AWS.
 package main
 
 import (
@@ -28,35 +28,36 @@ const usage = `Usage: syncplane COMMAND
   keys create --workspace W [--name N] [--scopes syncs:read,syncs:write] [--expires 720h]
   keys list   --workspace W
   keys revoke --workspace W ID
-                 the API keys of a workspace, in DATA_DIR, or with
-                 STORE=dynamodb in TABLE_NAME, as the AWS profile says
+                 manage the API keys of a workspace, in DATA_DIR, or with
+                 STORE=dynamodb in TABLE_NAME, with an AWS profile
   dead-letters list
   dead-letters resend ID…|--all
-                 the events that the webhook did not take for a day, in DATA_DIR;
-                 WEBHOOK_URL, WEBHOOK_SECRET
+                 list or resend the events that the webhook did not accept
+                 within a day; DATA_DIR, WEBHOOK_URL, WEBHOOK_SECRET
   when CRON|MINUTES
-                 what a schedule means and when it runs next
+                 print what a schedule means and when it runs next
   reconcile [--dry-run]
-                 make the schedules of a stack what its table says; variables
+                 reconcile the schedules of a stack with its table; variables
                  as those of its function ReconcileFunction, and an AWS profile
   version        print the version, the commit and the Go release of this program
 
-Settings are environment variables; defaults stand in brackets.
+Settings are environment variables; defaults are in parentheses.
 `
 
-// environment is what a command sees of the machine that it runs on.
+// environment holds the inputs and outputs of a command other than its arguments.
 type environment struct {
 	getenv func(string) string
 	stdout io.Writer
 	stderr io.Writer
 }
 
-// valueOr is the value of an environment variable, or what it is without one.
-func (env environment) valueOr(name, without string) string {
+// valueOr returns the value of an environment variable, or fallback if it is not set
+// or empty.
+func (env environment) valueOr(name, fallback string) string {
 	if value := env.getenv(name); value != "" {
 		return value
 	}
-	return without
+	return fallback
 }
 
 func main() {
@@ -72,7 +73,7 @@ func main() {
 func run(ctx context.Context, args []string, env environment) error {
 	if len(args) == 0 {
 		fmt.Fprint(env.stderr, usage)
-		return errors.New("name a command")
+		return errors.New("no command given")
 	}
 	switch command, rest := args[0], args[1:]; command {
 	case "serve":
@@ -81,7 +82,7 @@ func run(ctx context.Context, args []string, env environment) error {
 		return token(env)
 	case "invoke":
 		if len(rest) != 1 {
-			return errors.New("name the one file that holds the event, such as events/create-sync.json")
+			return errors.New("invoke takes one argument, the file of the event, such as events/create-sync.json")
 		}
 		return invoke(ctx, env, rest[0])
 	case "keys":
@@ -98,6 +99,6 @@ func run(ctx context.Context, args []string, env environment) error {
 		fmt.Fprint(env.stdout, usage)
 		return nil
 	default:
-		return fmt.Errorf("there is no command %q; see syncplane help", command)
+		return fmt.Errorf("unknown command %q; see syncplane help", command)
 	}
 }

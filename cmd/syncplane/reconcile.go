@@ -14,15 +14,15 @@ import (
 	"syncplane/pkg/app/eventfunc"
 )
 
-// reconcile compares the table of a stack with its schedules, and repairs these
-// unless that is only to be told. The environment is the function's, the
-// credentials are the AWS profile's.
+// reconcile compares the table of a stack with its schedules and repairs the
+// schedules, or only reports the differences with --dry-run. It takes the
+// environment variables of the function and the credentials of the AWS profile.
 func reconcile(ctx context.Context, env environment, args []string) error {
 	flags := flag.NewFlagSet("reconcile", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	dry := flags.Bool("dry-run", false, "")
 	if err := flags.Parse(args); err != nil || flags.NArg() > 0 {
-		return errors.Join(err, errors.New("reconcile takes --dry-run or nothing; see syncplane help"))
+		return errors.Join(err, errors.New("reconcile takes no arguments other than --dry-run; see syncplane help"))
 	}
 	profile, err := config.LoadDefaultConfig(ctx)
 	if err != nil {
@@ -48,6 +48,6 @@ func reconcile(ctx context.Context, env environment, args []string) error {
 		handle, verb = schedules.FindDrift, "to repair"
 	}
 	report, err := handle(ctx, store, func(id string) { fmt.Fprintln(env.stdout, id) })
-	fmt.Fprintf(env.stderr, "%d syncs; %s: the schedules of %d of them, and those of %d that are gone\n", report.Syncs, verb, report.Repaired, report.Removed)
+	fmt.Fprintf(env.stderr, "%d syncs; %s: the schedules of %d of them and those of %d deleted syncs\n", report.Syncs, verb, report.Repaired, report.Removed)
 	return err
 }

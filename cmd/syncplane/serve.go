@@ -22,96 +22,120 @@ import (
 	"syncplane/pkg/ratelimit"
 )
 
-// stopTimeout is how long requests under way may take after a signal. They take
-// milliseconds, unless a client does not send its body or read its response.
+// stopTimeout is how long requests in progress may take after a signal. Our own
+// choice: they take milliseconds, unless a client does not send its body or read its
+// response.
 const stopTimeout = 1500 * time.Millisecond
 
 // serve runs the control plane until ctx ends.
 func serve(ctx context.Context, env environment) error {
-	port := env.valueOr("PORT", "8080")
-	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
-		return fmt.Errorf("PORT must be a number from 0 to 65535, got %q", port)
-	}
-	dataDir := env.valueOr("DATA_DIR", defaultDataDir)
-	key, err := server.OpenKey(dataDir)
+	c, err := readServeConfig(env)
 	if err != nil {
 		return err
 	}
-	keys, err := server.KeySet(key)
+	store, err := openBackend(ctx, env, c.dataDir)
 	if err != nil {
 		return err
 	}
-	limit, err := createLimit(env)
+	listener, err := listen(ctx, c.port)
 	if err != nil {
-		return err
+		return errors.Join(err, store.close())
 	}
-	e, err := openBackend(ctx, env, dataDir)
-	if err != nil {
-		return err
-	}
-
-	var listen net.ListenConfig
-	listener, err := listen.Listen(ctx, "tcp", net.JoinHostPort("127.0.0.1", port))
-	if errors.Is(err, syscall.EADDRINUSE) {
-		err = fmt.Errorf("port %s is in use; set PORT to another one, such as PORT=8081", port)
-	}
-	if err != nil {
-		return errors.Join(err, e.close())
-	}
-
-	address := "http://" + listener.Addr().String()
+	c.address = "http://" + listener.Addr().String()
 	log := app.Logger(env.stderr, env.getenv("LOG_LEVEL"))
-	e.logTo(log)
-	work, err := newBackground(ctx, env, e, address, log)
+	store.logTo(log)
+	work, err := newBackground(ctx, env, store, c.address, log)
+	if err == nil {
+		err = printWelcome(env, c.address, store)
+	}
 	if err != nil {
-		return errors.Join(err, listener.Close(), e.close())
+		return errors.Join(err, listener.Close(), store.close())
 	}
-	verifier := oidc.New(oidc.Config{Issuer: server.Issuer, Audience: server.Audience, WorkspaceClaim: server.WorkspaceClaim}, oidc.Static(keys), time.Now)
-	caller := oidc.ByPrefix(verifier.Caller, apikey.Prefix, apikey.NewVerifier(e.keys, time.Now).Caller)
-	face := httpfunc.API(httpfunc.Deps{
-		Store:       e.syncs,
-		Runs:        e.runsService(),
-		Quotas:      e.limits,
-		CreateLimit: limit,
-		Caller:      caller,
-		Log:         log,
-	})
-	var stream http.Handler
-	if e.feed != nil {
-		stream = server.Stream{
-			Store: e.feed, Origin: address, Caller: uncached(verifier, e.keys), Fail: face.Fail, Done: ctx.Done(), Now: time.Now, Log: log,
-		}
-	}
-	apiGateway := server.Gateway{Function: httpfunc.Function(face, apigateway.Mapping{}), ReadBody: face.ReadBody, Now: time.Now}
-	server := server.NewServer(server.Routes(apiGateway, keys, stream), server.DefaultLimits(), time.Now)
-	server.ErrorLog = slog.NewLogLogger(log.Handler(), slog.LevelError)
-	if err := printWelcome(env, address, e); err != nil {
-		return errors.Join(err, listener.Close(), e.close())
-	}
+	server := newServer(c, store, log, ctx.Done())
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(listener) }()
 	work.start()
 	select {
 	case err = <-ended:
-	case err = <-e.damaged():
+	case err = <-store.damaged():
 	case <-ctx.Done():
 		err = stop(context.WithoutCancel(ctx), server, work)
 	}
 	work.stop()
-	return errors.Join(err, e.close())
+	return errors.Join(err, store.close())
 }
 
-// uncached returns a verification of tokens that reads the key store each time:
-// a stream that verified a key from memory would outlive its revocation by the
-// age of that memory.
+// serveConfig holds the settings of serve.
+type serveConfig struct {
+	port    string
+	dataDir string
+	keySet  []byte // that verifies the local tokens
+	limit   ratelimit.Policy
+	address string // that the server listens on
+}
+
+// readServeConfig reads the settings from the environment and opens the signing key.
+func readServeConfig(env environment) (serveConfig, error) {
+	c := serveConfig{port: env.valueOr("PORT", "8080"), dataDir: env.valueOr("DATA_DIR", defaultDataDir)}
+	if _, err := strconv.ParseUint(c.port, 10, 16); err != nil {
+		return c, fmt.Errorf("PORT must be a number from 0 to 65535, got %q", c.port)
+	}
+	key, err := server.OpenKey(c.dataDir)
+	if err != nil {
+		return c, err
+	}
+	if c.keySet, err = server.KeySet(key); err != nil {
+		return c, err
+	}
+	c.limit, err = createLimit(env)
+	return c, err
+}
+
+// listen listens on a port of the loopback interface.
+func listen(ctx context.Context, port string) (net.Listener, error) {
+	var config net.ListenConfig
+	listener, err := config.Listen(ctx, "tcp", net.JoinHostPort("127.0.0.1", port))
+	if errors.Is(err, syscall.EADDRINUSE) {
+		err = fmt.Errorf("port %s is in use; set PORT to another one, such as PORT=8081", port)
+	}
+	return listener, err
+}
+
+// newServer returns the HTTP server of the API, the event stream and the
+// documentation. done is closed when the server is to stop.
+func newServer(c serveConfig, store backend, log *slog.Logger, done <-chan struct{}) *http.Server {
+	verifier := oidc.New(oidc.Config{Issuer: server.Issuer, Audience: server.Audience, WorkspaceClaim: server.WorkspaceClaim}, oidc.Static(c.keySet), time.Now)
+	handler := httpfunc.API(httpfunc.Deps{
+		Store:       store.syncs,
+		Runs:        store.runsService(),
+		Quotas:      store.limits,
+		CreateLimit: c.limit,
+		Caller:      oidc.ByPrefix(verifier.Caller, apikey.Prefix, apikey.NewVerifier(store.keys, time.Now).Caller),
+		Log:         log,
+	})
+	var stream http.Handler
+	if store.feed != nil {
+		stream = server.Stream{
+			Store: store.feed, Origin: c.address, Caller: uncached(verifier, store.keys), Fail: handler.Fail, Done: done, Now: time.Now, Log: log,
+		}
+	}
+	gateway := server.Gateway{Function: httpfunc.Function(handler, apigateway.Mapping{}), ReadBody: handler.ReadBody, Now: time.Now}
+	s := server.NewServer(server.Routes(gateway, c.keySet, stream), server.DefaultLimits(), time.Now)
+	s.ErrorLog = slog.NewLogLogger(log.Handler(), slog.LevelError)
+	return s
+}
+
+// uncached returns a verification of tokens that reads the key store each time. A
+// stream whose key was verified from a cache would outlive the revocation of the key
+// by the age of the cache.
 func uncached(tokens *oidc.Verifier, keys apikey.Store) func(ctx context.Context, authorization string) (auth.Caller, error) {
 	return func(ctx context.Context, authorization string) (auth.Caller, error) {
 		return oidc.ByPrefix(tokens.Caller, apikey.Prefix, apikey.NewVerifier(keys, time.Now).Caller)(ctx, authorization)
 	}
 }
 
-// stop ends server and work at the same time. Connections on which a request is
-// still under way after stopTimeout are closed.
+// stop stops server and work concurrently. Connections with a request that is still
+// in progress after stopTimeout are closed.
 func stop(ctx context.Context, server *http.Server, work *background) error {
 	var ending sync.WaitGroup
 	ending.Go(work.stop)
@@ -137,7 +161,7 @@ func createLimit(env environment) (ratelimit.Policy, error) {
 	return policy, nil
 }
 
-// printWelcome prints the address and a line that creates a sync when pasted.
+// printWelcome prints the address and a command that creates a sync.
 func printWelcome(env environment, address string, e backend) error {
 	signed, err := newToken(env)
 	if err != nil {

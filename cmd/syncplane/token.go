@@ -9,7 +9,7 @@ import (
 	"syncplane/pkg/local/server"
 )
 
-// The claims of a token where the environment does not set them.
+// Defaults for settings that the environment does not have.
 const (
 	defaultDataDir   = ".syncs"
 	defaultWorkspace = "demo"

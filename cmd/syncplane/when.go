@@ -11,12 +11,12 @@ import (
 	"syncplane/pkg/syncs"
 )
 
-// when tells of a cron expression, or of an interval in minutes from now on,
-// what it means, when it runs next and what EventBridge Scheduler is told.
+// when prints what a cron expression, or an interval in minutes from now on, means,
+// its next runs and its schedule expressions for EventBridge Scheduler.
 func when(env environment, args []string) error {
 	text := strings.Join(args, " ") // quoted or not
 	if text == "" {
-		return fmt.Errorf("name a cron expression such as %q, or a number of minutes", schedule.Example)
+		return fmt.Errorf("when takes a cron expression such as %q, or a number of minutes", schedule.Example)
 	}
 	now := time.Now()
 	var s schedule.Schedule

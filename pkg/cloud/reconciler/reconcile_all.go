@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"sync"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -16,7 +17,9 @@ import (
 
 // Table lists all syncs of a stack.
 type Table interface {
-	Each(ctx context.Context, visit func(syncs.Sync) error) error
+	// All yields every sync, and ends after the first error. If rows cannot be
+	// read, the last error is a syncs.ErrUnreadable.
+	All(ctx context.Context) iter.Seq2[syncs.Sync, error]
 }
 
 // Report counts what ReconcileAll or FindDrift found.
@@ -64,7 +67,12 @@ func (r *Reconciler) forEach(ctx context.Context, table Table, onDrift func(id s
 	var unreadable []error // these do not stop the others
 	group, grouped := errgroup.WithContext(ctx)
 	group.SetLimit(maxConcurrent)
-	err := table.Each(grouped, func(s syncs.Sync) error {
+	var err error
+	for s, failure := range table.All(grouped) {
+		if failure != nil {
+			err = failure
+			break
+		}
 		report.Syncs++
 		seen[s.ID] = true
 		group.Go(func() error {
@@ -81,12 +89,11 @@ func (r *Reconciler) forEach(ctx context.Context, table Table, onDrift func(id s
 			}
 			return err
 		})
-		return nil
-	})
-	if failure := group.Wait(); failure != nil {
-		err = failure // Each was only canceled by it
 	}
-	if errors.Is(err, syncs.ErrUnreadable) { // Each visited all others
+	if failure := group.Wait(); failure != nil {
+		err = failure // All was only canceled by it
+	}
+	if errors.Is(err, syncs.ErrUnreadable) { // All has yielded all other syncs
 		unreadable = append(unreadable, err)
 	} else if err != nil {
 		return report, err
@@ -102,7 +109,7 @@ func (r *Reconciler) forEach(ctx context.Context, table Table, onDrift func(id s
 		}
 		s, err := r.readSync(ctx, workspace, id) // it may be newer than the list of the syncs
 		if errors.Is(err, syncs.ErrUnreadable) {
-			continue // Each has reported it
+			continue // All has reported it
 		}
 		if err != nil {
 			return report, err

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -58,22 +60,20 @@ func (tb *table) Read(_ context.Context, workspace, id string) (syncs.Sync, erro
 	return s, nil
 }
 
-func (tb *table) Each(_ context.Context, visit func(syncs.Sync) error) error {
+func (tb *table) All(context.Context) iter.Seq2[syncs.Sync, error] {
 	tb.mu.Lock()
-	var all []syncs.Sync
-	for _, s := range tb.rows {
-		all = append(all, s)
-	}
-	tb.mu.Unlock()
-	for _, s := range all {
-		if err := visit(s); err != nil {
-			return err
+	defer tb.mu.Unlock()
+	all := slices.Collect(maps.Values(tb.rows))
+	return func(yield func(syncs.Sync, error) bool) {
+		for _, s := range all {
+			if !yield(s, nil) {
+				return
+			}
+		}
+		if len(tb.unreadable) > 0 {
+			yield(syncs.Sync{}, fmt.Errorf("a row: %w", syncs.ErrUnreadable))
 		}
 	}
-	if len(tb.unreadable) > 0 {
-		return fmt.Errorf("a row: %w", syncs.ErrUnreadable)
-	}
-	return nil
 }
 
 const group = "group"

@@ -16,18 +16,19 @@ import (
 	"syncplane/pkg/storage/bolt"
 )
 
-// The work of a Recorder. Our own choices: what it does at once shares commits.
+// Bounds and intervals of a Recorder. Our own choices; concurrent writes share
+// commits.
 const (
-	recordBatch   = 1000 // events read at a time
-	recordsAtOnce = 64   // syncs worked on at the same time
+	recordBatch   = 1000 // events read at once
+	recordsAtOnce = 64   // syncs handled concurrently
 	recordIdle    = 30 * time.Second
 	recordRetry   = time.Second
 )
 
-// Recorder keeps the runs of one machine. It follows the feed: it records the runs
-// that are due and cancels those of syncs that were paused or deleted. By a heap of
-// deadlines it ends what time ends, so that the news is prompt; what is read is
-// right without it (see runs.Run.At).
+// Recorder records the runs of one machine. It reads the feed: it records the runs
+// that are due and cancels those of syncs that were paused or deleted. It keeps a
+// heap of deadlines and stores the runs that have expired, so that their events are
+// published promptly; readers see the right status without it (see runs.Run.At).
 type Recorder struct {
 	Store *bolt.Store
 	Runs  *runs.Service
@@ -44,8 +45,7 @@ type Recorder struct {
 // openSync is a sync that has an open run.
 type openSync struct{ workspace, id string }
 
-// Run works until ctx ends. An error that may pass is logged and the work tried
-// again.
+// Run calls Step until ctx ends. It logs errors and tries again after a second.
 func (r *Recorder) Run(ctx context.Context) {
 	for ctx.Err() == nil {
 		wait, err := r.Step(ctx)
@@ -63,19 +63,19 @@ func (r *Recorder) Run(ctx context.Context) {
 	}
 }
 
-// Step handles the events that are new and the deadlines that have passed, and
-// returns how long nothing is to be done unless the feed grows.
+// Step handles new events and deadlines that have passed, and returns how long to
+// wait before the next Step unless the feed changes.
 func (r *Recorder) Step(ctx context.Context) (wait time.Duration, err error) {
 	if err := r.load(ctx); err != nil {
 		return 0, err
 	}
 	for {
-		last, grown := r.Store.Head()
-		r.changed = grown
-		if r.position >= last {
+		head, changed := r.Store.Head()
+		r.changed = changed
+		if r.position >= head {
 			break
 		}
-		if err := r.follow(ctx, last); err != nil {
+		if err := r.follow(ctx, head); err != nil {
 			return 0, err
 		}
 	}
@@ -88,54 +88,56 @@ func (r *Recorder) Step(ctx context.Context) (wait time.Duration, err error) {
 	return max(0, min(recordIdle, r.deadlines[0].at.Sub(r.Now()))), nil
 }
 
-// load reads where the Recorder was and which runs are open. A file that no
-// Recorder has worked on begins with its newest event.
+// load reads the checkpoint and the open runs. Without a checkpoint it starts after
+// the newest event.
 func (r *Recorder) load(ctx context.Context) error {
 	if r.loaded {
 		return nil
 	}
-	read, ok, err := r.Store.Checkpoint(bolt.RecorderCheckpoint)
+	position, ok, err := r.Store.Checkpoint(bolt.RecorderCheckpoint)
 	if err != nil {
 		return err
 	}
 	if !ok {
-		if read, err = r.Store.LastSequence(); err != nil {
+		if position, err = r.Store.LastSequence(); err != nil {
 			return err
 		}
-		if err := r.Store.Publish(ctx, nil, bolt.RecorderCheckpoint, read); err != nil {
+		if err := r.Store.Publish(ctx, nil, bolt.RecorderCheckpoint, position); err != nil {
 			return err
 		}
 	}
 	r.known, r.deadlines = map[openSync]time.Time{}, nil
-	err = bolt.Runs{Store: r.Store, Now: r.Now}.AllSlots(func(slot runs.Slot) error {
-		r.schedule(openSync{slot.Workspace, slot.SyncID}, r.Now()) // its deadline is found when it is looked at
-		return nil
-	})
-	r.position, r.loaded = read, err == nil
-	return err
+	for slot, err := range (bolt.Runs{Store: r.Store, Now: r.Now}).AllSlots() {
+		if err != nil {
+			return err
+		}
+		r.schedule(openSync{slot.Workspace, slot.SyncID}, r.Now()) // expire reads its deadline
+	}
+	r.position, r.loaded = position, true
+	return nil
 }
 
-// follow handles a batch of events, those of one sync in their order.
-func (r *Recorder) follow(ctx context.Context, last uint64) error {
+// follow handles a batch of events up to head, those of one sync in order.
+func (r *Recorder) follow(ctx context.Context, head uint64) error {
 	entries, err := r.Store.Events(r.position, recordBatch)
 	if err != nil {
 		return err
 	}
-	end := last
+	end := head
 	if len(entries) > 0 {
 		end = entries[len(entries)-1].Sequence
 	}
 	bySync := map[openSync][]event.Event{}
 	for _, entry := range entries {
-		of := openSync{entry.Workspace, entry.Subject}
-		bySync[of] = append(bySync[of], entry.Event)
+		id := openSync{entry.Workspace, entry.Subject}
+		bySync[id] = append(bySync[id], entry.Event)
 	}
 	group, grouped := errgroup.WithContext(ctx)
 	group.SetLimit(recordsAtOnce)
-	for of, events := range bySync {
+	for id, events := range bySync {
 		group.Go(func() error {
 			for _, e := range events {
-				if err := r.handle(grouped, of, e); err != nil {
+				if err := r.handle(grouped, id, e); err != nil {
 					return fmt.Errorf("event %s: %w", e.ID, err)
 				}
 			}
@@ -145,10 +147,10 @@ func (r *Recorder) follow(ctx context.Context, last uint64) error {
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	for of, events := range bySync {
+	for id, events := range bySync {
 		for _, e := range events {
 			if e.Kind == event.RunQueued || e.Kind == event.RunStarted || e.Kind == event.RunCancelRequested {
-				r.schedule(of, r.Now())
+				r.schedule(id, r.Now())
 			}
 		}
 	}
@@ -159,22 +161,22 @@ func (r *Recorder) follow(ctx context.Context, last uint64) error {
 	return nil
 }
 
-// handle does what an event asks for. All of it may be done again.
-func (r *Recorder) handle(ctx context.Context, of openSync, e event.Event) error {
+// handle handles an event. It is idempotent.
+func (r *Recorder) handle(ctx context.Context, sync openSync, e event.Event) error {
 	switch e.Kind {
 	case event.Due:
 		late := strings.Contains(string(e.Data), `"late":true`)
-		_, _, err := r.Runs.Due(ctx, runs.Key{Workspace: of.workspace, SyncID: of.id, Time: e.Time}, late)
+		_, _, err := r.Runs.Due(ctx, runs.Key{Workspace: sync.workspace, SyncID: sync.id, Time: e.Time}, late)
 		return err
 	case event.Updated, event.Deleted:
-		return r.Runs.Stop(ctx, of.workspace, of.id)
+		return r.Runs.Stop(ctx, sync.workspace, sync.id)
 	case event.Created, event.Rejected, event.Requested, event.RunQueued, event.RunStarted, event.RunSucceeded, event.RunFailed,
 		event.RunCanceled, event.RunSkipped, event.RunCancelRequested, event.RunRejected, event.RunRequested, event.RunReported:
 	}
 	return nil
 }
 
-// expire stores what time has changed of the runs whose deadline has passed.
+// expire stores the state of the runs whose deadline has passed; see runs.Run.At.
 func (r *Recorder) expire(ctx context.Context) error {
 	for len(r.deadlines) > 0 && !r.deadlines[0].at.After(r.Now()) {
 		next := r.deadlines[0]
@@ -182,7 +184,7 @@ func (r *Recorder) expire(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := r.Runs.Stop(ctx, next.workspace, next.id); err != nil { // a pause whose event is yet to come
+		if err := r.Runs.Stop(ctx, next.workspace, next.id); err != nil { // the sync may have been paused since
 			return err
 		}
 		heap.Pop(&r.deadlines)
@@ -198,23 +200,23 @@ func (r *Recorder) expire(ctx context.Context) error {
 	return nil
 }
 
-// schedule has a sync looked at at a moment, or before.
-func (r *Recorder) schedule(of openSync, at time.Time) {
-	if known, ok := r.known[of]; ok && !known.After(at) {
+// schedule has expire check the open run of a sync at a time, or earlier.
+func (r *Recorder) schedule(sync openSync, at time.Time) {
+	if known, ok := r.known[sync]; ok && !known.After(at) {
 		return
 	}
-	r.known[of] = at
-	heap.Push(&r.deadlines, deadline{of, at})
+	r.known[sync] = at
+	heap.Push(&r.deadlines, deadline{sync, at})
 }
 
-// deadline is when the open run of a sync is to be looked at.
+// deadline is when to check the open run of a sync.
 type deadline struct {
 	openSync
 	at time.Time
 }
 
-// deadlines is a heap, the earliest first. A sync may be in it more than once:
-// looking at it twice does no harm.
+// deadlines is a heap, the earliest first. A sync may be in it more than once,
+// which is harmless.
 type deadlines []deadline
 
 func (d deadlines) Len() int           { return len(d) }
@@ -222,7 +224,7 @@ func (d deadlines) Less(i, j int) bool { return d[i].at.Before(d[j].at) }
 func (d deadlines) Swap(i, j int)      { d[i], d[j] = d[j], d[i] }
 
 // Push appends a deadline.
-func (d *deadlines) Push(x any) { *d = append(*d, x.(deadline)) } //nolint:forcetypeassert // package heap passes what watch gave it
+func (d *deadlines) Push(x any) { *d = append(*d, x.(deadline)) } //nolint:forcetypeassert // the heap holds nothing else
 
 // Pop removes the last deadline.
 func (d *deadlines) Pop() any {

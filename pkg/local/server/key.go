@@ -52,7 +52,7 @@ const keyFile = "signing-key.pem"
 // use. Only the owner can read the file.
 func OpenKey(dataDir string) (Key, error) {
 	if err := os.MkdirAll(dataDir, 0o700); err != nil {
-		return Key{}, fmt.Errorf("make the data directory: %w", err)
+		return Key{}, fmt.Errorf("create the data directory: %w", err)
 	}
 	path := filepath.Join(dataDir, keyFile)
 	key, err := readKey(path)
@@ -88,7 +88,7 @@ func readKey(path string) (Key, error) {
 func writeNewKey(path string) error {
 	_, private, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
-		return fmt.Errorf("make a signing key: %w", err)
+		return fmt.Errorf("generate a signing key: %w", err)
 	}
 	der, err := x509.MarshalPKCS8PrivateKey(private)
 	if err != nil {

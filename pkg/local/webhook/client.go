@@ -19,28 +19,28 @@ import (
 	"syncplane/pkg/syncjson"
 )
 
-// timeout is how long an endpoint may take to answer. Standard Webhooks,
-// "Deliverability", wants 15 to 30 s.
+// timeout is how long an endpoint may take to respond. Standard Webhooks,
+// "Deliverability", recommends 15 to 30 s.
 const timeout = 15 * time.Second
 
-// maxRetryAfter is the longest Retry-After that is honoured.
+// maxRetryAfter is the longest Retry-After that is observed. Our own choice.
 const maxRetryAfter = time.Hour
 
-// The bounds of a secret, in bytes (Standard Webhooks, "Signature scheme").
+// Bounds of a secret, in bytes (Standard Webhooks, "Signature scheme").
 const (
 	minSecret = 24
 	maxSecret = 64
 )
 
-// Config is where events go.
+// Config is the endpoint of a Client.
 type Config struct {
 	URL    string
-	Secret string // of 24 to 64 bytes, in base64; whsec_ may stand before it
+	Secret string // 24 to 64 bytes in base64, optionally prefixed with whsec_
 }
 
 // Client sends events to an endpoint.
 type Client struct {
-	// Transport carries the requests. NewClient sets it.
+	// Transport sends the requests. NewClient sets it.
 	Transport http.RoundTripper
 
 	now    func() time.Time
@@ -48,7 +48,7 @@ type Client struct {
 	secret []byte
 }
 
-// NewClient returns a Client. The error says what is wrong with config.
+// NewClient returns a Client. The error names the invalid setting of config.
 func NewClient(config Config, now func() time.Time) (*Client, error) {
 	address, err := url.Parse(config.URL)
 	if err != nil || address.Scheme != "https" && address.Scheme != "http" || address.Host == "" {
@@ -65,9 +65,8 @@ func NewClient(config Config, now func() time.Time) (*Client, error) {
 	return &Client{Transport: transport, now: now, url: config.URL, secret: secret}, nil
 }
 
-// decodeSecret returns the bytes that a secret stands for, as the libraries of
-// Standard Webhooks read it: base64 with padding (RFC 4648, section 4). The
-// error does not hold the secret.
+// decodeSecret decodes a secret as the libraries of Standard Webhooks do: base64
+// with padding (RFC 4648, section 4). The error does not contain the secret.
 func decodeSecret(text string) ([]byte, error) {
 	encoded := strings.TrimPrefix(text, "whsec_")
 	secret, err := base64.StdEncoding.DecodeString(encoded)
@@ -77,16 +76,20 @@ func decodeSecret(text string) ([]byte, error) {
 	return secret, nil
 }
 
-// RefusalError is an answer that is not 2xx; a redirect is none.
+// RefusalError reports a response whose status is not 2xx. Redirects are not
+// followed and count as refusals.
 type RefusalError struct {
 	Status     int
-	RetryAfter time.Duration // 0 if the answer names none; at most an hour
+	RetryAfter time.Duration // 0 if the response has none; at most an hour
 }
 
-func (e *RefusalError) Error() string { return fmt.Sprintf("the webhook answers %d", e.Status) }
+func (e *RefusalError) Error() string {
+	return fmt.Sprintf("the webhook responded with status %d", e.Status)
+}
 
 // Send sends an event of the API at origin once. It returns nil if the endpoint
-// took the event, and a *RefusalError if it did not.
+// accepted the event, and a *RefusalError if it responded with another status than
+// 2xx.
 func (c *Client) Send(ctx context.Context, origin string, e event.Event) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
@@ -110,7 +113,7 @@ func (c *Client) Send(ctx context.Context, origin string, e event.Event) error {
 		"Ce-Dataschema":  e.Schema(origin),
 		"Ce-Workspace":   e.Workspace,
 	} {
-		if value != "" { // an attribute is not empty if it is there
+		if value != "" { // CloudEvents attributes are not empty
 			r.Header.Set(name, encodeHeader(value))
 		}
 	}
@@ -120,21 +123,21 @@ func (c *Client) Send(ctx context.Context, origin string, e event.Event) error {
 	}
 	response, err := client.Do(r)
 	if failure, ok := errors.AsType[*url.Error](err); ok {
-		return failure.Err // without the address, which may hold a secret
+		return failure.Err // without the URL, which may contain a secret
 	}
 	if err != nil {
 		return err
 	}
-	_, _ = io.Copy(io.Discard, io.LimitReader(response.Body, 64<<10)) // so that the connection is used again
-	_ = response.Body.Close()                                         // the status has decided
+	_, _ = io.Copy(io.Discard, io.LimitReader(response.Body, 64<<10)) // so that the connection is reused
+	_ = response.Body.Close()                                         // only the status matters
 	if response.StatusCode < 200 || response.StatusCode > 299 {
 		return &RefusalError{response.StatusCode, retryAfter(response.Header.Get("Retry-After"), c.now())}
 	}
 	return nil
 }
 
-// encodeHeader returns an attribute as a header of the binary mode has it: spaces,
-// quotes, percent signs and all that is not visible ASCII are percent-encoded
+// encodeHeader encodes an attribute for a header of the binary mode: spaces, quotes,
+// percent signs and everything that is not visible ASCII are percent-encoded
 // (CloudEvents, HTTP protocol binding 1.0.2, section 3.1.3.2).
 func encodeHeader(value string) string {
 	const hex = "0123456789ABCDEF"
@@ -149,8 +152,9 @@ func encodeHeader(value string) string {
 	return string(b)
 }
 
-// retryAfter reads a Retry-After: a number of seconds or a date (RFC 9110, section
-// 10.2.3). What is neither, or past, is 0; what is too long is the longest.
+// retryAfter parses a Retry-After: a number of seconds or a date (RFC 9110, section
+// 10.2.3). It returns 0 for an invalid value or a past date, and at most
+// maxRetryAfter.
 func retryAfter(text string, now time.Time) time.Duration {
 	if text == "" {
 		return 0
@@ -168,7 +172,7 @@ func retryAfter(text string, now time.Time) time.Duration {
 	return 0
 }
 
-// sign returns the signature of a message, base64 (Standard Webhooks, "Signature
+// sign returns the signature of a message in base64 (Standard Webhooks, "Signature
 // scheme").
 func sign(secret []byte, id, at string, body []byte) string {
 	mac := hmac.New(sha256.New, secret)

@@ -1,7 +1,8 @@
-// Package webhook delivers events by HTTP POST: CloudEvents in binary mode,
-// signed as Standard Webhooks 1.0 have it. It reads the feed of the embedded
-// store. The events of a sync are delivered in order, those of several syncs at
-// once; what an endpoint refuses for a day becomes a dead letter.
+// Package webhook delivers events by HTTP POST: CloudEvents in binary mode, signed
+// as Standard Webhooks 1.0 specifies. It reads the feed of the embedded store. The
+// events of a sync are delivered in order, those of different syncs concurrently;
+// an event that the endpoint refuses for a day becomes a dead letter. It knows
+// events and package bolt; it does not know what the events are about.
 package webhook
 
 import (
@@ -18,33 +19,33 @@ import (
 	"syncplane/pkg/storage/bolt"
 )
 
-// The bounds of the deliveries. Standard Webhooks, "Deliverability", wants growing
-// pauses over days; the API destination of the stack gives up after a day too. The
-// other numbers are our own choices.
+// Bounds and intervals of the deliveries. Standard Webhooks, "Deliverability",
+// recommends exponential backoff over days; the API destination of the stack gives
+// up after a day too. The other values are our own choices.
 const (
-	maxInFlight = 32  // deliveries at the same time
-	maxRetrying = 16  // of them those of events that were refused before
-	maxBatch    = 100 // events that are read at once: 25 MB at most
+	maxInFlight = 32  // concurrent deliveries
+	maxRetrying = 16  // concurrent deliveries of events that were refused before
+	maxBatch    = 100 // events read at once: 25 MB at most
 	firstPause  = time.Second
 	maxPause    = 5 * time.Minute
 	maxAge      = 24 * time.Hour
-	minTried    = time.Hour // a machine that was down for a day has not tried for a day
+	minTried    = time.Hour // no event is given up sooner after a start, whatever its age
 	maxBehind   = 250_000
-	storePause  = time.Second // after the store failed
-	afterPause  = time.Second // in which others go before the event that made all pause
+	storePause  = time.Second // after an error of the store
+	afterPause  = time.Second // in which other events are sent before the one whose response paused all
 )
 
-// grace is how long a delivery that is under way may take when the sender ends:
-// what is taken meanwhile need not be sent again.
+// grace is how long a delivery in flight may take after the sender was stopped, so
+// that an event that the endpoint accepts is not sent again.
 const grace = 2 * time.Second
 
-// Store holds the events: a *bolt.Store, or one that fails for a while.
+// Store holds the events. Tests replace the *bolt.Store by one that returns errors.
 type Store interface {
-	Checkpoint(name string) (mark uint64, ok bool, err error)
-	Head() (sequence uint64, grown <-chan struct{})
+	Checkpoint(name string) (sequence uint64, ok bool, err error)
+	Head() (sequence uint64, changed <-chan struct{})
 	Events(after uint64, limit int) ([]bolt.Entry, error)
 	Event(sequence uint64) (e event.Event, ok bool, err error)
-	AddPending(ctx context.Context, events []bolt.Pending, until uint64) error
+	AddPending(ctx context.Context, events []bolt.Pending, checkpoint uint64) error
 	Pending() ([]bolt.Pending, error)
 	RemovePending(ctx context.Context, sequences ...uint64) error
 }
@@ -60,17 +61,17 @@ type Sender struct {
 	Now         func() time.Time
 	Log         *slog.Logger
 
-	// MaxBehind is how far the oldest event that is not delivered may be behind
-	// the newest one, in events, before it becomes a dead letter; 250,000 if
-	// zero. It bounds what the feed keeps.
+	// MaxBehind is how far the oldest undelivered event may be behind the newest
+	// one, in events, before it becomes a dead letter; 250,000 if zero. It bounds
+	// the size of the feed.
 	MaxBehind uint64
 }
 
-// Run delivers until ctx ends. The first time, events from now on are delivered;
-// later from where it was. An event is delivered at least once: a crash may repeat
-// those that were under way, and so may a store that fails, such as one on a full
-// disk. Run goes on when the store does. After a 410 it delivers nothing until it
-// runs again.
+// Run delivers events until ctx ends. On the first run of a store it starts with
+// the events from now on, later where it stopped. Events are delivered at least
+// once: a crash or an error of the store, such as a full disk, may repeat those in
+// flight. Run retries after errors of the store. After a response of 410 it
+// delivers nothing until it is called again.
 func (s *Sender) Run(ctx context.Context) {
 	q := &dispatcher{Sender: s, queues: map[string]*syncQueue{}, queueOf: map[uint64]*syncQueue{}, results: make(chan result), started: s.Now()}
 	for ctx.Err() == nil {
@@ -97,38 +98,38 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// dispatcher is what a running Sender knows. All but the deliveries themselves is done
-// by one goroutine.
+// dispatcher is the state of a running Sender. One goroutine uses it; only the
+// deliveries run in goroutines of their own.
 type dispatcher struct {
 	*Sender
 
-	position     uint64                // the last event of the feed that was taken over
-	queues       map[string]*syncQueue // those with events
-	ready        readyHeap             // the lines that wait for their time
-	undelivered  []uint64              // what is not delivered, oldest first, and some that is by now
-	queueOf      map[uint64]*syncQueue // the lines of what is not delivered
-	delivered    []uint64              // what is delivered, but not stored as that
-	deadLetters  []bolt.DeadLetter     // what is given up, but not stored as that
-	resume       time.Time             // no delivery begins before
-	retry        time.Time             // the store is not used before, since it failed
-	gone         bool                  // the endpoint wants no deliveries
-	inFlight     int                   // deliveries under way
-	retrying     int                   // of them those of events that were refused before
-	started      time.Time             // when this Sender began
-	lastAccepted time.Time             // when an event was last taken
+	position     uint64                // the last event that was read from the feed
+	queues       map[string]*syncQueue // the queues with events, by ordering key
+	ready        readyHeap             // the queues without a delivery in flight
+	undelivered  []uint64              // sequence numbers, oldest first; may still hold delivered ones
+	queueOf      map[uint64]*syncQueue // the queue of each undelivered event
+	delivered    []uint64              // delivered, not yet stored as such
+	deadLetters  []bolt.DeadLetter     // given up, not yet stored
+	resume       time.Time             // no delivery starts before
+	retry        time.Time             // the store is not used before, after an error
+	gone         bool                  // the endpoint has responded with 410
+	inFlight     int                   // deliveries in flight
+	retrying     int                   // deliveries in flight of events that were refused before
+	started      time.Time             // when this Sender started
+	lastAccepted time.Time             // when the endpoint last accepted an event
 	results      chan result
 }
 
-// syncQueue is the events of one sync that are not delivered, in order.
+// syncQueue holds the undelivered events of one sync, in order.
 type syncQueue struct {
 	key      string
 	events   []pendingEvent
-	at       time.Time     // no delivery before
+	at       time.Time     // no delivery starts before
 	pause    time.Duration // before the last attempt
 	attempts int           // to deliver the first event
-	paused   time.Time     // when the first event last had all deliveries pause
+	paused   time.Time     // when a response to the first event last paused all deliveries
 	inFlight bool
-	index    int // in queue.ready, -1 if it is not there
+	index    int // in dispatcher.ready, -1 if it is not there
 }
 
 type pendingEvent struct {
@@ -136,25 +137,25 @@ type pendingEvent struct {
 	since    time.Time
 }
 
-// result is what became of an attempt to deliver the first event of a line.
+// result is the outcome of an attempt to deliver the first event of a queue.
 type result struct {
 	queue    *syncQueue
 	event    event.Event
 	found    bool  // the store has the event
-	readErr  error // of the store, before the attempt
+	readErr  error // of reading the event
 	sendErr  error // of the attempt
-	storeErr error // of the store, after the event was taken
+	storeErr error // of storing that it was delivered
 }
 
-// load reads what was not delivered when the last Sender ended.
+// load reads the events that the last Sender did not deliver.
 func (q *dispatcher) load(ctx context.Context) error {
-	read, known, err := q.Store.Checkpoint(bolt.SenderCheckpoint)
+	position, known, err := q.Store.Checkpoint(bolt.SenderCheckpoint)
 	if err != nil {
 		return err
 	}
 	if !known {
-		read, _ = q.Store.Head()
-		if err := q.Store.AddPending(ctx, nil, read); err != nil {
+		position, _ = q.Store.Head()
+		if err := q.Store.AddPending(ctx, nil, position); err != nil {
 			return err
 		}
 	}
@@ -162,26 +163,27 @@ func (q *dispatcher) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	q.position = read
-	for _, w := range all {
-		q.push(w)
+	q.position = position
+	for _, e := range all {
+		q.push(e)
 	}
 	return nil
 }
 
-func (q *dispatcher) push(w bolt.Pending) {
-	l := q.queues[w.OrderingKey]
+// push adds an event to its queue.
+func (q *dispatcher) push(e bolt.Pending) {
+	l := q.queues[e.OrderingKey]
 	if l == nil {
-		l = &syncQueue{key: w.OrderingKey, index: -1}
-		q.queues[w.OrderingKey] = l
+		l = &syncQueue{key: e.OrderingKey, index: -1}
+		q.queues[e.OrderingKey] = l
 	}
-	l.events = append(l.events, pendingEvent{w.Sequence, w.Since})
-	q.undelivered = append(q.undelivered, w.Sequence)
-	q.queueOf[w.Sequence] = l
+	l.events = append(l.events, pendingEvent{e.Sequence, e.Since})
+	q.undelivered = append(q.undelivered, e.Sequence)
+	q.queueOf[e.Sequence] = l
 	q.schedule(l)
 }
 
-// pop removes the first event of a line.
+// pop removes the first event of a queue.
 func (q *dispatcher) pop(l *syncQueue) {
 	delete(q.queueOf, l.events[0].sequence)
 	if l.index >= 0 {
@@ -194,7 +196,7 @@ func (q *dispatcher) pop(l *syncQueue) {
 	q.schedule(l)
 }
 
-// schedule has a line wait for its time, if there is something to deliver.
+// schedule adds a queue to the heap if it has events and no delivery in flight.
 func (q *dispatcher) schedule(l *syncQueue) {
 	if l.index < 0 && !l.inFlight && len(l.events) > 0 {
 		heap.Push(&q.ready, l)
@@ -204,7 +206,7 @@ func (q *dispatcher) schedule(l *syncQueue) {
 // run delivers until ctx ends.
 func (q *dispatcher) run(ctx context.Context) {
 	for ctx.Err() == nil {
-		_, grown := q.Store.Head()
+		_, changed := q.Store.Head()
 		more, err := q.work(ctx)
 		if err != nil && ctx.Err() == nil {
 			q.log(ctx, err)
@@ -214,7 +216,7 @@ func (q *dispatcher) run(ctx context.Context) {
 		if more {
 			q.drainResults(ctx)
 		} else {
-			q.sleep(ctx, grown)
+			q.sleep(ctx, changed)
 		}
 	}
 	for q.inFlight > 0 {
@@ -225,8 +227,8 @@ func (q *dispatcher) run(ctx context.Context) {
 	}
 }
 
-// work does what needs the store, unless that failed a moment ago. more is true if
-// there is more of it.
+// work does everything that uses the store, unless the store returned an error a
+// moment ago. It reports whether there is more to do.
 func (q *dispatcher) work(ctx context.Context) (more bool, err error) {
 	if q.Now().Before(q.retry) {
 		return false, nil
@@ -240,7 +242,7 @@ func (q *dispatcher) work(ctx context.Context) (more bool, err error) {
 	return more || len(q.deadLetters) == maxBatch, q.flush(ctx)
 }
 
-// readFeed takes over some events of the feed.
+// readFeed reads a batch of events from the feed into the queues.
 func (q *dispatcher) readFeed(ctx context.Context) (more bool, err error) {
 	entries, err := q.Store.Events(q.position, maxBatch)
 	if err != nil || len(entries) == 0 {
@@ -251,18 +253,18 @@ func (q *dispatcher) readFeed(ctx context.Context) (more bool, err error) {
 	for _, e := range entries {
 		batch = append(batch, bolt.Pending{Sequence: e.Sequence, Since: now, OrderingKey: e.Workspace + "\x00" + e.Subject})
 	}
-	read := entries[len(entries)-1].Sequence
-	if err := q.Store.AddPending(ctx, batch, read); err != nil {
+	position := entries[len(entries)-1].Sequence
+	if err := q.Store.AddPending(ctx, batch, position); err != nil {
 		return false, err
 	}
-	q.position = read
-	for _, w := range batch {
-		q.push(w)
+	q.position = position
+	for _, e := range batch {
+		q.push(e)
 	}
 	return true, nil
 }
 
-// expireOldest gives up what is too far behind, some of it at a time.
+// expireOldest gives up events that are too far behind, at most maxBatch of them.
 func (q *dispatcher) expireOldest(ctx context.Context) error {
 	for len(q.undelivered) > 0 && q.queueOf[q.undelivered[0]] == nil {
 		q.undelivered = q.undelivered[1:]
@@ -272,7 +274,7 @@ func (q *dispatcher) expireOldest(ctx context.Context) error {
 			break
 		}
 		l := q.queueOf[sequence]
-		if l == nil || l.inFlight { // it is delivered, or perhaps it is in a moment
+		if l == nil || l.inFlight { // delivered, or being delivered
 			continue
 		}
 		e, kept, err := q.Store.Event(sequence)
@@ -288,26 +290,26 @@ func (q *dispatcher) expireOldest(ctx context.Context) error {
 	return nil
 }
 
-// addDeadLetter makes a dead letter of the first event of a line, which is e.
+// addDeadLetter gives up the first event of a queue, which is e.
 func (q *dispatcher) addDeadLetter(ctx context.Context, l *syncQueue, e event.Event, reason string) {
-	w := l.events[0]
-	q.Log.LogAttrs(ctx, slog.LevelError, "dead letter", slog.Uint64("sequence", w.sequence), slog.String("event", e.ID), slog.String("error", reason))
+	first := l.events[0]
+	q.Log.LogAttrs(ctx, slog.LevelError, "dead letter", slog.Uint64("sequence", first.sequence), slog.String("event", e.ID), slog.String("error", reason))
 	q.deadLetters = append(q.deadLetters, bolt.DeadLetter{
-		Sequence: w.sequence, Event: e, Origin: q.Origin, Since: w.since, GivenUp: q.Now(), Attempts: l.attempts, Reason: reason,
+		Sequence: first.sequence, Event: e, Origin: q.Origin, Since: first.since, GivenUp: q.Now(), Attempts: l.attempts, Reason: reason,
 	})
 	q.pop(l)
 }
 
-// skip passes over the first event of a line, which the store does not have in
-// a form that can be read.
+// skip removes the first event of a queue, which is missing from the store or
+// cannot be read.
 func (q *dispatcher) skip(ctx context.Context, l *syncQueue) {
 	q.Log.LogAttrs(ctx, slog.LevelError, "unreadable event", slog.Uint64("sequence", l.events[0].sequence))
 	q.delivered = append(q.delivered, l.events[0].sequence)
 	q.pop(l)
 }
 
-// flush stores what is delivered and what is given up. The dead letters come
-// first: a crash in between repeats them.
+// flush stores which events were delivered or given up. The dead letters are stored
+// first, so that a crash in between repeats them instead of losing them.
 func (q *dispatcher) flush(ctx context.Context) error {
 	if len(q.deadLetters) > 0 {
 		removed, err := q.DeadLetters.Add(ctx, q.deadLetters...)
@@ -315,7 +317,7 @@ func (q *dispatcher) flush(ctx context.Context) error {
 			return err
 		}
 		if removed > 0 {
-			q.Log.LogAttrs(ctx, slog.LevelError, "old dead letters are removed", slog.Int("count", removed))
+			q.Log.LogAttrs(ctx, slog.LevelError, "old dead letters removed", slog.Int("count", removed))
 		}
 		for _, letter := range q.deadLetters {
 			q.delivered = append(q.delivered, letter.Sequence)
@@ -332,13 +334,13 @@ func (q *dispatcher) flush(ctx context.Context) error {
 	return nil
 }
 
-// startDeliveries begins the deliveries whose time has come.
+// startDeliveries starts the deliveries that are due.
 func (q *dispatcher) startDeliveries(ctx context.Context) {
 	for ctx.Err() == nil {
 		if wait, ok := q.next(q.Now()); !ok || wait > 0 {
 			return
 		}
-		l := heap.Pop(&q.ready).(*syncQueue) //nolint:forcetypeassert // there is nothing else in it
+		l := heap.Pop(&q.ready).(*syncQueue) //nolint:forcetypeassert // the heap holds nothing else
 		l.inFlight = true
 		q.inFlight++
 		if l.attempts > 0 {
@@ -349,14 +351,14 @@ func (q *dispatcher) startDeliveries(ctx context.Context) {
 	}
 }
 
-// next returns how long no delivery begins; ok is false if none does before
-// another one has ended or something waits. None begins either while what is
-// delivered cannot be stored: a crash would repeat it all.
+// next returns how long to wait before the next delivery. ok is false if no delivery
+// may start before another one ends or an event is published. While deliveries
+// cannot be stored none starts, since a crash would repeat them all.
 func (q *dispatcher) next(now time.Time) (wait time.Duration, ok bool) {
 	if q.gone || len(q.ready) == 0 || q.inFlight == maxInFlight {
 		return 0, false
 	}
-	first := q.ready[0] // those that were not refused come before all others
+	first := q.ready[0] // a queue whose first event was not refused comes first
 	if first.attempts > 0 && q.retrying == maxRetrying {
 		return 0, false
 	}
@@ -367,8 +369,8 @@ func (q *dispatcher) next(now time.Time) (wait time.Duration, ok bool) {
 	return wait, true
 }
 
-// deliver tries to deliver an event once. It stores that the event is delivered
-// itself, so that the deliveries at the same time share a commit.
+// deliver tries to deliver an event once and stores that it was delivered, so that
+// concurrent deliveries share a commit.
 func (q *dispatcher) deliver(ctx context.Context, l *syncQueue, sequence uint64) result {
 	r := result{queue: l}
 	if r.event, r.found, r.readErr = q.Store.Event(sequence); r.readErr != nil || !r.found {
@@ -383,7 +385,7 @@ func (q *dispatcher) deliver(ctx context.Context, l *syncQueue, sequence uint64)
 	return r
 }
 
-// finish takes over what became of a delivery.
+// finish handles the result of a delivery.
 func (q *dispatcher) finish(ctx context.Context, r result) {
 	l, now := r.queue, q.Now()
 	l.inFlight = false
@@ -399,20 +401,21 @@ func (q *dispatcher) finish(ctx context.Context, r result) {
 	case !r.found:
 		q.skip(ctx, l)
 	case r.sendErr == nil:
-		if r.storeErr != nil { // again with the next ones
+		if r.storeErr != nil { // flush tries again
 			q.log(ctx, r.storeErr)
 			q.delivered = append(q.delivered, l.events[0].sequence)
 			q.retry = now.Add(storePause)
 		}
 		l.pause, l.at, q.lastAccepted = 0, time.Time{}, now
 		q.pop(l)
-	case ctx.Err() != nil: // the attempt may have been broken off
+	case ctx.Err() != nil: // the attempt may have been canceled
 	default:
 		q.retryLater(ctx, r)
 	}
 }
 
-// retryLater has an event that the endpoint did not take wait, or gives it up.
+// retryLater schedules another attempt for an event that was not accepted, or gives
+// it up.
 func (q *dispatcher) retryLater(ctx context.Context, r result) {
 	l, now := r.queue, q.Now()
 	l.attempts++
@@ -424,11 +427,11 @@ func (q *dispatcher) retryLater(ctx context.Context, r result) {
 		switch refusal.Status {
 		case http.StatusGone:
 			if !q.gone {
-				q.Log.LogAttrs(ctx, slog.LevelError, "the webhook is gone (410); nothing is delivered until the server starts again")
+				q.Log.LogAttrs(ctx, slog.LevelError, "the webhook is gone (410); no event is delivered until the server is restarted")
 			}
 			q.gone = true
-			return // it waits for the next start
-		case http.StatusTooManyRequests, http.StatusServiceUnavailable: // the endpoint speaks of all deliveries
+			return // the event stays pending until the next start
+		case http.StatusTooManyRequests, http.StatusServiceUnavailable: // these concern all deliveries
 			if refusal.RetryAfter > 0 && q.pauseAll(l, now, refusal.RetryAfter) {
 				pause = max(pause, refusal.RetryAfter+afterPause)
 			}
@@ -445,9 +448,10 @@ func (q *dispatcher) retryLater(ctx context.Context, r result) {
 	}
 }
 
-// pauseAll begins no delivery for a while, since the endpoint asks for that. It
-// returns false, and does nothing, if the first event of l had it do so before and
-// others were taken since: then the endpoint speaks of that event.
+// pauseAll starts no delivery for a while, as the endpoint requests. It does nothing
+// and returns false if a response to the first event of l paused all deliveries
+// before and other events were accepted since: the response then concerns that
+// event only.
 func (q *dispatcher) pauseAll(l *syncQueue, now time.Time, wait time.Duration) bool {
 	if !l.paused.IsZero() && q.lastAccepted.After(l.paused) {
 		return false
@@ -459,7 +463,7 @@ func (q *dispatcher) pauseAll(l *syncQueue, now time.Time, wait time.Duration) b
 	return true
 }
 
-// drainResults takes over what became of the deliveries that have ended.
+// drainResults handles the results of the deliveries that have ended.
 func (q *dispatcher) drainResults(ctx context.Context) {
 	for {
 		select {
@@ -471,15 +475,16 @@ func (q *dispatcher) drainResults(ctx context.Context) {
 	}
 }
 
-// sleep returns when there is something to do.
-func (q *dispatcher) sleep(ctx context.Context, grown <-chan struct{}) {
+// sleep returns when there is work: a result, a new event, a due delivery, the end
+// of ctx, or unsaved deliveries when the store may be used.
+func (q *dispatcher) sleep(ctx context.Context, changed <-chan struct{}) {
 	now, wait := q.Now(), maxPause
 	if next, ok := q.next(now); ok {
 		wait = min(wait, next)
 	}
 	switch failing := q.retry.Sub(now); {
 	case failing > 0:
-		grown, wait = nil, min(wait, failing)
+		changed, wait = nil, min(wait, failing)
 	case len(q.deadLetters)+len(q.delivered) > 0:
 		return
 	}
@@ -488,14 +493,14 @@ func (q *dispatcher) sleep(ctx context.Context, grown <-chan struct{}) {
 	select {
 	case r := <-q.results:
 		q.finish(ctx, r)
-	case <-grown:
+	case <-changed:
 	case <-timer.C:
 	case <-ctx.Done():
 	}
 }
 
-// readyHeap is a heap of lines: those first whose time comes first, and of those
-// whose time is the same, those with the oldest event.
+// readyHeap is a heap of queues, sorted by the time of their next delivery, then by
+// the age of their first event.
 type readyHeap []*syncQueue
 
 func (s readyHeap) Len() int { return len(s) }
@@ -514,7 +519,7 @@ func (s readyHeap) Swap(i, j int) {
 
 // Push is heap.Interface's.
 func (s *readyHeap) Push(x any) {
-	l := x.(*syncQueue) //nolint:forcetypeassert // there is nothing else in it
+	l := x.(*syncQueue) //nolint:forcetypeassert // the heap holds nothing else
 	l.index = len(*s)
 	*s = append(*s, l)
 }

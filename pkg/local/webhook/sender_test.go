@@ -180,11 +180,11 @@ func (w *world) want(ids ...string) {
 func (w *world) letters() []string {
 	w.t.Helper()
 	ids := []string{}
-	if err := w.dead.All(w.t.Context(), func(l bolt.DeadLetter) error {
+	for l, err := range w.dead.All(w.t.Context()) {
+		if err != nil {
+			w.t.Fatal(err)
+		}
 		ids = append(ids, l.Event.ID+": "+l.Reason)
-		return nil
-	}); err != nil {
-		w.t.Fatal(err)
 	}
 	return ids
 }
@@ -311,7 +311,7 @@ func TestOneRefused(t *testing.T) {
 		w.want()
 		w.wantLetters()
 		w.sleep(time.Hour)
-		w.wantLetters("a/1: the webhook answers 422")
+		w.wantLetters("a/1: the webhook responded with status 422")
 		w.want("a/2", "a/3")
 		w.publish("a/4")
 		w.sleep(time.Second)
@@ -337,7 +337,7 @@ func TestAllRefused(t *testing.T) {
 			w.publish(id)
 			w.sleep(time.Hour)
 			if hour < 24 {
-				dead = append(dead, id+": the webhook answers 500")
+				dead = append(dead, id+": the webhook responded with status 500")
 			}
 		}
 		w.wantLetters(dead...)
@@ -441,7 +441,7 @@ func TestRetryAfterOfOne(t *testing.T) {
 		}
 		w.mu.Unlock()
 		w.sleep(24 * time.Hour)
-		w.wantLetters("a/1: the webhook answers 429")
+		w.wantLetters("a/1: the webhook responded with status 429")
 	})
 }
 
@@ -489,7 +489,7 @@ func TestAfterTheWeekend(t *testing.T) {
 		w.sleep(72 * time.Hour)
 		w.run()
 		w.sleep(90 * time.Minute)
-		w.wantLetters("a/3: the webhook answers 503")
+		w.wantLetters("a/3: the webhook responded with status 503")
 	})
 }
 
@@ -656,7 +656,7 @@ func TestTooMany(t *testing.T) {
 		if len(letters) != 30 || letters[0] != "c/21: too many events wait" || letters[29] != "c/50: too many events wait" {
 			t.Errorf("the dead letters are %v", letters)
 		}
-		if !strings.Contains(w.log.String(), "old dead letters are removed") {
+		if !strings.Contains(w.log.String(), "old dead letters removed") {
 			t.Error("the log does not say that dead letters are removed")
 		}
 		waiting, err := w.store.Pending()
@@ -803,7 +803,7 @@ func TestDeadLettersInUse(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.sleep(time.Minute)
-		w.wantLetters("a/1: the webhook answers 500")
+		w.wantLetters("a/1: the webhook responded with status 500")
 		if waiting, err := w.store.Pending(); err != nil || len(waiting) != 0 {
 			t.Errorf("there wait %v, %v", waiting, err)
 		}

@@ -11,17 +11,18 @@ import (
 // once, whatever is in it.
 const maxGroup = 512
 
-// write is one change on its way to the disk. apply returns a *fault.Error only
-// before it changes anything, since the rest of its group is committed then. Any
-// other error rolls the group back, which is applied again without this write:
-// apply must set whatever it sets outside of tx each time.
+// write is one change that waits for its commit. apply may return a *fault.Error
+// only before it changes anything: the rest of its group is still committed. Any
+// other error rolls the group back, and the group is applied again without this
+// write, so apply may be called more than once and must set all its results each
+// time.
 type write struct {
 	apply  func(tx *tx) error
 	result chan error
 }
 
-// write has apply done in the next commit and returns when that is on the
-// disk. If ctx ends first, the change may still be made.
+// write applies a change in the next commit and returns when the commit is on the
+// disk. If ctx ends first, the change may still be committed.
 func (st *Store) write(ctx context.Context, apply func(tx *tx) error) error {
 	w := write{apply: apply, result: make(chan error, 1)}
 	select {
@@ -29,26 +30,26 @@ func (st *Store) write(ctx context.Context, apply func(tx *tx) error) error {
 	case <-st.closed:
 		return fault.New(fault.Unavailable, "store_unavailable", "the server is stopping")
 	case <-ctx.Done():
-		return errTimeout(ctx)
+		return timeoutFault(ctx)
 	}
 	select {
 	case err := <-w.result:
 		return err
 	case <-ctx.Done():
-		return errTimeout(ctx)
+		return timeoutFault(ctx)
 	}
 }
 
-func errTimeout(ctx context.Context) error {
+func timeoutFault(ctx context.Context) error {
 	return &fault.Error{
 		Kind: fault.Unavailable, Code: "store_unavailable",
 		Message: "the sync could not be stored in time; please try again", Err: context.Cause(ctx),
 	}
 }
 
-// commitLoop is the only writer. While one group is on its way to the disk the
-// next gathers, so groups grow with the load and a lone write waits for
-// nobody: bbolt's own Batch waits for a timer instead.
+// commitLoop commits the writes; it is the only writer. While one group is being
+// written to the disk, the next one collects, so groups grow with the load and a
+// single write is committed at once. bbolt's own Batch waits for a timer instead.
 func (st *Store) commitLoop() {
 	defer close(st.done)
 	group := make([]write, 0, maxGroup)
@@ -59,12 +60,13 @@ func (st *Store) commitLoop() {
 		case <-st.closed:
 			return
 		}
-		group = st.gather(group)
+		group = st.collect(group)
 		st.commitGroup(group)
 	}
 }
 
-func (st *Store) gather(group []write) []write {
+// collect adds the writes that are waiting to group, up to maxGroup.
+func (st *Store) collect(group []write) []write {
 	for len(group) < maxGroup {
 		select {
 		case w := <-st.writes:
@@ -76,18 +78,18 @@ func (st *Store) gather(group []write) []write {
 	return group
 }
 
-// commitGroup commits a group and reports to each of its writers.
+// commitGroup commits a group and sends each writer its result.
 func (st *Store) commitGroup(group []write) {
 	results := make([]error, len(group))
 	broken := make([]bool, len(group))
 	for {
-		last, failed, err := st.tryCommit(group, broken, results)
+		head, failed, err := st.tryCommit(group, broken, results)
 		if failed >= 0 {
 			broken[failed] = true
 			continue
 		}
 		if err == nil {
-			st.feed.advance(last)
+			st.feed.advance(head)
 		}
 		for i, w := range group {
 			if err != nil {
@@ -103,10 +105,11 @@ func (st *Store) commitGroup(group []write) {
 	}
 }
 
-// tryCommit commits those of a group that are not broken, and sets their results. It
-// commits nothing if one fails that is not to be committed with: failed is its
-// index, else -1. last is the feed's sequence number.
-func (st *Store) tryCommit(group []write, broken []bool, results []error) (last uint64, failed int, err error) {
+// tryCommit commits the writes of a group that are not broken and sets their
+// results. If a write fails with an error other than a fault.Error, nothing is
+// committed and failed is its index; otherwise failed is -1. head is the sequence
+// number of the newest event of the feed.
+func (st *Store) tryCommit(group []write, broken []bool, results []error) (head uint64, failed int, err error) {
 	failed = -1
 	err = st.update(func(tx *tx) error {
 		for i, w := range group {
@@ -119,8 +122,8 @@ func (st *Store) tryCommit(group []write, broken []bool, results []error) (last 
 				return results[i]
 			}
 		}
-		last = tx.feed.Sequence()
+		head = tx.feed.Sequence()
 		return tx.trim()
 	})
-	return last, failed, err
+	return head, failed, err
 }

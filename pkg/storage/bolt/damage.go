@@ -12,16 +12,15 @@ import (
 	bolterrors "go.etcd.io/bbolt/errors"
 )
 
-// ErrDamaged is in the errors of what meets a page that bbolt cannot have
-// written. Such a file is neither repaired nor written over.
+// ErrDamaged is wrapped by every error about a page that bbolt cannot have
+// written. A damaged file is neither repaired nor overwritten.
 var ErrDamaged = errors.New("the file is damaged")
 
-// verifyTimeout is how long Open waits for what verify finds: enough for a file
-// of some 100 MB that is in memory.
+// verifyTimeout is how long Open waits for verify, enough for a file of about
+// 100 MB in the page cache. Our own choice.
 const verifyTimeout = 300 * time.Millisecond
 
-// verify goes through all pages of all buckets. It returns nil if Close comes
-// first.
+// verify reads all pages of all buckets. It returns nil if Close is called first.
 func (st *Store) verify() error {
 	return st.view(func(tx *tx) error {
 		for _, bucket := range []*bbolt.Bucket{tx.all, tx.expiry, tx.feed, tx.checkpoints} {
@@ -42,7 +41,7 @@ func (st *Store) verify() error {
 	})
 }
 
-// describe adds to an error of the file what to do about it.
+// describe adds the remedy to an error about the file.
 func describe(path string, err error) error {
 	switch {
 	case errors.Is(err, bolterrors.ErrTimeout):
@@ -55,9 +54,9 @@ func describe(path string, err error) error {
 	}
 }
 
-// guard calls do, and turns a panic about a damaged page into an error. bbolt
-// panics where a page is not what another one says, and reading beyond the end
-// of a file that was cut faults.
+// guard calls do and turns a panic about a damaged page into an error. bbolt
+// panics where two pages contradict each other, and reading beyond the end of a
+// truncated file is a memory fault.
 func guard(do func() error) (err error) {
 	before := debug.SetPanicOnFault(true)
 	defer func() {
@@ -72,9 +71,10 @@ func guard(do func() error) (err error) {
 	return do()
 }
 
-// isPageFault reports whether a panic comes of what a page holds: bbolt's own
-// panics are texts, a fault has an address, and what is too long or too short
-// for its page breaks the bounds of a slice. All others are defects of ours.
+// isPageFault reports whether a panic is due to the content of a page: bbolt
+// panics with a string, a memory fault has an address, and a length that does not
+// fit its page exceeds the bounds of a slice. Any other panic is a defect of this
+// program.
 func isPageFault(value any) bool {
 	switch value := value.(type) {
 	case string:

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"iter"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -17,18 +18,19 @@ import (
 // with usual configurations.
 const maxDeadLetters = 100_000
 
-// DeadLetter is an event that was not delivered.
+// DeadLetter is an event whose delivery was given up.
 type DeadLetter struct {
-	Sequence uint64 // in the feed, and its name
+	Sequence uint64 // in the feed; it identifies the dead letter
 	Event    event.Event
-	Origin   string    // the address of the API that it is of
-	Since    time.Time // when its delivery began
-	GivenUp  time.Time // when it was given up
-	Attempts int       // since the last start of the server
+	Origin   string    // address of the API that published the event
+	Since    time.Time // when its delivery was first due
+	GivenUp  time.Time
+	Attempts int // since the last start of the server
 	Reason   string
 }
 
-// DeadLetters are those in a file of their own, which is opened for each call.
+// DeadLetters stores dead letters in a file of its own, which is opened for each
+// call.
 type DeadLetters struct {
 	Path string
 	Max  int // how many are kept; 100,000 if zero
@@ -49,7 +51,8 @@ type deadRow struct {
 
 func (d DeadLetters) file() sideFile { return sideFile{d.Path, deadBucket, "the dead letters"} }
 
-// Add keeps letters, and returns how many old ones it removed for them.
+// Add stores letters. It returns how many of the oldest were removed to keep
+// within Max.
 func (d DeadLetters) Add(_ context.Context, letters ...DeadLetter) (removed int, err error) {
 	err = d.file().update(func(b *bbolt.Bucket) error {
 		for _, l := range letters {
@@ -77,30 +80,36 @@ func (d DeadLetters) Add(_ context.Context, letters ...DeadLetter) (removed int,
 	return removed, err
 }
 
-// All calls visit for each dead letter, oldest first, until one returns an error.
-// The file is not open meanwhile.
-func (d DeadLetters) All(ctx context.Context, visit func(DeadLetter) error) error {
+// All yields the dead letters, oldest first, and ends after the first error. The
+// file is closed while the loop body runs, so the body may call Remove.
+func (d DeadLetters) All(ctx context.Context) iter.Seq2[DeadLetter, error] {
 	const page = 100
-	for after := uint64(0); ctx.Err() == nil; {
-		letters, err := d.after(after, page)
-		if err != nil || len(letters) == 0 {
-			return err
-		}
-		for _, l := range letters {
-			if err := visit(l); err != nil {
-				return err
+	return func(yield func(DeadLetter, error) bool) {
+		for after := uint64(0); ctx.Err() == nil; {
+			letters, err := d.after(after, page)
+			if err != nil {
+				yield(DeadLetter{}, err)
+				return
 			}
-			after = l.Sequence
+			if len(letters) == 0 {
+				return
+			}
+			for _, l := range letters {
+				if !yield(l, nil) {
+					return
+				}
+				after = l.Sequence
+			}
 		}
+		yield(DeadLetter{}, ctx.Err())
 	}
-	return ctx.Err()
 }
 
-// after returns some dead letters after a sequence number.
-func (d DeadLetters) after(after uint64, most int) (letters []DeadLetter, err error) {
+// after returns at most limit dead letters after a sequence number.
+func (d DeadLetters) after(after uint64, limit int) (letters []DeadLetter, err error) {
 	err = d.file().view(func(b *bbolt.Bucket) error {
 		cursor := b.Cursor()
-		for key, value := cursor.Seek(sequenceKey(after + 1)); key != nil && len(letters) < most; key, value = cursor.Next() {
+		for key, value := cursor.Seek(sequenceKey(after + 1)); key != nil && len(letters) < limit; key, value = cursor.Next() {
 			sequence := binary.BigEndian.Uint64(key)
 			var r deadRow
 			if err := json.Unmarshal(value, &r); err != nil {
@@ -113,7 +122,7 @@ func (d DeadLetters) after(after uint64, most int) (letters []DeadLetter, err er
 	return letters, err
 }
 
-// Remove removes the dead letter of a sequence number, if it is there.
+// Remove deletes the dead letter with a sequence number, if it exists.
 func (d DeadLetters) Remove(_ context.Context, sequence uint64) error {
 	return d.file().update(func(b *bbolt.Bucket) error { return b.Delete(sequenceKey(sequence)) })
 }

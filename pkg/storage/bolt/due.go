@@ -9,30 +9,32 @@ import (
 	"syncplane/pkg/syncs"
 )
 
-// DueRun is a run that is due by what is known of its sync.
+// DueRun is a run that is due according to one version of its sync.
 type DueRun struct {
 	Event   event.Event
-	Version int64 // of the sync that is known
+	Version int64 // of the sync
 
-	// StillDue reports whether the run is due by another version of the sync.
-	// It is called in the commit, for a sync that is not paused.
+	// StillDue reports whether the run is due according to another version of
+	// the sync. It is called in the commit, for a sync that is not paused.
 	StillDue func(syncs.Sync) bool
 }
 
-// Progress is how far the runs have begun: all that are due until a second, and
-// of those that are due in the next one those of syncs up to an ID.
+// Progress is the checkpoint of the local scheduler: all runs that are due up to
+// Second have been started, and in the second after it those of the syncs up to
+// ID.
 type Progress struct {
 	Second    int64  // since 1970
 	ID        string // of a sync; "" is none
-	LatestRun int64  // since 1970: the latest run that began before the clock was set back; 0 if it was not
+	LatestRun int64  // scheduled time, in seconds since 1970, of the latest run started before the clock was set back; 0 if it was not
 }
 
-// progressCheckpoint is the mark that holds a Progress.
+// progressCheckpoint is the name under which a Progress is stored.
 const progressCheckpoint = "clock"
 
-// StartRuns puts the events of runs into the feed, and stores p, in one commit. It leaves out the runs that are not due any more in this very
-// commit: their sync is gone, paused or unreadable, or has another schedule. So
-// none follows the acknowledgement of such a change.
+// StartRuns appends the events of runs to the feed and stores p, in one commit. It
+// leaves out the runs that are no longer due in this commit because their sync was
+// deleted or paused, cannot be read or has another schedule. So no run starts
+// after such a change was acknowledged.
 func (st *Store) StartRuns(ctx context.Context, runs []DueRun, p Progress) error {
 	rows, err := encodeDueRuns(runs)
 	if err != nil {
@@ -51,10 +53,10 @@ func (st *Store) StartRuns(ctx context.Context, runs []DueRun, p Progress) error
 	})
 }
 
-// encode writes eight bytes for each of the numbers, and the ID.
+// encode returns the two numbers in eight bytes each, followed by the ID.
 func (p Progress) encode() []byte {
 	b := binary.BigEndian.AppendUint64(nil, uint64(p.Second)) //nolint:gosec // as below
-	b = binary.BigEndian.AppendUint64(b, uint64(p.LatestRun)) //nolint:gosec // any int64 comes back
+	b = binary.BigEndian.AppendUint64(b, uint64(p.LatestRun)) //nolint:gosec // the conversion is reversible for every int64
 	return append(b, p.ID...)
 }
 
@@ -85,7 +87,7 @@ func encodeDueRuns(runs []DueRun) ([][]byte, error) {
 	return rows, nil
 }
 
-// due reports whether a run is due by what is stored now.
+// due reports whether a run is due according to the stored sync.
 func (t *tx) due(r DueRun) bool {
 	value := t.all.Get(keyOf(r.Event.Workspace, r.Event.Subject))
 	if value == nil {
@@ -101,9 +103,9 @@ func (t *tx) due(r DueRun) bool {
 	return s.Version == r.Version || s.Status != syncs.Disabled && r.StillDue(s)
 }
 
-// hasVersion reports whether a stored sync has this version, by the beginning of
-// its row alone: a row may have hundreds of kilobytes, and a commit may ask for a
-// thousand of them. false may be wrong.
+// hasVersion reports whether a stored sync has this version. It reads only the
+// beginning of the row: a row may have hundreds of kilobytes, and a commit may ask
+// for a thousand of them. A result of false may be wrong.
 func hasVersion(value []byte, id string, version int64) bool {
 	beginning := make([]byte, 0, 96)
 	beginning = append(append(append(beginning, `{"id":"`...), id...), `","version":`...)

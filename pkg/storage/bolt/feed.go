@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"iter"
 	"sync"
 	"time"
 
@@ -12,15 +14,15 @@ import (
 	"syncplane/pkg/syncs"
 )
 
-// maxFeed is how many events are kept for those who come back for them, some
-// 100 MB at most with usual configurations. Our own choice.
+// maxFeed is how many delivered events the feed keeps for clients that reconnect:
+// about 100 MB at most with usual configurations. Our own choice.
 const maxFeed = 100_000
 
-// maxTrimmed is how many old events a commit removes: more than it adds, so
-// that they never pile up.
+// maxTrimmed is how many old events a commit removes at most: more than it adds,
+// so that the feed shrinks back to its bound.
 const maxTrimmed = 2 * maxGroup
 
-// Entry is an event in the feed. Sequence numbers begin at 1 and grow by one.
+// Entry is an event in the feed. Sequence numbers start at 1 and increase by 1.
 type Entry struct {
 	Sequence uint64
 	event.Event
@@ -45,26 +47,26 @@ func (r feedRow) event() event.Event {
 	return event.Event{Kind: event.Kind(r.Kind), ID: r.ID, Subject: r.Subject, Workspace: r.Workspace, Time: r.Time.UTC(), Data: []byte(r.Data)}
 }
 
-// feed tells those who wait for events that there are more.
+// feed notifies readers of new events.
 type feed struct {
 	mu      sync.Mutex
 	head    uint64
-	changed chan struct{} // closed when last grows
+	changed chan struct{} // closed when head increases
 }
 
-func (f *feed) advance(last uint64) {
+func (f *feed) advance(head uint64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if last > f.head {
-		f.head = last
+	if head > f.head {
+		f.head = head
 		close(f.changed)
 		f.changed = make(chan struct{})
 	}
 }
 
-// Head is the sequence number of the newest event, and a channel that is closed
-// when there is a newer one.
-func (st *Store) Head() (sequence uint64, grown <-chan struct{}) {
+// Head returns the sequence number of the newest event that was announced, and a
+// channel that is closed when there is a newer one.
+func (st *Store) Head() (sequence uint64, changed <-chan struct{}) {
 	st.feed.mu.Lock()
 	defer st.feed.mu.Unlock()
 	return st.feed.head, st.feed.changed
@@ -80,9 +82,9 @@ func (st *Store) LastSequence() (sequence uint64, err error) {
 	return sequence, err
 }
 
-// Events are at most limit events of the feed after a sequence number, oldest
-// first. Of very old ones the oldest that are kept come. One that cannot be read
-// is left out and logged.
+// Events returns at most limit events of the feed after a sequence number, oldest
+// first. If the next events were removed, it starts with the oldest that is kept.
+// An event that cannot be read is left out and logged.
 func (st *Store) Events(after uint64, limit int) ([]Entry, error) {
 	var entries []Entry
 	err := st.view(func(tx *tx) error {
@@ -100,9 +102,8 @@ func (st *Store) Events(after uint64, limit int) ([]Entry, error) {
 	return entries, err
 }
 
-// Publish puts events into the feed, and marks how far their maker is, in one
-// commit.
-func (st *Store) Publish(ctx context.Context, events []event.Event, name string, mark uint64) error {
+// Publish appends events to the feed and sets a checkpoint, in one commit.
+func (st *Store) Publish(ctx context.Context, events []event.Event, checkpoint string, sequence uint64) error {
 	rows := make([][]byte, 0, len(events))
 	for _, e := range events {
 		encoded, err := encode(feedRowOf(e))
@@ -117,32 +118,50 @@ func (st *Store) Publish(ctx context.Context, events []event.Event, name string,
 				return err
 			}
 		}
-		return tx.checkpoints.Put([]byte(name), sequenceKey(mark))
+		return tx.checkpoints.Put([]byte(checkpoint), sequenceKey(sequence))
 	})
 }
 
-// Checkpoint is what was last marked under a name. ok is false if nothing was.
-func (st *Store) Checkpoint(name string) (mark uint64, ok bool, err error) {
+// Checkpoint returns the checkpoint with a name. ok is false if it was never set.
+func (st *Store) Checkpoint(name string) (sequence uint64, ok bool, err error) {
 	err = st.view(func(tx *tx) error {
 		if value := tx.checkpoints.Get([]byte(name)); value != nil {
-			mark, ok = binary.BigEndian.Uint64(value), true
+			sequence, ok = binary.BigEndian.Uint64(value), true
 		}
 		return nil
 	})
-	return mark, ok, err
+	return sequence, ok, err
 }
 
-// SenderCheckpoint is the mark of a reader whose events are kept until it has read them.
-const SenderCheckpoint = "reader"
+// The names of the checkpoints that hold events in the feed: an event is kept until
+// the checkpoint has reached it.
+const (
+	SenderCheckpoint   = "reader"   // of the sender of webhooks
+	RecorderCheckpoint = "recorder" // of the recorder of runs
+)
 
-// RecorderCheckpoint is the mark of the recorder of runs, whose events are kept until it has
-// handled them.
-const RecorderCheckpoint = "recorder"
+// errStop ends a read transaction when a loop over an iterator ends early.
+var errStop = errors.New("the loop has ended")
 
-// Each calls visit for every sync there is, until one returns an error. One that
-// cannot be read is left out and logged.
-func (st *Store) Each(visit func(syncs.Sync) error) error {
-	return st.view(func(tx *tx) error {
+// viewAll returns an iterator over the elements that read yields in one read
+// transaction. read must return errStop when yield returns false.
+func viewAll[T any](st *Store, read func(tx *tx, yield func(T) bool) error) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		err := st.view(func(tx *tx) error {
+			return read(tx, func(element T) bool { return yield(element, nil) })
+		})
+		if err != nil && !errors.Is(err, errStop) {
+			var none T
+			yield(none, err)
+		}
+	}
+}
+
+// All yields every sync, and ends after the first error. A sync that cannot be read
+// is left out and logged. The loop body runs in a read transaction and must not
+// write to the store.
+func (st *Store) All() iter.Seq2[syncs.Sync, error] {
+	return viewAll(st, func(tx *tx, yield func(syncs.Sync) bool) error {
 		cursor := tx.all.Cursor()
 		for key, value := cursor.First(); key != nil; key, value = cursor.Next() {
 			workspace, id, ok := splitKey(key)
@@ -154,8 +173,8 @@ func (st *Store) Each(visit func(syncs.Sync) error) error {
 				st.unreadable(context.Background(), err)
 				continue
 			}
-			if err := visit(s); err != nil {
-				return err
+			if !yield(s) {
+				return errStop
 			}
 		}
 		return nil
@@ -171,8 +190,8 @@ func (t *tx) append(encoded []byte) error {
 	return t.feed.Put(sequenceKey(sequence), encoded)
 }
 
-// trim removes old events, but none that the Reader has yet to read or deliver, or
-// the Recorder to handle.
+// trim removes old events, but none that the sender has yet to read or deliver and
+// none that the recorder has yet to handle.
 func (t *tx) trim() error {
 	last := t.feed.Sequence()
 	if last <= maxFeed {

@@ -12,13 +12,17 @@ import (
 	"syncplane/pkg/fault"
 )
 
-// Keys is an apikey.Store in a file of its own, opened for each call: so that
-// a person can manage keys while a server runs, which holds the other file.
+// Keys is an apikey.Store in a file of its own, which is opened for each call, so
+// that keys can be managed while a server holds the file of the Store.
 type Keys struct{ Path string }
+
+var _ apikey.Store = Keys{}
+
+var errNoKey error = fault.New(fault.NotFound, "not_found", "there is no key with this id")
 
 func (ks Keys) file() sideFile { return sideFile{ks.Path, keyBucket, "the keys"} }
 
-// keyBucket holds the keys, by ID.
+// keyBucket is the bucket of the keys, by ID.
 const keyBucket = "keys"
 
 // keyRow is a key as it is stored, in JSON.
@@ -42,7 +46,7 @@ func (r keyRow) key(id string) apikey.Key {
 	return k
 }
 
-// CreateKey keeps k.
+// CreateKey stores k. It returns a fault.Conflict if a key with its ID exists.
 func (ks Keys) CreateKey(_ context.Context, k apikey.Key) error {
 	return ks.file().update(func(b *bbolt.Bucket) error {
 		if b.Get([]byte(k.ID)) != nil {
@@ -66,7 +70,7 @@ func putKey(b *bbolt.Bucket, k apikey.Key) error {
 func readKey(b *bbolt.Bucket, id string) (apikey.Key, error) {
 	value := b.Get([]byte(id))
 	if value == nil {
-		return apikey.Key{}, fault.New(fault.NotFound, "not_found", "there is no key with this id")
+		return apikey.Key{}, errNoKey
 	}
 	return decodeKey(id, value)
 }
@@ -79,7 +83,7 @@ func decodeKey(id string, value []byte) (apikey.Key, error) {
 	return r.key(id), nil
 }
 
-// Key returns the key of an ID.
+// Key returns the key with an ID, or a fault.NotFound.
 func (ks Keys) Key(_ context.Context, id string) (k apikey.Key, err error) {
 	err = ks.file().view(func(b *bbolt.Bucket) error {
 		k, err = readKey(b, id)
@@ -102,7 +106,8 @@ func (ks Keys) Keys(_ context.Context, workspace string) (keys []apikey.Key, err
 	return keys, err
 }
 
-// RevokeKey ends a key.
+// RevokeKey revokes a key of a workspace. It does nothing if the key was revoked
+// before.
 func (ks Keys) RevokeKey(_ context.Context, workspace, id string, now time.Time) error {
 	return ks.file().update(func(b *bbolt.Bucket) error {
 		k, err := readKey(b, id)
@@ -110,7 +115,7 @@ func (ks Keys) RevokeKey(_ context.Context, workspace, id string, now time.Time)
 		case err != nil:
 			return err
 		case k.Workspace != workspace:
-			return fault.New(fault.NotFound, "not_found", "there is no key with this id")
+			return errNoKey
 		case !k.RevokedAt.IsZero():
 			return nil
 		}

@@ -8,34 +8,33 @@ import (
 	"syncplane/pkg/event"
 )
 
-// pendingBucket holds what the Reader has taken over and not delivered, by
-// sequence number.
+// pendingBucket is the bucket of the pending events, by sequence number.
 const pendingBucket = "waiting"
 
-// Pending is an event of the feed that the Reader has taken over and that is not
-// delivered. The feed keeps it.
+// Pending is an event that the sender has read from the feed and not yet delivered.
+// The feed keeps it.
 type Pending struct {
 	Sequence    uint64
-	Since       time.Time // when it was taken over, in whole seconds
-	OrderingKey string    // those of one line are delivered in order
+	Since       time.Time // when the sender read it, in whole seconds
+	OrderingKey string    // events with the same key are delivered in order
 }
 
-// AddPending stores that the Reader has taken over these events, and every other one
-// until a sequence number.
-func (st *Store) AddPending(ctx context.Context, events []Pending, until uint64) error {
+// AddPending stores that the sender has read the feed up to a sequence number and
+// that these events are to be delivered.
+func (st *Store) AddPending(ctx context.Context, events []Pending, checkpoint uint64) error {
 	return st.write(ctx, func(tx *tx) error {
-		waiting := tx.pending()
-		for _, w := range events {
-			value := append(binary.BigEndian.AppendUint64(nil, uint64(w.Since.Unix())), w.OrderingKey...) //nolint:gosec // any int64 comes back
-			if err := waiting.Put(sequenceKey(w.Sequence), value); err != nil {
+		pending := tx.pending()
+		for _, e := range events {
+			value := append(binary.BigEndian.AppendUint64(nil, uint64(e.Since.Unix())), e.OrderingKey...) //nolint:gosec // the conversion is reversible for every int64
+			if err := pending.Put(sequenceKey(e.Sequence), value); err != nil {
 				return err
 			}
 		}
-		return tx.checkpoints.Put([]byte(SenderCheckpoint), sequenceKey(until))
+		return tx.checkpoints.Put([]byte(SenderCheckpoint), sequenceKey(checkpoint))
 	})
 }
 
-// Pending returns what waits, oldest first.
+// Pending returns the pending events, oldest first.
 func (st *Store) Pending() (events []Pending, err error) {
 	err = st.view(func(tx *tx) error {
 		cursor := tx.pending().Cursor()
@@ -51,12 +50,12 @@ func (st *Store) Pending() (events []Pending, err error) {
 	return events, err
 }
 
-// RemovePending stores that events do not wait any more.
+// RemovePending removes events that were delivered or given up.
 func (st *Store) RemovePending(ctx context.Context, sequences ...uint64) error {
 	return st.write(ctx, func(tx *tx) error {
-		waiting := tx.pending()
+		pending := tx.pending()
 		for _, sequence := range sequences {
-			if err := waiting.Delete(sequenceKey(sequence)); err != nil {
+			if err := pending.Delete(sequenceKey(sequence)); err != nil {
 				return err
 			}
 		}
@@ -64,7 +63,8 @@ func (st *Store) RemovePending(ctx context.Context, sequences ...uint64) error {
 	})
 }
 
-// ResetDelivery has no event wait or be kept for the Reader any more.
+// ResetDelivery removes all pending events and the checkpoint of the sender, so
+// that the feed no longer keeps events for it.
 func (st *Store) ResetDelivery(ctx context.Context) error {
 	return st.write(ctx, func(tx *tx) error {
 		cursor := tx.pending().Cursor()
@@ -77,8 +77,8 @@ func (st *Store) ResetDelivery(ctx context.Context) error {
 	})
 }
 
-// Event returns one event of the feed. ok is false if it is not kept or cannot be
-// read, which is logged.
+// Event returns one event of the feed. ok is false if the event was removed or
+// cannot be read; the latter is logged.
 func (st *Store) Event(sequence uint64) (e event.Event, ok bool, err error) {
 	entries, err := st.Events(sequence-1, 1)
 	if err != nil || len(entries) == 0 || entries[0].Sequence != sequence {

@@ -7,10 +7,13 @@ import (
 	"syncplane/pkg/ratelimit"
 )
 
-// rateLimitKeyOf is the key of a workspace's bucket.
+var _ ratelimit.Store = (*Store)(nil)
+
+// rateLimitKeyOf returns the key of a workspace's token bucket. Its value is the
+// theoretical arrival time.
 func rateLimitKeyOf(workspace string) []byte { return []byte(workspace + "\x00QUOTA#create") }
 
-// Take takes a token.
+// Take takes a token; see ratelimit.Store.
 func (st *Store) Take(ctx context.Context, workspace string, p ratelimit.Policy, now time.Time) (tat time.Time, ok bool, err error) {
 	key := rateLimitKeyOf(workspace)
 	err = st.write(ctx, func(tx *tx) error {
@@ -40,7 +43,7 @@ func (st *Store) Take(ctx context.Context, workspace string, p ratelimit.Policy,
 	return tat, ok, err
 }
 
-// Give puts back a token.
+// Give returns a token; see ratelimit.Store.
 func (st *Store) Give(ctx context.Context, workspace string, p ratelimit.Policy, now time.Time) error {
 	key := rateLimitKeyOf(workspace)
 	return st.write(ctx, func(tx *tx) error {

@@ -9,28 +9,28 @@ import (
 	"syncplane/pkg/syncs"
 )
 
-// The keys are the two halves of their DynamoDB keys, with a byte between them
-// that no workspace holds.
+// A key is a DynamoDB key of package dynamo, its two parts joined with a zero byte,
+// which no workspace contains.
 
-// prefixOf begins the keys of all syncs of a workspace.
+// prefixOf returns the prefix of the keys of all syncs of a workspace.
 func prefixOf(workspace string) []byte { return []byte(workspace + "\x00SYNC#") }
 
-// keyOf is the key of a sync.
+// keyOf returns the key of a sync.
 func keyOf(workspace, id string) []byte { return append(prefixOf(workspace), id...) }
 
 // splitKey returns the workspace and the ID in the key of a sync. ok is false for
-// keys of other things.
+// any other key.
 func splitKey(key []byte) (workspace, id string, ok bool) {
 	before, after, found := bytes.Cut(key, []byte{0})
 	after, is := bytes.CutPrefix(after, []byte("SYNC#"))
 	return string(before), string(after), found && is
 }
 
-// idempotencyKeyOf is the key of an idempotency record.
+// idempotencyKeyOf returns the key of an idempotency record.
 func idempotencyKeyOf(workspace, key string) []byte { return []byte(workspace + "\x00ONCE#" + key) }
 
-// row is a sync as it is stored, in JSON. Configuration is text inside it, so
-// that it comes back byte for byte.
+// row is a sync as it is stored, in JSON. Configuration is a JSON string, so that
+// it is read back byte for byte.
 type row struct {
 	ID               string    `json:"id"`
 	Version          int64     `json:"version"`
@@ -48,7 +48,7 @@ type row struct {
 	Status           string    `json:"status"`
 	CreatedAt        time.Time `json:"created_at"`
 	UpdatedAt        time.Time `json:"updated_at"`
-	ScheduledAt      time.Time `json:"scheduled_at,omitzero"` // zero is CreatedAt, as with most
+	ScheduledAt      time.Time `json:"scheduled_at,omitzero"` // zero means CreatedAt, the usual case
 }
 
 func rowOf(s syncs.Sync) row {
@@ -103,7 +103,8 @@ func (r row) sync(workspace string) syncs.Sync {
 	return s
 }
 
-// decode reads the sync with this ID in a workspace.
+// decode decodes the row of the sync with this ID in a workspace. It returns
+// syncs.ErrUnreadable for a row that is not one of this program.
 func decode(workspace, id string, value []byte) (syncs.Sync, error) {
 	var r row
 	if err := json.Unmarshal(value, &r); err != nil {
@@ -115,8 +116,8 @@ func decode(workspace, id string, value []byte) (syncs.Sync, error) {
 	return r.sync(workspace), nil
 }
 
-// idempotencyRow is an idempotency record: the sync as it was created, so that a
-// replay answers the same whatever has become of it since.
+// idempotencyRow is an idempotency record. It holds the sync as it was created, so
+// that a repeated request gets the same response after later changes.
 type idempotencyRow struct {
 	Fingerprint string    `json:"fingerprint"`
 	Expires     time.Time `json:"expires"`

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"time"
 
 	"syncplane/pkg/event"
@@ -22,8 +23,8 @@ type Runs struct {
 
 var _ runs.Store = Runs{}
 
-// runPrefix begins the keys of all runs of a sync. A key continues with the
-// scheduled time, whose text sorts as the time does.
+// runPrefix returns the prefix of the keys of all runs of a sync. The scheduled
+// time follows, in a format that sorts chronologically.
 func runPrefix(workspace, syncID string) []byte {
 	return []byte(workspace + "#" + syncID + "\x00RUN#")
 }
@@ -106,8 +107,8 @@ type recordRow struct {
 	Error      string `json:"error,omitempty"`
 }
 
-// triggerIdempotencyRow is the idempotency record of a trigger. Its fingerprint and its
-// expiry are where those of a create are.
+// triggerIdempotencyRow is the idempotency record of a trigger. It has the
+// fingerprint and the expiry under the same names as that of a create.
 type triggerIdempotencyRow struct {
 	Fingerprint string    `json:"fingerprint"`
 	Expires     time.Time `json:"expires"`
@@ -276,10 +277,11 @@ func (st Runs) Slots(_ context.Context, workspace, after string, limit int) (slo
 	return slots, more, err
 }
 
-// AllSlots calls visit for the slot of every sync, until one returns an error. It
-// passes over everything else by its keys.
-func (st Runs) AllSlots(visit func(runs.Slot) error) error {
-	return st.view(func(tx *tx) error {
+// AllSlots yields the slot of every sync that has one, and ends after the first
+// error. It seeks from workspace to workspace, so other rows are not read. The loop
+// body runs in a read transaction and must not write to the store.
+func (st Runs) AllSlots() iter.Seq2[runs.Slot, error] {
+	return viewAll(st.Store, func(tx *tx, yield func(runs.Slot) bool) error {
 		cursor := tx.all.Cursor()
 		for key, _ := cursor.First(); key != nil; {
 			partition, _, _ := bytes.Cut(bytes.Clone(key), []byte{0})
@@ -289,10 +291,10 @@ func (st Runs) AllSlots(visit func(runs.Slot) error) error {
 				if err := json.Unmarshal(value, &row); err != nil {
 					return fmt.Errorf("decode a slot: %w", err)
 				}
-				if err := visit(runs.Slot{
+				if !yield(runs.Slot{
 					Workspace: string(partition), SyncID: string(key[len(prefix):]), Version: row.Version, Open: row.Open, Waiting: row.Waiting,
-				}); err != nil {
-					return err
+				}) {
+					return errStop
 				}
 			}
 			key, _ = cursor.Seek(append(partition, 1)) // the partitions of a workspace's syncs begin with its name
@@ -341,7 +343,7 @@ func (t *tx) replay(workspace string, key syncs.IdempotencyKey) (known triggerId
 	return known, true, nil
 }
 
-// Commit makes a change in one commit, together with the events of it.
+// Commit applies a change and appends its events to the feed, in one commit.
 func (st Runs) Commit(ctx context.Context, change runs.Change) error {
 	return st.write(ctx, func(tx *tx) error {
 		if err := tx.checkChange(change, st.Now()); err != nil {
@@ -351,8 +353,8 @@ func (st Runs) Commit(ctx context.Context, change runs.Change) error {
 	})
 }
 
-// checkChange returns a fault.Conflict if anything that a change replaces is
-// not what it was computed from.
+// checkChange returns runs.ErrStale if a row that the change replaces is not the
+// one that it was computed from.
 func (t *tx) checkChange(change runs.Change, now time.Time) error {
 	for _, r := range change.Runs {
 		stored, found, err := t.run(r.Key, now)
@@ -364,11 +366,11 @@ func (t *tx) checkChange(change runs.Change, now time.Time) error {
 		}
 	}
 	if c := change.Slot; c != nil {
-		of := c.After
-		if of == nil {
-			of = c.Before
+		slot := c.After
+		if slot == nil {
+			slot = c.Before
 		}
-		stored, found, err := t.slot(of.Workspace, of.SyncID)
+		stored, found, err := t.slot(slot.Workspace, slot.SyncID)
 		switch {
 		case err != nil:
 			return err
@@ -397,7 +399,7 @@ func (t *tx) checkChange(change runs.Change, now time.Time) error {
 	return nil
 }
 
-// applyChange makes a change that was checked.
+// applyChange applies a change that was checked.
 func (t *tx) applyChange(change runs.Change) error {
 	for _, r := range change.Runs {
 		if err := t.putJSON(runKey(r.Key), runRowOf(r)); err != nil {
@@ -447,8 +449,7 @@ func (t *tx) applyChange(change runs.Change) error {
 	return t.appendTransitions(change.Runs)
 }
 
-// changeStatus writes a sync whose status a run has changed, and the event of
-// that.
+// changeStatus writes a sync whose status a run has changed, and appends the event.
 func (t *tx) changeStatus(s syncs.Sync) error {
 	before, err := t.expect(s, s.Version-1)
 	if err != nil {
@@ -465,12 +466,12 @@ func (t *tx) changeStatus(s syncs.Sync) error {
 	return errors.Join(t.put(keyOf(s.Workspace, s.ID), value), t.append(changed))
 }
 
-// expireAt has the record at key removed some time after a moment.
+// expireAt schedules the removal of the record at key for some time after at.
 func (t *tx) expireAt(key []byte, at time.Time) error {
 	return t.expiry.Put(expiryKey(at.Unix(), key), nil)
 }
 
-// appendTransitions puts the events of runs that were written into the feed.
+// appendTransitions appends the events of the written runs to the feed.
 func (t *tx) appendTransitions(written []runs.Run) error {
 	for _, r := range written {
 		if r.Transition == "" {
@@ -506,7 +507,7 @@ func (t *tx) putJSON(key []byte, value any) error {
 	return t.put(key, encoded)
 }
 
-// Heartbeat extends a lease in one commit.
+// Heartbeat extends a lease.
 func (st Runs) Heartbeat(ctx context.Context, key runs.Key, beat runs.Beat) (run runs.Run, ok bool, err error) {
 	err = st.write(ctx, func(tx *tx) error {
 		stored, found, err := tx.run(key, beat.Now)

@@ -12,16 +12,16 @@ import (
 	"syncplane/pkg/fault"
 )
 
-// sideFile is a file with one bucket that is opened for each call, so that a
-// person can use it while a server runs, which holds the file of the store.
+// sideFile is a file with one bucket that is opened for each call, so that other
+// commands can use it while a server holds the file of the Store.
 type sideFile struct {
 	path, bucket string
-	label        string // for people, such as "the keys"
+	label        string // for error messages, such as "the keys"
 }
 
 func (f sideFile) view(read func(b *bbolt.Bucket) error) error {
 	if _, err := os.Stat(f.path); errors.Is(err, os.ErrNotExist) {
-		return f.update(read) // the first time; it makes the file
+		return f.update(read) // creates the file
 	}
 	return f.open(&bbolt.Options{Timeout: lockTimeout, ReadOnly: true}, func(db *bbolt.DB) error {
 		return db.View(func(tx *bbolt.Tx) error { return read(tx.Bucket([]byte(f.bucket))) })
@@ -30,11 +30,10 @@ func (f sideFile) view(read func(b *bbolt.Bucket) error) error {
 
 func (f sideFile) update(write func(b *bbolt.Bucket) error) error {
 	if err := os.MkdirAll(filepath.Dir(f.path), 0o700); err != nil {
-		return fmt.Errorf("make the data directory: %w", err)
+		return fmt.Errorf("create the data directory: %w", err)
 	}
 	return f.open(&bbolt.Options{Timeout: lockTimeout}, func(db *bbolt.DB) error {
-		// In a transaction of its own, so that it stays whatever becomes of
-		// the other.
+		// A transaction of its own: the bucket stays if the other one fails.
 		err := db.Update(func(tx *bbolt.Tx) error {
 			_, err := tx.CreateBucketIfNotExists([]byte(f.bucket))
 			return err

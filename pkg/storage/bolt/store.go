@@ -1,5 +1,7 @@
-// Package bolt keeps syncs in one bbolt file, for one machine. It has the
-// sorted keys of the DynamoDB table, and knows neither HTTP nor AWS.
+// Package bolt stores syncs, runs, rate limits and the feed of events in one bbolt
+// file, and API keys and dead letters in a file each, for a server on one machine.
+// The keys sort as those of the DynamoDB table do. It knows the domain and its
+// events; it does not know HTTP or AWS.
 package bolt
 
 import (
@@ -19,28 +21,27 @@ import (
 	"syncplane/pkg/syncs"
 )
 
-// The buckets: one holds everything, its keys sorted as in the DynamoDB table;
-// one says when what expires does; the others are the change feed, how far its
-// readers are, and what one of them has yet to deliver.
+// The buckets of the file, together with pendingBucket. Their names are part of the
+// file format.
 const (
-	allBucket        = "syncplane"
-	expiryBucket     = "expiry"
-	feedBucket       = "feed"
-	checkpointBucket = "marks"
+	allBucket        = "syncplane" // all rows, their keys sorted as in the DynamoDB table
+	expiryBucket     = "expiry"    // when rows expire
+	feedBucket       = "feed"      // events, by sequence number
+	checkpointBucket = "marks"     // how far the readers of the feed are
 )
 
-// lockTimeout is how long Open waits for another process that has the file.
+// lockTimeout is how long Open waits for another process that holds the file.
 const lockTimeout = time.Second
 
-// Store is a syncs.Store. Close it.
+// Store is a syncs.Store. It must be closed.
 type Store struct {
-	// Log gets what is left out since it cannot be read; nil is nothing. It
-	// must be set before the store is used.
+	// Log receives an error for each row that is left out because it cannot be
+	// read; nil logs nothing. It must be set before the store is used.
 	Log *slog.Logger
 
 	db     *bbolt.DB
 	writes chan write
-	done   chan struct{} // closed when the committer has ended
+	done   chan struct{} // closed when commitLoop has returned
 	closed chan struct{} // closed by Close
 
 	verifying sync.WaitGroup
@@ -48,11 +49,14 @@ type Store struct {
 	feed      feed
 }
 
-// Open opens the store in the file path and makes both where they are missing.
-// The error says what to do about a file that is damaged or in use.
+var _ syncs.Store = (*Store)(nil)
+
+// Open opens the store in the file path. It creates the file and its directory if
+// they do not exist. The error names the remedy for a file that is damaged or in
+// use.
 func Open(path string) (*Store, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return nil, fmt.Errorf("make the data directory: %w", err)
+		return nil, fmt.Errorf("create the data directory: %w", err)
 	}
 	st := &Store{writes: make(chan write), done: make(chan struct{}), closed: make(chan struct{}), damaged: make(chan error, 1)}
 	if err := guard(func() error { return st.open(path) }); err != nil {
@@ -80,12 +84,11 @@ func Open(path string) (*Store, error) {
 	return st, nil
 }
 
-// Damaged returns a channel that receives an error if a page of the file turns
-// out to be damaged after Open has returned, and is closed when all were read.
+// Damaged returns a channel that receives an error if a damaged page is found after
+// Open has returned. It is closed when all pages have been read.
 func (st *Store) Damaged() <-chan error { return st.damaged }
 
-// open opens the file, makes the buckets that are missing and reads where the
-// feed is.
+// open opens the file, creates missing buckets and reads the head of the feed.
 func (st *Store) open(path string) (err error) {
 	if st.db, err = bbolt.Open(path, 0o600, &bbolt.Options{Timeout: lockTimeout, FreelistType: bbolt.FreelistMapType}); err != nil {
 		return err
@@ -105,7 +108,7 @@ func (st *Store) open(path string) (err error) {
 	return st.view(func(tx *tx) error { st.feed.head = tx.feed.Sequence(); return nil })
 }
 
-// Close commits what is under way and closes the file.
+// Close waits for the commit in progress and closes the file.
 func (st *Store) Close() error {
 	close(st.closed)
 	<-st.done
@@ -113,7 +116,7 @@ func (st *Store) Close() error {
 	return guard(st.db.Close)
 }
 
-// Create writes s and returns when it is on the disk.
+// Create writes s and returns when the commit is on the disk.
 func (st *Store) Create(ctx context.Context, s syncs.Sync) error {
 	value, err := encode(rowOf(s))
 	if err != nil {
@@ -178,20 +181,20 @@ func (st *Store) Read(_ context.Context, workspace, id string) (s syncs.Sync, er
 	return s, err
 }
 
-// unreadable logs what is left out since it cannot be read.
+// unreadable logs that a row is left out because it cannot be read.
 func (st *Store) unreadable(ctx context.Context, err error) {
 	if st.Log != nil {
 		st.Log.LogAttrs(ctx, slog.LevelError, "unreadable sync", slog.String("error", err.Error()))
 	}
 }
 
-// List reads backwards through the keys of the workspace.
+// List returns syncs of the workspace, newest first, by reading its keys backwards.
 func (st *Store) List(ctx context.Context, workspace, after string, limit int) (list []syncs.Sync, more bool, err error) {
 	prefix := prefixOf(workspace)
 	err = st.view(func(tx *tx) error {
 		cursor := tx.all.Cursor()
-		// Seek stops at the first key that is not less; the one before it is
-		// the newest that is older than after. "~" is beyond every ID.
+		// Seek finds the first key that is not less than end; the key before it
+		// is the newest sync older than after. "~" sorts after every ID.
 		end := keyOf(workspace, "~")
 		if after != "" {
 			end = keyOf(workspace, after)
@@ -220,7 +223,7 @@ func (st *Store) List(ctx context.Context, workspace, after string, limit int) (
 	return list, more, err
 }
 
-// Replace writes s if the version before it is there.
+// Replace writes s if the stored sync has the version before that of s.
 func (st *Store) Replace(ctx context.Context, s syncs.Sync) error {
 	value, err := encode(rowOf(s))
 	if err != nil {
@@ -239,7 +242,7 @@ func (st *Store) Replace(ctx context.Context, s syncs.Sync) error {
 	})
 }
 
-// Delete removes s if it is there in its version.
+// Delete removes s if the stored sync has the version of s.
 func (st *Store) Delete(ctx context.Context, s syncs.Sync) error {
 	return st.write(ctx, func(tx *tx) error {
 		before, err := tx.expect(s, s.Version)

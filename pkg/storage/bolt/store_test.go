@@ -68,9 +68,15 @@ func TestUnreadable(t *testing.T) {
 	if n == 0 || !strings.Contains(log.String(), `"msg":"unreadable sync"`) {
 		t.Errorf("the log is %s", &log)
 	}
-	seen := 0
-	if err := store.Each(func(syncs.Sync) error { seen++; return nil }); err != nil || seen != 3 {
-		t.Errorf("went through %d syncs, %v", seen, err)
+	read := 0
+	for _, err := range store.All() {
+		if err != nil {
+			t.Error(err)
+		}
+		read++
+	}
+	if read != 3 {
+		t.Errorf("All yields %d syncs, want 3", read)
 	}
 }
 
@@ -184,7 +190,7 @@ func TestOpenSaysWhatIsWrong(t *testing.T) {
 	}
 	for path, want := range map[string]string{
 		taken:                         "is in use by another process",
-		filepath.Join(file, "sub.db"): "make the data directory",
+		filepath.Join(file, "sub.db"): "create the data directory",
 		file:                          "is damaged or was not made by this program; replace it with a backup",
 	} {
 		if _, err := bolt.Open(path); err == nil || !strings.Contains(err.Error(), want) {
@@ -232,7 +238,9 @@ func TestDamaged(t *testing.T) {
 		for _, s := range all { // what is there may be used, and no use ends the process
 			_, _ = store.Read(t.Context(), s.Workspace, s.ID)
 		}
-		_ = store.Each(func(syncs.Sync) error { return nil })
+		for _, err := range store.All() {
+			_ = err // the data may be used, and no use ends the process
+		}
 		for range 2 {
 			_ = store.Create(t.Context(), storagetest.NewSync(t))
 		}

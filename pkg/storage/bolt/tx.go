@@ -29,7 +29,7 @@ func open(raw *bbolt.Tx) *tx {
 	}
 }
 
-// pending is opened where it is used, since few transactions do.
+// pending opens the bucket of pending events, which few transactions use.
 func (t *tx) pending() *bbolt.Bucket { return t.raw.Bucket([]byte(pendingBucket)) }
 
 func (st *Store) view(read func(tx *tx) error) error {
@@ -44,22 +44,22 @@ func (st *Store) update(change func(tx *tx) error) error {
 	})
 }
 
-// read decodes what is at key into value, and reports whether there is
-// anything.
+// read decodes the row at key into value and reports whether there is one.
 func (t *tx) read(key []byte, value any) (bool, error) {
 	text := t.all.Get(key)
 	if text == nil {
 		return false, nil
 	}
 	if err := json.Unmarshal(text, value); err != nil {
-		return false, fmt.Errorf("decode what is at %q: %w", key, err)
+		return false, fmt.Errorf("decode the row %q: %w", key, err)
 	}
 	return true, nil
 }
 
 func (t *tx) put(key, value []byte) error { return t.all.Put(key, value) }
 
-// create puts a sync where none is, and the change into the feed.
+// create writes a new sync and appends the change to the feed. It returns
+// syncs.ErrExists if there is a sync with its key.
 func (t *tx) create(s syncs.Sync, value, change []byte) error {
 	key := keyOf(s.Workspace, s.ID)
 	if t.all.Get(key) != nil {
@@ -68,8 +68,8 @@ func (t *tx) create(s syncs.Sync, value, change []byte) error {
 	return errors.Join(t.put(key, value), t.append(change))
 }
 
-// created returns the sync that was created with a key, as it was then. ok is
-// false if the key is free.
+// created returns the sync that was created with an idempotency key, as it was
+// created. ok is false if the key was not used or has expired.
 func (t *tx) created(workspace string, key syncs.IdempotencyKey) (first syncs.Sync, ok bool, err error) {
 	var known idempotencyRow
 	switch found, err := t.read(idempotencyKeyOf(workspace, key.Key), &known); {
@@ -83,7 +83,7 @@ func (t *tx) created(workspace string, key syncs.IdempotencyKey) (first syncs.Sy
 	return known.First.sync(workspace), true, nil
 }
 
-// sync returns a sync, or a fault.NotFound.
+// sync returns a sync, or syncs.ErrNotFound.
 func (t *tx) sync(workspace, id string) (syncs.Sync, error) {
 	value := t.all.Get(keyOf(workspace, id))
 	if value == nil {
@@ -92,7 +92,7 @@ func (t *tx) sync(workspace, id string) (syncs.Sync, error) {
 	return decode(workspace, id, value)
 }
 
-// expect returns what is in the place of s if that has this version.
+// expect returns the stored sync with the ID of s if it has this version.
 func (t *tx) expect(s syncs.Sync, version int64) (syncs.Sync, error) {
 	found, err := t.sync(s.Workspace, s.ID)
 	if err != nil {
@@ -104,12 +104,12 @@ func (t *tx) expect(s syncs.Sync, version int64) (syncs.Sync, error) {
 	return found, nil
 }
 
-// maxExpired is how many expired records each new one takes with it: more than
-// one, so that they never pile up.
+// maxExpired is how many expired records are removed when one is added: more than
+// one, so that they do not accumulate.
 const maxExpired = 4
 
-// expire has the record at key removed some time after it expires: whenever
-// a record is added, the oldest that have expired go.
+// expire schedules the removal of the record at key for some time after it expires,
+// and removes the oldest records that have expired.
 func (t *tx) expire(recordKey []byte, key syncs.IdempotencyKey) error {
 	cursor := t.expiry.Cursor()
 	limit := expiryKey(key.Now.Unix(), nil)
@@ -118,11 +118,11 @@ func (t *tx) expire(recordKey []byte, key syncs.IdempotencyKey) error {
 		if due == nil || bytes.Compare(due, limit) >= 0 {
 			break
 		}
-		// The record may have been renewed since, under the same key.
+		// A newer record may have been written under the same key.
 		stale := due[len(limit):]
 		var known expiringRow
 		found, err := t.read(stale, &known)
-		if err != nil || found && !known.Expires.After(key.Now) && !known.ExpiresAt.After(key.Now) { // nothing can be made of it, or it has expired
+		if err != nil || found && !known.Expires.After(key.Now) && !known.ExpiresAt.After(key.Now) { // it cannot be read, or it has expired
 			if err := t.all.Delete(stale); err != nil {
 				return err
 			}
@@ -134,14 +134,14 @@ func (t *tx) expire(recordKey []byte, key syncs.IdempotencyKey) error {
 	return t.expiry.Put(expiryKey(key.Expires.Unix(), recordKey), nil)
 }
 
-// expiringRow is when a record of any kind expires: Expires of an idempotency
+// expiringRow is the expiry of a record of any kind: Expires of an idempotency
 // record, ExpiresAt of all others.
 type expiringRow struct {
 	Expires   time.Time `json:"expires"`
 	ExpiresAt time.Time `json:"expires_at"`
 }
 
-// expiryKey sorts by time, in seconds since 1970.
+// expiryKey returns a key that sorts by time, in seconds since 1970.
 func expiryKey(at int64, key []byte) []byte {
 	return append(binary.BigEndian.AppendUint64(nil, uint64(at)), key...) //nolint:gosec // after 1970
 }

@@ -336,7 +336,12 @@ func TestErrors(t *testing.T) {
 			return err
 		},
 		"Scan": func(st *dynamo.Store) error {
-			return st.Each(t.Context(), func(syncs.Sync) error { return nil })
+			for _, err := range st.All(t.Context()) {
+				if err != nil {
+					return err
+				}
+			}
+			return nil
 		},
 		"TransactWriteItems": func(st *dynamo.Store) error {
 			s := storagetest.NewSync(t)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"strings"
 
 	"github.com/aws/aws-lambda-go/events"
@@ -16,7 +17,7 @@ import (
 )
 
 // KeyOf returns the workspace and the ID of the sync that a record of the table's
-// stream is about. ok is false for an item that is no sync.
+// stream is about. ok is false if the item is not a sync.
 func KeyOf(record events.DynamoDBEventRecord) (workspace, id string, ok bool) {
 	partition, sort := record.Change.Keys[partitionKey], record.Change.Keys[sortKey]
 	if partition.DataType() != events.DataTypeString || sort.DataType() != events.DataTypeString {
@@ -26,9 +27,9 @@ func KeyOf(record events.DynamoDBEventRecord) (workspace, id string, ok bool) {
 	return partition.String(), id, ok
 }
 
-// Change reads a record of the table's stream: a sync before and after, nil
-// where it was not there. ok is false for an item that is no sync. The error is
-// syncs.ErrUnreadable for an image that is none of ours.
+// Change returns a sync before and after a change, from a record of the table's
+// stream; nil if it did not exist. ok is false if the item is not a sync. The error
+// is syncs.ErrUnreadable for an image that cannot be decoded.
 func Change(record events.DynamoDBEventRecord) (before, after *syncs.Sync, ok bool, err error) {
 	if _, _, ok := KeyOf(record); !ok {
 		return nil, nil, false, nil
@@ -45,10 +46,10 @@ func Change(record events.DynamoDBEventRecord) (before, after *syncs.Sync, ok bo
 	return before, after, true, nil
 }
 
-// syncOfImage is the sync in an image, nil if there is none.
+// syncOfImage returns the sync in an image, nil for an empty image.
 func syncOfImage(image map[string]events.DynamoDBAttributeValue) (*syncs.Sync, error) {
 	if len(image) == 0 {
-		return nil, nil //nolint:nilnil // no image is no error
+		return nil, nil //nolint:nilnil // as documented
 	}
 	r := imageRow(image)
 	s, err := syncOf(r)
@@ -99,33 +100,36 @@ func RunOf(record events.DynamoDBEventRecord) (run runs.Run, ok bool, err error)
 	return run, true, err
 }
 
-// Each calls visit for every sync in the table, until one returns an error. Of a
-// row that is none, since somebody else wrote it, the error tells in the end,
-// when all others were visited. It is the one Scan there is, for what looks
-// after the whole table: it reads all of it, at a read unit for 8 KB.
-func (st *Store) Each(ctx context.Context, visit func(syncs.Sync) error) error {
-	pages := dynamodb.NewScanPaginator(st.Client, &dynamodb.ScanInput{
-		TableName:                 &st.Table,
-		FilterExpression:          aws.String("begins_with(sk, :prefix)"),
-		ExpressionAttributeValues: row{":prefix": text(syncPrefix)},
-	})
-	var unreadable []error
-	for pages.HasMorePages() {
-		page, err := pages.NextPage(ctx)
-		if err != nil {
-			return translate("read the table", err)
-		}
-		for _, item := range page.Items {
-			s, err := syncOf(item)
+// All yields every sync in the table, and ends after the first error. Rows that
+// cannot be read are left out; after all syncs it yields one syncs.ErrUnreadable
+// that names their keys. It is the only Scan of this program and reads the whole
+// table, at one read unit for 8 KB.
+func (st *Store) All(ctx context.Context) iter.Seq2[syncs.Sync, error] {
+	return func(yield func(syncs.Sync, error) bool) {
+		pages := dynamodb.NewScanPaginator(st.Client, &dynamodb.ScanInput{
+			TableName:                 &st.Table,
+			FilterExpression:          aws.String("begins_with(sk, :prefix)"),
+			ExpressionAttributeValues: row{":prefix": text(syncPrefix)},
+		})
+		var unreadable []error
+		for pages.HasMorePages() {
+			page, err := pages.NextPage(ctx)
 			if err != nil {
-				key := reader{row: item}
-				unreadable = append(unreadable, fmt.Errorf("%s: %w", key.text(sortKey), err))
-				continue
+				yield(syncs.Sync{}, translate("read the table", err))
+				return
 			}
-			if err := visit(s); err != nil {
-				return err
+			for _, item := range page.Items {
+				s, err := syncOf(item)
+				if err != nil {
+					key := reader{row: item}
+					unreadable = append(unreadable, fmt.Errorf("%s: %w", key.text(sortKey), err))
+				} else if !yield(s, nil) {
+					return
+				}
 			}
+		}
+		if len(unreadable) > 0 {
+			yield(syncs.Sync{}, errors.Join(unreadable...))
 		}
 	}
-	return errors.Join(unreadable...)
 }

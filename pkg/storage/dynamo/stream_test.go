@@ -1,7 +1,6 @@
 package dynamo_test
 
 import (
-	"errors"
 	"maps"
 	"strings"
 	"testing"
@@ -17,9 +16,9 @@ import (
 	"syncplane/pkg/syncs"
 )
 
-// TestEach holds that all syncs are visited and nothing else, and that a row
-// which somebody else wrote stops nobody but is told.
-func TestEach(t *testing.T) {
+// TestAll checks that All yields all syncs and no other rows, and that it yields an
+// error for an unreadable row after all syncs.
+func TestAll(t *testing.T) {
 	t.Parallel()
 	store := open(t, config(t))
 	want := map[string]syncs.Sync{}
@@ -30,18 +29,25 @@ func TestEach(t *testing.T) {
 		}
 		want[s.ID] = s
 	}
-	got := map[string]syncs.Sync{}
-	visit := func(s syncs.Sync) error {
-		got[s.ID] = s
-		return nil
+	read := func() (got map[string]syncs.Sync, err error) {
+		got = map[string]syncs.Sync{}
+		for s, err := range store.All(t.Context()) {
+			if err != nil {
+				return got, err
+			}
+			got[s.ID] = s
+		}
+		return got, nil
 	}
-	err := store.Each(t.Context(), visit)
+	got, err := read()
 	if diff := cmp.Diff(want, got); diff != "" || err != nil {
 		t.Errorf("%v: %s", err, diff)
 	}
-	stop := errors.New("enough")
-	if err := store.Each(t.Context(), func(syncs.Sync) error { return stop }); !errors.Is(err, stop) {
-		t.Errorf("got %v", err)
+	for _, err := range store.All(t.Context()) {
+		if err != nil {
+			t.Error(err)
+		}
+		break
 	}
 	text := func(s string) types.AttributeValue { return &types.AttributeValueMemberS{Value: s} }
 	if _, err := store.Client.PutItem(t.Context(), &dynamodb.PutItemInput{
@@ -49,8 +55,7 @@ func TestEach(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	clear(got)
-	err = store.Each(t.Context(), visit)
+	got, err = read()
 	if diff := cmp.Diff(want, got); diff != "" || err == nil || !strings.Contains(err.Error(), "SYNC#x") {
 		t.Errorf("%v: %s", err, diff)
 	}
