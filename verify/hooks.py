@@ -92,10 +92,18 @@ def before_call(context, case, kwargs):
     replace(case.query, AFTER, cursors.get((case.auth_identity, case.formatted_path)))
     # The longest expressions are generated from the pattern, which ignores days.
     sync = case.body.get("sync") if isinstance(case.body, dict) else None
+    # A change must name a field that can be changed.
+    if case.method in ("PATCH", "PUT") and isinstance(sync, dict) and not FIELDS & sync.keys():
+        sync["stream_name"] = "contacts"
     cron = sync.get("cron_expression") if isinstance(sync, dict) else None
     if isinstance(cron, str) and len(cron) > LONGEST:
         sync["cron_expression"] = "0 6 * * 1-5".ljust(len(cron))
 
+
+FIELDS = {
+    "source_id", "destination_id", "model_id", "schedule_type", "configuration", "stream_name",
+    "sync_mode", "sync_interval", "sync_interval_unit", "cron_expression",
+}  # fmt: skip
 
 SYNC = {
     "source_id": 1, "destination_id": 2, "model_id": 3, "schedule_type": "automated", "configuration": {}, "stream_name": "contacts",
