@@ -61,26 +61,19 @@ func (h *recorderHarness) restart() {
 	h.open()
 }
 
+// step works until there is nothing to do, and returns for how long.
 func (h *recorderHarness) step() time.Duration {
 	h.t.Helper()
 	for {
+		before, _ := h.store.Head()
 		wait, err := h.recorder.Step(h.t.Context())
 		if err != nil {
 			h.t.Fatal(err)
 		}
-		if last, _ := h.store.Head(); wait > 0 && h.read() == last {
+		if after, _ := h.store.Head(); wait > 0 && before == after {
 			return wait
 		}
 	}
-}
-
-func (h *recorderHarness) read() uint64 {
-	h.t.Helper()
-	mark, _, err := h.store.Checkpoint(bolt.RecorderCheckpoint)
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	return mark
 }
 
 func (h *recorderHarness) sync() syncs.Sync {
@@ -303,4 +296,31 @@ func TestRecorderBeginsNow(t *testing.T) {
 	h.restart()
 	h.step()
 	h.want(runs.Key{Workspace: s.Workspace, SyncID: s.ID, Time: h.now}, "queued")
+}
+
+// TestRecorderCheckpoint checks that creates cost no commit of the recorder's, and
+// that its checkpoint follows all the same.
+func TestRecorderCheckpoint(t *testing.T) {
+	t.Parallel()
+	h := newRecorder(t)
+	checkpoint := func() uint64 {
+		t.Helper()
+		at, ok, err := h.store.Checkpoint(bolt.RecorderCheckpoint)
+		if err != nil || !ok {
+			t.Fatalf("%v, %v", ok, err)
+		}
+		return at
+	}
+	for range 999 {
+		h.sync()
+	}
+	h.step()
+	if got := checkpoint(); got != 0 {
+		t.Errorf("after 999 events the checkpoint is %d", got)
+	}
+	h.sync()
+	h.step()
+	if got := checkpoint(); got != 1000 {
+		t.Errorf("after 1,000 events the checkpoint is %d", got)
+	}
 }
