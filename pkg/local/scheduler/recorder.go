@@ -109,7 +109,7 @@ func (r *Recorder) load(ctx context.Context) error {
 			return err
 		}
 	}
-	r.stored = read
+	r.stored = position
 	r.known, r.deadlines = map[openSync]time.Time{}, nil
 	for slot, err := range (bolt.Runs{Store: r.Store, Now: r.Now}).AllSlots() {
 		if err != nil {
