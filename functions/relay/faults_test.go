@@ -49,7 +49,7 @@ func TestFaults(t *testing.T) {
 	r := &relay.Relay{
 		Publisher:  eventfunc.Publisher(broken.Common, broken.PublisherConfig),
 		Reconciler: eventfunc.Reconciler(broken.Common, broken.ReconcilerConfig, app.Credentials(broken.Config)),
-		Runs:       eventfunc.Runs(broken.Common),
+		Runs:       eventfunc.Runs(app.DynamoDB(broken.Config), runs.DefaultRetention().Runs),
 		Watch:      eventfunc.WatchQueue(broken.Common, broken.WatchConfig),
 		Log:        app.Logger(io.Discard, ""),
 	}

@@ -36,7 +36,7 @@ func Relay(getenv func(string) string, output io.Writer) error {
 		return err
 	}
 	log := app.Logger(output, config.LogLevel)
-	of := Runs(config.Common)
+	of := Runs(app.DynamoDB(config.Config), config.RunRetention)
 	queue := WatchQueue(config.Common, config.WatchConfig)
 	relays := &relay.Relay{
 		Publisher:  Publisher(config.Common, config.PublisherConfig),
@@ -63,14 +63,16 @@ func Relay(getenv func(string) string, output io.Writer) error {
 	return nil
 }
 
-// Intake runs the function behind the queue of create requests.
+// Intake runs the function behind the queue of requests and due runs.
 func Intake(getenv func(string) string, output io.Writer) error {
 	config, err := ReadIntake(getenv)
 	if err != nil {
 		return err
 	}
+	store := app.DynamoDB(config.Config)
 	lambda.Start((&intake.Intake{
-		Syncs:     app.Service(app.DynamoDB(config.Config)),
+		Syncs:     app.Service(store),
+		Runs:      Runs(store, config.RunRetention),
 		Publisher: Publisher(config.Common, config.PublisherConfig),
 		Now:       time.Now, //nolint:forbidigo // the clock is read at the edge
 		Log:       app.Logger(output, config.LogLevel),
@@ -98,10 +100,9 @@ func Reconcile(getenv func(string) string, output io.Writer) error {
 	return nil
 }
 
-// Runs returns the operations on the runs in the configured table.
-func Runs(c Common) *runs.Service {
-	store := app.DynamoDB(c.Config)
-	return app.Runs(dynamo.Runs{Store: store, Now: time.Now}, store, c.RunRetention) //nolint:forbidigo // the clock is read at the edge
+// Runs returns the operations on the runs in a table.
+func Runs(store *dynamo.Store, retention time.Duration) *runs.Service {
+	return app.Runs(dynamo.Runs{Store: store, Now: time.Now}, store, retention) //nolint:forbidigo // the clock is read at the edge
 }
 
 // WatchQueue returns the configured queue of runs to watch.

@@ -1,6 +1,7 @@
-// Package intake creates the syncs that events request. It calls the same service as
-// the HTTP API, and publishes the same error objects in an event. It knows the queue's
-// messages and the schema of a request; it does not import the HTTP API.
+// Package intake does what events ask for: it creates syncs, records the runs that are
+// due, triggers runs and ends those that executors report. It calls the same services
+// as the HTTP API, and publishes the same error objects in an event. It knows the
+// queue's messages and the schema of a request; it does not import the HTTP API.
 package intake
 
 import (
@@ -21,13 +22,15 @@ import (
 	"syncplane/pkg/fault"
 	"syncplane/pkg/jsonapi"
 	"syncplane/pkg/jsonpool"
+	"syncplane/pkg/runs"
 	"syncplane/pkg/syncjson"
 	"syncplane/pkg/syncs"
 )
 
-// Intake handles batches of the queue of create requests.
+// Intake handles batches of the queue of requests and due runs.
 type Intake struct {
 	Syncs     *syncs.Service
+	Runs      *runs.Service
 	Publisher *eventbus.Publisher
 	Now       func() time.Time
 	Log       *slog.Logger
@@ -40,13 +43,18 @@ type Intake struct {
 // dead-letter queue back to its source.
 const KeyLife = 30 * 24 * time.Hour
 
-// request is a request to create a sync.
+// request is what a message asks for.
 type request struct {
-	id        string // of the event, or of the message if there is no event
+	kind      event.Kind // Requested, Due, RunRequested or RunReported
+	id        string     // of the event, or of the message if there is no event
 	workspace string
 	key       string
 	ownKey    bool           // the key is idempotency_key rather than the ID of the event
-	sync      jsontext.Value // nil if absent
+	sync      jsontext.Value // of Requested; nil if absent
+	syncID    string         // of the others, "" if invalid
+	time      time.Time      // of the run; zero for RunRequested, and if invalid
+	late      bool           // of Due
+	run       jsontext.Value // sync_run of RunRequested and RunReported; nil if absent
 }
 
 // Invoke handles a batch of the queue, or a single event that did not pass
@@ -59,7 +67,7 @@ func (in *Intake) Invoke(ctx context.Context, payload json.RawMessage) (events.S
 	}
 	response := in.Handle(ctx, events.SQSEvent{Records: []events.SQSMessage{{MessageId: "event", Body: string(payload)}}})
 	if len(response.BatchItemFailures) > 0 {
-		return response, errors.New("create the requested sync: a temporary failure, see the log")
+		return response, errors.New("handle the event: a temporary failure, see the log")
 	}
 	return response, nil
 }
@@ -71,12 +79,11 @@ func (in *Intake) Handle(ctx context.Context, batch events.SQSEvent) events.SQSE
 	response := events.SQSEventResponse{BatchItemFailures: []events.SQSBatchItemFailure{}}
 	for _, message := range batch.Records {
 		request, err := in.readMessage(message)
-		var created syncs.Sync
+		outcome := ""
 		if err == nil {
-			created, err = in.create(ctx, request)
+			outcome, err = in.do(ctx, &request)
 		}
-		outcome := "created"
-		if err != nil && permanent(err) {
+		if err != nil && permanent(request.kind, err) {
 			outcome = "rejected"
 			err = in.reject(ctx, request, err)
 		}
@@ -85,8 +92,8 @@ func (in *Intake) Handle(ctx context.Context, batch events.SQSEvent) events.SQSE
 		if auth.ValidWorkspace(request.workspace) {
 			attrs = append(attrs, slog.String("workspace", request.workspace))
 		}
-		if created.ID != "" {
-			attrs = append(attrs, slog.String("sync", created.ID))
+		if request.syncID != "" {
+			attrs = append(attrs, slog.String("sync", request.syncID))
 		}
 		if err != nil {
 			outcome, level = "failed", slog.LevelError
@@ -98,12 +105,32 @@ func (in *Intake) Handle(ctx context.Context, batch events.SQSEvent) events.SQSE
 	return response
 }
 
-// permanent reports whether a request that failed with err would fail again.
-func permanent(err error) bool {
+// do does what a request asks for, and returns the outcome for the log.
+func (in *Intake) do(ctx context.Context, r *request) (outcome string, err error) {
+	switch r.kind { //nolint:exhaustive // readMessage accepts these alone
+	case event.Due:
+		return in.recordDue(ctx, *r)
+	case event.RunRequested:
+		return in.trigger(ctx, *r)
+	case event.RunReported:
+		return in.finish(ctx, *r)
+	}
+	created, err := in.create(ctx, *r)
+	r.syncID = created.ID
+	return "created", err
+}
+
+// permanent reports whether a request of a kind that failed with err would fail again.
+// A conflict of runs is permanent unless other changes came first: a run that has
+// ended does not begin again, and a trigger of a paused sync is refused by the API,
+// too.
+func permanent(kind event.Kind, err error) bool {
 	switch fault.KindOf(err) {
 	case fault.Malformed, fault.Invalid, fault.Forbidden, fault.TooLarge:
 		return true
-	case fault.Internal, fault.Unavailable, fault.Throttled, fault.Conflict, fault.NotFound, fault.PreconditionFailed,
+	case fault.NotFound, fault.Conflict:
+		return kind != event.Requested && !errors.Is(err, runs.ErrStale) && !errors.Is(err, syncs.ErrOvertaken)
+	case fault.Internal, fault.Unavailable, fault.Throttled, fault.PreconditionFailed,
 		fault.Unauthenticated, fault.MethodNotAllowed, fault.NotAcceptable, fault.UnsupportedMedia:
 	}
 	return false
@@ -115,13 +142,13 @@ const maxID = 255
 
 // notARequest returns the error for a message that is not a request.
 func notARequest(code string) error {
-	return fault.New(fault.Malformed, code, "the message must be an event of detail-type sync.create.requested, or its detail, an object with workspace_id and sync")
+	return fault.New(fault.Malformed, code, "the message must be an event of detail-type sync.create.requested, sync.run.requested or sync.run.reported, or the detail of one, an object with workspace_id and sync, sync_id or run_id")
 }
 
 // readMessage reads a message: an event as EventBridge delivers it, or its detail
 // alone. Its errors are permanent; the request then holds what could be read.
 func (in *Intake) readMessage(message events.SQSMessage) (request, error) {
-	r := request{id: message.MessageId}
+	r := request{kind: event.Requested, id: message.MessageId}
 	detail := []byte(message.Body)
 	var kind, id string
 	var enveloped bool
@@ -136,37 +163,45 @@ func (in *Intake) readMessage(message events.SQSMessage) (request, error) {
 			detail, enveloped = value, true
 		}
 	})
-	if err != nil {
-		return r, err
-	}
 	if enveloped {
-		if kind != string(event.Requested) {
-			return r, notARequest("unknown_event")
-		}
 		if id != "" && len(id) <= maxID {
 			r.id, r.key = id, id
 		}
+		switch event.Kind(kind) { //nolint:exhaustive // the others ask for nothing
+		case event.Requested, event.Due, event.RunRequested, event.RunReported:
+			r.kind = event.Kind(kind)
+		default:
+			if err == nil {
+				err = notARequest("unknown_event")
+			}
+		}
+	}
+	if err != nil {
+		return r, err
 	}
 	if len(detail) > syncjson.MaxBody {
 		return r, syncjson.TooLarge("detail")
 	}
-	return r, in.readDetail(&r, detail)
+	if r.kind == event.Due {
+		return r, in.readDue(&r, detail)
+	}
+	return r, in.readDetail(&r, detail, enveloped)
 }
 
 // readDetail reads the detail into r. Member names are case-sensitive, and
 // duplicate members are an error: two readers of one message must not see
-// different workspaces.
-func (in *Intake) readDetail(r *request, detail []byte) error {
+// different workspaces. The members of a detail without an event say of which kind it
+// is.
+func (in *Intake) readDetail(r *request, detail []byte, enveloped bool) error {
 	var faults []fault.Field
 	refuse := func(pointer, code, message string) {
 		faults = append(faults, fault.Field{Pointer: pointer, Code: code, Detail: message})
 	}
+	var syncID, runID jsontext.Value
 	err := in.object(detail, func(name string, value jsontext.Value) {
 		switch name {
 		case "workspace_id":
-			if workspace, ok := textOf(value); ok && auth.ValidWorkspace(workspace) {
-				r.workspace = workspace
-			}
+			r.workspace = workspaceOf(value)
 		case "idempotency_key":
 			if value.Kind() != jsontext.KindNull {
 				r.key, _ = textOf(value)
@@ -174,15 +209,36 @@ func (in *Intake) readDetail(r *request, detail []byte) error {
 			}
 		case "sync":
 			r.sync = value
+		case "sync_id":
+			syncID = value
+		case "run_id":
+			runID = value
+		case "sync_run":
+			r.run = value
 		}
 	})
 	if err != nil {
 		return err
 	}
+	switch {
+	case enveloped || r.sync != nil:
+	case runID != nil:
+		r.kind = event.RunReported
+	case syncID != nil:
+		r.kind = event.RunRequested
+	}
 	if r.workspace == "" {
 		refuse("/workspace_id", "invalid_workspace", fmt.Sprintf("workspace_id is required and must be a string of 1 to %d visible ASCII characters other than #", auth.MaxWorkspace))
 	}
 	switch {
+	case r.kind == event.RunRequested && !r.setSync(syncID):
+		refuse("/sync_id", "invalid_id", "sync_id is required and must be the ID of a sync")
+	case r.kind == event.RunReported && !r.setRun(runID):
+		refuse("/run_id", "invalid_id", "run_id is required and must be the ID of a run, as in sync.run.queued")
+	}
+	switch {
+	case r.kind == event.RunReported: // a repeated report changes nothing
+		r.key, r.ownKey = "", false
 	case r.key == "" && !r.ownKey:
 		// The ID of the message is no substitute: each move between queues changes it.
 		refuse("/idempotency_key", "required", "idempotency_key is required in a detail that is sent without an event, whose id would be the key")
@@ -246,8 +302,7 @@ func textOf(value jsontext.Value) (text string, ok bool) {
 }
 
 // create creates the sync of a request, once for repeated requests with the same
-// key. A sender that may put messages into the queue may create in every
-// workspace; the policies of the bus and the queue decide who may.
+// key.
 func (in *Intake) create(ctx context.Context, request request) (syncs.Sync, error) {
 	body := []byte(`{}`)
 	if request.sync != nil {
@@ -261,9 +316,8 @@ func (in *Intake) create(ctx context.Context, request request) (syncs.Sync, erro
 	if err != nil {
 		return syncs.Sync{}, err
 	}
-	who := auth.Caller{Workspace: request.workspace, Subject: "event", Scopes: []string{string(auth.WriteSyncs)}}
 	now := in.Now()
-	sync, _, err := in.Syncs.CreateOnce(ctx, who, read.Draft, syncs.IdempotencyKey{
+	sync, _, err := in.Syncs.CreateOnce(ctx, request.caller(auth.WriteSyncs), read.Draft, syncs.IdempotencyKey{
 		Key: request.key, Fingerprint: fingerprint, Now: now, Expires: now.Add(KeyLife),
 	})
 	return sync, read.Explain(request.locateKey(err))
@@ -289,11 +343,15 @@ func (in *Intake) reject(ctx context.Context, request request, reason error) err
 		b = syncjson.AppendText(append(b, `,"idempotency_key":`...), request.key)
 	}
 	b = jsonapi.AppendErrors(append(b, `,"errors":`...), reason, request.id)
+	kind := event.Rejected
+	if request.kind != event.Requested {
+		kind = event.RunRejected
+	}
 	_, err := in.Publisher.Publish(ctx, []event.Event{{
-		Kind: event.Rejected, ID: request.id + "/rejected", Workspace: request.workspace, Time: in.Now(), Data: append(b, '}'),
+		Kind: kind, ID: request.id + "/rejected", Workspace: request.workspace, Time: in.Now(), Data: append(b, '}'),
 	}})
 	if err != nil {
-		return errors.Join(fmt.Errorf("publish a rejected create: %w", err), reason)
+		return errors.Join(fmt.Errorf("publish a rejected request: %w", err), reason)
 	}
 	return nil
 }

@@ -19,6 +19,7 @@ import (
 	"syncplane/pkg/app"
 	"syncplane/pkg/cloud/eventbus"
 	"syncplane/pkg/cloud/intake"
+	"syncplane/pkg/runs"
 	"syncplane/pkg/storage/bolt"
 	"syncplane/pkg/syncs"
 )
@@ -74,6 +75,7 @@ func newHarness(t *testing.T) *harness {
 			id, err := uuid.NewV7()
 			return id.String(), err
 		}},
+		Runs:      &runs.Service{Store: bolt.Runs{Store: store, Now: now}, Syncs: store, Now: now, Retention: runs.DefaultRetention()},
 		Publisher: &eventbus.Publisher{Client: client, Bus: "bus", Origin: "https://api.example.com"},
 		Now:       now, Log: app.Logger(io.Discard, ""),
 	}
