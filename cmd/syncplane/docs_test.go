@@ -25,7 +25,8 @@ import (
 const root = "../.."
 
 // The words that may follow "sh" in the info string of a code block. A block
-// without one is run to its end.
+// without one is run to its end. In a block of any language, the path of a file in
+// examples as the second word means that the block is the text of that file.
 const (
 	untilInterrupted = "until-interrupted" // it runs until it is interrupted
 	needsDynamoDB    = "dynamodb"          // it needs a DynamoDB Local
@@ -108,6 +109,10 @@ func TestDocsRun(t *testing.T) {
 				if len(b.info) == 0 {
 					continue
 				}
+				if len(b.info) > 1 && strings.HasPrefix(b.info[1], "examples/") {
+					checkListing(t, b)
+					continue
+				}
 				if b.info[0] != "sh" {
 					if slices.Contains([]string{"bash", "shell", "console"}, b.info[0]) {
 						t.Errorf("line %d: mark a shell block as sh, got %q", b.line, b.info)
@@ -124,11 +129,42 @@ func TestDocsRun(t *testing.T) {
 					d.checkNames(t, b)
 				case b.is(needsDynamoDB):
 					t.Run("dynamodb", func(t *testing.T) { d.over(dynamotest.Endpoint(t)).run(t, b) })
+				case strings.Contains(b.text, "jq ") || strings.Contains(b.text, "pull.sh"):
+					t.Run("jq", func(t *testing.T) {
+						checkJQ(t)
+						d.run(t, b)
+					})
 				default:
 					d.run(t, b)
 				}
 			}
 		})
+	}
+}
+
+// checkJQ skips the test if jq is not installed; with CI=true, where a skip would go
+// unnoticed, it fails the test.
+func checkJQ(t *testing.T) {
+	t.Helper()
+	_, err := exec.LookPath("jq")
+	if err != nil && os.Getenv("CI") != "true" {
+		t.Skipf("SKIPPED, NOT TESTED: %v", err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// checkListing compares a block that names a file of examples with that file, whose
+// own tests run it.
+func checkListing(t *testing.T, b *block) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(root, b.info[1]))
+	if err != nil {
+		t.Error(err)
+	}
+	if diff := cmp.Diff(string(text), b.text); diff != "" {
+		t.Errorf("line %d: %s (-) differs: %s", b.line, b.info[1], diff)
 	}
 }
 
@@ -322,7 +358,7 @@ func TestDocsLinks(t *testing.T) {
 				t.Errorf("%s: %s has no heading #%s", path, target, heading)
 			}
 		}
-		for _, name := range regexp.MustCompile("`((?:pkg|cmd|functions|events|docs|bench|verify)/[^` ]*)`").FindAllStringSubmatch(page, -1) {
+		for _, name := range regexp.MustCompile("`((?:pkg|cmd|examples|functions|events|docs|bench|verify)/[^` ]*)`").FindAllStringSubmatch(page, -1) {
 			if _, err := os.Stat(filepath.Join(root, name[1])); err != nil {
 				t.Errorf("%s: %v", path, err)
 			}
