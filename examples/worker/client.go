@@ -100,7 +100,7 @@ func (r run) execute(copyRows func(ctx context.Context, claim []byte) error) {
 	for pause := time.Second; pause <= time.Minute; pause *= 2 {
 		status, _, err := r.post(context.Background(), "finish", report)
 		if err == nil && status < http.StatusInternalServerError && status != http.StatusTooManyRequests {
-			log.Printf("the report with the fence %d was answered with %d", r.fence, status)
+			log.Printf("the report with the fence %d was answered with %d", r.fence, status) //nolint:gosec // two numbers
 			return
 		}
 		time.Sleep(pause)
