@@ -6,6 +6,7 @@ package eventfunc
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -80,7 +81,8 @@ func Intake(getenv func(string) string, output io.Writer) error {
 	return nil
 }
 
-// Reconcile runs the function that reconciles all schedules once a day.
+// Reconcile runs the function that reconciles all schedules, and then ends the runs
+// that time has ended, once a day.
 func Reconcile(getenv func(string) string, output io.Writer) error {
 	config, err := ReadReconcile(getenv)
 	if err != nil {
@@ -88,14 +90,20 @@ func Reconcile(getenv func(string) string, output io.Writer) error {
 	}
 	store := app.DynamoDB(config.Config)
 	schedules := Reconciler(config.Common, config.ReconcilerConfig, app.Credentials(config.Config))
+	of := Runs(store, config.RunRetention)
+	slots := dynamo.Runs{Store: store, Now: of.Now}
 	log := app.Logger(output, config.LogLevel)
 	lambda.Start(func(ctx context.Context) (reconciler.Report, error) {
 		report, err := schedules.ReconcileAll(ctx, store, func(id string) {
 			log.LogAttrs(ctx, slog.LevelWarn, "repaired", slog.String("sync", id))
 		})
-		log.LogAttrs(ctx, slog.LevelInfo, "reconcile",
-			slog.Int("syncs", report.Syncs), slog.Int("repaired", report.Repaired), slog.Int("removed", report.Removed))
-		return report, err
+		expired, failure := reconciler.ExpireAll(ctx, slots, of, func(id string) {
+			log.LogAttrs(ctx, slog.LevelWarn, "expired", slog.String("sync", id))
+		})
+		report.Expired = expired
+		log.LogAttrs(ctx, slog.LevelInfo, "reconcile", slog.Int("syncs", report.Syncs),
+			slog.Int("repaired", report.Repaired), slog.Int("removed", report.Removed), slog.Int("expired", report.Expired))
+		return report, errors.Join(err, failure)
 	})
 	return nil
 }

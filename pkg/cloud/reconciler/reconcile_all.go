@@ -22,11 +22,12 @@ type Table interface {
 	All(ctx context.Context) iter.Seq2[syncs.Sync, error]
 }
 
-// Report counts what ReconcileAll or FindDrift found.
+// Report counts what ReconcileAll, FindDrift or ExpireAll found.
 type Report struct {
 	Syncs    int `json:"syncs"`    // in the table
 	Repaired int `json:"repaired"` // syncs whose schedules differed
 	Removed  int `json:"removed"`  // IDs that had schedules and no sync
+	Expired  int `json:"expired"`  // runs that time had ended; ExpireAll sets it
 }
 
 // maxConcurrent is how many syncs are compared at the same time. A call to

@@ -100,36 +100,73 @@ func RunOf(record events.DynamoDBEventRecord) (run runs.Run, ok bool, err error)
 	return run, true, err
 }
 
-// All yields every sync in the table, and ends after the first error. Rows that
-// cannot be read are left out; after all syncs it yields one syncs.ErrUnreadable
-// that names their keys. It is the only Scan of this program and reads the whole
-// table, at one read unit for 8 KB.
-func (st *Store) All(ctx context.Context) iter.Seq2[syncs.Sync, error] {
-	return func(yield func(syncs.Sync, error) bool) {
+// scan yields the items whose sort keys have a prefix, and ends after the first
+// error. It is the only Scan of this program and reads the whole table, at one read
+// unit for 8 KB.
+func (st *Store) scan(ctx context.Context, prefix string) iter.Seq2[row, error] {
+	return func(yield func(row, error) bool) {
 		pages := dynamodb.NewScanPaginator(st.Client, &dynamodb.ScanInput{
 			TableName:                 &st.Table,
 			FilterExpression:          aws.String("begins_with(sk, :prefix)"),
-			ExpressionAttributeValues: row{":prefix": text(syncPrefix)},
+			ExpressionAttributeValues: row{":prefix": text(prefix)},
 		})
-		var unreadable []error
 		for pages.HasMorePages() {
 			page, err := pages.NextPage(ctx)
 			if err != nil {
-				yield(syncs.Sync{}, translate("read the table", err))
+				yield(nil, translate("read the table", err))
 				return
 			}
 			for _, item := range page.Items {
-				s, err := syncOf(item)
-				if err != nil {
-					key := reader{row: item}
-					unreadable = append(unreadable, fmt.Errorf("%s: %w", key.text(sortKey), err))
-				} else if !yield(s, nil) {
+				if !yield(item, nil) {
 					return
 				}
 			}
 		}
+	}
+}
+
+// scanAll yields what read returns for each item that scan yields, and ends after the
+// first error of the scan. Items that cannot be read are left out; after all others it
+// yields one error that joins theirs.
+func scanAll[T any](items iter.Seq2[row, error], read func(row) (T, error)) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		var none T
+		var unreadable []error
+		for item, err := range items {
+			if err != nil {
+				yield(none, err)
+				return
+			}
+			value, err := read(item)
+			if err != nil {
+				unreadable = append(unreadable, err)
+			} else if !yield(value, nil) {
+				return
+			}
+		}
 		if len(unreadable) > 0 {
-			yield(syncs.Sync{}, errors.Join(unreadable...))
+			yield(none, errors.Join(unreadable...))
 		}
 	}
+}
+
+// All yields every sync in the table, and ends after the first error. Rows that
+// cannot be read are left out; after all syncs it yields one syncs.ErrUnreadable
+// that names their keys.
+func (st *Store) All(ctx context.Context) iter.Seq2[syncs.Sync, error] {
+	return scanAll(st.scan(ctx, syncPrefix), func(item row) (syncs.Sync, error) {
+		s, err := syncOf(item)
+		if err != nil {
+			key := reader{row: item}
+			err = fmt.Errorf("%s: %w", key.text(sortKey), err)
+		}
+		return s, err
+	})
+}
+
+// AllSlots yields the slot of every sync that has one, and ends after the first error.
+// Rows that cannot be read are left out; after all slots it yields one
+// runs.ErrUnreadable that names their keys.
+func (st Runs) AllSlots(ctx context.Context) iter.Seq2[runs.Slot, error] {
+	return scanAll(st.scan(ctx, slotPrefix), slotOf)
 }
