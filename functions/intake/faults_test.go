@@ -22,8 +22,8 @@ import (
 
 // The size of TestFaults.
 const (
-	requests   = 120
-	invalid    = 40   // of the requests
+	requests   = 50
+	invalid    = 15   // of the requests
 	share      = 0.25 // of the calls that have a fault
 	maxBatches = 200
 )

@@ -134,7 +134,7 @@ func TestRunsFail(t *testing.T) {
 // messages that are delivered again, that each sync has one run, that its report is
 // effective and that each late report is rejected.
 func TestRunFaults(t *testing.T) {
-	const count = 30
+	const count = 12
 	config := dynamotest.NewTable(t)
 	stack := stacktest.New(t, config)
 	broken := stack.Config

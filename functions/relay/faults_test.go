@@ -28,8 +28,8 @@ import (
 
 // The size of TestFaults.
 const (
-	lives    = 25 // syncs
-	changes  = 150
+	lives    = 12 // syncs
+	changes  = 60
 	maxBatch = 20
 	share    = 0.15 // of the calls that have a fault
 	tries    = 100  // of a batch

@@ -35,8 +35,8 @@ var (
 // The size of a round.
 const (
 	clients     = 48
-	keys        = 1000 // each used by two concurrent requests
-	unkeyed     = 300
+	keys        = 400 // each used by two concurrent requests
+	unkeyed     = 100
 	share       = 0.25 // of the calls to DynamoDB that have a fault
 	maxAttempts = 60   // of a request
 )

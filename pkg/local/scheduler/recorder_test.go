@@ -5,6 +5,7 @@ import (
 	"io"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -311,9 +312,16 @@ func TestRecorderCheckpoint(t *testing.T) {
 		}
 		return at
 	}
-	for range 999 {
-		h.sync()
+	var group sync.WaitGroup
+	for range 999 { // at once, so that few commits store them
+		s := storagetest.NewSync(t)
+		group.Go(func() {
+			if err := h.store.Create(t.Context(), s); err != nil {
+				t.Error(err)
+			}
+		})
 	}
+	group.Wait()
 	h.step()
 	if got := checkpoint(); got != 0 {
 		t.Errorf("after 999 events the checkpoint is %d", got)

@@ -42,7 +42,7 @@ func edited(s syncs.Sync, now time.Time, edit func(*syncs.Sync)) syncs.Sync {
 func TestChangedInTheSecond(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	const each, kinds, workers = 100, 4, 4
+	const each, kinds, workers = 40, 4, 4
 	change := func(kind int, s syncs.Sync) (err error) {
 		ctx := t.Context()
 		pause := func(s *syncs.Sync) { s.Status = syncs.Disabled }

@@ -24,6 +24,7 @@ func TestRuns(t *testing.T) {
 }
 
 func TestRunModel(t *testing.T) {
+	runstest.Limit(t, 30)
 	store := open(t, filepath.Join(t.TempDir(), "syncs.db"))
 	var figures runstest.Figures
 	rapid.Check(t, runstest.Check(func(*rapid.T) runstest.Backend {

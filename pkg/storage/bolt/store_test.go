@@ -207,7 +207,7 @@ func TestDamaged(t *testing.T) {
 	store := open(t, path)
 	var all []syncs.Sync
 	var group sync.WaitGroup
-	for range 150 {
+	for range 50 {
 		s := storagetest.NewSync(t)
 		all = append(all, s)
 		group.Go(func() {

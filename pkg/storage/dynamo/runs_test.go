@@ -1,7 +1,6 @@
 package dynamo_test
 
 import (
-	"flag"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -28,24 +27,10 @@ func TestRuns(t *testing.T) {
 	})
 }
 
-// fewer has rapid make 10 checks where the caller does not say how many: over
-// a network each takes half a second.
-func fewer(t *testing.T) {
-	t.Helper()
-	checks := flag.Lookup("rapid.checks")
-	if checks.Value.String() != checks.DefValue {
-		return
-	}
-	if err := checks.Value.Set("10"); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = checks.Value.Set(checks.DefValue) })
-}
-
 // TestRunModel runs the model over a DynamoDB that throttles, resets
 // connections and loses answers.
 func TestRunModel(t *testing.T) {
-	fewer(t)
+	runstest.Limit(t, 5) // over a network a check takes half a second
 	c := config(t)
 	truth := open(t, c)
 	proxy := chaosproxy.Start(t, c.DynamoDBEndpoint, 1, 0.1)

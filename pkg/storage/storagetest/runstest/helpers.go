@@ -2,6 +2,9 @@ package runstest
 
 import (
 	"errors"
+	"flag"
+	"strconv"
+	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -17,3 +20,17 @@ func errorCode(err error) string {
 }
 
 func same(x, y runs.Run) bool { return cmp.Equal(x, y) }
+
+// Limit has rapid make n checks in this test if -rapid.checks does not say how
+// many. The test must not be parallel.
+func Limit(t *testing.T, n int) {
+	t.Helper()
+	checks := flag.Lookup("rapid.checks")
+	if checks.Value.String() != checks.DefValue {
+		return
+	}
+	if err := checks.Value.Set(strconv.Itoa(n)); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = checks.Value.Set(checks.DefValue) })
+}
