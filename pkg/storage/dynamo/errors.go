@@ -14,25 +14,25 @@ import (
 	"syncplane/pkg/syncs"
 )
 
-// When a client comes back. Our own choices.
+// The Retry-After of faults. Our own choices.
 const (
 	retryThrottled   = 2 * time.Second // DynamoDB adapts to a hot partition within seconds
 	retryConflict    = time.Second     // the other request ends within milliseconds
 	retryUnavailable = 5 * time.Second // an outage
 )
 
-// The reasons why DynamoDB cancels a transaction that we tell apart.
+// The cancellation reasons of a transaction that are handled in a special way.
 const (
 	conditionFailed     = "ConditionalCheckFailed"
 	transactionConflict = "TransactionConflict"
 )
 
-// transient holds the error codes and cancellation reasons of DynamoDB that say
-// that the same call may succeed a moment later, and when a client comes back.
-// (DynamoDB developer guide, "Error handling with DynamoDB"; API reference, the
-// errors of GetItem, PutItem, UpdateItem, DeleteItem, Query, Scan and
-// TransactWriteItems.) Of the other errors a status of 500 and above is an
-// outage, and 400 a defect of ours or of the stack.
+// transient maps the error codes and cancellation reasons of DynamoDB after which the
+// same call may succeed to the Retry-After of the fault (DynamoDB developer guide,
+// "Error handling with DynamoDB"; API reference, the errors of GetItem, PutItem,
+// UpdateItem, DeleteItem, Query, Scan and TransactWriteItems). Other errors are an
+// outage if their status is 500 or above, and a defect of this program or of the
+// stack if it is 400.
 //
 //nolint:gochecknoglobals // a table
 var transient = map[string]time.Duration{
@@ -50,18 +50,20 @@ var transient = map[string]time.Duration{
 	"RequestTimeoutException":                retryUnavailable,
 }
 
-// RetryCodes returns the codes in passing that the SDK does not try again by
-// itself: it cannot know that our writes may be repeated.
+// RetryCodes returns the codes in transient that the SDK does not retry by default.
+// A call that fails with one of them has changed nothing, so it may be repeated.
 func RetryCodes() map[string]struct{} {
 	return map[string]struct{}{"TransactionConflictException": {}, "ReplicatedWriteConflictException": {}}
 }
 
-// cancellation is why one item of a transaction stood in its way, if it did.
+// cancellation is the reason of one item for which a transaction was canceled; code is
+// "None" or "" if the item is not a reason.
 type cancellation struct {
 	code string
 	item row
 }
 
+// reason returns the cancellation of item i.
 func reason(cancelled *types.TransactionCanceledException, i int) cancellation {
 	if i >= len(cancelled.CancellationReasons) {
 		return cancellation{}
@@ -70,8 +72,8 @@ func reason(cancelled *types.TransactionCanceledException, i int) cancellation {
 	return cancellation{code: aws.ToString(r.Code), item: r.Item}
 }
 
-// retryAfter returns when a client comes back after an error that passes; ok is
-// false for others. A cancelled transaction passes if all of its reasons do.
+// retryAfter returns the Retry-After for a transient error; ok is false for other
+// errors. A canceled transaction is transient if all of its reasons are.
 func retryAfter(err error) (after time.Duration, ok bool) {
 	if cancelled, is := errors.AsType[*types.TransactionCanceledException](err); is {
 		for _, r := range cancelled.CancellationReasons {
@@ -95,17 +97,17 @@ func retryAfter(err error) (after time.Duration, ok bool) {
 	return after, ok
 }
 
-// isTransientCancellation reports whether a transaction that was cancelled is worth another
-// try. Other errors that pass were tried again by the SDK.
+// isTransientCancellation reports whether err is a canceled transaction that may be
+// retried. The SDK retries other transient errors.
 func isTransientCancellation(err error) bool {
 	_, cancelled := errors.AsType[*types.TransactionCanceledException](err)
 	_, passes := retryAfter(err)
 	return cancelled && passes
 }
 
-// translate is the one place where errors of AWS become ours. What DynamoDB
-// could not do now is Unavailable, whatever the reason; what it refuses as
-// wrong is a defect of ours and stays unclassified. Faults stay as they are.
+// translate turns an error of the SDK into a fault. Transient errors and outages
+// become fault.Unavailable. An error with a 4xx status is a defect of this program
+// and stays unclassified, that is fault.Internal. Faults are returned unchanged.
 func translate(doing string, err error) error {
 	if err == nil {
 		return nil
@@ -119,7 +121,7 @@ func translate(doing string, err error) error {
 	err = fmt.Errorf("%s: %w", doing, err)
 	unavailable := &fault.Error{
 		Kind: fault.Unavailable, Code: "store_unavailable",
-		Message:    "the sync could not be stored or read just now; please try again",
+		Message:    "the sync could not be stored or read at the moment; please try again",
 		RetryAfter: retryUnavailable, Err: err,
 	}
 	if after, ok := retryAfter(err); ok {

@@ -14,12 +14,14 @@ import (
 	"syncplane/pkg/fault"
 )
 
-// keyPrefix begins the two keys of an API key: its own partition, by which a
-// request finds it, and its place in the workspace, by which people do. No
-// workspace has a # in its name.
+// keyPrefix is the prefix of the two rows of an API key: one in a partition of its
+// own, which requests read, and one in the partition of its workspace, for lists. The
+// name of a workspace does not contain #.
 const keyPrefix = "KEY#"
 
-// keyRowsOf is a key as it is stored, once in each place.
+var errNoKey error = fault.New(fault.NotFound, "not_found", "there is no key with this id")
+
+// keyRowsOf returns the two rows of a key.
 func keyRowsOf(k apikey.Key) (byID, byWorkspace row) {
 	at := func(partition string) row {
 		scopes := make([]types.AttributeValue, 0, len(k.Scopes))
@@ -36,7 +38,7 @@ func keyRowsOf(k apikey.Key) (byID, byWorkspace row) {
 			"hash":       text(hex.EncodeToString(k.Hash[:])),
 			"last_four":  text(k.LastFour),
 			"created_at": instant(k.CreatedAt),
-			"ends_at":    instant(k.ExpiresAt), // not expires_at: DynamoDB would remove it
+			"ends_at":    instant(k.ExpiresAt), // not expires_at, with which DynamoDB would remove the row
 			"revoked_at": instant(k.RevokedAt),
 		}
 	}
@@ -56,7 +58,8 @@ func apiKeyOf(r row) (apikey.Key, error) {
 	return k, read.err
 }
 
-// CreateKey keeps k in both places, or in neither.
+// CreateKey writes both rows of k in a transaction. It returns a fault.Conflict if a
+// key with its ID exists.
 func (st *Store) CreateKey(ctx context.Context, k apikey.Key) error {
 	byID, byWorkspace := keyRowsOf(k)
 	put := func(item row) types.TransactWriteItem {
@@ -69,7 +72,7 @@ func (st *Store) CreateKey(ctx context.Context, k apikey.Key) error {
 	return translate("write the key", err)
 }
 
-// Key reads the key of an ID, strongly consistent.
+// Key reads the key with an ID, strongly consistent.
 func (st *Store) Key(ctx context.Context, id string) (apikey.Key, error) {
 	out, err := st.Client.GetItem(ctx, &dynamodb.GetItemInput{
 		TableName: &st.Table, ConsistentRead: aws.Bool(true),
@@ -79,7 +82,7 @@ func (st *Store) Key(ctx context.Context, id string) (apikey.Key, error) {
 		return apikey.Key{}, translate("read the key", err)
 	}
 	if len(out.Item) == 0 {
-		return apikey.Key{}, noKey()
+		return apikey.Key{}, errNoKey
 	}
 	return apiKeyOf(out.Item)
 }
@@ -108,7 +111,8 @@ func (st *Store) Keys(ctx context.Context, workspace string) ([]apikey.Key, erro
 	return keys, nil
 }
 
-// RevokeKey ends a key in both places, or in neither.
+// RevokeKey revokes a key of a workspace in a transaction over both rows. It does
+// nothing if the key was revoked before.
 func (st *Store) RevokeKey(ctx context.Context, workspace, id string, now time.Time) error {
 	update := func(partition string) types.TransactWriteItem {
 		return types.TransactWriteItem{Update: &types.Update{
@@ -124,13 +128,9 @@ func (st *Store) RevokeKey(ctx context.Context, workspace, id string, now time.T
 	})
 	if cancelled, ok := errors.AsType[*types.TransactionCanceledException](err); ok && reason(cancelled, 0).code == conditionFailed {
 		if there, err := apiKeyOf(reason(cancelled, 0).item); err == nil && there.Workspace == workspace {
-			return nil // it has ended before
+			return nil // it was revoked before
 		}
-		return noKey()
+		return errNoKey
 	}
 	return translate("revoke the key", err)
-}
-
-func noKey() error {
-	return fault.New(fault.NotFound, "not_found", "there is no key with this id")
 }

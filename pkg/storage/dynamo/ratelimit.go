@@ -13,36 +13,41 @@ import (
 	"syncplane/pkg/ratelimit"
 )
 
-// rateLimitKey is the sort key of a workspace's bucket.
+// rateLimitKey is the sort key of a workspace's token bucket.
 const rateLimitKey = "QUOTA#create"
 
-// tatAttribute is when the bucket is full again, in microseconds since 1970.
+// tatAttribute is the theoretical arrival time, in microseconds since 1970.
 const tatAttribute = "full_at"
 
-// maxAttempts is how often a token is tried for where others take at the same
-// moment. Each try fails only because another one succeeded.
+// maxAttempts is how often Take tries to take a token. An attempt fails only if a
+// concurrent one succeeds. Our own choice.
 const maxAttempts = 8
 
-// Take takes a token with one conditional update, two where the bucket has
-// been full, or fills up later than it can. Nothing is read first, so that callers
-// at once do not undo each other.
+// Take takes a token with one conditional update; it needs a second one if the bucket
+// was full or its TAT is later than possible. It does not read first, so that
+// concurrent calls do not overwrite each other.
 func (st *Store) Take(ctx context.Context, workspace string, p ratelimit.Policy, now time.Time) (tat time.Time, ok bool, err error) {
+	expires := now.Add(2 * p.Window)
 	for range maxAttempts {
-		// A bucket in use: it fills later by one token.
-		found, err := st.updateTAT(ctx, workspace, p, "full_at > :now AND full_at <= :most", "SET full_at = full_at + :cost, expires_at = :expires", row{
-			":now":  number(now.UnixMicro()),
-			":most": number(now.Add(p.Window - p.EmissionInterval()).UnixMicro()),
-			":cost": number(p.EmissionInterval().Microseconds()),
-		}, now)
-		if err != nil || found.moved {
+		// The bucket is in use and has a token.
+		found, err := st.updateTAT(ctx, workspace, tatUpdate{
+			condition: "full_at > :now AND full_at <= :latest", value: "full_at + :interval", expires: expires,
+			values: row{
+				":now":      number(now.UnixMicro()),
+				":latest":   number(now.Add(p.Window - p.EmissionInterval()).UnixMicro()),
+				":interval": number(p.EmissionInterval().Microseconds()),
+			},
+		})
+		if err != nil || found.updated {
 			return found.tat, err == nil, err
 		}
 		latest := now.Add(p.Window)
 		if found.tat.After(latest) { // the clock was set back, or the window was longer
-			found, err = st.updateTAT(ctx, workspace, p, "full_at > :full", "SET full_at = :full, expires_at = :expires", row{
-				":full": number(latest.UnixMicro()),
-			}, now)
-			if err != nil || found.moved {
+			found, err = st.updateTAT(ctx, workspace, tatUpdate{
+				condition: "full_at > :tat", value: ":tat", expires: expires,
+				values: row{":tat": number(latest.UnixMicro())},
+			})
+			if err != nil || found.updated {
 				return found.tat, false, err
 			}
 			continue
@@ -50,45 +55,58 @@ func (st *Store) Take(ctx context.Context, workspace string, p ratelimit.Policy,
 		if found.tat.After(now) {
 			return found.tat, false, nil
 		}
-		// A full one: it is full again one token from now.
-		found, err = st.updateTAT(ctx, workspace, p, "attribute_not_exists(pk) OR full_at <= :now", "SET full_at = :full, expires_at = :expires", row{
-			":now":  number(now.UnixMicro()),
-			":full": number(now.Add(p.EmissionInterval()).UnixMicro()),
-		}, now)
-		if err != nil || found.moved {
+		// The bucket is full or new.
+		found, err = st.updateTAT(ctx, workspace, tatUpdate{
+			condition: "attribute_not_exists(pk) OR full_at <= :now", value: ":tat", expires: expires,
+			values: row{
+				":now": number(now.UnixMicro()),
+				":tat": number(now.Add(p.EmissionInterval()).UnixMicro()),
+			},
+		})
+		if err != nil || found.updated {
 			return found.tat, err == nil, err
 		}
 	}
 	return time.Time{}, false, &fault.Error{
 		Kind: fault.Unavailable, Code: "store_unavailable",
-		Message: "too many requests of this workspace at the same moment; please try again", RetryAfter: retryConflict,
+		Message: "too many concurrent requests of this workspace; please try again", RetryAfter: retryConflict,
 	}
 }
 
-// Give puts back a token.
+// Give returns a token; see ratelimit.Store.
 func (st *Store) Give(ctx context.Context, workspace string, p ratelimit.Policy, now time.Time) error {
-	_, err := st.updateTAT(ctx, workspace, p, "full_at > :now", "SET full_at = full_at - :cost, expires_at = :expires", row{
-		":now":  number(now.UnixMicro()),
-		":cost": number(p.EmissionInterval().Microseconds()),
-	}, now)
+	_, err := st.updateTAT(ctx, workspace, tatUpdate{
+		condition: "full_at > :now", value: "full_at - :interval", expires: now.Add(2 * p.Window),
+		values: row{
+			":now":      number(now.UnixMicro()),
+			":interval": number(p.EmissionInterval().Microseconds()),
+		},
+	})
 	return err
 }
 
-// bucket is what an update found or made.
-type bucket struct {
-	tat   time.Time
-	moved bool
+// tatUpdate is a conditional update of a TAT.
+type tatUpdate struct {
+	condition, value string // expressions
+	values           row    // of the variables in both
+	expires          time.Time
 }
 
-func (st *Store) updateTAT(ctx context.Context, workspace string, p ratelimit.Policy, condition, update string, values row, now time.Time) (bucket, error) {
-	// DynamoDB removes the item some time after the bucket is full.
-	values[":expires"] = number(now.Add(2 * p.Window).Unix())
+// bucket is the state of a bucket after an update, or the stored state if the
+// condition of the update failed.
+type bucket struct {
+	tat     time.Time
+	updated bool
+}
+
+func (st *Store) updateTAT(ctx context.Context, workspace string, u tatUpdate) (bucket, error) {
+	u.values[":expires"] = number(u.expires.Unix()) // when DynamoDB may remove the item: the bucket is full then
 	out, err := st.Client.UpdateItem(ctx, &dynamodb.UpdateItemInput{
 		TableName:                           &st.Table,
 		Key:                                 row{partitionKey: text(workspace), sortKey: text(rateLimitKey)},
-		ConditionExpression:                 &condition,
-		UpdateExpression:                    aws.String(update),
-		ExpressionAttributeValues:           values,
+		ConditionExpression:                 &u.condition,
+		UpdateExpression:                    aws.String("SET full_at = " + u.value + ", expires_at = :expires"),
+		ExpressionAttributeValues:           u.values,
 		ReturnValues:                        types.ReturnValueUpdatedNew,
 		ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
 	})
@@ -103,5 +121,5 @@ func (st *Store) updateTAT(ctx context.Context, workspace string, p ratelimit.Po
 		return bucket{}, translate("take a token", err)
 	}
 	read := reader{row: out.Attributes}
-	return bucket{tat: time.UnixMicro(read.number(tatAttribute)), moved: true}, read.err
+	return bucket{tat: time.UnixMicro(read.number(tatAttribute)), updated: true}, read.err
 }

@@ -11,17 +11,17 @@ import (
 	"syncplane/pkg/syncs"
 )
 
-// The keys of the table. All that a workspace owns stands under its own
-// partition, so no request can form another workspace's key; and since an ID
-// is a UUIDv7, the syncs of a partition are sorted by creation.
+// The keys of the table. All rows of a workspace are in its own partition, so no
+// request can form a key of another workspace. Since IDs are UUIDv7, the syncs of a
+// partition are sorted by creation.
 const (
 	partitionKey      = "pk"    // the workspace
-	sortKey           = "sk"    // one of the prefixes below, and a name
-	syncPrefix        = "SYNC#" // and the ID of a sync
-	idempotencyPrefix = "ONCE#" // and an idempotency key
+	sortKey           = "sk"    // one of the prefixes below, followed by a name
+	syncPrefix        = "SYNC#" // followed by the ID of a sync
+	idempotencyPrefix = "ONCE#" // followed by an idempotency key
 )
 
-// The attributes of an idempotency record, beside those of the sync that was
+// The attributes of an idempotency record, in addition to those of the sync that was
 // created.
 const (
 	fingerprintAttribute = "fingerprint"
@@ -32,20 +32,20 @@ const (
 // "Service, account, and table quotas").
 const maxItem = 400 << 10
 
-// syncs.MaxSize leaves 1 KB for the attributes of an idempotency record; otherwise
-// this does not compile.
+// This does not compile if syncs.MaxSize leaves less than 1 KB for the attributes of
+// an idempotency record.
 const _ = uint(maxItem - 1<<10 - syncs.MaxSize)
 
 type row = map[string]types.AttributeValue
 
-// keyOf is the primary key of a sync.
+// keyOf returns the primary key of a sync.
 func keyOf(workspace, id string) row {
 	return row{partitionKey: text(workspace), sortKey: text(syncPrefix + id)}
 }
 
-// rowOf is s as it is stored. configuration is its JSON text, so that numbers
-// and the order of members survive. Optional fields that are not there have no
-// attribute.
+// rowOf returns s as it is stored. configuration is stored as its JSON text, so that
+// numbers and the order of members are preserved. Optional fields without a value
+// have no attribute.
 func rowOf(s syncs.Sync) row {
 	r := keyOf(s.Workspace, s.ID)
 	r["id"] = text(s.ID)
@@ -62,7 +62,7 @@ func rowOf(s syncs.Sync) row {
 	r["status"] = text(string(s.Status))
 	r["created_at"] = instant(s.CreatedAt)
 	r["updated_at"] = instant(s.UpdatedAt)
-	if !s.ScheduledAt.Equal(s.CreatedAt) { // as with most
+	if !s.ScheduledAt.Equal(s.CreatedAt) { // equal in the usual case
 		r["scheduled_at"] = instant(s.ScheduledAt)
 	}
 	if s.CronExpression != "" {
@@ -74,8 +74,8 @@ func rowOf(s syncs.Sync) row {
 	return r
 }
 
-// idempotencyRowOf is the idempotency record of a create: the sync as it was created, so
-// that a replay answers the same whatever has become of it since.
+// idempotencyRowOf returns the idempotency record of a create. It has the sync as it
+// was created, so that a repeated request gets the same response after later changes.
 func idempotencyRowOf(s syncs.Sync, key syncs.IdempotencyKey) row {
 	r := rowOf(s)
 	r[sortKey] = text(idempotencyPrefix + key.Key)
@@ -84,9 +84,9 @@ func idempotencyRowOf(s syncs.Sync, key syncs.IdempotencyKey) row {
 	return r
 }
 
-// syncOf is the reverse of rowOf. It returns syncs.ErrUnreadable where an
-// attribute is missing or of another type, or the ID is not that of the key:
-// another program has written into the table.
+// syncOf is the inverse of rowOf. It returns syncs.ErrUnreadable for a row that another
+// program wrote: an attribute is missing or has another type, or the ID is not that of
+// the key.
 func syncOf(r row) (syncs.Sync, error) {
 	read := reader{row: r}
 	s := syncs.Sync{
@@ -132,7 +132,7 @@ func number(n int64) types.AttributeValue {
 
 func instant(t time.Time) types.AttributeValue { return text(t.Format(time.RFC3339Nano)) }
 
-// reader reads attributes and keeps the first error.
+// reader reads attributes and records the first error.
 type reader struct {
 	row row
 	err error

@@ -18,9 +18,9 @@ import (
 	"syncplane/pkg/syncs"
 )
 
-// Runs is a runs.Store in the table of a Store. The runs of a sync have a
-// partition of their own, since one takes about 1,000 write units a second;
-// the slots are in the partition of their workspace.
+// Runs is a runs.Store in the table of a Store. The runs of a sync have a partition of
+// their own, since a partition accepts about 1,000 write units a second; the slots are
+// in the partition of their workspace.
 type Runs struct {
 	*Store
 	Now func() time.Time // decides which runs have expired
@@ -29,9 +29,9 @@ type Runs struct {
 var _ runs.Store = Runs{}
 
 const (
-	runPrefix     = "RUN#"  // and the scheduled time
-	recordsPrefix = "ROWS#" // and the scheduled time
-	slotPrefix    = "OPEN#" // and the ID of a sync
+	runPrefix     = "RUN#"  // followed by the scheduled time
+	recordsPrefix = "ROWS#" // followed by the scheduled time
+	slotPrefix    = "OPEN#" // followed by the ID of a sync
 )
 
 // The attributes that expressions name.
@@ -55,8 +55,8 @@ func slotKeyOf(workspace, syncID string) row {
 
 func milliseconds(t time.Time) types.AttributeValue { return number(t.UnixMilli()) }
 
-// runRowOf returns a run as it is stored. Times are milliseconds since 1970,
-// so that expressions can compare and add them. What is zero has no attribute.
+// runRowOf returns a run as it is stored. Times are milliseconds since 1970, so that
+// expressions can compare and add them. Zero values have no attribute.
 func runRowOf(r runs.Run) row {
 	item := runKeyOf(runPrefix, r.Key)
 	item["workspace"] = text(r.Workspace)
@@ -108,7 +108,7 @@ func putText(item row, name, s string) {
 	}
 }
 
-// putReport puts what an executor reported.
+// putReport puts the report of an executor.
 func putReport(item row, c runs.Counters, message, code, logURL string) {
 	putText(item, "error", message)
 	putText(item, "error_code", code)
@@ -128,7 +128,7 @@ func counters(c *runs.Counters) map[string]**int64 {
 	}
 }
 
-// runOf is the reverse of runRowOf.
+// runOf is the inverse of runRowOf.
 func runOf(item row) (runs.Run, error) {
 	read := reader{row: item}
 	r := runs.Run{
@@ -249,7 +249,7 @@ func recordsRowOf(r runs.Run, records []runs.Record) row {
 func triggerIdempotencyRowOf(change runs.Change) row {
 	r := change.Answered()
 	item := runRowOf(r)
-	delete(item, transitionAttribute) // it is no news
+	delete(item, transitionAttribute) // the record is not published
 	item[partitionKey] = text(r.Workspace)
 	item[sortKey] = text(idempotencyPrefix + change.IdempotencyKey.Key)
 	item[fingerprintAttribute] = text(change.IdempotencyKey.Fingerprint)
@@ -286,25 +286,24 @@ func (st Runs) Run(ctx context.Context, key runs.Key) (runs.Run, error) {
 	return r, err
 }
 
-// maxBatch is how many items BatchGetItem reads at once, DynamoDB's bound.
+// maxBatch is how many items BatchGetItem reads at most (its API reference).
 const maxBatch = 100
 
-// errUnprocessed is that of a batch of which DynamoDB left out some keys, as it
-// does when it is throttled.
+// errUnprocessed reports a batch in which DynamoDB did not process all keys, because
+// it was throttled.
 var errUnprocessed = errors.New("DynamoDB left keys unprocessed")
 
 func isUnprocessed(err error) bool { return errors.Is(err, errUnprocessed) }
 
-// Batch reads several runs, strongly consistent, with one request for a
-// hundred.
+// Batch reads several runs, strongly consistent, with one request for 100 runs.
 func (st Runs) Batch(ctx context.Context, keys []runs.Key) ([]runs.Run, error) {
 	var found []runs.Run
 	for chunk := range slices.Chunk(keys, maxBatch) {
-		asked := types.KeysAndAttributes{ConsistentRead: aws.Bool(true)}
+		request := types.KeysAndAttributes{ConsistentRead: aws.Bool(true)}
 		for _, key := range chunk {
-			asked.Keys = append(asked.Keys, runKeyOf(runPrefix, key))
+			request.Keys = append(request.Keys, runKeyOf(runPrefix, key))
 		}
-		pending := map[string]types.KeysAndAttributes{st.Table: asked}
+		pending := map[string]types.KeysAndAttributes{st.Table: request}
 		err := backoff.Retry(ctx, isUnprocessed, func() error {
 			out, err := st.Client.BatchGetItem(ctx, &dynamodb.BatchGetItemInput{RequestItems: pending})
 			if err != nil {
@@ -456,8 +455,8 @@ func (st Runs) Replay(ctx context.Context, workspace string, key syncs.Idempoten
 	return run, read.flag("run_created"), true, nil
 }
 
-// Commit makes a change: one conditional PutItem if it is one write, else a
-// transaction, which costs twice the write units of all.
+// Commit applies a change: with one conditional PutItem if it is one write, otherwise
+// with a transaction, which costs twice the write units.
 func (st Runs) Commit(ctx context.Context, change runs.Change) error {
 	writes := st.writes(change)
 	if len(writes) == 1 && writes[0].Put != nil {
@@ -476,8 +475,8 @@ func (st Runs) Commit(ctx context.Context, change runs.Change) error {
 	return translate("write a run", err)
 }
 
-// put writes one item. An answer that was lost is no failure: if what is there
-// is what was meant to be written, it was written.
+// put writes one item. If the condition fails and the stored item is equal to the one
+// to be written, an earlier attempt whose response was lost has written it.
 func (st Runs) put(ctx context.Context, put *types.Put) error {
 	_, err := st.Client.PutItem(ctx, &dynamodb.PutItemInput{
 		TableName: put.TableName, Item: put.Item,
@@ -498,7 +497,7 @@ func (st Runs) put(ctx context.Context, put *types.Put) error {
 	return translate("write a run", err)
 }
 
-// writes returns the conditional writes that a change is made of.
+// writes returns the conditional writes of a change.
 func (st Runs) writes(change runs.Change) []types.TransactWriteItem {
 	now := number(st.Now().Unix())
 	const absent = "attribute_not_exists(pk) OR expires_at <= :now"
@@ -542,9 +541,8 @@ func (st Runs) writes(change runs.Change) []types.TransactWriteItem {
 	return writes
 }
 
-// Heartbeat extends a lease with one UpdateItem. One without a lease of its
-// own is declined in the last hours of a run: an expression cannot compare
-// sums.
+// Heartbeat extends a lease with one UpdateItem. A heartbeat without a lease is
+// declined in the last hours of a run, since an expression cannot compare sums.
 func (st Runs) Heartbeat(ctx context.Context, key runs.Key, beat runs.Beat) (runs.Run, bool, error) {
 	attempt := beat.Fence - key.Time.Unix()*1000
 	values := row{

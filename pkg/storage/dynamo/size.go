@@ -9,10 +9,10 @@ import (
 	"github.com/aws/smithy-go"
 )
 
-// tooLarge reports whether DynamoDB refused an item for its size. It has no
-// error of its own for that, only a text (its API reference, PutItem and
-// TransactWriteItems, "ValidationError"). The bound on a sync comes first; this
-// is for one that an earlier version let grow beyond it.
+// tooLarge reports whether DynamoDB refused an item because of its size, which has no
+// error code, only a message (API reference of PutItem and TransactWriteItems,
+// "ValidationError"). syncs.MaxSize is checked before; this is for a sync that an
+// earlier version stored above that bound.
 func tooLarge(err error) bool {
 	if cancelled, ok := errors.AsType[*types.TransactionCanceledException](err); ok {
 		for _, r := range cancelled.CancellationReasons {

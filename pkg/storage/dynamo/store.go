@@ -1,5 +1,6 @@
-// Package dynamo keeps syncs in one DynamoDB table. It knows keys, rows and
-// the errors of AWS, and no HTTP.
+// Package dynamo stores syncs, runs, API keys and rate limits in one DynamoDB table and
+// reads the records of its stream. It knows keys, rows and the errors of DynamoDB; it
+// does not know the HTTP API.
 package dynamo
 
 import (
@@ -13,22 +14,31 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
+	"syncplane/pkg/auth/apikey"
 	"syncplane/pkg/backoff"
 	"syncplane/pkg/fault"
+	"syncplane/pkg/ratelimit"
 	"syncplane/pkg/syncs"
 )
 
-// Store is a syncs.Store.
+// Store is a syncs.Store, an apikey.Store and a ratelimit.Store.
 type Store struct {
 	Client *dynamodb.Client
 	Table  string
 
-	// Log gets what is left out since it cannot be read; nil is nothing.
+	// Log receives an error for each row that is left out because it cannot be
+	// read; nil logs nothing.
 	Log *slog.Logger
 }
 
-// Create writes s in one round trip: a PutItem that costs one write unit for
-// each KB of s. PutItem alone would replace silently, so it is conditional.
+var (
+	_ syncs.Store     = (*Store)(nil)
+	_ apikey.Store    = (*Store)(nil)
+	_ ratelimit.Store = (*Store)(nil)
+)
+
+// Create writes s with one PutItem, which costs one write unit for each KB of s. It is
+// conditional, since PutItem replaces an existing item.
 func (st *Store) Create(ctx context.Context, s syncs.Sync) error {
 	_, err := st.Client.PutItem(ctx, &dynamodb.PutItemInput{
 		TableName:                           &st.Table,
@@ -37,8 +47,8 @@ func (st *Store) Create(ctx context.Context, s syncs.Sync) error {
 		ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
 	})
 	if there, ok := errors.AsType[*types.ConditionalCheckFailedException](err); ok {
-		// The client repeats a call whose answer was lost. If what is there
-		// is what we meant to write, it was us.
+		// The SDK repeats a call whose response was lost. If the stored sync is
+		// equal to s, an earlier attempt has written it.
 		if found, err := syncOf(there.Item); err == nil && found == s {
 			return nil
 		}
@@ -47,9 +57,9 @@ func (st *Store) Create(ctx context.Context, s syncs.Sync) error {
 	return translate("write the item", err)
 }
 
-// CreateOnce writes s and its idempotency record in one round trip: a
-// transaction, which costs twice the write units of both. The condition looks
-// at the time as well, because DynamoDB removes what has expired late.
+// CreateOnce writes s and its idempotency record in a transaction, which costs twice
+// the write units of both. The condition includes the time, because DynamoDB removes
+// expired items with a delay.
 func (st *Store) CreateOnce(ctx context.Context, s syncs.Sync, key syncs.IdempotencyKey) (syncs.Sync, error) {
 	put := func(item row, condition string, values row) types.TransactWriteItem {
 		return types.TransactWriteItem{Put: &types.Put{
@@ -95,15 +105,16 @@ func (st *Store) CreateOnce(ctx context.Context, s syncs.Sync, key syncs.Idempot
 	return first, replayed
 }
 
-// transact writes all of these items or none.
+// transact writes all items or none.
 func (st *Store) transact(ctx context.Context, items []types.TransactWriteItem) error {
-	// The SDK names the request by a token, so that a repetition whose answer
-	// was lost is not a second transaction.
+	// The SDK adds a client request token, so that a retry after a lost response
+	// is not a second transaction.
 	_, err := st.Client.TransactWriteItems(ctx, &dynamodb.TransactWriteItemsInput{TransactItems: items})
 	return err
 }
 
-// replay is the answer to a request whose key was used before.
+// replay returns the sync of an idempotency record, or syncs.ErrKeyReused if the
+// fingerprint differs.
 func replay(record row, key syncs.IdempotencyKey) (syncs.Sync, error) {
 	read := reader{row: record}
 	if fingerprint := read.text(fingerprintAttribute); read.err != nil {
@@ -151,9 +162,9 @@ func (st *Store) Read(ctx context.Context, workspace, id string) (syncs.Sync, er
 	return syncOf(out.Item)
 }
 
-// List reads backwards through the workspace's partition, strongly consistent:
-// a read unit for each 4 KB that it returns, whatever else the table holds.
-// DynamoDB ends an answer at 1 MB.
+// List returns syncs of the workspace, newest first, by a strongly consistent Query
+// that costs a read unit for each 4 KB of the result. DynamoDB limits a response to
+// 1 MB.
 func (st *Store) List(ctx context.Context, workspace, after string, limit int) ([]syncs.Sync, bool, error) {
 	in := &dynamodb.QueryInput{
 		TableName:              &st.Table,
@@ -187,11 +198,11 @@ func (st *Store) List(ctx context.Context, workspace, after string, limit int) (
 		if len(list) > 0 || !more {
 			return list, more, nil
 		}
-		in.ExclusiveStartKey = out.LastEvaluatedKey // none of these can be read
+		in.ExclusiveStartKey = out.LastEvaluatedKey // no row of this response can be read
 	}
 }
 
-// unreadable logs what is left out since it cannot be read.
+// unreadable logs that a row is left out because it cannot be read.
 func (st *Store) unreadable(ctx context.Context, item row, err error) {
 	if st.Log == nil {
 		return
@@ -201,7 +212,7 @@ func (st *Store) unreadable(ctx context.Context, item row, err error) {
 		slog.String("workspace", read.text(partitionKey)), slog.String("key", read.text(sortKey)), slog.String("error", err.Error()))
 }
 
-// Replace writes s if the version before it is there.
+// Replace writes s if the stored sync has the version before that of s.
 func (st *Store) Replace(ctx context.Context, s syncs.Sync) error {
 	_, err := st.Client.PutItem(ctx, &dynamodb.PutItemInput{
 		TableName: &st.Table, Item: rowOf(s),
@@ -213,7 +224,7 @@ func (st *Store) Replace(ctx context.Context, s syncs.Sync) error {
 		if len(there.Item) == 0 {
 			return syncs.ErrNotFound
 		}
-		// As with Create: an answer that was lost is no failure.
+		// As in Create.
 		if found, err := syncOf(there.Item); err == nil && found == s {
 			return nil
 		}
@@ -222,7 +233,7 @@ func (st *Store) Replace(ctx context.Context, s syncs.Sync) error {
 	return translate("replace the item", err)
 }
 
-// Delete removes s if it is there in its version.
+// Delete removes s if the stored sync has the version of s.
 func (st *Store) Delete(ctx context.Context, s syncs.Sync) error {
 	_, err := st.Client.DeleteItem(ctx, &dynamodb.DeleteItemInput{
 		TableName: &st.Table, Key: keyOf(s.Workspace, s.ID),
@@ -239,9 +250,9 @@ func (st *Store) Delete(ctx context.Context, s syncs.Sync) error {
 	return translate("delete the item", err)
 }
 
-// Warm opens the connection, TLS and all, so that the first request need not:
-// where the client can without a request, which DynamoDB would only have to
-// refuse.
+// Warm opens the connection to DynamoDB with its TLS handshake, so that the first
+// request is faster. It does nothing if the HTTP client cannot connect without a
+// request.
 func (st *Store) Warm(ctx context.Context) error {
 	options := st.Client.Options()
 	client, ok := options.HTTPClient.(interface {
@@ -280,11 +291,11 @@ func (st *Store) EnsureTable(ctx context.Context) error {
 		return nil
 	}
 	if err != nil {
-		return translate("make the table "+st.Table, err)
+		return translate("create the table "+st.Table, err)
 	}
-	const patience = time.Minute // a new table in the cloud takes some 10 s
+	const timeout = time.Minute // a new table takes about 10 s in AWS; our own choice
 	waiter := dynamodb.NewTableExistsWaiter(st.Client)
-	if err := waiter.Wait(ctx, &dynamodb.DescribeTableInput{TableName: &st.Table}, patience); err != nil {
+	if err := waiter.Wait(ctx, &dynamodb.DescribeTableInput{TableName: &st.Table}, timeout); err != nil {
 		return translate("wait for the table "+st.Table, err)
 	}
 	return nil
