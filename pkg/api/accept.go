@@ -8,22 +8,22 @@ import (
 	"syncplane/pkg/fault"
 )
 
-// media is a form that answers have.
+// media is a media type of responses.
 type media string
 
-// The forms: the documented one, and JSON:API 1.1 for those who want it.
+// The media types of responses; the second is JSON:API 1.1.
 const (
 	mediaJSON    media = "application/json"
 	mediaJSONAPI media = "application/vnd.api+json"
 )
 
-// negotiate returns the form that the client prefers (RFC 9110, section 12.5.1);
-// the documented one if it has no preference. Ranges that are malformed are
-// ignored. It returns a fault.NotAcceptable if the client takes neither form.
+// negotiate returns the media type that the client prefers (RFC 9110, section
+// 12.5.1), application/json without a preference. Malformed ranges are ignored. It
+// returns a fault.NotAcceptable if the client accepts neither media type.
 func negotiate(header http.Header) (media, error) {
 	values := header["Accept"]
 	if len(values) == 1 && (values[0] == string(mediaJSON) || values[0] == "*/*") {
-		return mediaJSON, nil // as most clients send it
+		return mediaJSON, nil // what most clients send
 	}
 	var plain, jsonAPI preference
 	given := false
@@ -40,7 +40,7 @@ func negotiate(header http.Header) (media, error) {
 			plain.add(2, weight)
 			jsonAPI.add(2, weight)
 		case strings.EqualFold(name, string(mediaJSON)):
-			plain.add(3, weight) // whatever its parameters: RFC 8259 has none
+			plain.add(3, weight) // parameters are ignored: RFC 8259 defines none
 		case strings.EqualFold(name, string(mediaJSONAPI)) && !hasExtension(parameters):
 			jsonAPI.add(3, weight)
 		}
@@ -60,8 +60,7 @@ func negotiate(header http.Header) (media, error) {
 	}
 }
 
-// preference is how much a client wants a form: the weight of the most specific
-// range that fits.
+// preference is the weight of the most specific range that matches a media type.
 type preference struct {
 	specific int
 	weight   int // in thousandths
@@ -75,9 +74,9 @@ func (p *preference) add(specific, weight int) {
 	}
 }
 
-// parseWeight returns the weight among the parameters of a range (RFC 9110,
-// section 12.4.2), in thousandths; 1,000 without one. ok is false if it is
-// malformed or there twice.
+// parseWeight returns the weight of a range (RFC 9110, section 12.4.2) in
+// thousandths; 1,000 if it has none. ok is false if the weight is malformed or
+// repeated.
 func parseWeight(parameters []parameter) (weight int, ok bool) {
 	weight, given := 1000, false
 	for _, p := range parameters {
@@ -95,9 +94,9 @@ func parseWeight(parameters []parameter) (weight int, ok bool) {
 	return weight, true
 }
 
-// parseThousandths reads a number from 0 to 1. Beyond the grammar it takes more than
-// three decimals, which it ignores, and ".2" without a digit before the point,
-// which Java's HttpURLConnection sends in every request.
+// parseThousandths parses a number from 0 to 1. Beyond the grammar it accepts more
+// than three decimals, which it ignores, and a number without a digit before the
+// point such as ".2", which Java's HttpURLConnection sends in every request.
 func parseThousandths(text string) (n int, ok bool) {
 	whole, decimals, _ := strings.Cut(text, ".")
 	if whole != "0" && whole != "1" && (whole != "" || decimals == "") {
@@ -113,8 +112,8 @@ func parseThousandths(text string) (n int, ok bool) {
 	return n, err == nil
 }
 
-// hasExtension reports whether parameters hold one for which JSON:API 1.1 has the
-// server ignore the range: any but a profile and the weight.
+// hasExtension reports whether there is a parameter because of which JSON:API 1.1
+// requires the server to ignore the range: any other than profile and the weight.
 func hasExtension(parameters []parameter) bool {
 	for _, p := range parameters {
 		if !p.is("q") && !p.is("profile") {

@@ -1,6 +1,6 @@
-// Package api is the HTTP face of the control plane: it turns a request into a
-// call of syncs.Service and the answer into JSON. It knows net/http and
-// nothing of Lambda or DynamoDB.
+// Package api implements the HTTP API: it decodes a request, calls syncs.Service or
+// runs.Service and encodes the response. It knows net/http; it does not know what
+// runs the API or where syncs are stored.
 package api
 
 import (
@@ -21,34 +21,30 @@ import (
 	"syncplane/pkg/syncs"
 )
 
-// RequestIDHeader carries the request's ID: whatever runs the API sets it on
-// the request, in place of anything that the client sent, and every response
-// has it.
+// RequestIDHeader carries the ID of the request. The server that runs the API sets
+// it on the request and replaces a value of the client; every response has it.
 const RequestIDHeader = "X-Request-Id"
 
-// PrefixHeader carries what stands before the path in the client's address,
-// such as the stage in /prod/api/v1/syncs: whatever runs the API sets it on the
-// request, in place of anything that the client sent. Location and all links
-// begin with it.
+// PrefixHeader carries the part of the client's URL before the path of the API, such
+// as the stage in /prod/api/v1/syncs. The server that runs the API sets it on the
+// request and replaces a value of the client. Location and all links begin with it.
 const PrefixHeader = "X-Forwarded-Prefix"
 
-// OpenAPI is the description of everything that this package serves, an
-// OpenAPI 3.1 document.
+// OpenAPI is the OpenAPI 3.1 document of the API.
 //
 //go:embed openapi.json
 var OpenAPI []byte
 
-// Config is what the face stands on.
+// Config holds the dependencies of an API.
 type Config struct {
 	Syncs *syncs.Service
 	Runs  *runs.Service
 
-	// Caller turns the Authorization header into who is calling. Its errors
+	// Caller authenticates the caller by the Authorization header. Its errors
 	// are fault.Unauthenticated, fault.Forbidden and fault.Unavailable.
 	Caller func(ctx context.Context, authorization string) (auth.Caller, error)
 
-	// CreateLimit holds workspaces to so many creates in a time; nil holds
-	// them to nothing and costs nothing.
+	// CreateLimit limits the rate of creates of a workspace; nil is no limit.
 	CreateLimit *ratelimit.Limiter
 
 	Log *slog.Logger
@@ -59,20 +55,20 @@ type Config struct {
 	Observe func(Observation) []slog.Attr
 }
 
-// Observation is a request that was answered.
+// Observation describes a request that was handled.
 type Observation struct {
 	Status       int
-	Milliseconds float64 // from the first to the last step of the answer
+	Milliseconds float64 // duration of ServeHTTP
 }
 
-// API is the HTTP face. It is an http.Handler.
+// API serves the HTTP API. It is an http.Handler.
 type API struct {
 	Config
 	routes   []route
 	decoders jsonpool.Pool
 }
 
-// New returns the face of everything that is served.
+// New returns the API with all its routes.
 func New(config Config) *API {
 	a := &API{Config: config}
 	const one = syncsPath + "/{id}"
@@ -127,42 +123,42 @@ func New(config Config) *API {
 	return a
 }
 
-// route is a path and what can be done there, by method.
+// route is a path and its operations by method.
 type route struct {
-	path       string // segments in braces match anything: /api/v1/syncs/{id}
+	path       string // segments in braces match any text: /api/v1/syncs/{id}
 	operations map[string]operation
 }
 
-// operation is one thing that a client can do.
+// operation is an operation of the OpenAPI document.
 type operation struct {
-	action       auth.Action // "" needs no token
-	hasBody      bool        // it takes a body
-	bodyOptional bool        // it takes none as well
+	action       auth.Action // that the caller must be permitted; "" needs no token
+	hasBody      bool        // it reads a body
+	bodyOptional bool        // the body may be empty
 	handler      func(ctx context.Context, c call) (response, error)
 }
 
-// call is a request as an operation sees it: permitted and read.
+// call is a request whose caller was authorized and whose body was read.
 type call struct {
 	caller auth.Caller
-	id     string // what stands in the path for {id} or {name}
-	time   string // what stands there for {time}
+	id     string // in the path, for {id} or {name}
+	time   string // in the path, for {time}
 	query  string
 	header http.Header
-	media  media  // the form that the answer takes
-	prefix string // what all links begin with; see PrefixHeader
+	media  media  // media type of the response
+	prefix string // prefix of all links; see PrefixHeader
 	body   []byte
 
-	workspace string // of the run: the caller's own, or that of WorkspaceHeader
+	workspace string // of the run: that of the caller or of WorkspaceHeader
 }
 
-// response is a response as an operation gives it.
+// response is the result of an operation.
 type response struct {
 	status int
 	header http.Header
 	body   []byte
 }
 
-// Paths are those that are served, sorted.
+// Paths returns the paths of all routes, sorted.
 func (a *API) Paths() []string {
 	paths := make([]string, 0, len(a.routes))
 	for _, route := range a.routes {
@@ -172,8 +168,8 @@ func (a *API) Paths() []string {
 	return paths
 }
 
-// openAPI handles GET /api/v1/openapi.json. Its one server is the address that
-// the client used.
+// openAPI handles GET /api/v1/openapi.json. The server URL in the document is the
+// prefix of the client's URL.
 func (a *API) openAPI(_ context.Context, c call) (response, error) {
 	body := OpenAPI
 	if c.prefix != "" {

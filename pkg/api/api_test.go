@@ -540,7 +540,7 @@ func TestFailIsOpaque(t *testing.T) {
 	g.Fail(w, r, errors.New("ResourceNotFoundException: arn:aws:dynamodb"))
 	apitest.Check(t, r, w.Code, w.Header(), w.Body.Bytes())
 	const want = `{"errors":[{"status":"500","code":"internal","title":"Internal error",` +
-		`"detail":"something went wrong on our side; please quote the id of this error","id":"JKJaXmPLvHcESHA="}]}`
+		`"detail":"an internal error occurred; please quote the id of this error","id":"JKJaXmPLvHcESHA="}]}`
 	if diff := cmp.Diff(want, w.Body.String()); diff != "" {
 		t.Error(diff)
 	}

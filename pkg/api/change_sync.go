@@ -7,8 +7,8 @@ import (
 	"syncplane/pkg/syncjson"
 )
 
-// changeSync handles PATCH and PUT /api/v1/syncs/{id}. Both change the fields
-// that are named and no other, as clients of the public API expect.
+// changeSync handles PATCH and PUT /api/v1/syncs/{id}. Both change only the fields in
+// the body, as clients of the public API expect.
 func (a *API) changeSync(ctx context.Context, c call) (response, error) {
 	condition, err := precondition(c.header)
 	if err != nil {

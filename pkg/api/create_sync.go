@@ -42,9 +42,9 @@ func (a *API) createSync(ctx context.Context, c call) (response, error) {
 		maps.Copy(refused.header, made.limitHeaders)
 		return refused, in.Explain(locateKey(err))
 	}
-	status := http.StatusOK // as the public document has it
+	status := http.StatusOK // as the public API document specifies
 	if c.media == mediaJSONAPI {
-		status = http.StatusCreated // as JSON:API wants it
+		status = http.StatusCreated // as JSON:API specifies
 	}
 	out := withWarnings(in, c.syncResponse(status, made.sync, made.sync.CreatedAt))
 	maps.Copy(out.header, made.limitHeaders)
@@ -55,7 +55,7 @@ func (a *API) createSync(ctx context.Context, c call) (response, error) {
 	return out, nil
 }
 
-// locateKey says where the idempotency key stands.
+// locateKey adds the header to faults of the idempotency key.
 func locateKey(err error) error {
 	return fault.Locate(err, func(f *fault.Field) {
 		if f.Name == syncs.KeyField {
@@ -67,13 +67,12 @@ func locateKey(err error) error {
 // createResult is the outcome of a create.
 type createResult struct {
 	sync         syncs.Sync
-	replayed     bool        // by an earlier request with the same key
-	limitHeaders http.Header // those of the workspace, if a token was taken
+	replayed     bool        // created by an earlier request with the same key
+	limitHeaders http.Header // nil if no token was taken
 }
 
-// createLimited creates a sync within the workspace's limit. A draft that is invalid
-// takes nothing from the limit. A replay takes nothing either, and is answered
-// if nothing is left.
+// createLimited creates a sync within the rate limit of the workspace. Invalid
+// requests and replays take no token, and a replay succeeds without one.
 func (a *API) createLimited(ctx context.Context, who auth.Caller, d syncs.Draft, key syncs.IdempotencyKey) (createResult, error) {
 	if a.CreateLimit == nil {
 		return a.createUnlimited(ctx, who, d, key)
@@ -98,7 +97,7 @@ func (a *API) createLimited(ctx context.Context, who auth.Caller, d syncs.Draft,
 	if out.replayed || fault.Is(err, fault.Conflict) || fault.Is(err, fault.Invalid) {
 		// A concurrent request with this key was first: nothing was created.
 		if err := a.CreateLimit.Give(ctx, who.Workspace); err != nil {
-			a.Log.LogAttrs(ctx, slog.LevelWarn, "an unused token was not given back", slog.String("error", err.Error()))
+			a.Log.LogAttrs(ctx, slog.LevelWarn, "an unused token was not returned", slog.String("error", err.Error()))
 		}
 		return out, err
 	}
@@ -106,8 +105,8 @@ func (a *API) createLimited(ctx context.Context, who auth.Caller, d syncs.Draft,
 	return out, err
 }
 
-// replay returns the outcome of an earlier request with the same key; not
-// replayed if there is no key or no such request.
+// replay returns the outcome of an earlier request with the same key. replayed is
+// false if there is no key or no such request.
 func (a *API) replay(ctx context.Context, who auth.Caller, key syncs.IdempotencyKey) (createResult, error) {
 	if key.Key == "" {
 		return createResult{}, nil
@@ -116,7 +115,7 @@ func (a *API) replay(ctx context.Context, who auth.Caller, key syncs.Idempotency
 	return createResult{sync: first, replayed: ok}, err
 }
 
-// createUnlimited creates a sync, once if there is a key.
+// createUnlimited creates a sync without a rate limit; at most once for a key.
 func (a *API) createUnlimited(ctx context.Context, who auth.Caller, d syncs.Draft, key syncs.IdempotencyKey) (out createResult, err error) {
 	if key.Key == "" {
 		out.sync, err = a.Syncs.Create(ctx, who, d)
@@ -126,9 +125,9 @@ func (a *API) createUnlimited(ctx context.Context, who auth.Caller, d syncs.Draf
 	return out, err
 }
 
-// takeToken takes one create off what the workspace has left, and returns the
-// headers of draft-ietf-httpapi-ratelimit-headers-10: r is what remains, t the
-// seconds until one more create is available, rounded up as Retry-After is.
+// takeToken takes a token of the workspace and returns the headers of
+// draft-ietf-httpapi-ratelimit-headers-10: r is the number of remaining tokens, t
+// the seconds until one more is available, rounded up as Retry-After is.
 func (a *API) takeToken(ctx context.Context, workspace string) (http.Header, error) {
 	left, err := a.CreateLimit.Take(ctx, workspace)
 	if err != nil && !fault.Is(err, fault.Throttled) {
@@ -142,25 +141,24 @@ func (a *API) takeToken(ctx context.Context, workspace string) (http.Header, err
 	}, err
 }
 
-// maxWarnings is how many warnings an answer has.
+// maxWarnings is how many Warning headers a response has at most. Our own choice.
 const maxWarnings = 10
 
-// The longest texts that a warning repeats, in bytes: all headers of a response
-// must fit 10,240 bytes at API Gateway.
+// The longest texts in a warning, in bytes. Our own choices: together the headers of
+// a response stay below 10,240 bytes, the bound of API Gateway.
 const (
 	maxWarnedPointer = 128 // of a pointer
-	maxWarnedCron    = 256 // of what a cron expression means
+	maxWarnedCron    = 256 // of a remark about a cron expression
 )
 
-// warning is an answer with nothing but the warnings.
+// warningsOnly returns a response that has only the warnings.
 func warningsOnly(in syncjson.Request) response {
 	return withWarnings(in, response{header: http.Header{}})
 }
 
-// withWarnings adds warnings to out, in the form of RFC 7234, section 5.5. They name
-// the members that were ignored, so that a misspelt optional field does not
-// vanish silently, and the steps of a cron expression that do not run at equal
-// distances.
+// withWarnings adds Warning headers to out (RFC 7234, section 5.5). They name the
+// members that were ignored, such as a misspelt optional field, and the steps of a
+// cron expression that do not run at equal intervals.
 func withWarnings(in syncjson.Request, out response) response {
 	warnings := 0
 	warn := func(text string) {
@@ -179,12 +177,12 @@ func withWarnings(in syncjson.Request, out response) response {
 	return out
 }
 
-// escapeHeader makes text fit for a quoted-string in a header: what is not visible
-// ASCII is percent-encoded, what would end the string is escaped, and the rest
-// of a text longer than maxWarned is left out.
+// escapeHeader escapes text for a quoted-string in a header: characters other than
+// visible ASCII are percent-encoded, quotation marks and backslashes are escaped,
+// and a text longer than maxWarnedPointer is shortened.
 func escapeHeader(text string) string { return escapeHeaderTo(maxWarnedPointer, text) }
 
-// escapeHeaderTo is quotable with another bound.
+// escapeHeaderTo is escapeHeader with a bound of most bytes.
 func escapeHeaderTo(most int, text string) string {
 	var b strings.Builder
 	for i := 0; i < len(text); i++ {

@@ -8,22 +8,23 @@ import (
 	"github.com/google/uuid"
 )
 
-// checksumLen is the length of the checksum in a cursor, in bytes.
+// checksumLen is the length of the checksum in a cursor, in bytes. Our own choice.
 const checksumLen = 8
 
-// encodeCursor is the opaque name of a place in the list of a workspace: after the
-// sync id. It holds no secret and needs none: whoever makes one up reads a list
-// that is their own. The checksum tells one that was cut, edited or taken from
-// another workspace.
+// encodeCursor returns an opaque page cursor for the list of a workspace, after the
+// sync id. It contains no secret and needs no signature: a forged cursor reads the
+// caller's own list. The checksum detects a cursor that was truncated, changed or
+// taken from another workspace.
 func encodeCursor(workspace, id string) string {
 	parsed, err := uuid.Parse(id)
 	if err != nil {
-		return "" // no ID of ours; the list ends here
+		return "" // not a UUID: the list ends here
 	}
 	return base64.RawURLEncoding.EncodeToString(append(parsed[:], cursorChecksum(workspace, parsed)...))
 }
 
-// decodeCursor is the reverse of cursorOf.
+// decodeCursor returns the sync ID in a cursor. ok is false for a cursor that
+// encodeCursor did not return for this workspace.
 func decodeCursor(workspace, cursor string) (id string, ok bool) {
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(cursor)
 	if err != nil || len(raw) != len(uuid.UUID{})+checksumLen {
@@ -38,23 +39,24 @@ func cursorChecksum(workspace string, id uuid.UUID) []byte {
 	return sum[:checksumLen]
 }
 
-// encodePosition returns an opaque cursor for a place in a list, named by a text. Like
-// that of cursorOf its checksum is of the list, here named by scope.
-func encodePosition(scope, place string) string {
-	return base64.RawURLEncoding.EncodeToString(append(positionChecksum(scope, place), place...))
+// encodePosition returns an opaque page cursor for a position in a list. scope
+// identifies the list; as with encodeCursor it is part of the checksum.
+func encodePosition(scope, position string) string {
+	return base64.RawURLEncoding.EncodeToString(append(positionChecksum(scope, position), position...))
 }
 
-// decodePosition returns the place of a cursor that placeOf made.
-func decodePosition(scope, cursor string) (place string, ok bool) {
+// decodePosition returns the position in a cursor. ok is false for a cursor that
+// encodePosition did not return for this scope.
+func decodePosition(scope, cursor string) (position string, ok bool) {
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(cursor)
 	if err != nil || len(raw) < checksumLen {
 		return "", false
 	}
-	place = string(raw[checksumLen:])
-	return place, subtle.ConstantTimeCompare(raw[:checksumLen], positionChecksum(scope, place)) == 1
+	position = string(raw[checksumLen:])
+	return position, subtle.ConstantTimeCompare(raw[:checksumLen], positionChecksum(scope, position)) == 1
 }
 
-func positionChecksum(scope, place string) []byte {
-	sum := sha256.Sum256([]byte("syncplane place 1\x00" + scope + "\x00" + place))
+func positionChecksum(scope, position string) []byte {
+	sum := sha256.Sum256([]byte("syncplane place 1\x00" + scope + "\x00" + position))
 	return sum[:checksumLen]
 }

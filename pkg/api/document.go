@@ -8,14 +8,13 @@ import (
 	"syncplane/pkg/syncs"
 )
 
-// syncsPath is where the syncs are.
+// syncsPath is the path of the list of syncs.
 const syncsPath = "/api/v1/syncs"
 
-// syncPath returns the path of a sync in the address that the client uses.
+// syncPath returns the path of a sync, with the prefix of the client's URL.
 func (c call) syncPath(s syncs.Sync) string { return c.prefix + syncsPath + "/" + s.ID }
 
-// syncResponse is the answer with one sync as it is at a moment, in the form that
-// the client takes.
+// syncResponse returns a response with one sync as it is at a time.
 func (c call) syncResponse(status int, s syncs.Sync, at time.Time) response {
 	b := make([]byte, 0, 1024+len(s.Configuration))
 	if c.media == mediaJSONAPI {
@@ -31,7 +30,7 @@ func (c call) syncResponse(status int, s syncs.Sync, at time.Time) response {
 	}
 }
 
-// appendSync appends s as it is at a moment, in the form that the client takes.
+// appendSync appends s as it is at a time, in the media type of the response.
 func (c call) appendSync(b []byte, s syncs.Sync, at time.Time) []byte {
 	b = syncjson.Append(b, s, at)
 	if c.media == mediaJSONAPI {
@@ -41,5 +40,5 @@ func (c call) appendSync(b []byte, s syncs.Sync, at time.Time) []byte {
 	return b
 }
 
-// quote is s as a JSON string.
+// quote returns s as a JSON string.
 func quote(s string) []byte { return syncjson.AppendText(nil, s) }

@@ -9,12 +9,12 @@ import (
 	"syncplane/pkg/syncs"
 )
 
-// jsonAPISuffix ends the version in the tag of the JSON:API form.
+// jsonAPISuffix follows the version in the entity tag of the JSON:API form.
 const jsonAPISuffix = "-jsonapi"
 
-// etag returns the strong validator of s in a form (RFC 9110, section 8.8.3):
-// the stored version, with a suffix in the JSON:API form, since the two forms
-// differ byte for byte.
+// etag returns the strong entity tag of s in a media type (RFC 9110, section 8.8.3):
+// the stored version, with a suffix for JSON:API, since the two representations
+// differ.
 func etag(s syncs.Sync, form media) string {
 	suffix := ""
 	if form == mediaJSONAPI {
@@ -23,9 +23,9 @@ func etag(s syncs.Sync, form media) string {
 	return `"` + strconv.FormatInt(s.Version, 10) + suffix + `"`
 }
 
-// precondition reads If-Match and If-None-Match of a request that changes a
-// sync. The tag of either form names its version. A tag that no sync has
-// matches nothing; a malformed header is a fault.Malformed.
+// precondition parses If-Match and If-None-Match of a request that changes a sync.
+// The entity tags of both media types name the version. A tag that this program does
+// not return matches no version; a malformed header is a fault.Malformed.
 func precondition(header http.Header) (syncs.Precondition, error) {
 	condition, err := ifMatch(header)
 	if err != nil {
@@ -47,7 +47,7 @@ func precondition(header http.Header) (syncs.Precondition, error) {
 	return condition, nil
 }
 
-// ifMatch reads If-Match. A malformed header is a fault.Malformed.
+// ifMatch parses If-Match. A malformed header is a fault.Malformed.
 func ifMatch(header http.Header) (syncs.Precondition, error) {
 	tags, star, given, ok := parseTags(header, "If-Match")
 	switch {
@@ -74,9 +74,8 @@ func invalidTags(name string) error {
 	}}}
 }
 
-// isNotModified reports whether If-None-Match names s in this form, so that the
-// client has it already. A malformed header is ignored: the client then gets
-// the whole sync.
+// isNotModified reports whether If-None-Match has the entity tag of s in this media
+// type. A malformed header is ignored, so that the client gets the whole sync.
 func isNotModified(header http.Header, s syncs.Sync, form media) bool {
 	tags, star, _, _ := parseTags(header, "If-None-Match")
 	if star {
@@ -90,8 +89,8 @@ func isNotModified(header http.Header, s syncs.Sync, form media) bool {
 	return false
 }
 
-// versionFromTag returns the version in a tag of either form. Only the exact text
-// that etag writes is a version: "01" and "+1" are other tags than "1".
+// versionFromTag returns the version in an entity tag of either media type. Only the
+// exact text that etag returns is a version: "01" and "+1" are not the tag "1".
 func versionFromTag(opaque string) (version int64, ok bool) {
 	text, _ := strings.CutSuffix(strings.Trim(opaque, `"`), jsonAPISuffix)
 	version, err := strconv.ParseInt(text, 10, 64)
@@ -104,9 +103,9 @@ type entityTag struct {
 	weak   bool
 }
 
-// parseTags reads a header that is * or a list of entity tags (RFC 9110, sections
-// 13.1.1 and 13.1.2). given is false without the header; ok is false if it is
-// malformed or an empty list.
+// parseTags parses a header that is * or a list of entity tags (RFC 9110, sections
+// 13.1.1 and 13.1.2). given is false without the header; ok is false if the header
+// is malformed or an empty list.
 func parseTags(header http.Header, name string) (tags []entityTag, star, given, ok bool) {
 	values, given := header[name]
 	if !given {
@@ -135,6 +134,6 @@ func parseTags(header http.Header, name string) (tags []entityTag, star, given, 
 	}
 }
 
-// isNotTagChar reports whether c is no etagc (RFC 9110, section 8.8.3). The
-// quotation mark ends the tag before it comes here.
+// isNotTagChar reports whether c is not an etagc (RFC 9110, section 8.8.3).
+// Quotation marks end the tag and are not passed to it.
 func isNotTagChar(c rune) bool { return c <= ' ' || c == '\x7f' }

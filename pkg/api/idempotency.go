@@ -8,10 +8,10 @@ import (
 	"syncplane/pkg/syncs"
 )
 
-// idempotencyKey reads Idempotency-Key: a structured-field string (RFC 8941,
-// section 3.3.3) or the bare key, 1 to 255 visible ASCII characters. given is
-// false without the header. The header may be there once. API Gateway joins
-// equal headers with a comma, so a bare key has none: it could be two keys.
+// idempotencyKey parses Idempotency-Key: a structured-field string (RFC 8941, section
+// 3.3.3) or the bare key, 1 to 255 visible ASCII characters. given is false without
+// the header. The header must not be repeated. API Gateway joins repeated headers
+// with a comma, so a bare key with a comma is refused: it may be two keys.
 func idempotencyKey(header http.Header) (key string, given bool, err error) {
 	values, given := header["Idempotency-Key"]
 	if !given {
@@ -25,13 +25,13 @@ func idempotencyKey(header http.Header) (key string, given bool, err error) {
 	if !ok || len(values) > 1 || !syncs.ValidKey(key) {
 		return "", true, &fault.Error{Kind: fault.Malformed, Fields: []fault.Field{{
 			Header: "Idempotency-Key", Code: "invalid_header",
-			Detail: `Idempotency-Key must be there once, with 1 to 255 visible ASCII characters, bare without a comma or as a quoted string such as "8e03978e-40d5-43e8-bc93-6894a57f9324"`,
+			Detail: `Idempotency-Key must be given once, with 1 to 255 visible ASCII characters, bare without a comma or as a quoted string such as "8e03978e-40d5-43e8-bc93-6894a57f9324"`,
 		}}}
 	}
 	return key, true, nil
 }
 
-// parseQuoted reads a structured-field string.
+// parseQuoted parses a structured-field string.
 func parseQuoted(text string) (string, bool) {
 	var b strings.Builder
 	for i := 1; i < len(text); i++ {

@@ -52,8 +52,8 @@ func (a *API) listSyncs(ctx context.Context, c call) (response, error) {
 	return response{status: http.StatusOK, header: http.Header{"Content-Type": {string(c.media)}}, body: b}, nil
 }
 
-// parseListQuery reads the parameters of a list. Every one that is unknown, given
-// twice or out of bounds is told.
+// parseListQuery parses the parameters of a list. The error names every parameter
+// that is unknown, repeated or out of bounds.
 func parseListQuery(workspace, raw string) (syncs.Query, error) {
 	query := syncs.Query{Size: syncs.DefaultPage}
 	var faults []fault.Field
@@ -98,7 +98,7 @@ func parseListQuery(workspace, raw string) (syncs.Query, error) {
 		case "filter[model_id]":
 			query.ModelID = number(name, text, syncs.MaxID)
 		default:
-			reject(syncjson.Shorten(name), "unknown_parameter", "there is no query parameter %q here", syncjson.Shorten(name))
+			reject(syncjson.Shorten(name), "unknown_parameter", "unknown query parameter %q", syncjson.Shorten(name))
 		}
 	}
 	if len(faults) > 0 {
@@ -111,7 +111,7 @@ func parseListQuery(workspace, raw string) (syncs.Query, error) {
 func parseQuery(raw string) (url.Values, error) {
 	values, err := url.ParseQuery(raw)
 	if err != nil {
-		return nil, &fault.Error{Kind: fault.Malformed, Code: "invalid_query", Message: "the query must be percent-encoded as RFC 3986 says, such as page%5Bsize%5D=20"}
+		return nil, &fault.Error{Kind: fault.Malformed, Code: "invalid_query", Message: "the query must be percent-encoded as RFC 3986 specifies, such as page%5Bsize%5D=20"}
 	}
 	return values, nil
 }

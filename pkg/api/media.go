@@ -12,12 +12,12 @@ type parameter struct {
 	quoted bool
 }
 
-// is reports whether p has this name.
+// is reports whether p has a name.
 func (p parameter) is(name string) bool { return strings.EqualFold(p.name, name) }
 
 // parseMedia parses a media type or a media range (RFC 9110, sections 8.3.1 and
-// 12.5.1): type/subtype and parameters, of which some may be empty. ok is false
-// if text is malformed.
+// 12.5.1): type/subtype and parameters; empty parameters are skipped. ok is false if
+// text is malformed.
 func parseMedia(text string) (name string, parameters []parameter, ok bool) {
 	text = strings.Trim(text, " \t")
 	kind := tokenLen(text)
@@ -47,8 +47,8 @@ func parseMedia(text string) (name string, parameters []parameter, ok bool) {
 	}
 }
 
-// cutParameter cuts name=value off text. There is no white space around the
-// equals sign.
+// cutParameter cuts a parameter name=value off text. White space around the equals
+// sign is malformed.
 func cutParameter(text string) (p parameter, rest string, ok bool) {
 	n := tokenLen(text)
 	if n == 0 || n == len(text) || text[n] != '=' {
@@ -80,7 +80,7 @@ func cutQuoted(text string) (value, rest string, ok bool) {
 		var b strings.Builder
 		for i := 0; i < len(value); i++ {
 			if value[i] == '\\' {
-				i++ // there is a character: the last one closes the string
+				i++ // in range: quotedLen has skipped the escaped character
 			}
 			b.WriteByte(value[i])
 		}
@@ -89,9 +89,9 @@ func cutQuoted(text string) (value, rest string, ok bool) {
 	return value, text[end:], true
 }
 
-// quotedLen returns the length of the quoted-string that text begins with, both
-// quotation marks included, and whether a backslash is in it; 0 if it is not
-// closed.
+// quotedLen returns the length of the quoted-string at the beginning of text,
+// including both quotation marks, and whether it has a backslash; 0 if it is not
+// terminated.
 func quotedLen(text string) (n int, escaped bool) {
 	for i := 1; i < len(text); i++ {
 		switch text[i] {
@@ -105,8 +105,8 @@ func quotedLen(text string) (n int, escaped bool) {
 	return 0, escaped
 }
 
-// listMembers yields the members of a list (RFC 9110, section 5.6.1), which
-// commas separate, except in a quoted-string. Empty members are left out.
+// listMembers yields the members of a comma-separated list (RFC 9110, section 5.6.1).
+// A comma in a quoted-string does not separate. Empty members are left out.
 func listMembers(values []string) iter.Seq[string] {
 	return func(yield func(string) bool) {
 		for _, text := range values {
@@ -120,8 +120,8 @@ func listMembers(values []string) iter.Seq[string] {
 	}
 }
 
-// cutMember cuts the first member off a list. A quoted-string that is not
-// closed ends with the list.
+// cutMember cuts the first member off a list. An unterminated quoted-string extends
+// to the end of the list.
 func cutMember(list string) (member, rest string) {
 	for i := 0; i < len(list); i++ {
 		switch list[i] {
@@ -138,7 +138,7 @@ func cutMember(list string) (member, rest string) {
 	return list, ""
 }
 
-// tokenLen returns the length of the token that text begins with (RFC 9110,
+// tokenLen returns the length of the token at the beginning of text (RFC 9110,
 // section 5.6.2).
 func tokenLen(text string) int {
 	for i := range len(text) {

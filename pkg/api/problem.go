@@ -11,18 +11,18 @@ import (
 	"syncplane/pkg/jsonapi"
 )
 
-// defaultRetryAfter is when to come back where the fault does not say.
+// defaultRetryAfter is the Retry-After of faults that have none.
 const defaultRetryAfter = time.Second
 
-// errorResponse is the answer to a request that came to nothing: a document of
-// JSON:API error objects, on top of the headers that are settled already.
+// errorResponse returns the response for err, a document of JSON:API error objects.
+// It adds its headers to header.
 func errorResponse(header http.Header, err error, r *http.Request) response {
 	shown := jsonapi.Public(err)
 	status, _ := jsonapi.Status(shown.Kind)
 	if header == nil {
 		header = http.Header{}
 	}
-	form, _ := negotiate(r.Header) // who takes neither form gets the usual one
+	form, _ := negotiate(r.Header) // application/json if the client accepts neither
 	header.Set("Content-Type", string(form))
 	switch shown.Kind {
 	case fault.Unauthenticated, fault.Forbidden:
@@ -43,8 +43,8 @@ func errorResponse(header http.Header, err error, r *http.Request) response {
 	return response{status: status, header: header, body: append(b, '}')}
 }
 
-// challenge is the value of WWW-Authenticate (RFC 6750, section 3). A
-// request without a token gets no error code, as the RFC wants.
+// challenge returns the value of WWW-Authenticate (RFC 6750, section 3). A request
+// without a token gets no error code, as the RFC recommends.
 func challenge(shown *fault.Error) string {
 	const realm = `Bearer realm="syncs"`
 	switch shown.Code {

@@ -23,13 +23,13 @@ const openRunsPath = "/api/v1/sync_runs"
 // WorkspaceHeader names the workspace of a run for executors of all workspaces.
 const WorkspaceHeader = "Syncplane-Workspace"
 
-// runPath returns the path of a run in the address that the client uses.
+// runPath returns the path of a run, with the prefix of the client's URL.
 func (c call) runPath(key runs.Key) string {
 	return c.prefix + syncsPath + "/" + syncjson.RunPath(key)
 }
 
-// runKey returns the key of the run in the path. Its time has one spelling: RFC 3339
-// in UTC and whole seconds.
+// runKey returns the key of the run in the path. Its time has one format: RFC 3339 in
+// UTC with whole seconds.
 func (c call) runKey() (runs.Key, error) {
 	at, err := time.Parse(time.RFC3339, c.time)
 	if err != nil || at.UTC().Format(time.RFC3339) != c.time {
@@ -160,7 +160,7 @@ func (a *API) finishRun(ctx context.Context, c call) (response, error) {
 	return withRunWarnings(in, c.runResponse(http.StatusOK, run, 0)), nil
 }
 
-// cancelRun handles POST /api/v1/syncs/{id}/sync_runs/{time}/cancel. It answers
+// cancelRun handles POST /api/v1/syncs/{id}/sync_runs/{time}/cancel. It responds
 // 202 if the run goes on until its executor stops.
 func (a *API) cancelRun(ctx context.Context, c call) (response, error) {
 	key, err := c.runKey()
@@ -251,17 +251,17 @@ func (a *API) listOpenRuns(ctx context.Context, c call) (response, error) {
 	return c.runListResponse(c.prefix+openRunsPath, page, found.Runs, next), nil
 }
 
-// runPage is what a client asks of a list of runs.
+// runPage holds the query parameters of a list of runs.
 type runPage struct {
 	size   int
-	after  string // the cursor as it was sent, "" for the first page
+	after  string // the cursor as sent, "" for the first page
 	status runs.Status
 }
 
-// parseRunQuery reads the parameters of a list of runs; place takes the cursor and
-// reports whether it is one of this list. The error names every parameter that is
-// unknown, given twice or out of bounds.
-func parseRunQuery(raw string, place func(cursor string) bool) (runPage, error) {
+// parseRunQuery parses the parameters of a list of runs. acceptCursor reports whether
+// a cursor is one of this list. The error names every parameter that is unknown,
+// repeated or out of bounds.
+func parseRunQuery(raw string, acceptCursor func(cursor string) bool) (runPage, error) {
 	page := runPage{size: runs.DefaultPage}
 	var fields []fault.Field
 	reject := func(name, code, format string, args ...any) {
@@ -285,7 +285,7 @@ func parseRunQuery(raw string, place func(cursor string) bool) (runPage, error) 
 			}
 			page.size = n
 		case parameterAfter:
-			if page.after = text; !place(text) {
+			if page.after = text; !acceptCursor(text) {
 				reject(name, "invalid_cursor", "%s must be taken from the next link of a page of this list", name)
 			}
 		case "filter[status]":
@@ -293,7 +293,7 @@ func parseRunQuery(raw string, place func(cursor string) bool) (runPage, error) 
 				reject(name, "invalid_parameter", "%s must be one of %v, got %q", name, runs.Statuses(), syncjson.Shorten(text))
 			}
 		default:
-			reject(syncjson.Shorten(name), "unknown_parameter", "there is no query parameter %q here", syncjson.Shorten(name))
+			reject(syncjson.Shorten(name), "unknown_parameter", "unknown query parameter %q", syncjson.Shorten(name))
 		}
 	}
 	if len(fields) > 0 {
@@ -302,7 +302,7 @@ func parseRunQuery(raw string, place func(cursor string) bool) (runPage, error) 
 	return page, nil
 }
 
-// link returns the address of a page.
+// link returns the link to a page.
 func (p runPage) link(path, after string) string {
 	var parts []string
 	if p.status != "" {
@@ -315,8 +315,8 @@ func (p runPage) link(path, after string) string {
 	return path + "?" + strings.Join(parts, "&")
 }
 
-// runListResponse returns the answer with a page of runs; next is the cursor of the next
-// page, "" for none.
+// runListResponse returns the response with a page of runs. next is the cursor of the
+// next page, "" for none.
 func (c call) runListResponse(path string, page runPage, found []runs.Run, next string) response {
 	b := c.beginList()
 	for i, run := range found {
@@ -345,8 +345,7 @@ func (c call) listResponse(body []byte) response {
 	return response{status: http.StatusOK, header: http.Header{"Content-Type": {string(c.media)}}, body: body}
 }
 
-// runResponse returns the answer with one run. steps counts the changes that time has made
-// since it was stored.
+// runResponse returns the response with one run. steps is that of runs.Run.At.
 func (c call) runResponse(status int, run runs.Run, steps int) response {
 	b := make([]byte, 0, 1024)
 	if c.media == mediaJSONAPI {
@@ -361,7 +360,7 @@ func (c call) runResponse(status int, run runs.Run, steps int) response {
 	}
 }
 
-// appendRun appends run in the form that the client takes.
+// appendRun appends run in the media type of the response.
 func (c call) appendRun(b []byte, run runs.Run) []byte {
 	b = syncjson.AppendRun(b, run)
 	if c.media == mediaJSONAPI {
@@ -371,8 +370,8 @@ func (c call) appendRun(b []byte, run runs.Run) []byte {
 	return b
 }
 
-// runTag returns the strong validator of a run: its version, and the changes that
-// time has made since.
+// runTag returns the strong entity tag of a run: its version, followed by steps (see
+// runs.Run.At) if time has changed the run since it was stored.
 func (c call) runTag(run runs.Run, steps int) string {
 	tag := strconv.FormatInt(run.Version, 10)
 	if steps > 0 {
@@ -384,7 +383,7 @@ func (c call) runTag(run runs.Run, steps int) string {
 	return `"` + tag + `"`
 }
 
-// withRunWarnings adds a Warning for each member that was ignored.
+// withRunWarnings adds a Warning header for each member that was ignored.
 func withRunWarnings(in syncjson.RunRequest, out response) response {
 	for i, pointer := range in.Unknown {
 		if i == maxWarnings {

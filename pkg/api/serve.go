@@ -19,65 +19,67 @@ import (
 	"syncplane/pkg/syncjson"
 )
 
-// ServeHTTP is the way of every request: route, authorize, permit, read, run,
-// respond, log. Nothing about the body is told to a caller who may not write.
+// ServeHTTP handles a request: it routes, authenticates, authorizes, reads the body,
+// runs the operation, responds and logs. The body is read only if the caller is
+// permitted the operation.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	began := a.Now()
-	record := logEntry{path: "none"}
-	out, err := a.handle(r, &record)
+	started := a.Now()
+	entry := logEntry{path: "none"}
+	out, err := a.handle(r, &entry)
 	if err != nil {
 		out = errorResponse(out.header, err, r)
 	}
 	respond(w, r, out)
-	a.log(r, record, out.status, a.Now().Sub(began), err)
+	a.log(r, entry, out.status, a.Now().Sub(started), err)
 }
 
-// Fail answers a request that never reached an operation, such as an event
-// that is no request or a handler that panicked.
+// Fail responds with err and logs the request. It is for requests that did not reach
+// an operation, such as an event that cannot be decoded, and for a handler that
+// panicked.
 func (a *API) Fail(w http.ResponseWriter, r *http.Request, err error) {
 	out := errorResponse(nil, err, r)
 	respond(w, r, out)
 	a.log(r, logEntry{path: "none"}, out.status, 0, err)
 }
 
-// ReadBody returns the body of r if the operation that r asks for takes one: a
-// server calls it before ServeHTTP, so that it holds no body of a request that
-// is refused without one. If r is refused for its route, method, token,
-// permission, media type or declared length, or its body cannot be read or is
-// too long, the response is written and logged, and ok is false.
+// ReadBody returns the body of r if its operation reads one. A server calls it
+// before ServeHTTP, so that it does not hold the bodies of requests that are refused
+// in any case. If r is refused because of its route, method, token, permission,
+// media type or declared length, or because its body cannot be read or is too long,
+// ReadBody writes and logs the response and returns false.
 //
-// A fault.Error that r.Body returns is the answer.
+// If reading r.Body returns a fault.Error, that is the response.
 func (a *API) ReadBody(w http.ResponseWriter, r *http.Request) (body []byte, ok bool) {
-	began := a.Now()
-	record := logEntry{path: "none"}
-	_, c, out, err := a.accept(r, &record)
+	started := a.Now()
+	entry := logEntry{path: "none"}
+	_, c, out, err := a.accept(r, &entry)
 	if err == nil {
 		return c.body, true
 	}
 	out = errorResponse(out.header, err, r)
 	respond(w, r, out)
-	a.log(r, record, out.status, a.Now().Sub(began), err)
+	a.log(r, entry, out.status, a.Now().Sub(started), err)
 	return nil, false
 }
 
-func (a *API) handle(r *http.Request, record *logEntry) (response, error) {
-	op, c, out, err := a.accept(r, record)
+// handle runs the operation of r.
+func (a *API) handle(r *http.Request, entry *logEntry) (response, error) {
+	op, c, out, err := a.accept(r, entry)
 	if err != nil || op.handler == nil {
 		return out, err
 	}
 	return op.handler(r.Context(), c)
 }
 
-// accept routes and authorizes r and reads its body. If no operation is needed, the
-// operation is zero and the answer complete; with an error the answer holds the
-// headers alone.
-func (a *API) accept(r *http.Request, record *logEntry) (operation, call, response, error) {
+// accept routes and authorizes r and reads its body. For OPTIONS the operation is
+// zero and the response complete. With an error the response holds only headers.
+func (a *API) accept(r *http.Request, entry *logEntry) (operation, call, response, error) {
 	refuse := func(err error) (operation, call, response, error) { return operation{}, call{}, response{}, err }
 	route, id, at, ok := a.match(r.URL.EscapedPath())
 	if !ok {
-		return refuse(fault.New(fault.NotFound, "not_found", "there is nothing at this path"))
+		return refuse(fault.New(fault.NotFound, "not_found", "this path does not exist"))
 	}
-	record.path = route.path
+	entry.path = route.path
 	op, ok := route.operations[r.Method]
 	if r.Method == http.MethodHead && !ok {
 		op, ok = route.operations[http.MethodGet]
@@ -98,7 +100,7 @@ func (a *API) accept(r *http.Request, record *logEntry) (operation, call, respon
 		if err != nil {
 			return refuse(err)
 		}
-		record.caller = who
+		entry.caller = who
 		c.caller, c.workspace = who, who.Workspace
 		if err := permit(&c, op.action); err != nil {
 			return refuse(err)
@@ -119,8 +121,8 @@ func (a *API) accept(r *http.Request, record *logEntry) (operation, call, respon
 	return op, c, response{}, nil
 }
 
-// permit returns nil if the caller may do what an operation needs. An executor of
-// all workspaces names that of the run in a header.
+// permit returns nil if the caller is permitted the action of an operation. An
+// executor for all workspaces names the workspace of the run in a header.
 func permit(c *call, needs auth.Action) error {
 	if needs != auth.ExecuteRuns {
 		return auth.Check(c.caller, needs)
@@ -131,8 +133,8 @@ func permit(c *call, needs auth.Action) error {
 	return auth.CheckExecute(c.caller, c.workspace)
 }
 
-// match finds the route of an escaped path, and what stands there for {id} or
-// {name}, and for {time}.
+// match returns the route of an escaped path and the values of its segments {id} or
+// {name}, and {time}.
 func (a *API) match(path string) (found route, id, at string, ok bool) {
 	segments := strings.Split(path, "/")
 	for _, route := range a.routes {
@@ -156,7 +158,7 @@ func (a *API) match(path string) (found route, id, at string, ok bool) {
 	return found, "", "", false
 }
 
-// allow is the value of the Allow header (RFC 9110, section 10.2.1).
+// allow returns the value of the Allow header (RFC 9110, section 10.2.1).
 func (r route) allow() string {
 	methods := slices.Collect(maps.Keys(r.operations))
 	if slices.Contains(methods, http.MethodGet) {
@@ -180,17 +182,16 @@ func checkMedia(header http.Header) error {
 	return nil
 }
 
-// checkContentType returns nil for application/json in UTF-8. Other parameters
-// than charset are ignored; one that is there twice is malformed (RFC 6838,
-// section 4.3).
+// checkContentType returns nil for application/json in UTF-8. Parameters other than
+// charset are ignored; a repeated parameter is malformed (RFC 6838, section 4.3).
 func checkContentType(values []string) error {
 	const want = "Content-Type must be application/json"
 	if len(values) == 0 || len(values) == 1 && values[0] == "" {
-		return unsupported("Content-Type", want+", and there is none")
+		return unsupported("Content-Type", want+"; the header is missing")
 	}
 	sent := strings.Join(values, ",")
 	if sent == string(mediaJSON) {
-		return nil // as most clients send it
+		return nil // what most clients send
 	}
 	name, parameters, ok := parseMedia(sent)
 	if !ok || !strings.EqualFold(name, string(mediaJSON)) {
@@ -198,7 +199,7 @@ func checkContentType(values []string) error {
 	}
 	for i, p := range parameters {
 		if slices.ContainsFunc(parameters[:i], func(before parameter) bool { return before.is(p.name) }) {
-			return unsupported("Content-Type", fmt.Sprintf("%s, got %q, with a parameter twice", want, syncjson.Shorten(sent)))
+			return unsupported("Content-Type", fmt.Sprintf("%s, got %q, with a repeated parameter", want, syncjson.Shorten(sent)))
 		}
 		if p.is("charset") && !strings.EqualFold(p.value, "utf-8") {
 			return unsupported("Content-Type", fmt.Sprintf("%s in UTF-8, got charset %q", want, syncjson.Shorten(p.value)))
@@ -229,7 +230,7 @@ func readBody(r *http.Request) ([]byte, error) {
 	return body, nil
 }
 
-// respond writes out, and nothing of its body to a HEAD request.
+// respond writes out, without the body for a HEAD request.
 func respond(w http.ResponseWriter, r *http.Request, out response) {
 	header := w.Header()
 	maps.Copy(header, out.header)
@@ -239,31 +240,31 @@ func respond(w http.ResponseWriter, r *http.Request, out response) {
 	header.Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(out.status)
 	if r.Method != http.MethodHead {
-		_, _ = w.Write(out.body) // a client that has gone away needs no answer
+		_, _ = w.Write(out.body) // the client may have disconnected
 	}
 }
 
-// logEntry is what the log says of a request beside its outcome.
+// logEntry holds what is logged about a request other than its outcome.
 type logEntry struct {
-	path   string // of the route, never the client's own
+	path   string // of the route, not of the request
 	caller auth.Caller
 }
 
-// log writes the one line of a request. It never holds a token, a header or a
-// body. The causes of 5xx answers are private and stand here alone.
-func (a *API) log(r *http.Request, record logEntry, status int, took time.Duration, err error) {
+// log writes the log line of a request. It contains no token, header or body. The
+// cause of a 5xx response appears only here.
+func (a *API) log(r *http.Request, entry logEntry, status int, took time.Duration, err error) {
 	ctx := r.Context()
 	level := slog.LevelInfo
 	milliseconds := float64(took.Microseconds()) / 1000
 	attrs := []slog.Attr{
 		slog.String("request_id", r.Header.Get(RequestIDHeader)),
 		slog.String("method", syncjson.Shorten(r.Method)),
-		slog.String("path", record.path),
+		slog.String("path", entry.path),
 		slog.Int("status", status),
 		slog.Float64("duration_ms", milliseconds),
 	}
-	if record.caller.Workspace != "" {
-		attrs = append(attrs, slog.String("workspace", record.caller.Workspace))
+	if entry.caller.Workspace != "" {
+		attrs = append(attrs, slog.String("workspace", entry.caller.Workspace))
 	}
 	if err != nil {
 		attrs = append(attrs, slog.String("code", jsonapi.Code(err)))

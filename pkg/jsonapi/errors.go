@@ -1,5 +1,6 @@
-// Package jsonapi writes errors as JSON:API 1.1 has them ("Error Objects"). It
-// imports faults alone.
+// Package jsonapi encodes errors as JSON:API 1.1 error objects ("Error Objects"), and
+// maps their kinds to HTTP statuses. It knows package fault; it does not know the
+// domain.
 package jsonapi
 
 import (
@@ -46,14 +47,15 @@ func Status(kind fault.Kind) (status int, title string) {
 	return http.StatusInternalServerError, "Internal error"
 }
 
-// Public returns the error that a client is shown for err: of one that is not a
-// fault, or Internal, only that it is internal. The log has the cause.
+// Public returns the error that a client is shown for err. For an error that is not a
+// fault.Error, or is fault.Internal, that is a generic internal error; only the log
+// has the cause.
 func Public(err error) *fault.Error {
 	shown, ok := errors.AsType[*fault.Error](err)
 	if !ok || shown.Kind == fault.Internal {
 		return &fault.Error{
 			Kind: fault.Internal, Code: "internal",
-			Message: "something went wrong on our side; please quote the id of this error",
+			Message: "an internal error occurred; please quote the id of this error",
 		}
 	}
 	return shown
@@ -68,8 +70,8 @@ func Code(err error) string {
 	return shown.Code
 }
 
-// AppendErrors appends the error objects that a client is shown for err, an
-// array. id is the request's.
+// AppendErrors appends the array of error objects that a client is shown for err. id
+// is the ID of the request.
 func AppendErrors(b []byte, err error, id string) []byte {
 	shown := Public(err)
 	status, title := Status(shown.Kind)
@@ -98,6 +100,6 @@ func AppendErrors(b []byte, err error, id string) []byte {
 
 // quote returns s as a JSON string.
 func quote(s string) []byte {
-	b, _ := jsontext.AppendQuote(nil, s) // of invalid UTF-8, replacement characters
+	b, _ := jsontext.AppendQuote(nil, s) // invalid UTF-8 is replaced
 	return b
 }

@@ -19,14 +19,15 @@ import (
 	"syncplane/pkg/syncs"
 )
 
-// maxJSONDepth is how deep package jsontext reads, in levels.
+// maxJSONDepth is the nesting depth that package jsontext accepts, in levels.
 const maxJSONDepth = 10_000
 
-// MaxBody is the largest request read, in bytes: of a body, and of the detail of
-// an event. Our own choice: Lambda takes 6 MB, and a sync is a few hundred bytes.
+// MaxBody is the largest request that is accepted, in bytes: a body over HTTP or the
+// detail of an event. Our own choice: a sync has a few hundred bytes.
 const MaxBody = 256 << 10
 
-// TooLarge returns the fault of a request, named what, over MaxBody.
+// TooLarge returns the fault for a request larger than MaxBody. what is "body" or
+// "detail".
 func TooLarge(what string) error {
 	return &fault.Error{
 		Kind: fault.TooLarge, Code: "body_too_large",
@@ -38,10 +39,10 @@ func TooLarge(what string) error {
 type Request struct {
 	Draft   syncs.Draft // of a create or a change
 	Enable  bool        // of {"enable": …}
-	Unknown []string    // JSON pointers of members that are ignored
+	Unknown []string    // JSON pointers of the unknown members, which are ignored
 
-	change bool     // it is a change, which may repeat what a client cannot set
-	sent   []member // the members of sync that are not ignored
+	change bool     // it is a change, which may have read-only members
+	sent   []member // the known members of sync
 }
 
 // member is one member of a JSON object, its value as the client wrote it.
@@ -50,26 +51,25 @@ type member struct {
 	value jsontext.Value
 }
 
-// fieldCount is how many fields a sync has.
+// fieldCount is the number of fields of a sync that a client sets.
 const fieldCount = 11
 
-// DecodeCreate decodes the body of a create; for the errors see Request.readAll.
+// DecodeCreate decodes the body of a create; for the errors see Request.decode.
 func DecodeCreate(pool *jsonpool.Pool, body []byte) (Request, error) {
 	in := Request{sent: make([]member, 0, fieldCount)}
 	return in, in.decode(pool, body)
 }
 
-// DecodeChange decodes the body of a change; for the errors see Request.readAll.
+// DecodeChange decodes the body of a change; for the errors see Request.decode.
 func DecodeChange(pool *jsonpool.Pool, body []byte) (Request, error) {
 	in := Request{sent: make([]member, 0, fieldCount), change: true}
 	return in, in.decode(pool, body)
 }
 
-// decode reads the body of a create or a change. It returns a fault.Malformed
-// for what is not one JSON object, and leaves every judgement about the fields to
-// Draft.Validate: a value that no Draft can hold becomes Draft.Mistyped. Only
-// where there is no sync object at all is there nothing to validate: that is a
-// fault.Invalid.
+// decode decodes the body of a create or a change. It returns a fault.Malformed for
+// a body that is not one JSON object, and a fault.Invalid if there is no sync object.
+// The fields are left to Draft.Validate: a field whose value has another type is
+// added to Draft.Mistyped.
 func (in *Request) decode(pool *jsonpool.Pool, body []byte) error {
 	const want = "an object with the fields of the sync"
 	kind, err := in.decodeObject(pool, body, "sync", `{"sync": {…}}`, func(dec *jsontext.Decoder) error {
@@ -102,13 +102,14 @@ func DecodeEnable(pool *jsonpool.Pool, body []byte) (Request, error) {
 	return in, nil
 }
 
-// decodeObject reads a body that is one object, and calls value for the member name.
-// It returns the kind of that member's value, KindInvalid if there is none,
-// and a fault.Malformed for what is not one JSON object like example.
+// decodeObject decodes a body that is one object and calls value for the member
+// name. It returns the kind of that member's value, KindInvalid if there is none, and
+// a fault.Malformed for a body that is not one JSON object; example shows a valid
+// one.
 func (in *Request) decodeObject(pool *jsonpool.Pool, body []byte, name, example string, value func(dec *jsontext.Decoder) error) (jsontext.Kind, error) {
 	found := jsontext.KindInvalid
 	if !utf8.Valid(body) {
-		return found, malformed("invalid_utf8", "the body must be UTF-8 throughout", "")
+		return found, malformed("invalid_utf8", "the body must be valid UTF-8", "")
 	}
 	lent := pool.Get(body)
 	defer pool.Put(lent)
@@ -134,7 +135,7 @@ func (in *Request) decodeObject(pool *jsonpool.Pool, body []byte, name, example 
 	return found, nil
 }
 
-// decodeSync reads the object under "sync".
+// decodeSync decodes the object under "sync".
 func (in *Request) decodeSync(dec *jsontext.Decoder, body []byte) error {
 	return readObject(dec, func(name []byte) error {
 		field := fieldNamed(name)
@@ -149,8 +150,8 @@ func (in *Request) decodeSync(dec *jsontext.Decoder, body []byte) error {
 		if err != nil {
 			return err
 		}
-		// What a decoder returns is valid only until it reads on, so the
-		// value is taken from the body.
+		// The value of a decoder is valid only until the next read, so it is
+		// taken from the body.
 		end := int(dec.InputOffset())
 		value = body[end-len(value) : end]
 		if !in.set(field, value) {
@@ -161,7 +162,8 @@ func (in *Request) decodeSync(dec *jsontext.Decoder, body []byte) error {
 	})
 }
 
-// fieldNamed is the field of a sync that has this name, "" if there is none.
+// fieldNamed returns the field of a sync with this name, "" if there is none. It
+// avoids allocating the name.
 func fieldNamed(name []byte) string {
 	for _, field := range [...]string{
 		"source_id", "destination_id", "model_id", "schedule_type", "configuration", "stream_name",
@@ -174,8 +176,8 @@ func fieldNamed(name []byte) string {
 	return ""
 }
 
-// readOnlyFieldNamed is the member of a sync that a client reads and cannot set which has
-// this name, "" if there is none.
+// readOnlyFieldNamed returns the read-only member of a sync with this name, "" if
+// there is none.
 func readOnlyFieldNamed(name []byte) string {
 	for _, field := range [...]string{"id", "type", "status", "created_at", "updated_at", "next_run_at"} {
 		if string(name) == field {
@@ -185,8 +187,7 @@ func readOnlyFieldNamed(name []byte) string {
 	return ""
 }
 
-// set puts a value into the draft, and reports whether a field of a draft can
-// hold it.
+// set sets a field of the draft and reports whether the value has the right type.
 func (in *Request) set(field string, value jsontext.Value) (fits bool) {
 	d := &in.Draft
 	switch field {
@@ -228,14 +229,13 @@ func (in *Request) set(field string, value jsontext.Value) (fits bool) {
 			d.CreatedAt, fits = &at, err == nil
 		}
 	case "updated_at", "next_run_at":
-		fits = true // they follow from the clock, and may have changed since they were read
+		fits = true // ignored: they may have changed since the client read them
 	}
 	return fits
 }
 
-// Explain says where in the body the fields of a fault stand, and adds, where
-// it helps, what the client sent. Only the wire knows its spelling. Where the
-// idempotency key stands is for the caller to say.
+// Explain adds to the fields of a fault their JSON pointers and, where it helps, the
+// values that the client sent. The caller locates the idempotency key.
 func (in Request) Explain(err error) error {
 	return fault.Locate(err, func(f *fault.Field) {
 		switch f.Code {
@@ -250,9 +250,9 @@ func (in Request) Explain(err error) error {
 	})
 }
 
-// excerpt is the value as the client wrote it, shortened. Of an object, an
-// array and anything in place of a configuration it is the bare kind: that may
-// hold secrets.
+// excerpt returns the value as the client sent it, shortened. For an object, an array
+// and any value of configuration it returns only the kind, since they may contain
+// secrets.
 func (m member) excerpt() string {
 	switch kind := m.value.Kind(); {
 	case kind == jsontext.KindBeginObject, kind == jsontext.KindBeginArray, m.name == "configuration":
@@ -262,9 +262,8 @@ func (m member) excerpt() string {
 	}
 }
 
-// readObject reads an object and calls member after each name; member must
-// read the value, and must not keep the name. Anything else than an object it
-// reads and passes over.
+// readObject reads an object and calls member after each name; member must read the
+// value and must not retain the name. A value other than an object is skipped.
 func readObject(dec *jsontext.Decoder, member func(name []byte) error) error {
 	if dec.PeekKind() != jsontext.KindBeginObject {
 		return dec.SkipValue()
@@ -285,10 +284,10 @@ func readObject(dec *jsontext.Decoder, member func(name []byte) error) error {
 	return err
 }
 
-// errTrailing is what readEnd finds where there should be nothing.
-var errTrailing = errors.New("there is more after the JSON value")
+// errTrailing reports data after the JSON value.
+var errTrailing = errors.New("data after the JSON value")
 
-// readEnd makes sure that nothing follows.
+// readEnd returns errTrailing unless the input has ended.
 func readEnd(dec *jsontext.Decoder) error {
 	switch _, err := dec.ReadToken(); {
 	case errors.Is(err, io.EOF):
@@ -298,7 +297,7 @@ func readEnd(dec *jsontext.Decoder) error {
 	}
 }
 
-// syntaxFault says why body is not JSON as we read it.
+// syntaxFault returns the fault for a body that cannot be decoded.
 func syntaxFault(err error, body []byte, example string) error {
 	syntax, ok := errors.AsType[*jsontext.SyntacticError](err)
 	switch {
@@ -309,9 +308,9 @@ func syntaxFault(err error, body []byte, example string) error {
 	case !ok:
 		return fmt.Errorf("read the body: %w", err)
 	case errors.Is(err, jsontext.ErrDuplicateName):
-		return malformed("duplicate_member", "the body has two members of the same name in one object, so its meaning is in doubt", string(syntax.JSONPointer))
+		return malformed("duplicate_member", "the body has two members of the same name in one object", string(syntax.JSONPointer))
 	case syncs.Depth(string(body)) > maxJSONDepth && strings.HasPrefix(string(syntax.JSONPointer), "/sync/configuration/"):
-		// Well-formed as far as anybody can tell, and against the rule.
+		// Well-formed as far as it was read, and it violates the rule.
 		return invalid("/sync/configuration", "too_deep", fmt.Sprintf("configuration must be nested at most %d levels deep", syncs.MaxDepth))
 	case syncs.Depth(string(body)) > maxJSONDepth:
 		return malformed("too_deep", fmt.Sprintf("the body must be nested at most %d levels deep", maxJSONDepth), "")
@@ -319,8 +318,8 @@ func syntaxFault(err error, body []byte, example string) error {
 	return malformed("invalid_json", fmt.Sprintf("the body is not JSON: %s at byte %d", syntax.Err, syntax.ByteOffset), "")
 }
 
-// maxPointer is the longest pointer put into an error, in bytes: it repeats
-// member names, which have no bound of their own.
+// maxPointer is the longest pointer in an error, in bytes. Our own choice: it repeats
+// names of members, which have no bound of their own.
 const maxPointer = 1024
 
 func malformed(code, message, pointer string) error {
@@ -334,7 +333,7 @@ func invalid(pointer, code, detail string) error {
 	return &fault.Error{Kind: fault.Invalid, Fields: []fault.Field{{Pointer: pointer, Code: code, Detail: detail}}}
 }
 
-// kindName names a kind of JSON value in an error.
+// kindName returns the name of a kind of JSON value for an error.
 func kindName(kind jsontext.Kind) string {
 	switch kind {
 	case jsontext.KindBeginObject:
@@ -354,6 +353,7 @@ func kindName(kind jsontext.Kind) string {
 	return "no JSON value"
 }
 
+// decodeText decodes a JSON string. ok is false for another kind of value.
 func decodeText(value jsontext.Value) (*string, bool) {
 	if value.Kind() != jsontext.KindString {
 		return nil, false
@@ -361,7 +361,7 @@ func decodeText(value jsontext.Value) (*string, bool) {
 	return new(string(jsonpool.Unquote(value))), true
 }
 
-// decodeOptionalText is text, but null means "".
+// decodeOptionalText decodes a JSON string, or null as "".
 func decodeOptionalText(value jsontext.Value) (*string, bool) {
 	if value.Kind() == jsontext.KindNull {
 		return new(""), true
@@ -369,15 +369,15 @@ func decodeOptionalText(value jsontext.Value) (*string, bool) {
 	return decodeText(value)
 }
 
-// decodeInteger reads a number as JSON Schema does: 123.0 and 1.23e2 are integers,
-// 1.5 is not. It is exact, never by way of a float. A value beyond int64
-// becomes the nearest int64, which is beyond every bound there is.
+// decodeInteger decodes an integer as JSON Schema defines it: 123.0 and 1.23e2 are
+// integers, 1.5 is not. It is exact and does not use floating point. A value beyond
+// int64 becomes the nearest int64, which exceeds the bound of every field.
 func decodeInteger(value jsontext.Value) (*int64, bool) {
 	if value.Kind() != jsontext.KindNumber {
 		return nil, false
 	}
 	if n, err := strconv.ParseInt(string(value), 10, 64); err == nil {
-		return &n, true // as nearly everybody spells it
+		return &n, true // the usual format
 	}
 	n := parseDecimal(value)
 	if n.exponent < 0 {
@@ -393,15 +393,15 @@ func decodeInteger(value jsontext.Value) (*int64, bool) {
 	return &magnitude, true
 }
 
-// decimal is a number as digits × 10^exponent, the digits without zeros at
-// either end: there is one decimal for each value. That of 0 is the zero value.
+// decimal is a number as digits × 10^exponent, without leading and trailing zeros in
+// digits, so that every number has one decimal. That of 0 is the zero value.
 type decimal struct {
 	negative bool
 	digits   string
 	exponent int
 }
 
-// parseDecimal reads a well-formed JSON number.
+// parseDecimal parses a well-formed JSON number.
 func parseDecimal(number []byte) decimal {
 	number, negative := bytes.CutPrefix(number, []byte("-"))
 	exponent := 0
@@ -418,8 +418,8 @@ func parseDecimal(number []byte) decimal {
 	return decimal{negative, significant, exponent}
 }
 
-// parseExponent reads the digits after an e. What is beyond a quadrillion is cut
-// to that: no body has the digits to make up for it.
+// parseExponent parses the digits after an e. The result is limited to ±10^15, since
+// no body has enough digits to compensate for a larger exponent.
 func parseExponent(digits []byte) int {
 	const limit = 1_000_000_000_000_000
 	exponent, err := strconv.Atoi(string(digits))
@@ -432,11 +432,12 @@ func parseExponent(digits []byte) int {
 	return max(-limit, min(exponent, limit))
 }
 
-// maxExcerpt is how much of what a client sent is repeated in an error, in bytes.
+// maxExcerpt is the longest text of a client that is repeated in an error, in bytes.
+// Our own choice.
 const maxExcerpt = 64
 
-// Shorten returns text as an error repeats it: at most 64 bytes, and an ellipsis
-// where some are left out.
+// Shorten returns text for an error: at most 64 bytes, and an ellipsis if it was
+// longer.
 func Shorten(text string) string {
 	if len(text) > maxExcerpt {
 		text = strings.ToValidUTF8(text[:maxExcerpt], "") + "…"

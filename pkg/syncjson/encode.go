@@ -1,5 +1,6 @@
-// Package resource writes a sync as JSON, as the public document shows it. It
-// is what the API answers and what events carry.
+// Package syncjson is the JSON format of syncs and runs: it decodes and encodes them
+// for the HTTP API and for events, locates violations in the request, and computes
+// fingerprints of requests. It knows the domain; it does not know HTTP or storage.
 package syncjson
 
 import (
@@ -17,18 +18,19 @@ const TimeLayout = "2006-01-02T15:04:05.000Z07:00"
 // Type is the type of a sync (JSON:API 1.1, "Identification").
 const Type = "syncs"
 
-// Append appends s, the attributes in the document's order. What follows them
-// is ours: next_run_at is the first run after at, and not there for a sync that
-// is paused. The text is written by hand because configuration must come out as
-// it went in, byte for byte.
+// Append appends s as JSON. The attributes are in the order of the public API
+// document, followed by next_run_at, the first run after at, which a paused sync
+// does not have. It does not use encoding/json, because configuration must be
+// written byte for byte as it was received.
 func Append(b []byte, s syncs.Sync, at time.Time) []byte {
 	return AppendPartial(b, s, at, Omit{})
 }
 
-// Omit is what is left out of a sync that is too large for where it goes.
+// Omit names the attributes that AppendPartial leaves out of a sync that is too
+// large for an event.
 type Omit struct{ Configuration, CronExpression bool }
 
-// AppendPartial is Append without some attributes.
+// AppendPartial appends s without the attributes in omit.
 func AppendPartial(b []byte, s syncs.Sync, at time.Time, omit Omit) []byte {
 	b = AppendText(append(b, `{"id":`...), s.ID)
 	b = appendInt(append(b, `,"type":"`+Type+`","attributes":{"source_id":`...), s.SourceID)
@@ -59,8 +61,8 @@ func AppendPartial(b []byte, s syncs.Sync, at time.Time, omit Omit) []byte {
 
 func appendInt(b []byte, n int64) []byte { return strconv.AppendInt(b, n, 10) }
 
-// AppendText appends s as a JSON string. Invalid UTF-8, which nothing here lets
-// in, would come out as replacement characters.
+// AppendText appends s as a JSON string. Invalid UTF-8, which validation refuses, is
+// replaced.
 func AppendText(b []byte, s string) []byte {
 	b, _ = jsontext.AppendQuote(b, s)
 	return b

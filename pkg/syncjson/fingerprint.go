@@ -13,11 +13,10 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// Fingerprint returns the same text for two bodies that are equal as JSON,
-// however they are spelled: white space, escapes, the order of members and the
-// form of numbers do not count. The body must be one well-formed value. Time
-// and memory are linear in its length, but for the sorting of members, whatever
-// its depth.
+// Fingerprint returns a hash that is equal for two bodies that are equal as JSON:
+// white space, escapes, the order of members and the notation of numbers do not
+// matter. The body must be one well-formed value. Apart from the sorting of members,
+// time and memory are linear in its length, independent of its depth.
 func Fingerprint(body []byte) (string, error) {
 	c := canonicalizer{
 		dec:  jsontext.NewDecoder(bytes.NewBuffer(body)),
@@ -31,33 +30,31 @@ func Fingerprint(body []byte) (string, error) {
 	return hex.EncodeToString(hash.Sum(nil)), nil
 }
 
-// canonicalizer writes a JSON value in its one spelling: members sorted by
-// name, numbers as an integer and a power of ten. Unlike RFC 8785 it keeps
-// every digit of a number.
+// canonicalizer writes the canonical form of a JSON value: members sorted by name,
+// numbers as an integer and a power of ten. Unlike RFC 8785 it keeps every digit of a
+// number.
 //
-// It works in two passes, so that no text is copied once for each level around
-// it. The first writes everything in the order of the body and notes where the
-// members of each object stand; the second goes through that in the canonical
-// order.
+// It works in two passes, so that text is not copied once for each level of nesting.
+// The first pass writes everything in the order of the body and records the spans of
+// the members of each object; the second pass writes them in the canonical order.
 type canonicalizer struct {
 	dec     *jsontext.Decoder
 	text    []byte
-	objects []span // in the order in which they begin
+	objects []span // in the order of their start
 }
 
-// span is where an object stands in the text, its braces left out.
+// span is the span of an object in the text, without its braces.
 type span struct {
 	start, end int
 	members    []namedSpan // sorted by name
-	next       int         // the index of the first object that begins after it
+	next       int         // index of the first object after it
 }
 
-// namedSpan is where a member of an object stands, its name and its comma
-// included.
+// namedSpan is the span of a member of an object, including its name and comma.
 type namedSpan struct {
 	name       string
 	start, end int
-	first      int // the index of the first object in it, if it has one
+	first      int // index of the first object in it, if it has one
 }
 
 // value reads the next value and appends it.
@@ -96,7 +93,7 @@ func (c *canonicalizer) value() error {
 	return nil
 }
 
-// object reads the members of the object that the decoder is in.
+// object appends the object whose opening brace the decoder has read.
 func (c *canonicalizer) object() error {
 	c.text = append(c.text, '{')
 	index := len(c.objects)
@@ -125,12 +122,12 @@ func (c *canonicalizer) object() error {
 	return nil
 }
 
-// write writes a part of the text in the canonical order. first is the index
-// of the first object that begins in it.
+// write writes a part of the text in the canonical order. first is the index of the
+// first object in it.
 func (c *canonicalizer) write(w io.Writer, start, end, first int) {
 	for first < len(c.objects) && c.objects[first].start < end {
 		object := &c.objects[first]
-		_, _ = w.Write(c.text[start:object.start]) // a hash takes everything
+		_, _ = w.Write(c.text[start:object.start]) // a hash returns no error
 		for _, m := range object.members {
 			c.write(w, m.start, m.end, m.first)
 		}

@@ -12,9 +12,9 @@ func RunID(key runs.Key) string {
 	return key.SyncID + "/" + key.Time.UTC().Format(time.RFC3339)
 }
 
-// AppendRun appends r as JSON. The attributes up to updated_at are those of the
-// public API of the original product and are always there, null where they are
-// unknown; the others are there where they say something.
+// AppendRun appends r as JSON. The attributes up to updated_at are those of the public
+// API of the original product and are always present, null if unknown; the others
+// are present only if they have a value.
 func AppendRun(b []byte, r runs.Run) []byte {
 	b = AppendText(append(b, `{"id":`...), RunID(r.Key))
 	b = AppendText(append(b, `,"type":"sync_runs","attributes":{"sync_id":`...), r.SyncID)
@@ -112,12 +112,12 @@ func appendTime(b []byte, t time.Time) []byte {
 	return append(t.UTC().AppendFormat(append(b, '"'), TimeLayout), '"')
 }
 
-// RunPath returns the path of a run below that of the syncs.
+// RunPath returns the path of a run relative to that of the syncs.
 func RunPath(key runs.Key) string {
 	return key.SyncID + "/sync_runs/" + key.Time.UTC().Format(time.RFC3339)
 }
 
-// AppendRecord appends a failed row, number i of its run.
+// AppendRecord appends r as JSON, the failed row with index i of a run.
 func AppendRecord(b []byte, key runs.Key, i int, r runs.Record) []byte {
 	b = AppendText(append(b, `{"id":`...), RunID(key)+"/"+strconv.Itoa(i))
 	b = AppendText(append(b, `,"type":"sync_records","attributes":{"primary_key":`...), r.PrimaryKey)

@@ -13,21 +13,21 @@ import (
 	"syncplane/pkg/syncs"
 )
 
-// runMember is the member of a body that holds a request about a run. The
-// members of the request may stand in its place as well.
+// runMember is the member of a body that contains a request about a run. The members
+// of the request may also be at the top level.
 const runMember = "sync_run"
 
-// RunRequest is how a request about a run was written.
+// RunRequest describes the body of a request about a run.
 type RunRequest struct {
-	Unknown []string // JSON pointers of members that are ignored
+	Unknown []string // JSON pointers of the unknown members, which are ignored
 
 	prefix   string   // of the pointers to fields: "/sync_run/" or "/"
-	sent     []member // the members that are not ignored
-	mistyped []string // the names of fields whose value has another type
+	sent     []member // the known members
+	mistyped []string // the names of the fields whose value has another type
 }
 
-// runFields are the members that a request may have, each with what takes its
-// value and reports whether it has the right type.
+// runFields maps the name of a field to a function that sets it and reports whether
+// the value has the right type.
 type runFields map[string]func(value jsontext.Value) (fits bool)
 
 // TriggerBody is the body of a trigger.
@@ -36,8 +36,8 @@ type TriggerBody struct {
 	Type runs.Type
 }
 
-// DecodeTrigger decodes {"sync_run": {"sync_run_type": "general"}}; an empty body
-// is one without members. The errors are fault.Malformed and, for another type,
+// DecodeTrigger decodes {"sync_run": {"sync_run_type": "general"}}; an empty body is
+// equal to {}. The errors are fault.Malformed and, for another type,
 // fault.Invalid.
 func DecodeTrigger(pool *jsonpool.Pool, body []byte) (TriggerBody, error) {
 	in := TriggerBody{Type: runs.General}
@@ -100,8 +100,8 @@ func DecodeReport(pool *jsonpool.Pool, body []byte) (in RunRequest, report runs.
 	return in, report, err
 }
 
-// DecodeCancel decodes {"sync_run": {"force": true}}; an empty body is one without
-// members. The errors are fault.Malformed and, for another type, fault.Invalid.
+// DecodeCancel decodes {"sync_run": {"force": true}}; an empty body is equal to
+// {}. The errors are fault.Malformed and, for another type, fault.Invalid.
 func DecodeCancel(pool *jsonpool.Pool, body []byte) (in RunRequest, force bool, err error) {
 	err = in.decode(pool, body, runFields{"force": func(value jsontext.Value) bool {
 		force = value.Kind() == jsontext.KindTrue
@@ -115,8 +115,8 @@ func DecodeCancel(pool *jsonpool.Pool, body []byte) (in RunRequest, force bool, 
 	return in, force, err
 }
 
-// Explain says where in the body the fields of a fault stand, and adds, where it
-// helps, what the client sent.
+// Explain adds to the fields of a fault their JSON pointers and, where it helps, the
+// values that the client sent.
 func (in *RunRequest) Explain(err error) error {
 	return fault.Locate(err, func(f *fault.Field) {
 		if f.Name == syncs.KeyField {
@@ -132,8 +132,8 @@ func (in *RunRequest) Explain(err error) error {
 	})
 }
 
-// decode reads a body that is one object. Its members, or those of its member
-// sync_run if it has one, go to fields.
+// decode decodes a body that is one object. It passes its members, or those of its
+// member sync_run if there is one, to fields.
 func (in *RunRequest) decode(pool *jsonpool.Pool, body []byte, fields runFields) error {
 	const example = `{"sync_run": {…}}`
 	in.prefix = "/"
@@ -177,8 +177,8 @@ func (in *RunRequest) decode(pool *jsonpool.Pool, body []byte, fields runFields)
 	return nil
 }
 
-// valueIn reads the next value of dec, which reads body, as a part of body: what
-// a decoder returns is valid only until it reads on.
+// valueIn reads the next value of dec, which decodes body, and returns it as a part
+// of body: a value of a decoder is valid only until the next read.
 func valueIn(dec *jsontext.Decoder, body []byte) (jsontext.Value, error) {
 	value, err := dec.ReadValue()
 	if err != nil {
@@ -188,8 +188,7 @@ func valueIn(dec *jsontext.Decoder, body []byte) (jsontext.Value, error) {
 	return body[end-len(value) : end], nil
 }
 
-// membersOf returns the members of an object that is well-formed, none for
-// another value.
+// membersOf returns the members of a well-formed object, none for another value.
 func membersOf(pool *jsonpool.Pool, object jsontext.Value) ([]member, error) {
 	var members []member
 	lent := pool.Get(object)
@@ -211,7 +210,7 @@ func textInto(to **string) func(jsontext.Value) bool {
 	}
 }
 
-// optionalTextInto takes null for a text that was not given.
+// optionalTextInto returns a function that decodes a string into to and ignores null.
 func optionalTextInto(to **string) func(jsontext.Value) bool {
 	return func(value jsontext.Value) bool {
 		return value.Kind() == jsontext.KindNull || textInto(to)(value)
@@ -225,8 +224,8 @@ func integerInto(to **int64) func(jsontext.Value) bool {
 	}
 }
 
-// countersInto takes an object of counters; null is a counter that was not
-// reported. A counter of another type is noted by its own name.
+// countersInto returns a function that decodes an object of counters; null is a
+// counter that was not reported. A counter of another type is added to mistyped.
 func (in *RunRequest) countersInto(to *runs.Counters) func(jsontext.Value) bool {
 	return func(value jsontext.Value) bool {
 		if value.Kind() != jsontext.KindBeginObject {
@@ -257,7 +256,7 @@ func (in *RunRequest) countersInto(to *runs.Counters) func(jsontext.Value) bool 
 	}
 }
 
-// recordsInto takes an array of failed rows.
+// recordsInto returns a function that decodes an array of failed rows.
 func (in *RunRequest) recordsInto(to *[]runs.Record) func(jsontext.Value) bool {
 	return func(value jsontext.Value) bool {
 		if value.Kind() != jsontext.KindBeginArray {

@@ -18,7 +18,7 @@ const (
 		`"source_id":1,"destination_id":2,"model_id":3,"configuration":{},"schedule_type":"automated",` +
 		`"sync_mode":"full_refresh","sync_interval":30,"sync_interval_unit":"minutes","stream_name":"contacts",` +
 		`"status":"pending","created_at":"2026-11-23T20:06:00.123Z","updated_at":"2026-11-23T20:06:00.123Z"}}`
-	missing = `{"errors":[{"status":"404","code":"not_found","title":"Not found","detail":"there is nothing at this path","id":"a"}]}`
+	missing = `{"errors":[{"status":"404","code":"not_found","title":"Not found","detail":"this path does not exist","id":"a"}]}`
 )
 
 // response is an answer to a request, as a test gets it.
