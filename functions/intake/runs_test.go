@@ -22,6 +22,7 @@ import (
 	"syncplane/pkg/syncs"
 	"syncplane/pkg/testkit/chaosproxy"
 	"syncplane/pkg/testkit/dynamotest"
+	"syncplane/pkg/testkit/iamtest"
 	"syncplane/pkg/testkit/stacktest"
 )
 
@@ -71,8 +72,13 @@ func claim(t *testing.T, service *runs.Service, s syncs.Sync) runs.Run {
 // TestRuns checks the runs of a sync that is due, triggered by an event and reported
 // by an event, with the built function over DynamoDB Local.
 func TestRuns(t *testing.T) {
-	h := newHarness(t, func(*app.Config) {})
-	store := app.DynamoDB(h.config)
+	var recorder *iamtest.Recorder
+	var direct app.Config
+	h := newHarness(t, func(config *app.Config) {
+		direct, recorder = *config, iamtest.Start(t, config.DynamoDBEndpoint)
+		config.DynamoDBEndpoint = recorder.URL
+	})
+	store := app.DynamoDB(direct)
 	service := eventfunc.Runs(store, runs.DefaultRetention().Runs)
 	s := newSync(t, store)
 	deliver := func(bodies ...string) {
@@ -116,6 +122,10 @@ func TestRuns(t *testing.T) {
 	if len(rejected) != 1 || rejected[0].Type != "sync.run.rejected.v1" || rejected[0].ID != "r3/rejected" || rejected[0].Data["request_id"] != "r3" {
 		t.Errorf("got %v", rejected)
 	}
+	second := claim(t, service, s)
+	deliver(reportEvent("r4", second, second.Fence(), `"status":"failed"`))
+	summary("failed event general ", "skipped schedule general overlap", "success schedule general ")
+	recorder.Check(t, "../../template.yaml", "IntakeFunctionRole")
 }
 
 // TestRunsFail checks that due runs, requests and reports that failed temporarily

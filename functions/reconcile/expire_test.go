@@ -19,6 +19,7 @@ import (
 	"syncplane/pkg/storage/storagetest"
 	"syncplane/pkg/syncs"
 	"syncplane/pkg/testkit/dynamotest"
+	"syncplane/pkg/testkit/iamtest"
 	"syncplane/pkg/testkit/lambdatest"
 	"syncplane/pkg/testkit/stacktest"
 )
@@ -28,7 +29,10 @@ import (
 func TestExpire(t *testing.T) {
 	config := dynamotest.NewTable(t)
 	store := app.DynamoDB(config)
-	stack := stacktest.New(t, config)
+	recorder := iamtest.Start(t, config.DynamoDBEndpoint)
+	recorded := config
+	recorded.DynamoDBEndpoint = recorder.URL
+	stack := stacktest.New(t, recorded)
 	var log bytes.Buffer
 	function := lambdatest.Start(t, stack.Env(), &log)
 	check := func(err error) {
@@ -101,17 +105,27 @@ func TestExpire(t *testing.T) {
 		"pk": &types.AttributeValueMemberS{Value: "acme#" + claimed.SyncID}, "sk": &types.AttributeValueMemberS{Value: "RUN#" + claimed.Time.Format(time.RFC3339)},
 	}})
 	check(err)
-	_, other := begin(2*time.Hour, 0)
-	if answer, err := function.Invoke(t.Context(), []byte(`{}`)); err == nil {
-		t.Errorf("got %s", answer)
+	var others []runs.Key // more than are handled at the same time
+	for range 20 {
+		_, other := begin(2*time.Hour, 0)
+		others = append(others, other)
 	}
-	if got := status(other); got != "failed not_claimed" {
-		t.Errorf("got %s", got)
+	answer, failure := function.Invoke(t.Context(), []byte(`{}`))
+	if failure == nil {
+		t.Fatalf("got %s", answer)
 	}
+	for _, other := range others {
+		if got := status(other); got != "failed not_claimed" {
+			t.Errorf("got %s", got)
+		}
+	}
+	recorder.Check(t, "../../template.yaml", "ReconcileFunctionRole")
 	check(function.Close()) // flushes the log
-	for _, id := range []string{unclaimed.SyncID, queued.SyncID, claimed.SyncID, `"expired":1`} {
-		if !strings.Contains(log.String(), id) {
-			t.Errorf("the log has no %s:\n%s", id, &log)
+	for _, text := range []string{
+		"OPEN#" + unclaimed.SyncID, "acme#" + queued.SyncID, "the open run of sync " + claimed.SyncID, `"expired":20`,
+	} {
+		if !strings.Contains(failure.Error()+log.String(), text) {
+			t.Errorf("the error and the log have no %s:\n%v\n%s", text, failure, &log)
 		}
 	}
 }

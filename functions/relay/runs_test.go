@@ -15,6 +15,7 @@ import (
 	"syncplane/pkg/runs"
 	"syncplane/pkg/storage/dynamo"
 	"syncplane/pkg/syncs"
+	"syncplane/pkg/testkit/iamtest"
 	"syncplane/pkg/testkit/lambdatest"
 	"syncplane/pkg/testkit/stacktest"
 )
@@ -42,7 +43,10 @@ func invokeWatch(t *testing.T, function *lambdaruntime.Function, bodies []string
 // written to the table, read off its stream, given to the real bootstrap, watched.
 func TestRuns(t *testing.T) {
 	tb := newTable(t)
-	stack := stacktest.New(t, tb.config)
+	recorder := iamtest.Start(t, tb.config.DynamoDBEndpoint)
+	recorded := tb.config
+	recorded.DynamoDBEndpoint = recorder.URL
+	stack := stacktest.New(t, recorded)
 	function := lambdatest.Start(t, stack.Env(), io.Discard)
 	ctx := t.Context()
 	s := newSync(t, func(s *syncs.Sync) { s.CronExpression, s.Status = "0 6 * * *", syncs.Pending })
@@ -133,4 +137,5 @@ func TestRuns(t *testing.T) {
 	want(types, "sync.run.queued.v1", "sync.run.started.v1")
 	types, _ = relay()
 	want(types, "sync.run.cancel_requested.v1")
+	recorder.Check(t, "../../template.yaml", "RelayFunctionRole")
 }
