@@ -71,7 +71,7 @@ func TestEventsAsAPersonWould(t *testing.T) {
 		t.Errorf("it took %v to stop", took)
 	}
 
-	// A sync that is due in a moment, made while nobody served.
+	// A sync that is due in a moment, created while no server runs.
 	store, err := bolt.Open(dataDir + "/syncs.db")
 	if err != nil {
 		t.Fatal(err)

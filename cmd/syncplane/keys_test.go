@@ -11,10 +11,10 @@ import (
 )
 
 // TestKeys makes a key while a server runs, uses it, and revokes it, in both
-// engines.
+// storage backends.
 func TestKeys(t *testing.T) {
 	t.Parallel()
-	for name, engine := range map[string]func(t *testing.T) []string{
+	for name, backend := range map[string]func(t *testing.T) []string{
 		"bolt": func(*testing.T) []string { return []string{"STORE=bolt"} },
 		"dynamodb": func(t *testing.T) []string {
 			t.Helper()
@@ -24,7 +24,7 @@ func TestKeys(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			dataDir := t.TempDir()
-			env := engine(t)
+			env := backend(t)
 			s := serve(t, dataDir, env...)
 			keys := func(args ...string) string {
 				t.Helper()

@@ -191,7 +191,7 @@ func TestServeOnDynamoDB(t *testing.T) {
 	}
 	s.stop(t, os.Interrupt)
 	if _, err := os.Stat(filepath.Join(dataDir, "syncs.db")); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("a file of the other engine: %v", err)
+		t.Errorf("a file of the other storage backend: %v", err)
 	}
 }
 
@@ -291,7 +291,7 @@ func tryCreate(ctx context.Context, address, token string) (id string, err error
 	return document.ID, err
 }
 
-// TestOneClearSentence holds what a person is told who cannot start it.
+// TestOneClearSentence checks the error message of each failure to start.
 func TestOneClearSentence(t *testing.T) {
 	t.Parallel()
 	dataDir := t.TempDir()
@@ -320,8 +320,8 @@ func TestOneClearSentence(t *testing.T) {
 		"busy data":          {[]string{"PORT=0", "DATA_DIR=" + dataDir}, []string{"serve"}, filepath.Join(dataDir, "syncs.db") + " is in use by another process"},
 		"a file as data dir": {[]string{"PORT=0", "DATA_DIR=" + file}, []string{"serve"}, "create the data directory: mkdir " + file + ": not a directory"},
 		"a port of no form":  {[]string{"PORT=http", "DATA_DIR=" + t.TempDir()}, []string{"serve"}, `PORT must be a number from 0 to 65535, got "http"`},
-		"another engine":     {[]string{"STORE=sqlite", "DATA_DIR=" + t.TempDir()}, []string{"serve"}, `STORE must be bolt or dynamodb, got "sqlite"`},
-		"a key of no form":   {[]string{"DATA_DIR=" + bad}, []string{"token"}, filepath.Join(bad, "signing-key.pem") + " is not a signing key of ours; remove it to have a new one made"},
+		"another backend":    {[]string{"STORE=sqlite", "DATA_DIR=" + t.TempDir()}, []string{"serve"}, `STORE must be bolt or dynamodb, got "sqlite"`},
+		"a key of no form":   {[]string{"DATA_DIR=" + bad}, []string{"token"}, filepath.Join(bad, "signing-key.pem") + " is not a valid signing key; remove it and a new one is generated"},
 		"a TTL of no form":   {[]string{"TTL=1 hour", "DATA_DIR=" + t.TempDir()}, []string{"token"}, `TTL must be a duration such as 15m, 1h or -1h, got "1 hour"`},
 		"a webhook to none":  {[]string{"PORT=0", "WEBHOOK_URL=example.com", "DATA_DIR=" + t.TempDir()}, []string{"serve"}, "WEBHOOK_URL must be an http or https address"},
 		"a secret too short": {[]string{"PORT=0", "WEBHOOK_URL=http://127.0.0.1:1", "WEBHOOK_SECRET=x", "DATA_DIR=" + t.TempDir()}, []string{"serve"}, "WEBHOOK_SECRET must be 24 to 64 bytes in base64; `echo whsec_$(openssl rand -base64 32)` makes one"},
@@ -348,7 +348,7 @@ func TestOneClearSentence(t *testing.T) {
 	s.stop(t, os.Interrupt)
 }
 
-// TestWhen holds what a person is told of a schedule.
+// TestWhen checks what is printed about a schedule.
 func TestWhen(t *testing.T) {
 	t.Parallel()
 	for want, args := range map[string][]string{

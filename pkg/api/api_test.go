@@ -32,15 +32,15 @@ const (
 	requestID = "JKJaXmPLvHcESHA="
 )
 
-// rig is an API over a real store, with what its callers say of themselves
+// harness is an API over a real store, with what its callers say of themselves
 // taken at their word and every response held against the OpenAPI document.
-type rig struct {
+type harness struct {
 	*api.API
 	store *bolt.Store
 	log   *bytes.Buffer
 }
 
-func newRig(t *testing.T) rig {
+func newHarness(t *testing.T) harness {
 	t.Helper()
 	store, err := bolt.Open(filepath.Join(t.TempDir(), "syncs.db"))
 	if err != nil {
@@ -53,7 +53,7 @@ func newRig(t *testing.T) rig {
 	})
 	now := func() time.Time { return time.Date(2026, time.November, 23, 20, 6, 0, 123e6, time.UTC) }
 	log := &bytes.Buffer{}
-	return rig{store: store, log: log, API: api.New(api.Config{
+	return harness{store: store, log: log, API: api.New(api.Config{
 		Syncs:   &syncs.Service{Store: store, Now: now, NewID: func() (string, error) { return syncID, nil }},
 		Runs:    runsOver(store, now),
 		Caller:  caller,
@@ -96,7 +96,7 @@ const goodBody = `{"sync":{"source_id":1,"destination_id":2,"model_id":3,"schedu
 	`"cron_expression":"0 6 * * 1-5","cursor_field":"updated_at"}}`
 
 // do has the API answer r.
-func (g rig) do(t *testing.T, r *http.Request) *http.Response {
+func (g harness) do(t *testing.T, r *http.Request) *http.Response {
 	t.Helper()
 	w := httptest.NewRecorder()
 	g.ServeHTTP(w, r)
@@ -142,7 +142,7 @@ func problems(t *testing.T, body string) []string {
 
 func TestCreateAnswersWithTheResource(t *testing.T) {
 	t.Parallel()
-	response := newRig(t).do(t, good(goodBody))
+	response := newHarness(t).do(t, good(goodBody))
 	const want = `{"id":"019ab0c4-0000-7000-8000-000000000000","type":"syncs","attributes":{` +
 		`"source_id":1,"destination_id":2,"model_id":3,"configuration":{},"schedule_type":"automated",` +
 		`"sync_mode":"full_refresh","sync_interval":30,"sync_interval_unit":"minutes",` +
@@ -168,7 +168,7 @@ func TestCreateAnswersWithTheResource(t *testing.T) {
 	}
 }
 
-// TestCreateKeepsConfiguration holds that a client gets back the text it sent.
+// TestCreateKeepsConfiguration checks that a client gets back the text it sent.
 func TestCreateKeepsConfiguration(t *testing.T) {
 	t.Parallel()
 	for _, configuration := range []string{
@@ -179,7 +179,7 @@ func TestCreateKeepsConfiguration(t *testing.T) {
 		strings.Repeat(`{"a":`, 63) + "{}" + strings.Repeat("}", 63),
 		`{"a":"` + strings.Repeat("x", 200<<10) + `"}`,
 	} {
-		response := newRig(t).do(t, good(strings.Replace(goodBody, `"configuration":{}`, `"configuration":`+configuration, 1)))
+		response := newHarness(t).do(t, good(strings.Replace(goodBody, `"configuration":{}`, `"configuration":`+configuration, 1)))
 		if body := read(t, response); !strings.Contains(body, `,"configuration":`+configuration+`,"schedule_type"`) {
 			t.Errorf("sent %.80s, got %d %.400s", configuration, response.StatusCode, body)
 		}
@@ -285,7 +285,7 @@ func TestCreateBody(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			response := newRig(t).do(t, good(test.body))
+			response := newHarness(t).do(t, good(test.body))
 			body := read(t, response)
 			if response.StatusCode != test.status {
 				t.Fatalf("got %d, want %d: %.300s", response.StatusCode, test.status, body)
@@ -314,7 +314,7 @@ func TestCreateSaysWhatCame(t *testing.T) {
 		`{"sync":5}`: `sync must be an object with the fields of the sync, got a number`,
 		`[]`:         `the body must be an object such as {\"sync\": {…}}, got an array`,
 	} {
-		response := newRig(t).do(t, good(body))
+		response := newHarness(t).do(t, good(body))
 		if got := read(t, response); !strings.Contains(got, `"detail":"`+want+`"`) {
 			t.Errorf("%.80s: got %.600s\nwant %s", body, got, want)
 		}
@@ -339,7 +339,7 @@ func TestCreateWarnsOfUnknownFields(t *testing.T) {
 		"none":            {goodBody, 200, nil},
 		"misspelt":        {strings.Replace(goodBody, "cursor_field", "cursor_feild", 1), 200, []string{`299 - "unknown field /sync/cursor_feild"`}},
 		"another case":    {strings.Replace(goodBody, "cursor_field", "Cursor_Field", 1), 200, []string{`299 - "unknown field /sync/Cursor_Field"`}},
-		"beside sync":     {strings.Replace(goodBody, `{"sync"`, `{"dry_run":true,"sync"`, 1), 200, []string{`299 - "unknown field /dry_run"`}},
+		"next to sync":    {strings.Replace(goodBody, `{"sync"`, `{"dry_run":true,"sync"`, 1), 200, []string{`299 - "unknown field /dry_run"`}},
 		"with a refusal":  {`{"sync":{"sorce_id":1}}`, 422, []string{`299 - "unknown field /sync/sorce_id"`}},
 		"odd characters":  {strings.Replace(goodBody, `{"sync"`, `{"a/~\"\\\r\nü%":1,"sync"`, 1), 200, []string{`299 - "unknown field /a~1~0\"\\%0D%0A%C3%BC%25"`}},
 		"a very long one": {strings.Replace(goodBody, `{"sync"`, `{"`+strings.Repeat("a", 5000)+`":1,"sync"`, 1), 200, []string{`299 - "unknown field /` + strings.Repeat("a", 127) + `..."`}},
@@ -347,7 +347,7 @@ func TestCreateWarnsOfUnknownFields(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			response := newRig(t).do(t, good(test.body))
+			response := newHarness(t).do(t, good(test.body))
 			if response.StatusCode != test.status {
 				t.Errorf("got %d, want %d", response.StatusCode, test.status)
 			}
@@ -372,7 +372,7 @@ func TestUnevenStepsAreWarnedOf(t *testing.T) {
 		"*/" + strings.Repeat("0", 50) + "7 * * * *":                      {`299 - "/sync/cron_expression: minute */` + strings.Repeat("0", 38) + `%E2%80%A6 runs at 0, 7, 14, 21, 28, 35, 42, 49 and 56, not every 7 minutes"`},
 		strings.TrimSuffix(strings.Repeat("*/45,", 20), ",") + " * * * *": {minutes, minutes, minutes, minutes, minutes, minutes, minutes, minutes, minutes, minutes},
 	} {
-		g := newRig(t)
+		g := newHarness(t)
 		body := strings.Replace(goodBody, "0 6 * * 1-5", cron, 1)
 		for _, method := range []string{http.MethodPost, http.MethodPut, http.MethodPatch} {
 			r := good(body)
@@ -392,7 +392,7 @@ func TestUnevenStepsAreWarnedOf(t *testing.T) {
 	}
 }
 
-// TestOrder holds the order in which a request is looked at: each case has the
+// TestOrder checks the order in which a request is looked at: each case has the
 // faults of all that follow it as well.
 func TestOrder(t *testing.T) {
 	t.Parallel()
@@ -423,7 +423,7 @@ func TestOrder(t *testing.T) {
 			t.Parallel()
 			r := good(strings.Repeat("x", 256<<10+1))
 			test.edit(r)
-			response := newRig(t).do(t, r)
+			response := newHarness(t).do(t, r)
 			body := read(t, response)
 			if response.StatusCode != test.status {
 				t.Fatalf("got %d, want %d: %s", response.StatusCode, test.status, body)
@@ -468,7 +468,7 @@ func TestAccepted(t *testing.T) {
 			t.Parallel()
 			r := good(goodBody)
 			edit(r)
-			if response := newRig(t).do(t, r); response.StatusCode != http.StatusOK {
+			if response := newHarness(t).do(t, r); response.StatusCode != http.StatusOK {
 				t.Errorf("got %d: %s", response.StatusCode, read(t, response))
 			}
 		})
@@ -491,17 +491,17 @@ func TestMethods(t *testing.T) {
 	} {
 		r := httptest.NewRequestWithContext(t.Context(), test.method, test.path, nil)
 		r.Header.Set(api.RequestIDHeader, requestID)
-		response := newRig(t).do(t, r)
+		response := newHarness(t).do(t, r)
 		if body := read(t, response); response.StatusCode != test.status || response.Header.Get("Allow") != test.allow || body != test.body {
 			t.Errorf("%s %s: got %d, Allow %q, %.80s", test.method, test.path, response.StatusCode, response.Header.Get("Allow"), body)
 		}
 	}
 }
 
-// TestLog holds what one line says of a request, and what none ever says.
+// TestLog checks what one line says of a request, and what none ever says.
 func TestLog(t *testing.T) {
 	t.Parallel()
-	g := newRig(t)
+	g := newHarness(t)
 	secret := strings.Replace(goodBody, `"configuration":{}`, `"configuration":{"password":"hunter2"}`, 1)
 	g.do(t, good(secret))
 	g.do(t, good(`{"sync":{"stream_name":"hunter2\t"}}`))
@@ -531,10 +531,10 @@ func TestLog(t *testing.T) {
 	}
 }
 
-// TestFailIsOpaque holds that a defect of ours shows nothing of itself.
+// TestFailIsOpaque checks that the response to an internal error does not reveal its cause.
 func TestFailIsOpaque(t *testing.T) {
 	t.Parallel()
-	g := newRig(t)
+	g := newHarness(t)
 	w := httptest.NewRecorder()
 	r := good(goodBody)
 	g.Fail(w, r, errors.New("ResourceNotFoundException: arn:aws:dynamodb"))
@@ -565,7 +565,7 @@ func TestEveryKindHasAStatus(t *testing.T) {
 // the client's address.
 func TestPrefix(t *testing.T) {
 	t.Parallel()
-	g := newRig(t)
+	g := newHarness(t)
 	ids := 0
 	g.Syncs.NewID = func() (string, error) { ids++; return strings.TrimSuffix(syncID, "0") + strconv.Itoa(ids), nil }
 	first := strings.TrimSuffix(syncID, "0") + "1"

@@ -37,17 +37,17 @@ const (
 	exampleTime = "2026-11-24T06:00:00Z"
 )
 
-// stage is a service in the state that an example begins with.
-type stage struct {
-	rig
+// exampleServer is a service in the state that an example begins with.
+type exampleServer struct {
+	harness
 	key server.Key
 	now time.Time
 }
 
-func newStage(t *testing.T) *stage {
+func newExampleServer(t *testing.T) *exampleServer {
 	t.Helper()
 	key := server.SampleKey()
-	s := &stage{rig: newRig(t), key: key, now: time.Date(2026, time.November, 23, 20, 6, 0, 123e6, time.UTC)}
+	s := &exampleServer{harness: newHarness(t), key: key, now: time.Date(2026, time.November, 23, 20, 6, 0, 123e6, time.UTC)}
 	s.Now = func() time.Time { return s.now }
 	s.Syncs.Now = s.Now
 	s.Runs = runsOver(s.store, s.Now)
@@ -56,7 +56,7 @@ func newStage(t *testing.T) *stage {
 }
 
 // created makes the sync.
-func (s *stage) created(t *testing.T) {
+func (s *exampleServer) created(t *testing.T) {
 	t.Helper()
 	if response := s.do(t, request(t, http.MethodPost, "/api/v1/syncs", goodBody)); response.StatusCode != http.StatusOK {
 		t.Fatalf("the sync is not made: %s", read(t, response))
@@ -64,7 +64,7 @@ func (s *stage) created(t *testing.T) {
 }
 
 // step does something with the run of the examples.
-func (s *stage) step(t *testing.T, name, body string) {
+func (s *exampleServer) step(t *testing.T, name, body string) {
 	t.Helper()
 	if response := s.do(t, request(t, http.MethodPost, onePath+"/sync_runs/"+exampleTime+"/"+name, body)); response.StatusCode != http.StatusOK {
 		t.Fatalf("%s: %s", name, read(t, response))
@@ -72,14 +72,14 @@ func (s *stage) step(t *testing.T, name, body string) {
 }
 
 // authenticate has tokens read for what they are, by the claim of a workspace.
-func (s *stage) authenticate(t *testing.T, claim string, source oidc.KeySource) {
+func (s *exampleServer) authenticate(t *testing.T, claim string, source oidc.KeySource) {
 	t.Helper()
 	config := oidc.Config{Issuer: server.Issuer, Audience: server.Audience, WorkspaceClaim: claim}
 	s.Caller = oidc.New(config, source, func() time.Time { return s.now }).Caller
 }
 
 // keys are those that verify the tokens of signed.
-func (s *stage) keys(t *testing.T) oidc.KeySource {
+func (s *exampleServer) keys(t *testing.T) oidc.KeySource {
 	t.Helper()
 	set, err := server.KeySet(s.key)
 	if err != nil {
@@ -89,7 +89,7 @@ func (s *stage) keys(t *testing.T) oidc.KeySource {
 }
 
 // signed gives r a token.
-func (s *stage) signed(t *testing.T, r *http.Request, expires time.Time, scopes ...string) *http.Request {
+func (s *exampleServer) signed(t *testing.T, r *http.Request, expires time.Time, scopes ...string) *http.Request {
 	t.Helper()
 	text, err := s.key.Token(server.Claims{Workspace: "acme", Scopes: scopes, Issued: expires.Add(-time.Hour), Expires: expires})
 	if err != nil {
@@ -113,26 +113,26 @@ func request(t *testing.T, method, target, body string, header ...string) *http.
 	return r
 }
 
-// broken is a store that fails when it writes.
-type broken struct {
+// failingStore is a store that fails when it writes.
+type failingStore struct {
 	syncs.Store
 	err error
 }
 
-func (b broken) Create(context.Context, syncs.Sync) error  { return b.err }
-func (b broken) Replace(context.Context, syncs.Sync) error { return b.err }
-func (b broken) CreateOnce(context.Context, syncs.Sync, syncs.IdempotencyKey) (syncs.Sync, error) {
+func (b failingStore) Create(context.Context, syncs.Sync) error  { return b.err }
+func (b failingStore) Replace(context.Context, syncs.Sync) error { return b.err }
+func (b failingStore) CreateOnce(context.Context, syncs.Sync, syncs.IdempotencyKey) (syncs.Sync, error) {
 	return syncs.Sync{}, b.err
 }
 
-// spent is a store of buckets, all of them empty.
-type spent struct{ ratelimit.Store }
+// emptyLimiter is a store of buckets, all of them empty.
+type emptyLimiter struct{ ratelimit.Store }
 
-func (spent) Take(_ context.Context, _ string, p ratelimit.Policy, now time.Time) (time.Time, bool, error) {
+func (emptyLimiter) Take(_ context.Context, _ string, p ratelimit.Policy, now time.Time) (time.Time, bool, error) {
 	return now.Add(p.Window), false, nil
 }
 
-// TestExamplesAreAnswers holds that the service answers exactly what the
+// TestExamplesAreAnswers checks that the service answers exactly what the
 // document shows, to the byte and with a status that the example stands for,
 // and that it accepts the requests that the document shows.
 func TestExamplesAreAnswers(t *testing.T) {
@@ -151,8 +151,8 @@ func TestExamplesAreAnswers(t *testing.T) {
 		return request(t, http.MethodPatch, onePath+"/enable", exampleOf(t, "/api/v1/syncs/{id}/enable", "patch"), header...)
 	}
 	// after has a sync made before it asks; a change is made half a day later.
-	after := func(ask func(t *testing.T, header ...string) *http.Request, header ...string) func(t *testing.T, s *stage) *http.Request {
-		return func(t *testing.T, s *stage) *http.Request {
+	after := func(ask func(t *testing.T, header ...string) *http.Request, header ...string) func(t *testing.T, s *exampleServer) *http.Request {
+		return func(t *testing.T, s *exampleServer) *http.Request {
 			s.created(t)
 			r := ask(t, header...)
 			if r.Method != http.MethodGet {
@@ -166,9 +166,9 @@ func TestExamplesAreAnswers(t *testing.T) {
 			return request(t, http.MethodGet, target, "", header...)
 		}
 	}
-	// over has a store fail as the engine on DynamoDB does, in its words.
-	over := func(kind fault.Kind, example string) func(t *testing.T, s *stage) *http.Request {
-		return func(t *testing.T, s *stage) *http.Request {
+	// over returns a store that fails with the errors of the DynamoDB backend.
+	over := func(kind fault.Kind, example string) func(t *testing.T, s *exampleServer) *http.Request {
+		return func(t *testing.T, s *exampleServer) *http.Request {
 			var shown struct {
 				Errors []struct {
 					Code   string `json:"code"`
@@ -180,18 +180,18 @@ func TestExamplesAreAnswers(t *testing.T) {
 			}
 			said := shown.Errors[0]
 			if !slices.Contains(append(literals(t, "../storage/dynamo/errors.go"), literals(t, "../storage/dynamo/store.go")...), said.Detail) {
-				t.Errorf("the engine on DynamoDB never says %q", said.Detail)
+				t.Errorf("the DynamoDB backend has no error message %q", said.Detail)
 			}
-			s.Syncs.Store = broken{s.store, &fault.Error{Kind: kind, Code: said.Code, Message: said.Detail}}
+			s.Syncs.Store = failingStore{s.store, &fault.Error{Kind: kind, Code: said.Code, Message: said.Detail}}
 			return create(t, "Idempotency-Key", "a")
 		}
 	}
 
-	type ask = func(t *testing.T, s *stage) *http.Request
+	type ask = func(t *testing.T, s *exampleServer) *http.Request
 	const runsPath = onePath + "/sync_runs"
 	const runPath = runsPath + "/" + exampleTime
-	trigger := func(header ...string) func(t *testing.T, s *stage) *http.Request {
-		return func(t *testing.T, s *stage) *http.Request {
+	trigger := func(header ...string) func(t *testing.T, s *exampleServer) *http.Request {
+		return func(t *testing.T, s *exampleServer) *http.Request {
 			if _, err := s.store.Read(t.Context(), "acme", exampleID); err != nil {
 				s.created(t)
 			}
@@ -204,19 +204,19 @@ func TestExamplesAreAnswers(t *testing.T) {
 			return request(t, http.MethodPost, runPath+"/"+name, exampleOf(t, "/api/v1/syncs/{id}/sync_runs/{time}/"+name, "post"), header...)
 		}
 	}
-	claimed := func(t *testing.T, s *stage) {
+	claimed := func(t *testing.T, s *exampleServer) {
 		t.Helper()
 		s.do(t, step("claim")(t))
 		s.now = s.now.Add(90 * time.Second)
 	}
-	finished := func(t *testing.T, s *stage) {
+	finished := func(t *testing.T, s *exampleServer) {
 		t.Helper()
 		claimed(t, s)
 		s.do(t, step("finish")(t))
 	}
 	// afterRun asks after a run was triggered and something was done with it.
-	afterRun := func(do func(t *testing.T, s *stage), ask func(t *testing.T, header ...string) *http.Request, header ...string) func(t *testing.T, s *stage) *http.Request {
-		return func(t *testing.T, s *stage) *http.Request {
+	afterRun := func(do func(t *testing.T, s *exampleServer), ask func(t *testing.T, header ...string) *http.Request, header ...string) func(t *testing.T, s *exampleServer) *http.Request {
+		return func(t *testing.T, s *exampleServer) *http.Request {
 			s.do(t, trigger()(t, s))
 			if do != nil {
 				do(t, s)
@@ -225,8 +225,8 @@ func TestExamplesAreAnswers(t *testing.T) {
 		}
 	}
 	want := map[string][]ask{
-		"Sync":                {func(t *testing.T, _ *stage) *http.Request { return create(t) }, after(get(onePath))},
-		"SyncDocument":        {func(t *testing.T, _ *stage) *http.Request { return create(t, jsonAPI...) }, after(get(onePath), jsonAPI...)},
+		"Sync":                {func(t *testing.T, _ *exampleServer) *http.Request { return create(t) }, after(get(onePath))},
+		"SyncDocument":        {func(t *testing.T, _ *exampleServer) *http.Request { return create(t, jsonAPI...) }, after(get(onePath), jsonAPI...)},
 		"SyncList":            {after(get("/api/v1/syncs"))},
 		"SyncListDocument":    {after(get("/api/v1/syncs"), jsonAPI...)},
 		"ChangedSync":         {after(changes["patch"]), after(changes["put"])},
@@ -252,80 +252,82 @@ func TestExamplesAreAnswers(t *testing.T) {
 		"OpenRunListDocument": {afterRun(nil, get("/api/v1/sync_runs"), jsonAPI...)},
 		"RecordList":          {afterRun(finished, get(runPath+"/sync_records"))},
 		"RecordListDocument":  {afterRun(finished, get(runPath+"/sync_records"), jsonAPI...)},
-		"RunClaimed":          {afterRun(func(t *testing.T, s *stage) { t.Helper(); s.step(t, "claim", `{"executor":"worker-2"}`) }, step("claim"))},
+		"RunClaimed":          {afterRun(func(t *testing.T, s *exampleServer) { t.Helper(); s.step(t, "claim", `{"executor":"worker-2"}`) }, step("claim"))},
 		"RunEnded":            {afterRun(finished, step("claim")), afterRun(finished, step("cancel"))},
-		"Fenced":              {afterRun(func(t *testing.T, s *stage) { t.Helper(); claimed(t, s); s.now = s.now.Add(time.Hour) }, step("heartbeat"))},
-		"SyncDisabled": {func(t *testing.T, s *stage) *http.Request {
+		"Fenced":              {afterRun(func(t *testing.T, s *exampleServer) { t.Helper(); claimed(t, s); s.now = s.now.Add(time.Hour) }, step("heartbeat"))},
+		"SyncDisabled": {func(t *testing.T, s *exampleServer) *http.Request {
 			s.created(t)
 			s.do(t, pause(t))
 			return trigger()(t, s)
 		}},
 
-		"DuplicateMember": {func(t *testing.T, _ *stage) *http.Request {
+		"DuplicateMember": {func(t *testing.T, _ *exampleServer) *http.Request {
 			return request(t, http.MethodPost, "/api/v1/syncs", `{"sync":{"source_id":1,"source_id":2}}`)
 		}},
 		"UnknownParameter": {after(get("/api/v1/syncs?page%5Blength%5D=20"))},
-		"TokenMissing": {func(t *testing.T, s *stage) *http.Request {
+		"TokenMissing": {func(t *testing.T, s *exampleServer) *http.Request {
 			s.authenticate(t, server.WorkspaceClaim, s.keys(t))
 			r := create(t)
 			r.Header.Del("Authorization")
 			return r
 		}},
-		"TokenExpired": {func(t *testing.T, s *stage) *http.Request {
+		"TokenExpired": {func(t *testing.T, s *exampleServer) *http.Request {
 			s.authenticate(t, server.WorkspaceClaim, s.keys(t))
 			return s.signed(t, create(t), s.now.Add(-time.Hour), string(auth.WriteSyncs))
 		}},
-		"ScopeMissing": {func(t *testing.T, s *stage) *http.Request {
+		"ScopeMissing": {func(t *testing.T, s *exampleServer) *http.Request {
 			s.authenticate(t, server.WorkspaceClaim, s.keys(t))
 			return s.signed(t, create(t), s.now.Add(time.Minute), string(auth.ReadSyncs))
 		}},
-		"WorkspaceMissing": {func(t *testing.T, s *stage) *http.Request {
+		"WorkspaceMissing": {func(t *testing.T, s *exampleServer) *http.Request {
 			s.authenticate(t, "another_claim", s.keys(t))
 			return s.signed(t, create(t), s.now.Add(time.Minute), string(auth.WriteSyncs))
 		}},
-		"IssuerUnavailable": {func(t *testing.T, s *stage) *http.Request {
+		"IssuerUnavailable": {func(t *testing.T, s *exampleServer) *http.Request {
 			s.authenticate(t, server.WorkspaceClaim, func(context.Context) ([]byte, error) { return nil, errors.New("no route to host") })
 			return s.signed(t, create(t), s.now.Add(time.Minute), string(auth.WriteSyncs))
 		}},
 		"NotFound": {
-			func(t *testing.T, _ *stage) *http.Request { return get(onePath)(t) },
-			func(t *testing.T, _ *stage) *http.Request { return changes["patch"](t, jsonAPI...) },
+			func(t *testing.T, _ *exampleServer) *http.Request { return get(onePath)(t) },
+			func(t *testing.T, _ *exampleServer) *http.Request { return changes["patch"](t, jsonAPI...) },
 		},
-		"MethodNotAllowed": {func(t *testing.T, _ *stage) *http.Request { return request(t, http.MethodPut, "/api/v1/syncs", "{}") }},
-		"NotAcceptable":    {after(get(onePath), "Accept", "text/html")},
-		"KeyInUse":         {over(fault.Conflict, "KeyInUse")},
-		"Overtaken": {func(t *testing.T, s *stage) *http.Request {
+		"MethodNotAllowed": {func(t *testing.T, _ *exampleServer) *http.Request {
+			return request(t, http.MethodPut, "/api/v1/syncs", "{}")
+		}},
+		"NotAcceptable": {after(get(onePath), "Accept", "text/html")},
+		"KeyInUse":      {over(fault.Conflict, "KeyInUse")},
+		"Overtaken": {func(t *testing.T, s *exampleServer) *http.Request {
 			s.created(t)
-			s.Syncs.Store = broken{s.store, syncs.ErrOvertaken}
+			s.Syncs.Store = failingStore{s.store, syncs.ErrOvertaken}
 			return changes["patch"](t)
 		}},
-		"VersionMismatch": {func(t *testing.T, s *stage) *http.Request {
+		"VersionMismatch": {func(t *testing.T, s *exampleServer) *http.Request {
 			s.created(t)
 			s.do(t, pause(t))
 			return changes["patch"](t, "If-Match", `"1"`)
 		}},
-		"VersionExcluded": {func(t *testing.T, s *stage) *http.Request {
+		"VersionExcluded": {func(t *testing.T, s *exampleServer) *http.Request {
 			s.created(t)
 			return changes["patch"](t, "If-None-Match", `"1"`)
 		}},
-		"BodyTooLarge": {func(t *testing.T, _ *stage) *http.Request {
+		"BodyTooLarge": {func(t *testing.T, _ *exampleServer) *http.Request {
 			return request(t, http.MethodPost, "/api/v1/syncs", strings.Repeat(" ", 256<<10+1))
 		}},
-		"UnsupportedMediaType": {func(t *testing.T, _ *stage) *http.Request { return create(t, "Content-Type", "text/plain") }},
-		"InvalidFields": {func(t *testing.T, _ *stage) *http.Request {
+		"UnsupportedMediaType": {func(t *testing.T, _ *exampleServer) *http.Request { return create(t, "Content-Type", "text/plain") }},
+		"InvalidFields": {func(t *testing.T, _ *exampleServer) *http.Request {
 			body := strings.NewReplacer(`"automated"`, `"hourly"`, "0 6 * * 1-5", "*/90 * * * *").Replace(goodBody)
 			return request(t, http.MethodPost, "/api/v1/syncs", body)
 		}},
-		"KeyReused": {func(t *testing.T, s *stage) *http.Request {
+		"KeyReused": {func(t *testing.T, s *exampleServer) *http.Request {
 			s.do(t, create(t, "Idempotency-Key", "a"))
 			return request(t, http.MethodPost, "/api/v1/syncs", strings.Replace(goodBody, "contacts", "companies", 1), "Idempotency-Key", "a")
 		}},
-		"RateLimited": {func(t *testing.T, s *stage) *http.Request {
-			s.CreateLimit = &ratelimit.Limiter{Policy: ratelimit.Policy{Quota: 100, Window: time.Minute}, Store: spent{}, Now: s.Now}
+		"RateLimited": {func(t *testing.T, s *exampleServer) *http.Request {
+			s.CreateLimit = &ratelimit.Limiter{Policy: ratelimit.Policy{Quota: 100, Window: time.Minute}, Store: emptyLimiter{}, Now: s.Now}
 			return create(t)
 		}},
-		"Internal": {func(t *testing.T, s *stage) *http.Request {
-			s.Syncs.Store = broken{s.store, errors.New("an index out of range")}
+		"Internal": {func(t *testing.T, s *exampleServer) *http.Request {
+			s.Syncs.Store = failingStore{s.store, errors.New("an index out of range")}
 			return create(t)
 		}},
 		"StoreUnavailable": {over(fault.Unavailable, "StoreUnavailable")},
@@ -339,7 +341,7 @@ func TestExamplesAreAnswers(t *testing.T) {
 		for i, ask := range asks {
 			t.Run(name+"/"+strconv.Itoa(i), func(t *testing.T) {
 				t.Parallel()
-				s := newStage(t)
+				s := newExampleServer(t)
 				response := s.do(t, ask(t, s))
 				if path := os.Getenv("DUMP"); path != "" && i == 0 {
 					_ = os.WriteFile(path+"/"+name, []byte(read(t, response)), 0o600)

@@ -20,7 +20,7 @@ import (
 // memory is a store of one sync, for fuzzers, which have no time for a disk.
 type memory struct{ syncs.Store }
 
-func kept() syncs.Sync {
+func storedSync() syncs.Sync {
 	at := time.Date(2026, time.November, 23, 20, 6, 0, 0, time.UTC)
 	return syncs.Sync{
 		Workspace: "acme", ID: syncID, Version: 1, SourceID: 1, DestinationID: 2, ModelID: 3, Configuration: "{}", ScheduleType: "automated",
@@ -34,16 +34,16 @@ func (memory) CreateOnce(_ context.Context, s syncs.Sync, _ syncs.IdempotencyKey
 	return s, nil
 }
 
-func (memory) Read(context.Context, string, string) (syncs.Sync, error) { return kept(), nil }
+func (memory) Read(context.Context, string, string) (syncs.Sync, error) { return storedSync(), nil }
 
 func (memory) List(context.Context, string, string, int) ([]syncs.Sync, bool, error) {
-	return []syncs.Sync{kept()}, false, nil
+	return []syncs.Sync{storedSync()}, false, nil
 }
 
 func (memory) Replace(context.Context, syncs.Sync) error { return nil }
 
 // answers returns a function that has an API over memory answer a request, and
-// holds that the status is one of these and the answer as documented.
+// checks that the status is one of these and the response as documented.
 func answers(statuses ...int) func(t *testing.T, r *http.Request) {
 	face := api.New(api.Config{
 		Syncs:  &syncs.Service{Store: memory{}, Now: time.Now, NewID: func() (string, error) { return syncID, nil }},
@@ -62,7 +62,7 @@ func answers(statuses ...int) func(t *testing.T, r *http.Request) {
 	}
 }
 
-// FuzzCreate holds that whatever the body is, the answer is as documented.
+// FuzzCreate checks that the response to any body is as documented.
 func FuzzCreate(f *testing.F) {
 	f.Add([]byte(goodBody))
 	answer := answers(200, 400, 413, 422)

@@ -20,8 +20,8 @@ import (
 	"syncplane/pkg/testkit/dynamotest"
 )
 
-// engines are empty stores, one of each engine.
-func engines(t *testing.T) map[string]syncs.Store {
+// storageBackends returns an empty store of each storage backend.
+func storageBackends(t *testing.T) map[string]syncs.Store {
 	t.Helper()
 	store, err := bolt.Open(filepath.Join(t.TempDir(), "syncs.db"))
 	if err != nil {
@@ -74,7 +74,7 @@ func TestPagesFitALambda(t *testing.T) {
 	t.Parallel()
 	const most = 6 << 20 // of a response (Lambda quotas, "invocation payload"); the headers are within what is left by the bound
 	for name, test := range map[string]struct {
-		engine string
+		backend string
 		syncs  int
 		edit   func(s *syncs.Sync)
 	}{
@@ -91,7 +91,7 @@ func TestPagesFitALambda(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			store := engines(t)[test.engine]
+			store := storageBackends(t)[test.backend]
 			workspace := ""
 			var want []string
 			for range test.syncs {
@@ -140,13 +140,13 @@ func TestPagesFitALambda(t *testing.T) {
 	}
 }
 
-// TestLargestSync checks both sides of the bound on a sync, over each engine: a
+// TestLargestSync checks both sides of the bound on a sync, over each storage backend: a
 // change may make it so large, and not larger. Only a sync of an early version
 // comes near it, since a request has at most 256 KiB.
 func TestLargestSync(t *testing.T) {
 	t.Parallel()
-	for engine, store := range engines(t) {
-		t.Run(engine, func(t *testing.T) {
+	for backend, store := range storageBackends(t) {
+		t.Run(backend, func(t *testing.T) {
 			s := storagetest.NewSync(t)
 			s.Configuration = `{}`
 			s.CronExpression = longCron(200_000)

@@ -41,10 +41,10 @@ func (l *limited) advance(d time.Duration) {
 	l.now = l.now.Add(d)
 }
 
-// overEngines runs a test over both storage engines.
-func overEngines(t *testing.T, policy ratelimit.Policy, test func(t *testing.T, l *limited)) {
+// onAllBackends runs a test on both storage backends.
+func onAllBackends(t *testing.T, policy ratelimit.Policy, test func(t *testing.T, l *limited)) {
 	t.Helper()
-	engines := map[string]func(t *testing.T) interface {
+	backends := map[string]func(t *testing.T) interface {
 		syncs.Store
 		ratelimit.Store
 	}{
@@ -52,7 +52,7 @@ func overEngines(t *testing.T, policy ratelimit.Policy, test func(t *testing.T, 
 			syncs.Store
 			ratelimit.Store
 		} {
-			return newRig(t).store
+			return newHarness(t).store
 		},
 		"dynamo": func(t *testing.T) interface {
 			syncs.Store
@@ -61,7 +61,7 @@ func overEngines(t *testing.T, policy ratelimit.Policy, test func(t *testing.T, 
 			return app.DynamoDB(dynamotest.NewTable(t))
 		},
 	}
-	for name, open := range engines {
+	for name, open := range backends {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			store := open(t)
@@ -103,7 +103,7 @@ func (l *limited) post(t *testing.T, body, key string) (limitedAnswer, string) {
 func TestLimit(t *testing.T) {
 	t.Parallel()
 	const policy = `"create";q=3;w=60`
-	overEngines(t, ratelimit.Policy{Quota: 3, Window: time.Minute}, func(t *testing.T, l *limited) {
+	onAllBackends(t, ratelimit.Policy{Quota: 3, Window: time.Minute}, func(t *testing.T, l *limited) {
 		for i, step := range []struct {
 			after time.Duration
 			want  limitedAnswer
@@ -137,7 +137,7 @@ func TestLimit(t *testing.T) {
 // of what is in it takes nothing from the limit.
 func TestInvalidTakesNothing(t *testing.T) {
 	t.Parallel()
-	overEngines(t, ratelimit.Policy{Quota: 2, Window: time.Minute}, func(t *testing.T, l *limited) {
+	onAllBackends(t, ratelimit.Policy{Quota: 2, Window: time.Minute}, func(t *testing.T, l *limited) {
 		refused := func() {
 			t.Helper()
 			for body, want := range map[string]int{
@@ -181,7 +181,7 @@ func TestInvalidTakesNothing(t *testing.T) {
 // left, and leaves as much.
 func TestReplayTakesNothing(t *testing.T) {
 	t.Parallel()
-	overEngines(t, ratelimit.Policy{Quota: 3, Window: time.Minute}, func(t *testing.T, l *limited) {
+	onAllBackends(t, ratelimit.Policy{Quota: 3, Window: time.Minute}, func(t *testing.T, l *limited) {
 		first, text := l.post(t, goodBody, "a")
 		if first.Status != http.StatusOK || first.Limit != `"create";r=2;t=20` {
 			t.Fatalf("got %+v %s", first, text)
@@ -227,7 +227,7 @@ func TestReplayTakesNothing(t *testing.T) {
 func TestLimitAtOnce(t *testing.T) {
 	t.Parallel()
 	const keys, times = 4, 6
-	overEngines(t, ratelimit.Policy{Quota: keys + 1, Window: time.Hour}, func(t *testing.T, l *limited) {
+	onAllBackends(t, ratelimit.Policy{Quota: keys + 1, Window: time.Hour}, func(t *testing.T, l *limited) {
 		var all sync.WaitGroup
 		for key := range keys {
 			for range times {

@@ -59,11 +59,11 @@ func document(t *testing.T) described {
 	return d
 }
 
-// TestDocumentNamesEveryRoute holds that what is documented is served, with
+// TestDocumentNamesEveryRoute checks that what is documented is served, with
 // these methods and no other.
 func TestDocumentNamesEveryRoute(t *testing.T) {
 	t.Parallel()
-	g := newRig(t)
+	g := newHarness(t)
 	for path, item := range document(t).Paths {
 		var want []string
 		for method := range item {
@@ -205,7 +205,7 @@ func fieldNames() []string {
 	}
 }
 
-// TestDocumentHangsTogether holds what a reader takes for granted: every
+// TestDocumentHangsTogether checks what a reader takes for granted: every
 // reference leads somewhere, every schema is one, every component is used,
 // every example fits and no operation shares its name.
 func TestDocumentHangsTogether(t *testing.T) {
@@ -299,7 +299,7 @@ func lookup(n any, pointer string) any {
 	return n
 }
 
-// examples are those that stand beside a schema, or in one.
+// examples returns the examples of a media type and of its schema.
 func examples(root any, pointer string, n map[string]any) map[string]any {
 	found := map[string]any{}
 	if example, ok := n["example"]; ok {
@@ -320,7 +320,7 @@ func examples(root any, pointer string, n map[string]any) map[string]any {
 }
 
 // TestSchemaSaysWhatIsAccepted sends values of every kind for every field, one
-// at a time, and holds that the schema takes those that the service takes. Not
+// at a time, and checks that the schema accepts those that the service accepts. Not
 // among them are the two rules that the document has in words: what a cron
 // expression means, and how deep a configuration is nested.
 func TestSchemaSaysWhatIsAccepted(t *testing.T) {
@@ -339,7 +339,7 @@ func TestSchemaSaysWhatIsAccepted(t *testing.T) {
 		rockets(255), rockets(256), `"\u2003` + strings.Repeat("é", 255) + `\u00a0"`, `"\ufeff"`, `"\u200b"`,
 		`"a\nb"`, `"a\n"`, `"\ta"`, `"\u0085a"`, `"a\u007f"`, `"\u0000"`,
 	}
-	g := newRig(t)
+	g := newHarness(t)
 	g.Syncs.NewID = func() (string, error) { id, err := uuid.NewV7(); return id.String(), err }
 	for _, name := range fieldNames() {
 		for _, value := range values {
@@ -458,7 +458,7 @@ func TestPreconditions(t *testing.T) {
 			t.Fatal(err)
 		}
 		for value, status := range values {
-			g := newRig(t)
+			g := newHarness(t)
 			g.do(t, good(goodBody))
 			r := good(`{"sync":{"sync_interval":45}}`)
 			r.Method, r.URL.Path = http.MethodPatch, "/api/v1/syncs/"+syncID
@@ -484,7 +484,7 @@ func TestIdempotencyKey(t *testing.T) {
 	for c := ' '; c <= '\x7f'; c++ {
 		values = append(values, string(c), "k"+string(c), `"`+string(c)+`"`, `"\`+string(c)+`"`)
 	}
-	g := newRig(t)
+	g := newHarness(t)
 	g.Syncs.NewID = func() (string, error) { id, err := uuid.NewV7(); return id.String(), err }
 	for _, value := range values {
 		if value != strings.Trim(value, " \t") {

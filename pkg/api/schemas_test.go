@@ -12,11 +12,11 @@ import (
 	"syncplane/pkg/event"
 )
 
-// TestSchemas holds that every schema of an event is served to everybody, and
+// TestSchemas checks that every schema of an event is served without a token, and
 // named in the document.
 func TestSchemas(t *testing.T) {
 	t.Parallel()
-	g := newRig(t)
+	g := newHarness(t)
 	get := func(name string) *http.Response {
 		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, event.SchemaPath+name, nil)
 		r.Header.Set(api.RequestIDHeader, requestID)

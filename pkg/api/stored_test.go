@@ -21,7 +21,7 @@ import (
 	"syncplane/pkg/testkit/dynamotest"
 )
 
-// earlier are stores that an early version has written, one of each engine.
+// earlier returns a store of each storage backend that an early version has written.
 func earlier(t *testing.T) map[string]syncs.Store {
 	t.Helper()
 	file, err := bolt.Open(storagetest.StoredFile(t))
@@ -55,8 +55,8 @@ func earlier(t *testing.T) map[string]syncs.Store {
 func TestEarlierSyncs(t *testing.T) {
 	t.Parallel()
 	const list, workspace = "/api/v1/syncs", storagetest.StoredWorkspace
-	for engine, store := range earlier(t) {
-		t.Run(engine, func(t *testing.T) {
+	for backend, store := range earlier(t) {
+		t.Run(backend, func(t *testing.T) {
 			do := func(want int, method, target, body string) (header http.Header, attributes map[string]any) {
 				t.Helper()
 				status, header, text := sendTo(t, store, workspace, method, target, body)
@@ -162,8 +162,8 @@ func TestEarlierSyncs(t *testing.T) {
 // read is shown without a next run, and can be changed.
 func TestUnknownSchedule(t *testing.T) {
 	t.Parallel()
-	for engine, store := range engines(t) {
-		t.Run(engine, func(t *testing.T) {
+	for backend, store := range storageBackends(t) {
+		t.Run(backend, func(t *testing.T) {
 			for name, edit := range map[string]func(s *syncs.Sync){
 				"a macro":     func(s *syncs.Sync) { s.CronExpression = "@hourly" },
 				"six fields":  func(s *syncs.Sync) { s.CronExpression = "0 0 6 * * *" },

@@ -82,7 +82,7 @@ func good() map[string]response {
 	}
 }
 
-// TestCheck holds that what is right passes, and that nothing passes without
+// TestCheck checks that what is right passes, and that nothing passes without
 // the headers that every response has.
 func TestCheck(t *testing.T) {
 	t.Parallel()
@@ -101,7 +101,7 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// TestCheckFails holds that what is wrong fails the test, and why.
+// TestCheckFails checks that what is wrong fails the test, and why.
 func TestCheckFails(t *testing.T) {
 	t.Parallel()
 	body := func(old, with string) func(r *response) {

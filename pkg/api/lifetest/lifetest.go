@@ -1,6 +1,6 @@
-// Package lifetest is the whole life of a sync over HTTP, as tests: create,
-// read, list, change, pause, delete, and a create repeated. It runs over every
-// engine and through the real function.
+// Package lifetest is a suite of tests of the operations on syncs and runs over HTTP,
+// from create to delete. It runs on every storage backend and through the real
+// function, and checks every response against the OpenAPI document.
 package lifetest
 
 import (
@@ -28,7 +28,7 @@ type Server struct {
 	// Do answers a request. It may be called by many at once.
 	Do func(r *http.Request) (*http.Response, error)
 
-	// Token is the bearer token of somebody in workspace with these scopes.
+	// Token returns a bearer token for a workspace with these scopes.
 	Token func(tb testing.TB, workspace string, scopes ...string) string
 }
 
@@ -38,7 +38,7 @@ const body = `{"sync":{"source_id":1,"destination_id":2,"model_id":3,"schedule_t
 
 const path = "/api/v1/syncs"
 
-// client is somebody in a workspace of their own.
+// client sends requests to a workspace of its own.
 type client struct {
 	t         *testing.T
 	server    Server
@@ -777,7 +777,7 @@ func pause(t *testing.T, c client) {
 	}
 }
 
-// nextRun holds that an interval counts from the moment that set it, to the
+// nextRun checks that an interval counts from the moment that set it, to the
 // second, and that nothing else moves it.
 func nextRun(t *testing.T, c client) {
 	t.Helper()

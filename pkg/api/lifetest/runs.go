@@ -9,7 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// executor returns c with the scopes of somebody who executes runs.
+// executor returns c with the scopes of an executor of runs.
 func (c client) executor(scopes ...string) client {
 	c.t.Helper()
 	c.token = c.server.Token(c.t, c.workspace, append(scopes, "runs:execute")...)

@@ -10,10 +10,10 @@ import (
 )
 
 // kill ends a Step when it asks for the time before its second commit.
-func (r *rig) kill() {
+func (r *harness) kill() {
 	r.t.Helper()
-	now, calls := r.clock.Now, 0
-	r.clock.Now = func() time.Time {
+	now, calls := r.scheduler.Now, 0
+	r.scheduler.Now = func() time.Time {
 		if calls++; calls == 3 { // the first call is for all of the Step
 			panic("killed")
 		}
@@ -24,7 +24,7 @@ func (r *rig) kill() {
 			r.t.Error("the Step had fewer commits")
 		}
 	}()
-	_, err := r.clock.Step(r.t.Context())
+	_, err := r.scheduler.Step(r.t.Context())
 	r.t.Errorf("got %v", err)
 }
 
@@ -34,7 +34,7 @@ func (r *rig) kill() {
 func TestKilledBetweenCommits(t *testing.T) {
 	t.Parallel()
 	const many = 1100 // two commits
-	made := newRig(t)
+	made := newHarness(t)
 	var group sync.WaitGroup
 	for range many {
 		s := made.sync(1, "")
@@ -64,7 +64,7 @@ func TestKilledBetweenCommits(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			r := newRig(t)
+			r := newHarness(t)
 			r.close()
 			if err := os.WriteFile(r.path, file, 0o600); err != nil {
 				t.Fatal(err)
@@ -78,7 +78,7 @@ func TestKilledBetweenCommits(t *testing.T) {
 			r.kill()
 			r.restart(test.after)
 			for range 2 {
-				if _, err := r.clock.Step(t.Context()); err != nil {
+				if _, err := r.scheduler.Step(t.Context()); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -91,7 +91,7 @@ func TestKilledBetweenCommits(t *testing.T) {
 				if e.Kind != event.Due {
 					continue
 				}
-				if first, told := data[e.ID]; told {
+				if first, ok := data[e.ID]; ok {
 					t.Fatalf("%s is there twice, as %s and %s", e.ID, first, e.Data)
 				}
 				data[e.ID] = string(e.Data)

@@ -39,13 +39,13 @@ func TestChangedAtTheLastMoment(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := newRig(t)
+			r := newHarness(t)
 			s := r.create(1, "")
 			r.create(1, "")
 			r.want(0)
 			r.now = r.now.Add(time.Minute)
-			now, calls := r.clock.Now, 0
-			r.clock.Now = func() time.Time {
+			now, calls := r.scheduler.Now, 0
+			r.scheduler.Now = func() time.Time {
 				if calls++; calls != 2 { // the second time the clock has followed all changes
 					return now()
 				}
@@ -73,7 +73,7 @@ func TestChangedAtTheLastMoment(t *testing.T) {
 // are deleted and paused.
 func TestNoRunAfterDelete(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
+	r := newHarness(t)
 	const many = 300
 	var created, changed sync.WaitGroup
 	all := make([]syncs.Sync, many)
@@ -102,7 +102,7 @@ func TestNoRunAfterDelete(t *testing.T) {
 			}
 		})
 	}
-	if _, err := r.clock.Step(t.Context()); err != nil {
+	if _, err := r.scheduler.Step(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	changed.Wait()

@@ -130,7 +130,7 @@ func (h *recorderHarness) want(key runs.Key, status string) {
 }
 
 // TestRecorder follows a run that no executor claims, one whose executor dies, and
-// what is skipped meanwhile, each step also after a restart.
+// what is skipped in between, each step also after a restart.
 func TestRecorder(t *testing.T) {
 	t.Parallel()
 	for _, restarts := range []bool{false, true} {

@@ -21,38 +21,38 @@ import (
 	"syncplane/pkg/syncs"
 )
 
-// rig is a store on the disk, and a clock over it whose time the test tells.
-type rig struct {
-	t     *testing.T
-	path  string
-	now   time.Time
-	store *bolt.Store
-	clock *scheduler.Scheduler
-	log   bytes.Buffer
-	ids   int
-	seen  uint64
-	data  map[string]string // of each run that began, by the ID of its event
+// harness is a store on the disk and a Scheduler over it whose time the test sets.
+type harness struct {
+	t         *testing.T
+	path      string
+	now       time.Time
+	store     *bolt.Store
+	scheduler *scheduler.Scheduler
+	log       bytes.Buffer
+	ids       int
+	seen      uint64
+	data      map[string]string // of each run that began, by the ID of its event
 }
 
-func newRig(t *testing.T) *rig {
+func newHarness(t *testing.T) *harness {
 	t.Helper()
-	r := &rig{t: t, path: filepath.Join(t.TempDir(), "syncs.db"), now: time.Date(2026, time.November, 24, 12, 0, 0, 0, time.UTC), data: map[string]string{}}
+	r := &harness{t: t, path: filepath.Join(t.TempDir(), "syncs.db"), now: time.Date(2026, time.November, 24, 12, 0, 0, 0, time.UTC), data: map[string]string{}}
 	r.open()
 	t.Cleanup(r.close)
 	return r
 }
 
-func (r *rig) open() {
+func (r *harness) open() {
 	r.t.Helper()
 	store, err := bolt.Open(r.path)
 	if err != nil {
 		r.t.Fatal(err)
 	}
 	r.store = store
-	r.clock = &scheduler.Scheduler{Store: store, Now: func() time.Time { return r.now }, Log: app.Logger(&r.log, "")}
+	r.scheduler = &scheduler.Scheduler{Store: store, Now: func() time.Time { return r.now }, Log: app.Logger(&r.log, "")}
 }
 
-func (r *rig) close() {
+func (r *harness) close() {
 	r.t.Helper()
 	if err := r.store.Close(); err != nil {
 		r.t.Error(err)
@@ -60,7 +60,7 @@ func (r *rig) close() {
 }
 
 // restart is the machine that was down for a while.
-func (r *rig) restart(down time.Duration) {
+func (r *harness) restart(down time.Duration) {
 	r.t.Helper()
 	r.close()
 	r.now = r.now.Add(down)
@@ -68,7 +68,7 @@ func (r *rig) restart(down time.Duration) {
 }
 
 // create stores a sync that runs every so many minutes, or by cron.
-func (r *rig) create(minutes int64, cron string) syncs.Sync {
+func (r *harness) create(minutes int64, cron string) syncs.Sync {
 	r.t.Helper()
 	s := r.sync(minutes, cron)
 	if err := r.store.Create(r.t.Context(), s); err != nil {
@@ -78,7 +78,7 @@ func (r *rig) create(minutes int64, cron string) syncs.Sync {
 }
 
 // sync returns a sync that is not stored.
-func (r *rig) sync(minutes int64, cron string) syncs.Sync {
+func (r *harness) sync(minutes int64, cron string) syncs.Sync {
 	r.t.Helper()
 	s := storagetest.NewSync(r.t)
 	r.ids++
@@ -88,7 +88,7 @@ func (r *rig) sync(minutes int64, cron string) syncs.Sync {
 	return s
 }
 
-func (r *rig) change(s syncs.Sync, edit func(*syncs.Sync)) syncs.Sync {
+func (r *harness) change(s syncs.Sync, edit func(*syncs.Sync)) syncs.Sync {
 	r.t.Helper()
 	s.Version++
 	s.UpdatedAt = r.now
@@ -101,15 +101,15 @@ func (r *rig) change(s syncs.Sync, edit func(*syncs.Sync)) syncs.Sync {
 
 // step has the clock do its work, and returns the runs that began: the number
 // of the sync, the time, and a star if it is late.
-func (r *rig) step() []string {
+func (r *harness) step() []string {
 	r.t.Helper()
-	if _, err := r.clock.Step(r.t.Context()); err != nil {
+	if _, err := r.scheduler.Step(r.t.Context()); err != nil {
 		r.t.Fatal(err)
 	}
-	return r.begun()
+	return r.started()
 }
 
-func (r *rig) begun() []string {
+func (r *harness) started() []string {
 	r.t.Helper()
 	begun := []string{}
 	for {
@@ -141,7 +141,7 @@ func (r *rig) begun() []string {
 }
 
 // want has the time go on and compares the runs that begin.
-func (r *rig) want(after time.Duration, want ...string) {
+func (r *harness) want(after time.Duration, want ...string) {
 	r.t.Helper()
 	r.now = r.now.Add(after)
 	if diff := cmp.Diff(append([]string{}, want...), r.step()); diff != "" {
@@ -151,7 +151,7 @@ func (r *rig) want(after time.Duration, want ...string) {
 
 func TestRunsBeginOnTime(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
+	r := newHarness(t)
 	r.want(0)
 	r.now = r.now.Add(10*time.Second + 300*time.Millisecond)
 	r.create(1, "")
@@ -167,11 +167,11 @@ func TestRunsBeginOnTime(t *testing.T) {
 	r.want(10*time.Second, "1 12:05:10")
 }
 
-// TestChanges holds that a run follows what the sync says, and that a change of
+// TestChanges checks that a run follows what the sync says, and that a change of
 // something else does not move it.
 func TestChanges(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
+	r := newHarness(t)
 	s := r.create(10, "")
 	r.want(5 * time.Minute)
 	s = r.change(s, func(s *syncs.Sync) { s.StreamName = "else" })
@@ -190,11 +190,11 @@ func TestChanges(t *testing.T) {
 	r.want(time.Hour)
 }
 
-// TestDown holds that of all that was missed one run begins, late, and that
+// TestDown checks that one late run is started for all missed ones, and that
 // none begins twice or not at all.
 func TestDown(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
+	r := newHarness(t)
 	r.create(10, "")
 	r.create(1, "0 * * * *")
 	paused := r.create(1, "")
@@ -214,11 +214,11 @@ func TestDown(t *testing.T) {
 	r.want(10*time.Minute, "1 15:10:00")
 }
 
-// TestCreatedAndNeverSeen holds that a sync which was made just before the
+// TestCreatedAndNeverSeen checks that a sync which was made just before the
 // machine went down has its run.
 func TestCreatedAndNeverSeen(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
+	r := newHarness(t)
 	r.want(0)
 	r.now = r.now.Add(time.Minute)
 	r.create(2, "")
@@ -227,11 +227,11 @@ func TestCreatedAndNeverSeen(t *testing.T) {
 	r.want(time.Minute, "1 12:07:00")
 }
 
-// TestResumedAndDown holds that a restart does not begin what was due while
+// TestResumedAndDown checks that a restart does not begin what was due while
 // the sync was paused.
 func TestResumedAndDown(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
+	r := newHarness(t)
 	s := r.create(10, "")
 	r.want(0)
 	s = r.change(s, func(s *syncs.Sync) { s.Status = syncs.Disabled })
@@ -243,10 +243,10 @@ func TestResumedAndDown(t *testing.T) {
 	r.want(4*time.Minute, "1 12:20:00")
 }
 
-// TestAsleep holds that a machine which slept begins one run, late.
+// TestAsleep checks that one late run is started after the machine was suspended.
 func TestAsleep(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
+	r := newHarness(t)
 	r.create(1, "")
 	r.want(0)
 	r.want(time.Minute, "1 12:01:00")
@@ -255,10 +255,10 @@ func TestAsleep(t *testing.T) {
 	r.want(30*time.Second, "1 13:03:00")
 }
 
-// TestManyAtOnce holds that more runs than fit a commit all begin, once.
+// TestManyAtOnce checks that more runs than fit in a commit are all started, once.
 func TestManyAtOnce(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
+	r := newHarness(t)
 	const many = 2500
 	var group sync.WaitGroup
 	for range many { // at once, so that few commits store them
@@ -279,35 +279,35 @@ func TestManyAtOnce(t *testing.T) {
 	r.want(0)
 }
 
-// TestStoreThatFails holds that a run which could not be stored begins later.
+// TestStoreThatFails checks that a run that could not be stored is started later.
 func TestStoreThatFails(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
+	r := newHarness(t)
 	r.create(1, "")
 	r.want(0)
 	r.now = r.now.Add(time.Minute)
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, _ = r.clock.Step(ended) // the commit may win, and the run has begun
+	_, _ = r.scheduler.Step(ended) // the commit may win, and the run has begun
 	r.now = r.now.Add(30 * time.Second)
-	begun := slices.Compact(append(r.begun(), r.step()...))
+	begun := slices.Compact(append(r.started(), r.step()...))
 	if diff := cmp.Diff([]string{"1 12:01:00"}, begun); diff != "" {
 		t.Error(diff)
 	}
 	r.want(30*time.Second, "1 12:02:00")
 }
 
-// TestRun holds that the clock wakes by itself: a run is due, and begins.
+// TestRun checks that Run starts a run when it is due.
 func TestRun(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
+	r := newHarness(t)
 	began, shift := time.Now(), 59*time.Second
-	r.clock.Now = func() time.Time { return r.now.Add(time.Since(began)) }
+	r.scheduler.Now = func() time.Time { return r.now.Add(time.Since(began)) }
 	s := r.create(1, "")
 	s = r.change(s, func(s *syncs.Sync) { s.ScheduledAt = r.now.Add(-shift) }) // due in a second
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
-	go func() { defer close(done); r.clock.Run(ctx) }()
+	go func() { defer close(done); r.scheduler.Run(ctx) }()
 	for {
 		last, grown := r.store.Head()
 		if last >= 3 { // created, updated and due
@@ -317,7 +317,7 @@ func TestRun(t *testing.T) {
 	}
 	cancel()
 	<-done
-	if got := r.begun(); len(got) != 1 {
+	if got := r.started(); len(got) != 1 {
 		t.Errorf("began: %v of %s", got, s.ID)
 	}
 }

@@ -12,7 +12,7 @@ import (
 )
 
 // once checks that no run began twice, and none before a time.
-func (r *rig) once(earliest time.Time) {
+func (r *harness) once(earliest time.Time) {
 	r.t.Helper()
 	entries, err := r.store.Events(0, 100_000)
 	if err != nil {
@@ -38,15 +38,15 @@ func TestSetBack(t *testing.T) {
 	const decade = 10 * 365 * 24 * time.Hour
 	for name, test := range map[string]struct {
 		ahead   time.Duration
-		correct func(r *rig, by time.Duration)
+		correct func(r *harness, by time.Duration)
 	}{
-		"two hours":                    {2 * time.Hour, func(r *rig, by time.Duration) { r.now = r.now.Add(-by) }},
-		"two hours, while it was down": {2 * time.Hour, func(r *rig, by time.Duration) { r.restart(-by) }},
-		"two hours, then a restart":    {2 * time.Hour, func(r *rig, by time.Duration) { r.now = r.now.Add(-by); r.want(0); r.restart(0) }},
-		"two hours, in two steps":      {2 * time.Hour, func(r *rig, by time.Duration) { r.now = r.now.Add(-by / 2); r.want(0); r.now = r.now.Add(-by / 2) }},
-		"ten years":                    {decade, func(r *rig, by time.Duration) { r.now = r.now.Add(-by) }},
-		"ten years, while it was down": {decade, func(r *rig, by time.Duration) { r.restart(-by) }},
-		"ten years, more than corrected": {decade, func(r *rig, by time.Duration) {
+		"two hours":                    {2 * time.Hour, func(r *harness, by time.Duration) { r.now = r.now.Add(-by) }},
+		"two hours, while it was down": {2 * time.Hour, func(r *harness, by time.Duration) { r.restart(-by) }},
+		"two hours, then a restart":    {2 * time.Hour, func(r *harness, by time.Duration) { r.now = r.now.Add(-by); r.want(0); r.restart(0) }},
+		"two hours, in two steps":      {2 * time.Hour, func(r *harness, by time.Duration) { r.now = r.now.Add(-by / 2); r.want(0); r.now = r.now.Add(-by / 2) }},
+		"ten years":                    {decade, func(r *harness, by time.Duration) { r.now = r.now.Add(-by) }},
+		"ten years, while it was down": {decade, func(r *harness, by time.Duration) { r.restart(-by) }},
+		"ten years, more than corrected": {decade, func(r *harness, by time.Duration) {
 			r.now = r.now.Add(-by - time.Hour)
 			r.want(0)
 			r.now = r.now.Add(time.Hour)
@@ -55,7 +55,7 @@ func TestSetBack(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := newRig(t)
+			r := newHarness(t)
 			r.now = r.now.Add(-time.Minute) // 11:59
 			r.create(1, "")
 			r.create(1, "* * * * *")
@@ -93,7 +93,7 @@ func TestSetBack(t *testing.T) {
 // ahead.
 func TestSetBackRunsEach(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
+	r := newHarness(t)
 	r.create(10, "")
 	r.want(0)
 	r.want(2*time.Hour, "1 14:00:00*")
@@ -117,7 +117,7 @@ func TestSetBackRunsEach(t *testing.T) {
 func TestSmallSteps(t *testing.T) {
 	t.Parallel()
 	for _, step := range []time.Duration{time.Millisecond, time.Second, 30 * time.Second, time.Minute} {
-		r := newRig(t)
+		r := newHarness(t)
 		s := r.create(1, "* * * * *")
 		r.want(0)
 		r.want(time.Minute, "1 12:01:00")
@@ -145,7 +145,7 @@ func TestWithoutTime(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := newRig(t)
+			r := newHarness(t)
 			set := r.now
 			r.now = boot
 			r.create(1, "") // the first start
@@ -180,9 +180,9 @@ func TestWithoutTime(t *testing.T) {
 // TestWaitWithoutTime checks that a clock which is set is noticed soon.
 func TestWaitWithoutTime(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
+	r := newHarness(t)
 	r.now = time.Unix(0, 0)
-	wait, err := r.clock.Step(t.Context())
+	wait, err := r.scheduler.Step(t.Context())
 	if diff := cmp.Diff(time.Second, wait); diff != "" || err != nil {
 		t.Errorf("%v: %s", err, diff)
 	}

@@ -14,7 +14,7 @@ import (
 )
 
 // due returns the syncs that have run, sorted.
-func (r *rig) due() []string {
+func (r *harness) due() []string {
 	r.t.Helper()
 	entries, err := r.store.Events(0, 1000)
 	if err != nil {
@@ -34,7 +34,7 @@ func (r *rig) due() []string {
 // refuse today, keep running.
 func TestEarlierSyncs(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
+	r := newHarness(t)
 	r.close()
 	r.path, r.now = storagetest.StoredFile(t), time.Date(2026, time.November, 25, 13, 0, 0, 0, time.UTC)
 	r.open()
@@ -44,7 +44,7 @@ func TestEarlierSyncs(t *testing.T) {
 	}
 	slices.Sort(want)
 	for range 8 { // days: one has a run a week
-		if _, err := r.clock.Step(t.Context()); err != nil {
+		if _, err := r.scheduler.Step(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		r.now = r.now.Add(24 * time.Hour)
@@ -58,7 +58,7 @@ func TestEarlierSyncs(t *testing.T) {
 // stops no other, neither when all are read nor when one changes.
 func TestUnreadableSchedule(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
+	r := newHarness(t)
 	spoil := func(s syncs.Sync) {
 		t.Helper()
 		s.Version, s.CronExpression = s.Version+1, "@hourly"
@@ -68,7 +68,7 @@ func TestUnreadableSchedule(t *testing.T) {
 	}
 	good, bad, spoiled := r.create(1, ""), r.create(1, ""), r.create(1, "")
 	spoil(bad)
-	if _, err := r.clock.Step(t.Context()); err != nil {
+	if _, err := r.scheduler.Step(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	spoil(spoiled)
@@ -76,7 +76,7 @@ func TestUnreadableSchedule(t *testing.T) {
 	later := r.create(1, "")
 	for range 2 {
 		r.now = r.now.Add(time.Minute)
-		if _, err := r.clock.Step(t.Context()); err != nil {
+		if _, err := r.scheduler.Step(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -84,7 +84,7 @@ func TestUnreadableSchedule(t *testing.T) {
 		t.Errorf("%s; %s has no interval", diff, noInterval.ID)
 	}
 	r.restart(time.Hour)
-	if _, err := r.clock.Step(t.Context()); err != nil {
+	if _, err := r.scheduler.Step(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 
@@ -98,7 +98,7 @@ func TestUnreadableSchedule(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 {
-		if _, err := r.clock.Step(t.Context()); err != nil {
+		if _, err := r.scheduler.Step(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		r.now = r.now.Add(time.Minute)
@@ -112,7 +112,7 @@ func TestUnreadableSchedule(t *testing.T) {
 // beside it or makes runs of its own kind.
 func TestUnreadableIntervals(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
+	r := newHarness(t)
 	good := r.create(1, "")
 	for _, minutes := range []int64{0, -1, math.MinInt64, 100*syncs.MaxInterval + 1, 1 << 40, 1 << 58, math.MaxInt64/60 + 1, math.MaxInt64} {
 		r.create(minutes, "")
@@ -121,7 +121,7 @@ func TestUnreadableIntervals(t *testing.T) {
 	r.restart(0)
 	for range 3 {
 		r.now = r.now.Add(time.Minute)
-		if _, err := r.clock.Step(t.Context()); err != nil {
+		if _, err := r.scheduler.Step(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}

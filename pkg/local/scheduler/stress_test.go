@@ -12,7 +12,7 @@ import (
 )
 
 // createMany stores n syncs that run every minute, in few commits.
-func (r *rig) createMany(n int) []syncs.Sync {
+func (r *harness) createMany(n int) []syncs.Sync {
 	r.t.Helper()
 	list := make([]syncs.Sync, n)
 	var group sync.WaitGroup
@@ -41,7 +41,7 @@ func edited(s syncs.Sync, now time.Time, edit func(*syncs.Sync)) syncs.Sync {
 // none of a run that was due before, and what was not changed runs once.
 func TestChangedInTheSecond(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
+	r := newHarness(t)
 	const each, kinds, workers = 40, 4, 4
 	change := func(kind int, s syncs.Sync) (err error) {
 		ctx := t.Context()
@@ -68,7 +68,7 @@ func TestChangedInTheSecond(t *testing.T) {
 
 		done, stop, acknowledged := make(chan struct{}), make(chan struct{}), make(chan struct{})
 		now := r.now
-		r.clock.Now = func() time.Time { // whenever the scheduler looks, changes are made meanwhile
+		r.scheduler.Now = func() time.Time { // whenever the scheduler looks, changes are made meanwhile
 			for range 2 * workers {
 				select {
 				case <-acknowledged:

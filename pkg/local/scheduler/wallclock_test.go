@@ -19,7 +19,7 @@ const year = 365 * 24 * time.Hour
 
 // set sets the wall clock forward, or back if by is negative; the server may be
 // down meanwhile.
-func (r *rig) set(by time.Duration, down bool) {
+func (r *harness) set(by time.Duration, down bool) {
 	r.t.Helper()
 	if down {
 		r.restart(by)
@@ -29,12 +29,12 @@ func (r *rig) set(by time.Duration, down bool) {
 }
 
 // bothWays runs a test with the server up while the clock is set, and down.
-func bothWays(t *testing.T, test func(t *testing.T, r *rig, down bool)) {
+func bothWays(t *testing.T, test func(t *testing.T, r *harness, down bool)) {
 	t.Helper()
 	for name, down := range map[string]bool{"up": false, "down": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			test(t, newRig(t), down)
+			test(t, newHarness(t), down)
 		})
 	}
 }
@@ -46,7 +46,7 @@ func TestClockCorrected(t *testing.T) {
 	for name, ahead := range map[string]time.Duration{"two hours": 2 * time.Hour, "a day": 24 * time.Hour, "ten years": 10 * year, "a century": 100 * year} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			bothWays(t, func(t *testing.T, r *rig, down bool) {
+			bothWays(t, func(t *testing.T, r *harness, down bool) {
 				r.create(1, "")
 				r.create(7, "*/5 * * * *")
 				r.want(0)
@@ -70,7 +70,7 @@ func TestClockCorrected(t *testing.T) {
 }
 
 // at is the run of a sync at this moment.
-func (r *rig) at(sync, late string) string {
+func (r *harness) at(sync, late string) string {
 	return sync + " " + r.now.Add(time.Minute).Format("15:04:05") + late
 }
 
@@ -79,7 +79,7 @@ func (r *rig) at(sync, late string) string {
 // late one.
 func TestAsleepWhereItWas(t *testing.T) {
 	t.Parallel()
-	bothWays(t, func(t *testing.T, r *rig, down bool) {
+	bothWays(t, func(t *testing.T, r *harness, down bool) {
 		r.create(1, "")
 		r.want(0)
 		for range 60 {
@@ -100,7 +100,7 @@ func TestAsleepWhereItWas(t *testing.T) {
 // twice.
 func TestSmallStep(t *testing.T) {
 	t.Parallel()
-	bothWays(t, func(t *testing.T, r *rig, down bool) {
+	bothWays(t, func(t *testing.T, r *harness, down bool) {
 		r.now = r.now.Add(300 * time.Millisecond)
 		r.create(1, "")
 		r.set(-400*time.Millisecond, down) // before it was created
@@ -123,7 +123,7 @@ func TestSetByTheWrongClock(t *testing.T) {
 	for name, ahead := range map[string]time.Duration{"two hours": 2 * time.Hour, "ten years": 10 * year} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			bothWays(t, func(t *testing.T, r *rig, down bool) {
+			bothWays(t, func(t *testing.T, r *harness, down bool) {
 				changed := r.create(10, "")
 				resumed := r.create(10, "")
 				r.want(0)
@@ -161,7 +161,7 @@ func TestSetByTheWrongClock(t *testing.T) {
 // TestNextRunOfTheWrongClock checks that the API shows the runs that begin.
 func TestNextRunOfTheWrongClock(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
+	r := newHarness(t)
 	r.now = r.now.Add(10 * year)
 	s := r.create(10, "")
 	r.want(0)
@@ -181,7 +181,7 @@ func TestNextRunOfTheWrongClock(t *testing.T) {
 // this program was built, and that this is logged once.
 func TestClockNotSet(t *testing.T) {
 	t.Parallel()
-	bothWays(t, func(t *testing.T, r *rig, down bool) {
+	bothWays(t, func(t *testing.T, r *harness, down bool) {
 		r.create(1, "")
 		r.want(0)
 		r.want(time.Minute, "1 12:01:00")
@@ -213,7 +213,7 @@ func TestClockNotSet(t *testing.T) {
 func TestNewFileAndClockNotSet(t *testing.T) {
 	t.Parallel()
 	for _, boot := range []time.Time{time.Unix(0, 0), time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(2015, 6, 1, 0, 0, 0, 0, time.UTC), time.Unix(-1, 0)} {
-		r := newRig(t)
+		r := newHarness(t)
 		right := r.now
 		r.now = boot.UTC()
 		r.create(5, "")
@@ -240,7 +240,7 @@ func TestNewFileAndClockNotSet(t *testing.T) {
 // was made, as that of a test.
 func TestEarliest(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
+	r := newHarness(t)
 	r.now = time.Date(2023, time.December, 31, 23, 58, 59, 999e6, time.UTC)
 	r.create(1, "")
 	r.want(0)
@@ -252,23 +252,23 @@ func TestEarliest(t *testing.T) {
 // TestWokenOften checks that a clock which was set is noticed within a second.
 func TestWokenOften(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
+	r := newHarness(t)
 	r.create(60, "")
-	if wait, err := r.clock.Step(t.Context()); err != nil || wait > time.Second {
+	if wait, err := r.scheduler.Step(t.Context()); err != nil || wait > time.Second {
 		t.Errorf("got %v, %v", wait, err)
 	}
 	r.now = time.Unix(0, 0)
-	if wait, err := r.clock.Step(t.Context()); err != nil || wait > time.Second || wait <= 0 {
+	if wait, err := r.scheduler.Step(t.Context()); err != nil || wait > time.Second || wait <= 0 {
 		t.Errorf("got %v, %v", wait, err)
 	}
 }
 
 // killed has the server killed after a number of commits of one Step.
-func (r *rig) killed(commits int) {
+func (r *harness) killed(commits int) {
 	r.t.Helper()
 	type kill struct{}
-	now := r.clock.Now
-	r.clock.Now = func() time.Time {
+	now := r.scheduler.Now
+	r.scheduler.Now = func() time.Time {
 		if commits--; commits < 0 {
 			panic(kill{})
 		}
@@ -280,7 +280,7 @@ func (r *rig) killed(commits int) {
 				r.t.Errorf("it was done before it was killed")
 			}
 		}()
-		_, _ = r.clock.Step(r.t.Context())
+		_, _ = r.scheduler.Step(r.t.Context())
 	}()
 	r.restart(0)
 }
@@ -292,7 +292,7 @@ func TestKilledTwice(t *testing.T) {
 	for _, after := range []time.Duration{0, 61 * time.Second} {
 		t.Run(fmt.Sprint(after), func(t *testing.T) {
 			t.Parallel()
-			r := newRig(t)
+			r := newHarness(t)
 			const many = 2500
 			r.createMany(many)
 			r.stepOnly()
@@ -327,9 +327,9 @@ func TestKilledTwice(t *testing.T) {
 }
 
 // stepOnly is step for many runs: it does not look at them.
-func (r *rig) stepOnly() {
+func (r *harness) stepOnly() {
 	r.t.Helper()
-	if _, err := r.clock.Step(r.t.Context()); err != nil {
+	if _, err := r.scheduler.Step(r.t.Context()); err != nil {
 		r.t.Fatal(err)
 	}
 }
@@ -338,7 +338,7 @@ func (r *rig) stepOnly() {
 // be read, are not missed.
 func TestGapInTheFeed(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
+	r := newHarness(t)
 	gone := r.create(1, "")
 	r.create(1, "")
 	r.want(0)
@@ -366,6 +366,6 @@ func TestGapInTheFeed(t *testing.T) {
 	if r.store, err = bolt.Open(r.path); err != nil {
 		t.Fatal(err)
 	}
-	r.clock.Store = r.store
+	r.scheduler.Store = r.store
 	r.want(time.Minute, "2 12:01:00*", "3 12:01:00*") // as after a restart
 }

@@ -20,15 +20,14 @@ const defaultStage = "$default"
 // localAPI is the ID of the API, and the first label of its own domain.
 const localAPI = "local"
 
-// eventOf returns r, its body read, as an HTTP API describes it to a function
-// (payload format 2.0): the path decoded and beginning with the stage unless
-// that is $default; header names in lower case, equal ones joined with commas;
-// cookies apart; a body that is not text in base64. The route is always
-// $default. Some of it is not documented and was taken from published captures
-// of live events: rawPath is decoded, rawQueryString is not, commas join headers
-// without a space, and text are text/*, JSON, XML and JavaScript alone. Not
-// reproduced is that an HTTP API decodes a path twice and cuts it at a question
-// mark.
+// eventOf returns the event that an HTTP API sends to a function for r and its body
+// (payload format 2.0): the path is decoded and starts with the stage unless that is
+// $default; header names are in lower case and repeated headers are joined with
+// commas; cookies are separate; a body that is not text is in base64. The route is
+// always $default. Some details are not documented and were taken from published
+// captures of live events: rawPath is decoded, rawQueryString is not, commas join
+// headers without a space, and only text/*, JSON, XML and JavaScript are text. Unlike
+// an HTTP API, eventOf does not decode a path twice or cut it at a question mark.
 func eventOf(r *http.Request, body []byte, stage, id string, at time.Time) events.APIGatewayV2HTTPRequest {
 	host, port, err := net.SplitHostPort(r.Host)
 	if err != nil {
@@ -75,8 +74,8 @@ func eventOf(r *http.Request, body []byte, stage, id string, at time.Time) event
 	return event
 }
 
-// headersOf returns the headers without the cookies and without those that
-// are for one connection (RFC 9110, section 7.6.1).
+// headersOf returns the headers without the cookies and the hop-by-hop headers (RFC
+// 9110, section 7.6.1).
 func headersOf(header http.Header) map[string]string {
 	headers := make(map[string]string, len(header)+5)
 	for name, values := range header {
@@ -102,8 +101,8 @@ func cookiesOf(header http.Header) []string {
 	return cookies
 }
 
-// parametersOf returns the decoded parameters of a query, equal ones joined
-// with commas; nil without any.
+// parametersOf returns the decoded parameters of a query, repeated ones joined with
+// commas; nil without any.
 func parametersOf(address *url.URL) map[string]string {
 	var parameters map[string]string
 	for name, values := range address.Query() {
@@ -115,7 +114,7 @@ func parametersOf(address *url.URL) map[string]string {
 	return parameters
 }
 
-// isText reports whether a body of this type goes into an event as it is.
+// isText reports whether an event contains a body of this type without base64.
 func isText(contentType string) bool {
 	media, _, err := mime.ParseMediaType(contentType)
 	if err != nil && media == "" {

@@ -14,26 +14,25 @@ import (
 	"syncplane/pkg/fault"
 )
 
-// Limits bound what clients can make the server hold, and for how long. A zero
-// duration is no limit.
+// Limits bounds the resources that clients can use. A zero duration is no limit.
 type Limits struct {
 	Header time.Duration // for the request line and the headers to arrive
-	Body   time.Duration // for the whole body to arrive, from the moment it is read
-	Drain  time.Duration // for the rest of a body that nothing reads
-	Write  time.Duration // from the headers of a request until its response was taken
+	Body   time.Duration // for the whole body to arrive, from the first read
+	Drain  time.Duration // for the rest of a body after the response has started
+	Write  time.Duration // from the headers of a request to the end of its response
 	Idle   time.Duration // between two requests of a connection
 
-	// Bodies is how many bytes of request bodies are held at the same time.
-	// The first 8 KiB of each do not count.
+	// Bodies is how many bytes of request bodies are held in memory at the same
+	// time. The first 8 KiB of each body do not count.
 	Bodies int64
 
-	// Connections is how many connections are open at the same time. Those
-	// that wait for a request make room for new ones, the oldest first.
+	// Connections is how many connections are open at the same time. If there
+	// are more, the one that has been idle the longest is closed.
 	Connections int
 }
 
-// DefaultLimits returns the limits of the local server. Our own choices, except
-// that API Gateway too gives a request 30 s in all.
+// DefaultLimits returns the limits of the local server. Our own choices; the 30 s for
+// a request are also the timeout of API Gateway.
 func DefaultLimits() Limits {
 	return Limits{
 		Header: 10 * time.Second, Body: 10 * time.Second, Drain: time.Second, Write: 30 * time.Second, Idle: time.Minute,
@@ -48,18 +47,18 @@ const maxHeader = 10 << 10
 // readSlop is what net/http reads beyond MaxHeaderBytes, in bytes.
 const readSlop = 4 << 10
 
-// freeBody is how much of each body is held whatever the others hold, in bytes:
-// a usual create is below it, and so is never refused.
+// freeBody is the part of each body that does not count towards Limits.Bodies, in
+// bytes. Our own choice: a usual create is smaller, so it is never refused.
 const freeBody = 8 << 10
 
-// maxRead is how much of a body is read at once, in bytes.
+// maxRead is how much of a body is read at once, in bytes. Our own choice.
 const maxRead = 4 << 10
 
-// NewServer returns a server for handler that keeps to limits. now is the clock
+// NewServer returns a server for handler that enforces limits. now is the time source
 // of its deadlines.
 //
-// A response that takes longer, such as a stream, sets write deadlines of its
-// own. The time of a handler has no bound.
+// A handler of a longer response, such as a stream, sets its own write deadlines. The
+// run time of a handler is not limited.
 func NewServer(handler http.Handler, limits Limits, now func() time.Time) *http.Server {
 	open := connections{limit: limits.Connections, open: map[net.Conn]*connection{}}
 	return &http.Server{
@@ -72,7 +71,7 @@ func NewServer(handler http.Handler, limits Limits, now func() time.Time) *http.
 	}
 }
 
-// guard bounds the bodies of requests.
+// guard limits the bodies of requests.
 type guard struct {
 	next   http.Handler
 	limits Limits
@@ -88,12 +87,12 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	b := &body{ReadCloser: r.Body, guard: g, control: http.NewResponseController(w)}
 	defer b.release()
-	bounded := r.WithContext(r.Context()) // net/http looks at the body of its own r
+	bounded := r.WithContext(r.Context()) // net/http keeps using the body of r
 	bounded.Body = b
 	g.next.ServeHTTP(&guarded{ResponseWriter: w, body: b}, bounded)
 }
 
-// body is a request body with a deadline and a share of the bytes in flight.
+// body is a request body with a deadline whose bytes are counted.
 type body struct {
 	io.ReadCloser
 	guard   *guard
@@ -104,22 +103,22 @@ type body struct {
 	held    int64 // bytes that count
 }
 
-// Read reads from the body. It returns a fault.Error, fit for the client, if the
-// body is too slow or too many bytes are held.
+// Read reads from the body. It returns a fault.Error for the client if the body is too
+// slow or if too many bytes of all bodies are held.
 func (b *body) Read(p []byte) (int, error) {
 	if !b.began {
 		b.began = true
 		b.deadline(b.guard.limits.Body)
 	}
-	// net/http fills p before it returns, so that what a long p holds would not
-	// count until then.
+	// net/http fills p before it returns, so a long p would not be counted until
+	// then.
 	n, err := b.ReadCloser.Read(p[:min(len(p), maxRead)])
 	b.read += int64(n)
 	if more := b.read - freeBody - b.held; more > 0 {
 		b.held += more
 		if b.guard.held.Add(more) > b.guard.limits.Bodies {
 			return 0, &fault.Error{
-				Kind: fault.Unavailable, Code: "server_busy", Message: "the server holds too many request bodies at this moment; please try again",
+				Kind: fault.Unavailable, Code: "server_busy", Message: "the server is processing too many request bodies; please try again",
 			}
 		}
 	}
@@ -136,7 +135,7 @@ func (b *body) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// deadline ends reads of the connection after d; 0 is never.
+// deadline sets the read deadline of the connection to d from now; 0 is no deadline.
 func (b *body) deadline(d time.Duration) {
 	var at time.Time
 	if d > 0 {
@@ -147,16 +146,16 @@ func (b *body) deadline(d time.Duration) {
 
 func (b *body) release() { b.guard.held.Add(-b.held) }
 
-// guarded is the response to a request with a body. Where it begins before the
-// body was read to its end, it does not wait for the rest, and the connection
-// closes after it: what is left must not be taken for another request.
+// guarded is the response to a request with a body. If it starts before the body was
+// read completely, the connection is closed after it, since the rest of the body must
+// not be parsed as another request.
 type guarded struct {
 	http.ResponseWriter
 	body  *body
 	began bool
 }
 
-// WriteHeader begins the response.
+// WriteHeader starts the response.
 func (w *guarded) WriteHeader(status int) {
 	if !w.began && status >= http.StatusOK {
 		w.began = true
@@ -185,12 +184,12 @@ type connections struct {
 	limit int
 	mu    sync.Mutex
 	open  map[net.Conn]*connection
-	turn  uint64 // grows with each change
+	turn  uint64 // incremented by each change of a state
 }
 
 type connection struct {
-	waits bool   // for a request, the first one included
-	since uint64 // the turn
+	waits bool   // for a request, also for the first one
+	since uint64 // turn when it started to wait
 }
 
 // change is a hook for http.Server.ConnState.
@@ -217,8 +216,8 @@ func (c *connections) change(conn net.Conn, state http.ConnState) {
 	}
 }
 
-// evict closes the connection that has waited longest: the new one itself if
-// all others are at work.
+// evict closes the connection that has waited the longest, which is the new one if all
+// others have a request in progress.
 func (c *connections) evict() {
 	var oldest net.Conn
 	since := c.turn + 1

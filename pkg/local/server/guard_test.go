@@ -25,8 +25,8 @@ import (
 	"syncplane/pkg/storage/bolt"
 )
 
-// patience is how long a test waits for what must happen at once.
-const patience = 20 * time.Second
+// timeout is how long a test waits for an event that must happen promptly.
+const timeout = 20 * time.Second
 
 // brief is a limit that a test lets pass.
 const brief = 100 * time.Millisecond
@@ -68,7 +68,7 @@ func (l *lines) String() string {
 // wait returns when the log holds text.
 func (l *lines) wait(t *testing.T, text string) {
 	t.Helper()
-	late := time.After(patience)
+	late := time.After(timeout)
 	for !strings.Contains(l.String(), text) {
 		select {
 		case <-l.grew:
@@ -150,7 +150,7 @@ func (g *guarded) dial(t *testing.T) *client {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
-	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(timeout)); err != nil {
 		t.Fatal(err)
 	}
 	return &client{conn.(*net.TCPConn), bufio.NewReader(conn)}
@@ -348,7 +348,7 @@ func TestSlowClients(t *testing.T) {
 			g := newGuarded(t, limits)
 			c := g.dial(t)
 			c.send(test.begin)
-			end := time.Now().Add(patience)
+			end := time.Now().Add(timeout)
 			var got []byte
 			for err := error(os.ErrDeadlineExceeded); errors.Is(err, os.ErrDeadlineExceeded); {
 				if time.Now().After(end) {
@@ -387,7 +387,7 @@ func TestUnreadAnswers(t *testing.T) {
 	}
 	select {
 	case <-g.closed:
-	case <-time.After(patience):
+	case <-time.After(timeout):
 		t.Error("the connection is open")
 	}
 }
@@ -493,7 +493,7 @@ func TestConnections(t *testing.T) {
 		}
 		select { // the response arrives before the connection counts as idle
 		case <-g.idle:
-		case <-time.After(patience):
+		case <-time.After(timeout):
 			t.Fatal("the connection is not idle")
 		}
 	}
@@ -562,7 +562,7 @@ func TestMemory(t *testing.T) { //nolint:paralleltest // it measures the heap of
 	}
 	expect := func(t *testing.T, answers chan int, count, status int) {
 		t.Helper()
-		late := time.After(patience)
+		late := time.After(timeout)
 		for i := range count {
 			select {
 			case got := <-answers:

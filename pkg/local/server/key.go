@@ -1,6 +1,7 @@
-// Package local runs the control plane on one machine: a server that turns
-// HTTP into gateway events for the very handler that Lambda runs, with keys
-// and tokens of its own for development.
+// Package server runs the HTTP API on one machine: it turns HTTP requests into API
+// Gateway events for the handler that also runs in Lambda, streams events, serves the
+// documentation and signs tokens for development. It knows package api and the feed of
+// package bolt; it does not call AWS.
 package server
 
 import (
@@ -22,7 +23,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// What local tokens say of themselves.
+// The issuer, the audience and the workspace claim of local tokens.
 const (
 	Issuer         = "syncplane-local"
 	Audience       = "syncplane"
@@ -35,7 +36,7 @@ type Key struct {
 	public  publicKey
 }
 
-// publicKey is the public half as a JSON Web Key (RFC 8037, section 2).
+// publicKey is a public key as a JSON Web Key (RFC 8037, section 2).
 type publicKey struct {
 	KeyType   string `json:"kty"`
 	ID        string `json:"kid"`
@@ -48,8 +49,8 @@ type publicKey struct {
 // keyFile is the signing key in the data directory, PKCS #8 in PEM.
 const keyFile = "signing-key.pem"
 
-// OpenKey reads the signing key of a data directory, and makes both on first
-// use. Only the owner can read the file.
+// OpenKey reads the signing key of a data directory. It creates the directory and the
+// key if they do not exist. Only the owner can read the file.
 func OpenKey(dataDir string) (Key, error) {
 	if err := os.MkdirAll(dataDir, 0o700); err != nil {
 		return Key{}, fmt.Errorf("create the data directory: %w", err)
@@ -70,7 +71,7 @@ func readKey(path string) (Key, error) {
 	if err != nil {
 		return Key{}, fmt.Errorf("read the signing key: %w", err)
 	}
-	unusable := fmt.Errorf("%s is not a signing key of ours; remove it to have a new one made", path)
+	unusable := fmt.Errorf("%s is not a valid signing key; remove it and a new one is generated", path)
 	block, _ := pem.Decode(text)
 	if block == nil {
 		return Key{}, unusable
@@ -83,8 +84,8 @@ func readKey(path string) (Key, error) {
 	return newKey(private), nil
 }
 
-// writeNewKey makes a key file. Where two processes do it at once, the file of
-// one of them stays, whole.
+// writeNewKey generates a key and writes its file. If two processes do so
+// concurrently, the complete file of one of them stays.
 func writeNewKey(path string) error {
 	_, private, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
@@ -98,7 +99,7 @@ func writeNewKey(path string) error {
 	if err != nil {
 		return fmt.Errorf("write the signing key: %w", err)
 	}
-	defer os.Remove(file.Name()) //nolint:errcheck // the link below is what stays
+	defer os.Remove(file.Name()) //nolint:errcheck // the link below stays
 	err = errors.Join(pem.Encode(file, &pem.Block{Type: "PRIVATE KEY", Bytes: der}), file.Sync(), file.Close())
 	if err == nil {
 		err = os.Link(file.Name(), path)
@@ -109,8 +110,8 @@ func writeNewKey(path string) error {
 	return nil
 }
 
-// SampleKey signs the tokens in events/. Anybody can make it from this line,
-// so it proves nothing: only env.local.json and `syncplane invoke` accept it.
+// SampleKey returns the key that signs the tokens in events/. It is public, so only
+// env.local.json and `syncplane invoke` accept it.
 func SampleKey() Key {
 	seed := sha256.Sum256([]byte("syncplane: the key of the sample events, worthless on purpose"))
 	return newKey(ed25519.NewKeyFromSeed(seed[:]))
@@ -124,7 +125,7 @@ func newKey(private ed25519.PrivateKey) Key {
 	}}
 }
 
-// KeySet is the JSON Web Key Set with the public halves of keys.
+// KeySet returns the JSON Web Key Set with the public keys of keys.
 func KeySet(keys ...Key) ([]byte, error) {
 	var set struct {
 		Keys []publicKey `json:"keys"`
@@ -139,7 +140,7 @@ func KeySet(keys ...Key) ([]byte, error) {
 	return text, nil
 }
 
-// Claims is what a local token grants.
+// Claims holds the claims of a local token.
 type Claims struct {
 	Workspace string
 	Scopes    []string
@@ -147,7 +148,7 @@ type Claims struct {
 	Expires   time.Time
 }
 
-// Token signs a token.
+// Token returns a signed token.
 func (k Key) Token(c Claims) (string, error) {
 	token := jwt.NewWithClaims(jwt.SigningMethodEdDSA, jwt.MapClaims{
 		"iss":          Issuer,

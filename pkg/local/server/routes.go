@@ -9,10 +9,9 @@ import (
 	"syncplane/pkg/api"
 )
 
-// Routes is everything that the local server answers: what a browser and a
-// neighbour need beside the API, the stream of events if there is one, and the
-// API itself for all the rest. The rest goes past the mux, which would tidy up
-// paths that API Gateway passes on.
+// Routes returns the handler of the local server: the documentation, the key set, the
+// stream of events if there is one, and the API for all other paths. The API does not
+// go through the mux, which would clean paths that API Gateway passes on unchanged.
 func Routes(gateway Gateway, keys []byte, stream http.Handler) http.Handler {
 	const docs = "/docs/"
 	page := swagger.New("Syncplane", "/api/v1/openapi.json", docs)
@@ -22,7 +21,7 @@ func Routes(gateway Gateway, keys []byte, stream http.Handler) http.Handler {
 		r.URL.Path = docs
 		page.ServeHTTP(w, r)
 	})
-	// For a function under `sam local`, which can fetch it from its host.
+	// For a function that `sam local` runs; it fetches the key set from the host.
 	mux.HandleFunc("GET /.well-known/jwks.json", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/jwk-set+json")
 		_, _ = w.Write(keys)
@@ -42,10 +41,10 @@ func Routes(gateway Gateway, keys []byte, stream http.Handler) http.Handler {
 	})
 }
 
-// readable is the Allow header of what can only be read.
+// readable is the Allow header of a read-only path.
 const readable = "GET, HEAD, OPTIONS"
 
-// options answers OPTIONS for what can only be read, as the API does.
+// options handles OPTIONS for a read-only path as the API does.
 func options(w http.ResponseWriter, _ *http.Request) {
 	header := w.Header()
 	header.Set("Allow", readable)

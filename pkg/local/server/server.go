@@ -21,35 +21,35 @@ import (
 // functionTimeout is the Timeout of the function in template.yaml.
 const functionTimeout = 10 * time.Second
 
-// maxBody is the largest body that is read without ReadBody, in bytes: API
-// Gateway's 10 MB.
+// maxBody is the largest body that is read without ReadBody, in bytes: the 10 MB of
+// API Gateway.
 const maxBody = 10 << 20
 
-// Handler answers a gateway event, as a Lambda does.
+// Handler handles an API Gateway event as a Lambda function does.
 type Handler interface {
 	Invoke(ctx context.Context, payload []byte) ([]byte, error)
 }
 
-// Gateway is an http.Handler that does what API Gateway does: it makes an
-// event of each request and a response of each answer.
+// Gateway is an http.Handler that does what API Gateway does: it turns each request
+// into an event and the result of the function into a response.
 type Gateway struct {
 	Function Handler
 	Now      func() time.Time
 
-	// Stage is the stage that is served; "" is $default. The paths of any
-	// other begin with its name, and nothing is at those that do not.
+	// Stage is the stage that is served; "" is $default. With another stage all
+	// paths start with its name, and other paths are not found.
 	Stage string
 
-	// ReadBody returns the body of a request, nil if the function does not
-	// use it, or answers the request and returns false: see api.API. If
-	// ReadBody is nil, every body is read, as API Gateway does.
+	// ReadBody returns the body of a request, nil if the function does not use
+	// it; or it writes the response and returns false. See api.API. If ReadBody
+	// is nil, every body is read, as API Gateway does.
 	ReadBody func(w http.ResponseWriter, r *http.Request) (body []byte, ok bool)
 }
 
-// ServeHTTP passes the request on.
+// ServeHTTP invokes the function with the event of r.
 func (g Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if prefix := "/" + g.Stage; g.Stage != "" && r.URL.Path != prefix && !strings.HasPrefix(r.URL.Path, prefix+"/") {
-		// As API Gateway answers where it has no stage.
+		// The response of API Gateway to an unknown stage.
 		reply(w, http.StatusNotFound, "Not Found")
 		return
 	}
@@ -60,7 +60,7 @@ func (g Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	response, err := g.invoke(r, id, body)
 	if err != nil {
-		// As API Gateway answers when a function fails.
+		// The response of API Gateway to an error of the function.
 		reply(w, http.StatusInternalServerError, "Internal Server Error")
 		return
 	}
@@ -75,17 +75,17 @@ func (g Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if response.IsBase64Encoded {
 		text, _ = base64.StdEncoding.DecodeString(response.Body)
 	}
-	_, _ = w.Write(text) // the client may have gone
+	_, _ = w.Write(text) // the client may have disconnected
 }
 
-// reply writes an answer of API Gateway itself.
+// reply writes a response of API Gateway itself.
 func reply(w http.ResponseWriter, status int, message string) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_, _ = fmt.Fprintf(w, `{"message":%q}`, message) // the client may have gone
+	_, _ = fmt.Fprintf(w, `{"message":%q}`, message) // the client may have disconnected
 }
 
-// read returns the body of r; or it answers r and returns false.
+// read returns the body of r; or it writes the response and returns false.
 func (g Gateway) read(w http.ResponseWriter, r *http.Request, id string) (body []byte, ok bool) {
 	if r.ContentLength == 0 {
 		return nil, true
@@ -101,8 +101,8 @@ func (g Gateway) read(w http.ResponseWriter, r *http.Request, id string) (body [
 	return body, true
 }
 
-// asRouted returns r as the function will see it, as far as that decides
-// whether its body is read.
+// asRouted returns r as the function receives it, with everything that decides whether
+// its body is read.
 func (g Gateway) asRouted(r *http.Request, id string) *http.Request {
 	path := r.URL.Path
 	if g.Stage != "" {

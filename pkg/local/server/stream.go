@@ -19,18 +19,18 @@ import (
 	"syncplane/pkg/storage/bolt"
 )
 
-// StreamPath is where the events of a workspace are.
+// StreamPath is the path of the stream of events.
 const StreamPath = "/api/v1/events"
 
-// The intervals of a stream. Our own choices: many proxies hang up after 30 s of
-// silence, and a revoked key is refused within a minute.
+// The intervals of a stream. Our own choices: many proxies close a connection after
+// 30 s without data, and a revoked key is refused within a minute.
 const (
 	heartbeat    = 15 * time.Second
 	recheck      = 15 * time.Second
 	writeTimeout = 10 * time.Second
 
-	// maxUnverified plus recheck is that minute: a stream goes on for so long
-	// while its token cannot be verified.
+	// maxUnverified is how long a stream continues while its token cannot be
+	// verified; together with recheck it is one minute.
 	maxUnverified = 45 * time.Second
 )
 
@@ -42,15 +42,15 @@ const maxEvents = 200
 const lastEventID = "Last-Event-ID"
 
 // Stream serves the events of the caller's workspace as Server-Sent Events (the
-// HTML standard, section 9.2), from now on or after the event of Last-Event-ID.
-// Events that are no longer kept, or that cannot be read, are replaced by an
-// event "gap". The first block of a stream, and each on a silent one, has an id
-// and no data: a client keeps the id and reports no event, so that it can come
-// back without a gap whatever the events were (section 9.2.6).
+// HTML standard, section 9.2), from now on or after the event in Last-Event-ID.
+// Events that are no longer kept or cannot be read are replaced by an event "gap". The
+// first block of a stream, and every heartbeat, has an id and no data: a client stores
+// the id and dispatches no event, so that it can reconnect without a gap (section
+// 9.2.6).
 //
-// A stream ends when its client goes or does not read, when the server stops and
-// when Caller no longer accepts its token. A fault.Unavailable of Caller ends it
-// after a minute at most.
+// A stream ends when its client disconnects or does not read, when the server stops
+// and when Caller no longer accepts its token. If Caller returns fault.Unavailable, it
+// ends within a minute.
 type Stream struct {
 	Store  *bolt.Store
 	Origin string
@@ -62,7 +62,7 @@ type Stream struct {
 
 	Heartbeat    time.Duration // between comments on a stream without events; 15 s if zero
 	Recheck      time.Duration // between two verifications of the token; 15 s if zero
-	WriteTimeout time.Duration // for an event to be taken by the client; 10 s if zero
+	WriteTimeout time.Duration // for the client to read an event; 10 s if zero
 }
 
 // ServeHTTP streams until the stream ends.
@@ -100,7 +100,7 @@ func (s Stream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.logEnd(r, who, s.run(r, out, who, after), out.err)
 }
 
-// caller returns who may read the stream.
+// caller returns the caller if it may read the stream.
 func (s Stream) caller(r *http.Request) (auth.Caller, error) {
 	who, err := s.Caller(r.Context(), r.Header.Get("Authorization"))
 	if err == nil {
@@ -109,7 +109,7 @@ func (s Stream) caller(r *http.Request) (auth.Caller, error) {
 	return who, err
 }
 
-// after returns the number of the last event that the client has.
+// after returns the sequence number of the last event that the client has.
 func (s Stream) after(sent []string) (uint64, error) {
 	newest, err := s.Store.LastSequence()
 	if err != nil || len(sent) == 0 || len(sent) == 1 && sent[0] == "" {
@@ -129,8 +129,8 @@ func malformed(code, detail string) error {
 	return &fault.Error{Kind: fault.Malformed, Fields: []fault.Field{{Header: lastEventID, Code: code, Detail: detail}}}
 }
 
-// run writes the events after a number. It returns the error of the store, or of
-// Caller; that of out stays there.
+// run writes the events after a sequence number. It returns the error of the store or
+// of Caller; the error of the connection is in out.
 func (s Stream) run(r *http.Request, out *streamWriter, who auth.Caller, after uint64) error {
 	beat := time.NewTicker(cmp.Or(s.Heartbeat, heartbeat))
 	defer beat.Stop()
@@ -141,7 +141,7 @@ func (s Stream) run(r *http.Request, out *streamWriter, who auth.Caller, after u
 	more := make(chan struct{})
 	close(more)
 	for {
-		_, grown := s.Store.Head()
+		_, changed := s.Store.Head()
 		sent, err := s.send(out, who.Workspace, after)
 		if err != nil {
 			return err
@@ -150,11 +150,11 @@ func (s Stream) run(r *http.Request, out *streamWriter, who auth.Caller, after u
 			return nil
 		}
 		if sent > after { // there may be more in the feed
-			grown = more
+			changed = more
 		}
 		after = sent
 		select {
-		case <-grown:
+		case <-changed:
 		case <-beat.C:
 			out.printf(": still here\nid: %d\n\n", after)
 		case <-check.C:
@@ -163,7 +163,7 @@ func (s Stream) run(r *http.Request, out *streamWriter, who auth.Caller, after u
 			case err == nil:
 				verified = s.Now()
 			case fault.Is(err, fault.Unavailable) && s.Now().Sub(verified) < maxUnverified:
-				s.Log.LogAttrs(r.Context(), slog.LevelWarn, "token not verified", logged(r, who, err)...)
+				s.Log.LogAttrs(r.Context(), slog.LevelWarn, "token not verified", logAttrs(r, who, err)...)
 			default:
 				out.printf(": the token is no longer accepted\n\n")
 				out.flush()
@@ -177,17 +177,17 @@ func (s Stream) run(r *http.Request, out *streamWriter, who auth.Caller, after u
 	}
 }
 
-// verify returns nil if the token still stands for the caller.
+// verify returns nil if the token is still valid for the workspace of the caller.
 func (s Stream) verify(r *http.Request, who auth.Caller) error {
 	now, err := s.caller(r)
 	if err == nil && now.Workspace != who.Workspace {
-		err = fault.New(fault.Unauthenticated, "invalid_token", "the token stands for another workspace now")
+		err = fault.New(fault.Unauthenticated, "invalid_token", "the token is now for another workspace")
 	}
 	return err
 }
 
-// send writes events that come after a number, and returns the number of the
-// last one that was read.
+// send writes a batch of events after a sequence number and returns the sequence number
+// of the last one that was read.
 func (s Stream) send(out *streamWriter, workspace string, after uint64) (uint64, error) {
 	entries, err := s.Store.Events(after, maxEvents)
 	if err != nil {
@@ -208,9 +208,9 @@ func (s Stream) send(out *streamWriter, workspace string, after uint64) (uint64,
 	return after, nil
 }
 
-// oneLine replaces the line breaks of a JSON text with spaces, in place. In JSON
-// they stand between tokens alone (RFC 8259, section 2), so that the value stays
-// the same; in an event each of CR, LF and CRLF would end the line.
+// oneLine replaces the line breaks of a JSON text with spaces, in place. JSON has line
+// breaks only between tokens (RFC 8259, section 2), so the value stays the same; in an
+// event each of CR, LF and CRLF would end the line.
 func oneLine(text []byte) []byte {
 	for i, c := range text {
 		if c == '\n' || c == '\r' {
@@ -220,8 +220,8 @@ func oneLine(text []byte) []byte {
 	return text
 }
 
-// logEnd logs why a stream ended, unless its client went or the server stops. read
-// is the error of what the stream reads, write that of the connection.
+// logEnd logs why a stream ended, unless its client disconnected or the server stops.
+// read is the error of run, write that of the connection.
 func (s Stream) logEnd(r *http.Request, who auth.Caller, read, write error) {
 	level, err := slog.LevelInfo, read
 	switch kind := fault.KindOf(read); {
@@ -232,10 +232,10 @@ func (s Stream) logEnd(r *http.Request, who auth.Caller, read, write error) {
 	case kind != fault.Unauthenticated && kind != fault.Forbidden:
 		level = slog.LevelError
 	}
-	s.Log.LogAttrs(context.WithoutCancel(r.Context()), level, "stream ended", logged(r, who, err)...)
+	s.Log.LogAttrs(context.WithoutCancel(r.Context()), level, "stream ended", logAttrs(r, who, err)...)
 }
 
-func logged(r *http.Request, who auth.Caller, err error) []slog.Attr {
+func logAttrs(r *http.Request, who auth.Caller, err error) []slog.Attr {
 	return []slog.Attr{
 		slog.String("request_id", r.Header.Get(api.RequestIDHeader)),
 		slog.String("path", StreamPath),
@@ -244,8 +244,8 @@ func logged(r *http.Request, who auth.Caller, err error) []slog.Attr {
 	}
 }
 
-// streamWriter writes to a client that must read. After the first error it does
-// nothing.
+// streamWriter writes to a client with a timeout for each write. After the first error
+// it does nothing.
 type streamWriter struct {
 	w       http.ResponseWriter
 	control *http.ResponseController

@@ -25,8 +25,8 @@ import (
 	"syncplane/pkg/syncs"
 )
 
-// rig is a stream over a store on the disk.
-type rig struct {
+// harness is a stream over a store on the disk.
+type harness struct {
 	*httptest.Server
 	store *bolt.Store
 	done  chan struct{}
@@ -34,13 +34,13 @@ type rig struct {
 	once  sync.Once
 }
 
-func newRig(t *testing.T, edits ...func(s *server.Stream)) *rig {
+func newHarness(t *testing.T, edits ...func(s *server.Stream)) *harness {
 	t.Helper()
 	store, err := bolt.Open(filepath.Join(t.TempDir(), "syncs.db"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := &rig{store: store, done: make(chan struct{}), log: &lines{grew: make(chan struct{}, 1)}}
+	g := &harness{store: store, done: make(chan struct{}), log: &lines{grew: make(chan struct{}, 1)}}
 	log := app.Logger(g.log, "")
 	face := httpfunc.Handler(httpfunc.Deps{Store: store, Caller: caller, Log: log})
 	stream := server.Stream{
@@ -59,7 +59,7 @@ func newRig(t *testing.T, edits ...func(s *server.Stream)) *rig {
 }
 
 // close closes the store, once.
-func (g *rig) close(t *testing.T) {
+func (g *harness) close(t *testing.T) {
 	t.Helper()
 	g.once.Do(func() {
 		if err := g.store.Close(); err != nil {
@@ -77,7 +77,7 @@ func caller(_ context.Context, authorization string) (auth.Caller, error) {
 	return auth.Caller{Workspace: words[1], Scopes: words[2:]}, nil
 }
 
-func (g *rig) create(t *testing.T, workspace string) syncs.Sync {
+func (g *harness) create(t *testing.T, workspace string) syncs.Sync {
 	t.Helper()
 	s := storagetest.NewSync(t)
 	s.Workspace = workspace
@@ -97,7 +97,7 @@ type listener struct {
 }
 
 // listen opens a stream and reads its first line.
-func (g *rig) listen(t *testing.T, authorization, last string) *listener {
+func (g *harness) listen(t *testing.T, authorization, last string) *listener {
 	t.Helper()
 	l := g.open(t, authorization, last)
 	if l.status == http.StatusOK && l.line(t) != ": the events of this workspace" {
@@ -107,7 +107,7 @@ func (g *rig) listen(t *testing.T, authorization, last string) *listener {
 }
 
 // open opens a stream.
-func (g *rig) open(t *testing.T, authorization, last string) *listener {
+func (g *harness) open(t *testing.T, authorization, last string) *listener {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, g.URL+server.StreamPath, nil)
@@ -159,8 +159,8 @@ func (l *listener) next(t *testing.T) (id, name string, seen eventtest.Event) {
 
 func TestStream(t *testing.T) {
 	t.Parallel()
-	g := newRig(t)
-	g.create(t, "acme") // before anybody listens
+	g := newHarness(t)
+	g.create(t, "acme") // before the stream is opened
 	l := g.listen(t, "Bearer acme syncs:read", "")
 	if got := l.header.Get("Content-Type"); got != "text/event-stream" || l.header.Get("X-Request-Id") == "" || l.header.Get("Cache-Control") != "no-store" {
 		t.Errorf("got %v", l.header)
@@ -182,11 +182,11 @@ func TestStream(t *testing.T) {
 	}
 }
 
-// TestResume holds that a client goes on where it was, with no gap and nothing
+// TestResume checks that a client resumes after its last event, with no gap and nothing
 // twice, however much there is.
 func TestResume(t *testing.T) {
 	t.Parallel()
-	g := newRig(t)
+	g := newHarness(t)
 	want := make([]string, 0, 500)
 	for i := range 500 {
 		if i%5 == 0 {
@@ -210,7 +210,7 @@ func TestResume(t *testing.T) {
 
 func TestStreamRefuses(t *testing.T) {
 	t.Parallel()
-	g := newRig(t)
+	g := newHarness(t)
 	for range 3 {
 		g.create(t, "acme")
 	}
@@ -244,10 +244,10 @@ func TestStreamRefuses(t *testing.T) {
 	}
 }
 
-// TestOtherMethods holds that HEAD ends, and that nothing else is possible.
+// TestOtherMethods checks that HEAD ends and that other methods are refused.
 func TestOtherMethods(t *testing.T) {
 	t.Parallel()
-	g := newRig(t)
+	g := newHarness(t)
 	for method, status := range map[string]int{http.MethodHead: 200, http.MethodPost: 405, http.MethodDelete: 405, http.MethodOptions: 204} {
 		r, err := http.NewRequestWithContext(t.Context(), method, g.URL+server.StreamPath, nil)
 		if err != nil {
@@ -268,10 +268,10 @@ func TestOtherMethods(t *testing.T) {
 	}
 }
 
-// TestStreamEnds holds that a server which stops ends its streams.
+// TestStreamEnds checks that a server which stops ends its streams.
 func TestStreamEnds(t *testing.T) {
 	t.Parallel()
-	g := newRig(t)
+	g := newHarness(t)
 	l := g.listen(t, "Bearer acme syncs:read", "")
 	close(g.done)
 	for l.Scan() { // to the end

@@ -95,7 +95,7 @@ func (l *listener) receive(t *testing.T, count int) []message {
 // standard stands wherever JSON allows one.
 func TestLineBreaks(t *testing.T) {
 	t.Parallel()
-	g := newRig(t)
+	g := newHarness(t)
 	configurations := []string{`{}`}
 	for _, br := range []string{"\n", "\r", "\r\n", "\n\r", "\n\n", "\r\r", "\r\n\r\n", " \r\t\n "} {
 		configurations = append(configurations,
@@ -130,7 +130,7 @@ func TestLineBreaks(t *testing.T) {
 // TestGap comes back after the feed has dropped events.
 func TestGap(t *testing.T) {
 	t.Parallel()
-	g := newRig(t)
+	g := newHarness(t)
 	const kept, stored, batch = 100_000, 104_000, 2000
 	publish := func(first, count int) {
 		t.Helper()
@@ -202,7 +202,7 @@ func TestWithdrawn(t *testing.T) {
 			t.Run(fmt.Sprintf("%s, busy %v", name, busy), func(t *testing.T) {
 				t.Parallel()
 				var withdrawn atomic.Bool
-				g := newRig(t, func(s *server.Stream) {
+				g := newHarness(t, func(s *server.Stream) {
 					s.Recheck = time.Millisecond
 					s.Now = func() time.Time {
 						if withdrawn.Load() {
@@ -274,7 +274,7 @@ func TestUnverified(t *testing.T) {
 	var calls atomic.Int64
 	const failing = 5
 	passed := make(chan struct{})
-	g := newRig(t, func(s *server.Stream) {
+	g := newHarness(t, func(s *server.Stream) {
 		s.Recheck = time.Millisecond
 		s.Caller = func(ctx context.Context, authorization string) (auth.Caller, error) {
 			switch call := calls.Add(1); {
@@ -289,7 +289,7 @@ func TestUnverified(t *testing.T) {
 	l := g.listen(t, "Bearer acme syncs:read", "")
 	select {
 	case <-passed:
-	case <-time.After(patience):
+	case <-time.After(timeout):
 		t.Fatal("the token is not verified again")
 	}
 	g.create(t, "acme")
@@ -319,7 +319,7 @@ func TestCredentials(t *testing.T) {
 	keys := bolt.Keys{Path: filepath.Join(dir, "keys.db")}
 	tokens := oidc.New(oidc.Config{Issuer: server.Issuer, Audience: server.Audience, WorkspaceClaim: server.WorkspaceClaim}, oidc.Static(set), now)
 	verifications := make(chan struct{})
-	g := newRig(t, func(s *server.Stream) {
+	g := newHarness(t, func(s *server.Stream) {
 		s.Recheck, s.Now = time.Millisecond, now
 		s.Caller = func(ctx context.Context, authorization string) (auth.Caller, error) {
 			select {
@@ -356,7 +356,7 @@ func TestCredentials(t *testing.T) {
 		for range 3 {
 			select {
 			case <-verifications:
-			case <-time.After(patience):
+			case <-time.After(timeout):
 				t.Fatalf("%s: it is not verified again", test.name)
 			}
 		}
@@ -382,14 +382,14 @@ func TestCredentials(t *testing.T) {
 // are events of other workspaces alone.
 func TestKeepsItsPlace(t *testing.T) {
 	t.Parallel()
-	g := newRig(t)
+	g := newHarness(t)
 	g.create(t, "acme")
 	l := g.listen(t, "Bearer acme syncs:read", "")
 	if got := l.line(t); got != "id: 1" {
 		t.Errorf("the stream begins with %q", got)
 	}
 	g.create(t, "other")
-	for end := time.Now().Add(patience); l.line(t) != "id: 2"; { // of a heartbeat
+	for end := time.Now().Add(timeout); l.line(t) != "id: 2"; { // of a heartbeat
 		if time.Now().After(end) {
 			t.Fatal("the id does not grow")
 		}
@@ -405,7 +405,7 @@ func TestKeepsItsPlace(t *testing.T) {
 func TestNeverReads(t *testing.T) {
 	t.Parallel()
 	ended := make(chan struct{})
-	g := newRig(t, func(s *server.Stream) { s.WriteTimeout = brief })
+	g := newHarness(t, func(s *server.Stream) { s.WriteTimeout = brief })
 	next := g.Config.Handler
 	g.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer close(ended)
@@ -430,7 +430,7 @@ func TestNeverReads(t *testing.T) {
 	}
 	select {
 	case <-ended:
-	case <-time.After(patience):
+	case <-time.After(timeout):
 		t.Fatal("the stream goes on")
 	}
 	g.log.wait(t, "the client does not read")
@@ -440,7 +440,7 @@ func TestNeverReads(t *testing.T) {
 // has begun, in the log after.
 func TestStoreFails(t *testing.T) {
 	t.Parallel()
-	g := newRig(t)
+	g := newHarness(t)
 	l := g.listen(t, "Bearer acme syncs:read", "")
 	g.close(t)
 	for l.Scan() { // the heartbeat reads on
@@ -464,7 +464,7 @@ func TestStoreFails(t *testing.T) {
 func TestGoneReader(t *testing.T) {
 	t.Parallel()
 	ended := make(chan struct{})
-	g := newRig(t)
+	g := newHarness(t)
 	next := g.Config.Handler
 	g.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer close(ended)
@@ -473,7 +473,7 @@ func TestGoneReader(t *testing.T) {
 	g.listen(t, "Bearer acme syncs:read", "").cancel()
 	select {
 	case <-ended:
-	case <-time.After(patience):
+	case <-time.After(timeout):
 		t.Fatal("the stream goes on")
 	}
 	if g.log.String() != "" {

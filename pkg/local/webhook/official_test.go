@@ -43,7 +43,7 @@ func TestOfficialLibrary(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			g := newRig(t)
+			g := newHarness(t)
 			g.now = time.Now // the library refuses a timestamp of another time
 			g.run(secret)
 			g.create()

@@ -32,9 +32,9 @@ type answer struct {
 	header map[string]string
 }
 
-// world is a store and a sender in a bubble of synctest, where time passes when
+// senderHarness is a store and a sender in a bubble of synctest, where time passes when
 // all wait, and an endpoint in the same process.
-type world struct {
+type senderHarness struct {
 	t       *testing.T
 	path    string
 	store   *bolt.Store
@@ -55,15 +55,15 @@ type world struct {
 	most    int // at the same time
 }
 
-func newWorld(t *testing.T) *world {
+func newSenderHarness(t *testing.T) *senderHarness {
 	t.Helper()
-	w := &world{t: t, path: filepath.Join(t.TempDir(), "syncs.db"), tries: map[string]int{}, flying: map[string]bool{}}
+	w := &senderHarness{t: t, path: filepath.Join(t.TempDir(), "syncs.db"), tries: map[string]int{}, flying: map[string]bool{}}
 	w.dead = bolt.DeadLetters{Path: w.path + ".dead"}
 	w.open()
 	return w
 }
 
-func (w *world) open() {
+func (w *senderHarness) open() {
 	w.t.Helper()
 	var err error
 	if w.store, err = bolt.Open(w.path); err != nil {
@@ -71,7 +71,7 @@ func (w *world) open() {
 	}
 }
 
-func (w *world) close() {
+func (w *senderHarness) close() {
 	w.t.Helper()
 	if err := w.store.Close(); err != nil {
 		w.t.Error(err)
@@ -79,7 +79,7 @@ func (w *world) close() {
 }
 
 // RoundTrip is the endpoint.
-func (w *world) RoundTrip(r *http.Request) (*http.Response, error) {
+func (w *senderHarness) RoundTrip(r *http.Request) (*http.Response, error) {
 	id, subject := r.Header.Get("Webhook-Id"), r.Header.Get("Ce-Subject")
 	w.mu.Lock()
 	w.tries[id]++
@@ -122,7 +122,7 @@ func (w *world) RoundTrip(r *http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: a.status, Header: header, Body: io.NopCloser(strings.NewReader("")), Request: r}, nil
 }
 
-func (w *world) run() {
+func (w *senderHarness) run() {
 	w.t.Helper()
 	client, err := webhook.NewClient(webhook.Config{URL: "https://example.com/hook?key=hush", Secret: secret}, time.Now)
 	if err != nil {
@@ -144,7 +144,7 @@ func (w *world) run() {
 }
 
 // publish stores events: subject and number, such as a/1.
-func (w *world) publish(ids ...string) {
+func (w *senderHarness) publish(ids ...string) {
 	w.t.Helper()
 	var events []event.Event
 	for _, id := range ids {
@@ -157,13 +157,13 @@ func (w *world) publish(ids ...string) {
 }
 
 // sleep lets time pass.
-func (w *world) sleep(d time.Duration) {
+func (w *senderHarness) sleep(d time.Duration) {
 	time.Sleep(d)
 	synctest.Wait()
 }
 
 // want compares what was taken since the last call, line by line.
-func (w *world) want(ids ...string) {
+func (w *senderHarness) want(ids ...string) {
 	w.t.Helper()
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -177,7 +177,7 @@ func (w *world) want(ids ...string) {
 }
 
 // letters returns the dead letters.
-func (w *world) letters() []string {
+func (w *senderHarness) letters() []string {
 	w.t.Helper()
 	ids := []string{}
 	for l, err := range w.dead.All(w.t.Context()) {
@@ -189,7 +189,7 @@ func (w *world) letters() []string {
 	return ids
 }
 
-func (w *world) wantLetters(want ...string) {
+func (w *senderHarness) wantLetters(want ...string) {
 	w.t.Helper()
 	if diff := cmp.Diff(append([]string{}, want...), w.letters()); diff != "" {
 		w.t.Errorf("dead letters: %s", diff)
@@ -197,7 +197,7 @@ func (w *world) wantLetters(want ...string) {
 }
 
 // refuse answers deliveries of some events, by a prefix of their IDs.
-func (w *world) refuse(prefix string, status int) {
+func (w *senderHarness) refuse(prefix string, status int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.answer = func(id string, _ int) answer {
@@ -208,10 +208,10 @@ func (w *world) refuse(prefix string, status int) {
 	}
 }
 
-func inBubble(t *testing.T, test func(t *testing.T, w *world)) {
+func inBubble(t *testing.T, test func(t *testing.T, w *senderHarness)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
+		w := newSenderHarness(t)
 		w.run()
 		test(t, w)
 		w.stop()
@@ -228,7 +228,7 @@ func inBubble(t *testing.T, test func(t *testing.T, w *world)) {
 // the next one of its sync waits for it.
 func TestAgain(t *testing.T) {
 	t.Parallel()
-	inBubble(t, func(t *testing.T, w *world) {
+	inBubble(t, func(t *testing.T, w *senderHarness) {
 		answers := []int{500, 0, 302, 404, 429, 304, 400, 503, 401, 422, 600, 418}
 		w.answer = func(id string, attempt int) answer {
 			if id == "a/1" && attempt <= len(answers) {
@@ -262,7 +262,7 @@ func TestAgain(t *testing.T) {
 // those of a sync in order.
 func TestSlowEndpoint(t *testing.T) {
 	t.Parallel()
-	inBubble(t, func(t *testing.T, w *world) {
+	inBubble(t, func(t *testing.T, w *senderHarness) {
 		const lines, each = 64, 20
 		w.latency = 100 * time.Millisecond
 		var all []string
@@ -292,11 +292,11 @@ func TestSlowEndpoint(t *testing.T) {
 	})
 }
 
-// TestOneRefused has an endpoint refuse one event for ever: it holds up no other
+// TestOneRefused has an endpoint always refuse one event: it holds up no other
 // sync, and its own for a day.
 func TestOneRefused(t *testing.T) {
 	t.Parallel()
-	inBubble(t, func(t *testing.T, w *world) {
+	inBubble(t, func(t *testing.T, w *senderHarness) {
 		w.refuse("a/1", 422)
 		w.publish("a/1", "a/2", "b/1", "b/2")
 		w.sleep(time.Second)
@@ -329,7 +329,7 @@ func TestOneRefused(t *testing.T) {
 // becomes a dead letter after a day, in order, and the last one is taken.
 func TestAllRefused(t *testing.T) {
 	t.Parallel()
-	inBubble(t, func(t *testing.T, w *world) {
+	inBubble(t, func(t *testing.T, w *senderHarness) {
 		w.refuse("a", 500)
 		var dead []string
 		for hour := range 48 {
@@ -376,7 +376,7 @@ func TestRetryAfter(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			inBubble(t, func(t *testing.T, w *world) {
+			inBubble(t, func(t *testing.T, w *senderHarness) {
 				w.answer = func(_ string, attempt int) answer {
 					if len(w.times) > 1 || attempt > 1 {
 						return answer{status: http.StatusOK}
@@ -413,7 +413,7 @@ func TestRetryAfter(t *testing.T) {
 // while it takes all others: only the first pause is theirs too.
 func TestRetryAfterOfOne(t *testing.T) {
 	t.Parallel()
-	inBubble(t, func(t *testing.T, w *world) {
+	inBubble(t, func(t *testing.T, w *senderHarness) {
 		w.answer = func(id string, _ int) answer {
 			if id == "a/1" {
 				return answer{http.StatusTooManyRequests, map[string]string{"Retry-After": "3600"}}
@@ -449,7 +449,7 @@ func TestRetryAfterOfOne(t *testing.T) {
 // not wait for them.
 func TestManyHang(t *testing.T) {
 	t.Parallel()
-	inBubble(t, func(t *testing.T, w *world) {
+	inBubble(t, func(t *testing.T, w *senderHarness) {
 		w.hang = func(id string) bool { return id[0] == 'a' }
 		var ids []string
 		for n := range 1000 {
@@ -470,7 +470,7 @@ func TestManyHang(t *testing.T) {
 // time after that: nothing is given up for a time in which nothing was tried.
 func TestAfterTheWeekend(t *testing.T) {
 	t.Parallel()
-	inBubble(t, func(t *testing.T, w *world) {
+	inBubble(t, func(t *testing.T, w *senderHarness) {
 		w.refuse("a", 503)
 		w.publish("a/1", "a/2")
 		w.sleep(time.Minute)
@@ -498,7 +498,7 @@ func TestAfterTheWeekend(t *testing.T) {
 func TestCrashWithAFullDisk(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
+		w := newSenderHarness(t)
 		if err := w.store.AddPending(t.Context(), nil, 0); err != nil {
 			t.Fatal(err)
 		}
@@ -532,7 +532,7 @@ func TestCrashWithAFullDisk(t *testing.T) {
 // start, and the events are kept.
 func TestGone(t *testing.T) {
 	t.Parallel()
-	inBubble(t, func(t *testing.T, w *world) {
+	inBubble(t, func(t *testing.T, w *senderHarness) {
 		w.refuse("", 0)
 		w.publish("a/1")
 		w.sleep(time.Second)
@@ -565,7 +565,7 @@ func TestGone(t *testing.T) {
 func TestRestart(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
+		w := newSenderHarness(t)
 		w.publish("a/0") // before there was a webhook
 		w.run()
 		w.refuse("a/1", 500)
@@ -595,7 +595,7 @@ func TestRestart(t *testing.T) {
 // TestStop ends a sender while its endpoint hangs: in two seconds.
 func TestStop(t *testing.T) {
 	t.Parallel()
-	inBubble(t, func(t *testing.T, w *world) {
+	inBubble(t, func(t *testing.T, w *senderHarness) {
 		w.latency = time.Hour
 		w.publish("a/1", "b/1")
 		synctest.Wait()
@@ -614,7 +614,7 @@ func TestStop(t *testing.T) {
 // TestHangs has an endpoint that never answers: each attempt ends after 15 s.
 func TestHangs(t *testing.T) {
 	t.Parallel()
-	inBubble(t, func(t *testing.T, w *world) {
+	inBubble(t, func(t *testing.T, w *senderHarness) {
 		w.latency = time.Hour
 		w.publish("a/1")
 		w.sleep(15*time.Second - 1)
@@ -630,7 +630,7 @@ func TestHangs(t *testing.T) {
 func TestTooMany(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
+		w := newSenderHarness(t)
 		w.maxHeld, w.dead.Max = 100, 30
 		w.run()
 		w.refuse("a", 500)
@@ -755,7 +755,7 @@ func TestFullDisk(t *testing.T) {
 		t.Run(fmt.Sprint(first), func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				w := newWorld(t)
+				w := newSenderHarness(t)
 				if err := w.store.AddPending(t.Context(), nil, 0); err != nil {
 					t.Fatal(err)
 				}
@@ -785,7 +785,7 @@ func TestFullDisk(t *testing.T) {
 // one is to be added: nothing is lost.
 func TestDeadLettersInUse(t *testing.T) {
 	t.Parallel()
-	inBubble(t, func(t *testing.T, w *world) {
+	inBubble(t, func(t *testing.T, w *senderHarness) {
 		w.refuse("a/1", 500)
 		w.publish("a/1", "a/2")
 		w.sleep(23 * time.Hour)

@@ -101,8 +101,8 @@ func newEndpoint(t *testing.T) *endpoint {
 	return e
 }
 
-// rig is a store, and a sender that delivers its events to an endpoint.
-type rig struct {
+// harness is a store, and a sender that delivers its events to an endpoint.
+type harness struct {
 	t        *testing.T
 	path     string
 	store    *bolt.Store
@@ -112,9 +112,9 @@ type rig struct {
 	stop     func()
 }
 
-func newRig(t *testing.T) *rig {
+func newHarness(t *testing.T) *harness {
 	t.Helper()
-	g := &rig{t: t, path: filepath.Join(t.TempDir(), "syncs.db"), endpoint: newEndpoint(t), now: func() time.Time { return now }}
+	g := &harness{t: t, path: filepath.Join(t.TempDir(), "syncs.db"), endpoint: newEndpoint(t), now: func() time.Time { return now }}
 	g.open()
 	t.Cleanup(func() {
 		if err := g.store.Close(); err != nil {
@@ -124,7 +124,7 @@ func newRig(t *testing.T) *rig {
 	return g
 }
 
-func (g *rig) open() {
+func (g *harness) open() {
 	g.t.Helper()
 	var err error
 	if g.store, err = bolt.Open(g.path); err != nil {
@@ -133,7 +133,7 @@ func (g *rig) open() {
 }
 
 // run has the sender run until stop, which waits for its end.
-func (g *rig) run(secret string) {
+func (g *harness) run(secret string) {
 	g.t.Helper()
 	client, err := webhook.NewClient(webhook.Config{URL: g.endpoint.URL + "/hook?key=hush", Secret: secret}, g.now)
 	if err != nil {
@@ -163,7 +163,7 @@ func (g *rig) run(secret string) {
 	}
 }
 
-func (g *rig) create() syncs.Sync {
+func (g *harness) create() syncs.Sync {
 	g.t.Helper()
 	s := storagetest.NewSync(g.t)
 	if err := g.store.Create(g.t.Context(), s); err != nil {
@@ -172,7 +172,7 @@ func (g *rig) create() syncs.Sync {
 	return s
 }
 
-func (g *rig) await(n int) {
+func (g *harness) await(n int) {
 	g.t.Helper()
 	for range n {
 		<-g.endpoint.arrived
@@ -183,7 +183,7 @@ func (g *rig) await(n int) {
 func TestDelivery(t *testing.T) {
 	t.Parallel()
 	for secret, key := range map[string]string{base64.StdEncoding.EncodeToString([]byte(plain)): plain, "whsec_" + base64.StdEncoding.EncodeToString([]byte(plain+"!")): plain + "!"} {
-		g := newRig(t)
+		g := newHarness(t)
 		g.run(secret)
 		s := g.create()
 		g.await(1)

@@ -18,8 +18,8 @@ import (
 	"syncplane/pkg/syncs"
 )
 
-// told are all events, as "number kind id".
-func told(t *testing.T, store *bolt.Store) []string {
+// publishedEvents are all events, as "number kind id".
+func publishedEvents(t *testing.T, store *bolt.Store) []string {
 	t.Helper()
 	entries, err := store.Events(0, 1_000_000)
 	if err != nil {
@@ -33,7 +33,7 @@ func told(t *testing.T, store *bolt.Store) []string {
 	return list
 }
 
-// TestFeed holds that each change makes one event, in the order of the changes,
+// TestFeed checks that each change makes one event, in the order of the changes,
 // and what is refused makes none; over a restart too.
 func TestFeed(t *testing.T) {
 	t.Parallel()
@@ -67,7 +67,7 @@ func TestFeed(t *testing.T) {
 	want("delete", store.Delete(ctx, changed), ok)
 	want("delete again", store.Delete(ctx, changed), fault.NotFound)
 
-	list := told(t, store)
+	list := publishedEvents(t, store)
 	expected := []string{
 		"1 sync.created " + s.ID + "/1", "2 sync.created " + other.ID + "/1", list[2],
 		"4 sync.updated " + s.ID + "/2", "5 sync.deleted " + s.ID + "/2/deleted",
@@ -87,7 +87,7 @@ func TestFeed(t *testing.T) {
 	closeStore(t, store)
 	store = open(t, path)
 	defer closeStore(t, store)
-	if diff := cmp.Diff(expected, told(t, store)); diff != "" {
+	if diff := cmp.Diff(expected, publishedEvents(t, store)); diff != "" {
 		t.Errorf("after a restart: %s", diff)
 	}
 	last, grown := store.Head()
@@ -104,7 +104,7 @@ func TestFeed(t *testing.T) {
 	}
 }
 
-// TestFeedUnderLoad holds that the feed has each change of many writers once,
+// TestFeedUnderLoad checks that the feed has each change of many writers once,
 // without a gap.
 func TestFeedUnderLoad(t *testing.T) {
 	t.Parallel()
@@ -154,9 +154,9 @@ func due(n int) []event.Event {
 	return events
 }
 
-// TestMarks holds that events and the mark of their maker are one commit, which
+// TestCheckpoint checks that events and the checkpoint are stored in one commit, which
 // is there after a restart.
-func TestMarks(t *testing.T) {
+func TestCheckpoint(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "syncs.db")
 	store := open(t, path)
@@ -173,12 +173,12 @@ func TestMarks(t *testing.T) {
 	store = open(t, path)
 	defer closeStore(t, store)
 	mark, known, err := store.Checkpoint("clock")
-	if err != nil || !known || len(told(t, store)) != 3+int(mark-7) {
-		t.Errorf("got %d %v %v, and %v", mark, known, err, told(t, store))
+	if err != nil || !known || len(publishedEvents(t, store)) != 3+int(mark-7) {
+		t.Errorf("got %d %v %v, and %v", mark, known, err, publishedEvents(t, store))
 	}
 }
 
-// TestOldEventsGo holds that the feed has a bound, but keeps what its reader
+// TestOldEventsGo checks that the feed has a bound, but keeps what its reader
 // has yet to read.
 func TestOldEventsGo(t *testing.T) {
 	t.Parallel()

@@ -300,7 +300,7 @@ func TestQuota(t *testing.T) {
 }
 
 // TestQuotaAfterRestart checks that a clock which was set back while the server
-// was down makes nobody wait for longer than a window.
+// was down makes no client wait for longer than a window.
 func TestQuotaAfterRestart(t *testing.T) {
 	t.Parallel()
 	path, now := filepath.Join(t.TempDir(), "syncs.db"), time.Date(2026, time.November, 24, 12, 0, 0, 0, time.UTC)

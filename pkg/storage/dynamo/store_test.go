@@ -153,7 +153,7 @@ func through(store *dynamo.Store, w *wire) *dynamo.Store {
 	return &dynamo.Store{Client: dynamodb.New(options), Table: store.Table}
 }
 
-// TestCreateCostsOneWriteUnit holds that a create is one round trip, and one
+// TestCreateCostsOneWriteUnit checks that a create is one round trip, and one
 // write unit for an item of up to 1 KB.
 func TestCreateCostsOneWriteUnit(t *testing.T) {
 	t.Parallel()
@@ -193,7 +193,7 @@ func TestCreateCostsOneWriteUnit(t *testing.T) {
 	}
 }
 
-// TestOneQueryListsAWorkspace holds what the keys are for.
+// TestOneQueryListsAWorkspace checks what the keys are for.
 func TestOneQueryListsAWorkspace(t *testing.T) {
 	t.Parallel()
 	store := open(t, config(t))
@@ -227,7 +227,7 @@ func TestOneQueryListsAWorkspace(t *testing.T) {
 	}
 }
 
-// TestCreateWhoseAnswerIsLost holds that a write whose answer is lost is made
+// TestCreateWhoseAnswerIsLost checks that a write whose answer is lost is made
 // once and acknowledged: the SDK repeats the call, and finds its own item.
 func TestCreateWhoseAnswerIsLost(t *testing.T) {
 	t.Parallel()
@@ -485,7 +485,7 @@ func TestUnreachable(t *testing.T) {
 	t.Parallel()
 	store := app.DynamoDB(app.Config{
 		Region: "us-east-1", AccessKeyID: "local", SecretAccessKey: "local", TableName: "syncs",
-		DynamoDBEndpoint: "http://127.0.0.1:1", // nobody listens on port 1
+		DynamoDBEndpoint: "http://127.0.0.1:1", // no server listens on port 1
 	})
 	for name, err := range map[string]error{
 		"create": store.Create(t.Context(), storagetest.NewSync(t)),
@@ -498,7 +498,7 @@ func TestUnreachable(t *testing.T) {
 	}
 }
 
-// TestWarm holds that the first call finds the connection open.
+// TestWarm checks that the first call finds the connection open.
 func TestWarm(t *testing.T) {
 	t.Parallel()
 	c := config(t)
@@ -545,7 +545,7 @@ func (o *opened) Connect(_ context.Context, address *url.URL) error {
 	return nil
 }
 
-// TestWarmInTheCloud holds that what is warmed is the region's endpoint, which
+// TestWarmInTheCloud checks that what is warmed is the region's endpoint, which
 // the SDK calls as well.
 func TestWarmInTheCloud(t *testing.T) {
 	t.Parallel()
@@ -559,7 +559,7 @@ func TestWarmInTheCloud(t *testing.T) {
 	}
 }
 
-// TestForeignRow holds that a row somebody else wrote is a defect told, and no
+// TestForeignRow checks that a row that another program wrote is a reported defect, and no
 // half-empty sync.
 func TestForeignRow(t *testing.T) {
 	t.Parallel()

@@ -61,7 +61,7 @@ func TestAll(t *testing.T) {
 	}
 }
 
-// TestChange holds what is read off a record of the stream.
+// TestChange checks what is read off a record of the stream.
 func TestChange(t *testing.T) {
 	t.Parallel()
 	text, number := events.NewStringAttribute, events.NewNumberAttribute
