@@ -75,8 +75,8 @@ func TestPagesFitALambda(t *testing.T) {
 	const most = 6 << 20 // of a response (Lambda quotas, "invocation payload"); the headers are within what is left by the bound
 	for name, test := range map[string]struct {
 		backend string
-		syncs  int
-		edit   func(s *syncs.Sync)
+		syncs   int
+		edit    func(s *syncs.Sync)
 	}{
 		"long cron expressions":    {"dynamo", 30, func(s *syncs.Sync) { s.CronExpression = longCron(240_000) }},
 		"cron expressions of tabs": {"bolt", 6, func(s *syncs.Sync) { s.CronExpression = "0 6 * * *" + strings.Repeat("\t", 390_000) }},
