@@ -170,8 +170,8 @@ func (d *document) response(r *http.Request, status int) (node, error) {
 	return d.resolve(documented, "/paths/"+escape(path)+"/"+method+"/responses/"+strconv.Itoa(status))
 }
 
-// options is the answer to OPTIONS. It is the same for every path, so the
-// document says it in words.
+// options returns the response to OPTIONS. It is the same for every path, so the
+// document describes it only in its introduction.
 func (d *document) options() node {
 	headers := map[string]any{}
 	for _, name := range []string{"X-Request-Id", "Cache-Control", "X-Content-Type-Options", "Vary", "Allow"} {
@@ -194,8 +194,8 @@ func (d *document) path(address string) (template string, item any) {
 	return "", nil
 }
 
-// checkHeaders wants every required header, and no other than those documented
-// beside Content-Type and what the wire itself adds.
+// checkHeaders returns an error if a required header is missing, or if there is a
+// header that is neither documented nor Content-Type nor added by net/http.
 func (d *document) checkHeaders(response node, header http.Header) error {
 	documented, _ := response.node["headers"].(map[string]any)
 	known := []string{"Content-Type", "Content-Length", "Date"}
