@@ -195,10 +195,11 @@ func TestRelay(t *testing.T) {
 		}
 	}
 	// A row with an idempotency key is not a sync and publishes no event.
-	if _, err := tb.store.CreateOnce(ctx, newSync(t, func(s *syncs.Sync) { s.ID = interval.ID[:35] + "0" }), syncs.IdempotencyKey{Key: "k", Fingerprint: "f", Now: time.Now(), Expires: time.Now().Add(time.Hour)}); err != nil {
+	keyed := newSync(t, func(*syncs.Sync) {})
+	if _, err := tb.store.CreateOnce(ctx, keyed, syncs.IdempotencyKey{Key: "k", Fingerprint: "f", Now: time.Now(), Expires: time.Now().Add(time.Hour)}); err != nil {
 		t.Fatal(err)
 	}
-	once := interval.ID[:35] + "0"
+	once := keyed.ID
 	first := tb.records(t)
 	if failed := invoke(t, function, first); len(failed) > 0 {
 		t.Fatalf("failed %v:\n%s", failed, &log)
