@@ -45,7 +45,7 @@ func (memory) Replace(context.Context, syncs.Sync) error { return nil }
 // answers returns a function that has an API over memory answer a request, and
 // checks that the status is one of these and the response as documented.
 func answers(statuses ...int) func(t *testing.T, r *http.Request) {
-	face := api.New(api.Config{
+	handler := api.New(api.Config{
 		Syncs:  &syncs.Service{Store: memory{}, Now: time.Now, NewID: func() (string, error) { return syncID, nil }},
 		Caller: caller, Log: slog.New(slog.DiscardHandler), Now: time.Now,
 	})
@@ -54,7 +54,7 @@ func answers(statuses ...int) func(t *testing.T, r *http.Request) {
 		r.Header.Set("Authorization", "Bearer acme syncs:read syncs:write")
 		r.Header.Set(api.RequestIDHeader, requestID)
 		w := httptest.NewRecorder()
-		face.ServeHTTP(w, r)
+		handler.ServeHTTP(w, r)
 		apitest.Check(t, r, w.Code, w.Header(), w.Body.Bytes())
 		if !slices.Contains(statuses, w.Code) || !json.Valid(w.Body.Bytes()) {
 			t.Errorf("got %d %s", w.Code, w.Body)

@@ -43,7 +43,7 @@ func TestLifeOnDynamoDB(t *testing.T) {
 
 // serverOver returns the API over a store, in this process.
 func serverOver(store syncs.Store, of runs.Store) lifetest.Server {
-	face := api.New(api.Config{
+	handler := api.New(api.Config{
 		Syncs:  &syncs.Service{Store: store, Now: time.Now, NewID: func() (string, error) { id, err := uuid.NewV7(); return id.String(), err }},
 		Runs:   app.Runs(of, store, runs.DefaultRetention().Runs),
 		Caller: caller, Log: slog.New(slog.DiscardHandler), Now: time.Now,
@@ -52,7 +52,7 @@ func serverOver(store syncs.Store, of runs.Store) lifetest.Server {
 		Do: func(r *http.Request) (*http.Response, error) {
 			r.Header.Set(api.RequestIDHeader, uuid.NewString())
 			w := httptest.NewRecorder()
-			face.ServeHTTP(w, r)
+			handler.ServeHTTP(w, r)
 			return w.Result(), nil
 		},
 		Token: func(_ testing.TB, workspace string, scopes ...string) string {

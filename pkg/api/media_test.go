@@ -29,7 +29,7 @@ func mediaAPI() *api.API {
 // with two other parsers, over text of the characters that matter.
 func TestContentTypeAgreesWithOthers(t *testing.T) {
 	t.Parallel()
-	face := mediaAPI()
+	handler := mediaAPI()
 	piece := rapid.SampledFrom([]string{
 		";", "; ", " ;", "\t;\t", "=", `"`, `\`, " ", ",", "charset", "CharSet", "charset=", "utf-8", "UTF-8", `"utf-8"`, `"ut\f-8"`, "latin1",
 		"charset=utf-8", `charset="utf-8"`, ";charset=utf-8", ";a=b", `;a="b;c,d"`, `;a="\"x\\"`, ";b=", ";v=1", `;p=""`, "é", "\x7f", "/", "application/json",
@@ -40,7 +40,7 @@ func TestContentTypeAgreesWithOthers(t *testing.T) {
 		r := good(goodBody)
 		r.Header.Set("Content-Type", text)
 		w := httptest.NewRecorder()
-		face.ServeHTTP(w, r)
+		handler.ServeHTTP(w, r)
 
 		parsed, err := contenttype.ParseMediaType(withoutEmpty(text))
 		names := map[string]int{}
@@ -197,7 +197,7 @@ func wantForm(members []acceptMember) string {
 // in one header line or in several, with malformed and empty members between.
 func TestAccept(t *testing.T) {
 	t.Parallel()
-	face := mediaAPI()
+	handler := mediaAPI()
 	rapid.Check(t, func(t *rapid.T) {
 		members := acceptMembers(t)
 		lines := []string{""}
@@ -216,7 +216,7 @@ func TestAccept(t *testing.T) {
 			r.Header.Set("Authorization", "Bearer acme syncs:read")
 			r.Header.Set(api.RequestIDHeader, requestID)
 			w := httptest.NewRecorder()
-			face.ServeHTTP(w, r)
+			handler.ServeHTTP(w, r)
 			got := w.Header().Get("Content-Type")
 			if w.Code == http.StatusNotAcceptable {
 				got = ""

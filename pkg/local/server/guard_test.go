@@ -101,8 +101,8 @@ func newGuarded(t *testing.T, limits server.Limits) *guarded {
 		t.Fatal(err)
 	}
 	g := &guarded{log: &lines{grew: make(chan struct{}, 1)}, closed: make(chan struct{}, 2000), idle: make(chan struct{}, 2000)}
-	face := httpfunc.API(httpfunc.Deps{Store: store, Caller: caller, Log: app.Logger(g.log, "")})
-	apiGateway := server.Gateway{Function: httpfunc.Function(face, apigateway.Mapping{}), ReadBody: face.ReadBody, Now: time.Now}
+	handler := httpfunc.API(httpfunc.Deps{Store: store, Caller: caller, Log: app.Logger(g.log, "")})
+	apiGateway := server.Gateway{Function: httpfunc.Function(handler, apigateway.Mapping{}), ReadBody: handler.ReadBody, Now: time.Now}
 	g.server = server.NewServer(server.Routes(apiGateway, []byte("{}"), nil), limits, time.Now)
 	change := g.server.ConnState
 	g.server.ConnState = func(conn net.Conn, state http.ConnState) {

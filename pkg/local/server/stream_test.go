@@ -42,9 +42,9 @@ func newHarness(t *testing.T, edits ...func(s *server.Stream)) *harness {
 	}
 	g := &harness{store: store, done: make(chan struct{}), log: &lines{grew: make(chan struct{}, 1)}}
 	log := app.Logger(g.log, "")
-	face := httpfunc.Handler(httpfunc.Deps{Store: store, Caller: caller, Log: log})
+	handler := httpfunc.Handler(httpfunc.Deps{Store: store, Caller: caller, Log: log})
 	stream := server.Stream{
-		Store: store, Origin: "http://127.0.0.1:8080", Caller: caller, Fail: face.Fail, Done: g.done,
+		Store: store, Origin: "http://127.0.0.1:8080", Caller: caller, Fail: handler.Fail, Done: g.done,
 		Now: time.Now, Log: log, Heartbeat: 10 * time.Millisecond,
 	}
 	for _, edit := range edits {
