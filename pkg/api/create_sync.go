@@ -156,23 +156,34 @@ func warningsOnly(in syncjson.Request) response {
 	return withWarnings(in, response{header: http.Header{}})
 }
 
-// withWarnings adds Warning headers to out (RFC 7234, section 5.5). They name the
-// members that were ignored, such as a misspelt optional field, and the steps of a
-// cron expression that do not run at equal intervals.
+// withWarnings adds Warning headers to out. They name the members that were ignored,
+// such as a misspelt optional field, and the steps of a cron expression that do not
+// run at equal intervals.
 func withWarnings(in syncjson.Request, out response) response {
-	warnings := 0
-	warn := func(text string) {
-		if warnings++; warnings <= maxWarnings {
-			out.header.Add("Warning", `299 - "`+text+`"`)
-		}
-	}
+	var w warnings
 	if in.Draft.CronExpression != nil {
 		for _, sentence := range schedule.Uneven(*in.Draft.CronExpression) {
-			warn(escapeHeaderTo(maxWarnedCron, "/sync/cron_expression: "+sentence))
+			w = append(w, escapeHeaderTo(maxWarnedCron, "/sync/cron_expression: "+sentence))
 		}
 	}
-	for _, pointer := range in.Unknown {
-		warn("unknown field " + escapeHeader(pointer))
+	w.ignored(in.Unknown)
+	return w.addTo(out)
+}
+
+// warnings are the texts of Warning headers (RFC 7234, section 5.5).
+type warnings []string
+
+// ignored adds a warning for each member that was ignored, by its JSON pointer.
+func (w *warnings) ignored(pointers []string) {
+	for _, pointer := range pointers[:min(len(pointers), maxWarnings)] {
+		*w = append(*w, "unknown field "+escapeHeader(pointer))
+	}
+}
+
+// addTo adds the first of the warnings to out.
+func (w warnings) addTo(out response) response {
+	for _, text := range w[:min(len(w), maxWarnings)] {
+		out.header.Add("Warning", `299 - "`+text+`"`)
 	}
 	return out
 }

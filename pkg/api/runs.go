@@ -3,15 +3,11 @@ package api
 import (
 	"context"
 	"fmt"
-	"maps"
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
-	"strings"
 	"time"
 
-	"syncplane/pkg/fault"
 	"syncplane/pkg/runs"
 	"syncplane/pkg/syncjson"
 	"syncplane/pkg/syncs"
@@ -258,61 +254,31 @@ type runPage struct {
 	status runs.Status
 }
 
-// parseRunQuery parses the parameters of a list of runs. acceptCursor reports whether
-// a cursor is one of this list. The error names every parameter that is unknown,
-// repeated or out of bounds.
+// parseRunQuery parses the parameters of a list of runs; see parseParameters.
+// acceptCursor reports whether a cursor is one of this list.
 func parseRunQuery(raw string, acceptCursor func(cursor string) bool) (runPage, error) {
 	page := runPage{size: runs.DefaultPage}
-	var fields []fault.Field
-	reject := func(name, code, format string, args ...any) {
-		fields = append(fields, fault.Field{Parameter: name, Code: code, Detail: fmt.Sprintf(format, args...)})
-	}
-	values, err := parseQuery(raw)
-	if err != nil {
-		return page, err
-	}
-	for _, name := range slices.Sorted(maps.Keys(values)) {
-		text := values[name][0]
-		if len(values[name]) > 1 {
-			reject(name, "invalid_parameter", "%s must be given once", syncjson.Shorten(name))
-			continue
-		}
+	err := parseParameters(raw, func(p *parameters, name, text string) (known bool) {
 		switch name {
 		case parameterSize:
-			n, err := strconv.Atoi(text)
-			if err != nil || n < 1 || n > runs.MaxPage || text[0] == '+' {
-				reject(name, "invalid_parameter", "%s must be an integer from 1 to %d, got %q", name, runs.MaxPage, syncjson.Shorten(text))
-			}
-			page.size = n
+			page.size = int(p.integer(name, text, runs.MaxPage))
 		case parameterAfter:
 			if page.after = text; !acceptCursor(text) {
-				reject(name, "invalid_cursor", "%s must be taken from the next link of a page of this list", name)
+				p.reject(name, "invalid_cursor", "%s must be taken from the next link of a page of this list", name)
 			}
-		case "filter[status]":
-			if page.status = runs.Status(text); !slices.Contains(runs.Statuses(), page.status) {
-				reject(name, "invalid_parameter", "%s must be one of %v, got %q", name, runs.Statuses(), syncjson.Shorten(text))
-			}
+		case parameterStatus:
+			page.status = oneOf(p, name, text, runs.Statuses())
 		default:
-			reject(syncjson.Shorten(name), "unknown_parameter", "unknown query parameter %q", syncjson.Shorten(name))
+			return false
 		}
-	}
-	if len(fields) > 0 {
-		return page, &fault.Error{Kind: fault.Malformed, Fields: fields}
-	}
-	return page, nil
+		return true
+	})
+	return page, err
 }
 
 // link returns the link to a page.
 func (p runPage) link(path, after string) string {
-	var parts []string
-	if p.status != "" {
-		parts = append(parts, url.QueryEscape("filter[status]")+"="+url.QueryEscape(string(p.status)))
-	}
-	if after != "" {
-		parts = append(parts, url.QueryEscape(parameterAfter)+"="+url.QueryEscape(after))
-	}
-	parts = append(parts, url.QueryEscape(parameterSize)+"="+strconv.Itoa(p.size))
-	return path + "?" + strings.Join(parts, "&")
+	return pageLink(path, parameterStatus, string(p.status), parameterAfter, after, parameterSize, strconv.Itoa(p.size))
 }
 
 // runListResponse returns the response with a page of runs. next is the cursor of the
@@ -325,24 +291,10 @@ func (c call) runListResponse(path string, page runPage, found []runs.Run, next 
 		}
 		b = c.appendRun(b, run)
 	}
-	link := []byte("null")
 	if next != "" {
-		link = quote(page.link(path, next))
+		next = page.link(path, next)
 	}
-	b = fmt.Appendf(b, `],"links":{"self":%s,"next":%s},"meta":{"page":{"size":%d}}}`, quote(page.link(path, page.after)), link, page.size)
-	return c.listResponse(b)
-}
-
-// beginList returns the beginning of a document with a list.
-func (c call) beginList() []byte {
-	if c.media == mediaJSONAPI {
-		return []byte(`{"jsonapi":{"version":"1.1"},"data":[`)
-	}
-	return []byte(`{"data":[`)
-}
-
-func (c call) listResponse(body []byte) response {
-	return response{status: http.StatusOK, header: http.Header{"Content-Type": {string(c.media)}}, body: body}
+	return c.pageResponse(b, page.link(path, page.after), next, page.size)
 }
 
 // runResponse returns the response with one run. steps is that of runs.Run.At.
@@ -385,11 +337,7 @@ func (c call) runTag(run runs.Run, steps int) string {
 
 // withRunWarnings adds a Warning header for each member that was ignored.
 func withRunWarnings(in syncjson.RunRequest, out response) response {
-	for i, pointer := range in.Unknown {
-		if i == maxWarnings {
-			break
-		}
-		out.header.Add("Warning", `299 - "unknown field `+escapeHeader(pointer)+`"`)
-	}
-	return out
+	var w warnings
+	w.ignored(in.Unknown)
+	return w.addTo(out)
 }
