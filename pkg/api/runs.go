@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
-	"time"
 
 	"syncplane/pkg/runs"
 	"syncplane/pkg/syncjson"
@@ -24,14 +23,13 @@ func (c call) runPath(key runs.Key) string {
 	return c.prefix + syncsPath + "/" + syncjson.RunPath(key)
 }
 
-// runKey returns the key of the run in the path. Its time has one format: RFC 3339 in
-// UTC with whole seconds.
+// runKey returns the key of the run in the path.
 func (c call) runKey() (runs.Key, error) {
-	at, err := time.Parse(time.RFC3339, c.time)
-	if err != nil || at.UTC().Format(time.RFC3339) != c.time {
+	at, ok := syncjson.ParseRunTime(c.time)
+	if !ok {
 		return runs.Key{}, runs.ErrNotFound
 	}
-	return runs.Key{Workspace: c.workspace, SyncID: syncs.CanonicalID(c.id), Time: at.UTC()}, nil
+	return runs.Key{Workspace: c.workspace, SyncID: syncs.CanonicalID(c.id), Time: at}, nil
 }
 
 // triggerRun handles POST /api/v1/syncs/{id}/sync_runs.
@@ -206,9 +204,9 @@ func (a *API) listRuns(ctx context.Context, c call) (response, error) {
 	query := runs.Query{SyncID: id}
 	page, err := parseRunQuery(c.query, func(cursor string) bool {
 		text, ok := decodePosition(scope, cursor)
-		at, err := time.Parse(time.RFC3339, text)
+		at, valid := syncjson.ParseRunTime(text)
 		query.Before = at
-		return ok && err == nil
+		return ok && valid
 	})
 	if err != nil {
 		return response{}, err
@@ -220,7 +218,7 @@ func (a *API) listRuns(ctx context.Context, c call) (response, error) {
 	}
 	next := ""
 	if !found.Next.IsZero() {
-		next = encodePosition(scope, found.Next.Format(time.RFC3339))
+		next = encodePosition(scope, syncjson.FormatRunTime(found.Next))
 	}
 	return c.runListResponse(c.prefix+syncsPath+"/"+url.PathEscape(id)+"/sync_runs", page, found.Runs, next), nil
 }

@@ -131,8 +131,8 @@ func dataWithout(s *syncs.Sync, at time.Time, changed []string, without syncjson
 // its time, in place of all missed runs.
 func OfRun(s *syncs.Sync, at time.Time, late bool) Event {
 	at = at.UTC()
-	scheduled := at.Format(time.RFC3339)
-	e := Event{Kind: Due, ID: RunID(s.ID, scheduled), Subject: s.ID, Workspace: s.Workspace, Time: at}
+	scheduled := syncjson.FormatRunTime(at)
+	e := Event{Kind: Due, ID: syncjson.JoinRunID(s.ID, scheduled), Subject: s.ID, Workspace: s.Workspace, Time: at}
 	e.Data = dueData(s, scheduled)
 	if late {
 		e.Data = append(e.Data[:len(e.Data)-1], `,"late":true}`...)
@@ -140,15 +140,12 @@ func OfRun(s *syncs.Sync, at time.Time, late bool) Event {
 	return e
 }
 
-// RunID returns the ID of a run. It is the same in every event about the run.
-func RunID(sync, scheduled string) string { return sync + "/" + scheduled }
-
 // dueData returns the data of the event of a due run.
 func dueData(s *syncs.Sync, scheduled string) []byte {
 	b := syncjson.AppendText([]byte(`{"sync_id":`), s.ID)
 	b = syncjson.AppendText(append(b, `,"workspace_id":`...), s.Workspace)
 	b = syncjson.AppendText(append(b, `,"scheduled_time":`...), scheduled)
-	b = syncjson.AppendText(append(b, `,"run_id":`...), RunID(s.ID, scheduled))
+	b = syncjson.AppendText(append(b, `,"run_id":`...), syncjson.JoinRunID(s.ID, scheduled))
 	return append(b, '}')
 }
 
@@ -156,7 +153,7 @@ func dueData(s *syncs.Sync, scheduled string) []byte {
 // placeholder wherever the time of the run belongs. Filled in with that time in
 // RFC 3339, it is the event that OfRun returns.
 func RunTemplate(origin string, s *syncs.Sync, placeholder string) []byte {
-	e := Event{Kind: Due, ID: RunID(s.ID, placeholder), Subject: s.ID, Workspace: s.Workspace, Data: dueData(s, placeholder)}
+	e := Event{Kind: Due, ID: syncjson.JoinRunID(s.ID, placeholder), Subject: s.ID, Workspace: s.Workspace, Data: dueData(s, placeholder)}
 	return e.append(nil, origin, placeholder)
 }
 

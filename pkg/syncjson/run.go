@@ -7,10 +7,23 @@ import (
 	"syncplane/pkg/runs"
 )
 
-// RunID returns the ID of a run: the same in the API and in every event.
-func RunID(key runs.Key) string {
-	return key.SyncID + "/" + key.Time.UTC().Format(time.RFC3339)
+// FormatRunTime returns the scheduled time of a run as it is written everywhere:
+// RFC 3339 in UTC, whole seconds.
+func FormatRunTime(at time.Time) string { return at.UTC().Format(time.RFC3339) }
+
+// ParseRunTime parses the scheduled time of a run. ok is false for every text that
+// FormatRunTime does not return.
+func ParseRunTime(text string) (at time.Time, ok bool) {
+	at, err := time.Parse(time.RFC3339, text)
+	return at.UTC(), err == nil && FormatRunTime(at) == text
 }
+
+// JoinRunID returns the ID of a run of a sync at a scheduled time: the same in the API
+// and in every event.
+func JoinRunID(syncID, scheduled string) string { return syncID + "/" + scheduled }
+
+// RunID returns the ID of a run.
+func RunID(key runs.Key) string { return JoinRunID(key.SyncID, FormatRunTime(key.Time)) }
 
 // AppendRun appends r as JSON. The attributes up to updated_at are those of the public
 // API of the original product and are always present, null if unknown; the others
@@ -37,7 +50,7 @@ func AppendRun(b []byte, r runs.Run) []byte {
 	}
 	b = appendTime(append(b, `,"created_at":`...), r.CreatedAt)
 	b = appendTime(append(b, `,"updated_at":`...), r.UpdatedAt)
-	b = AppendText(append(b, `,"scheduled_time":`...), r.Time.UTC().Format(time.RFC3339))
+	b = AppendText(append(b, `,"scheduled_time":`...), FormatRunTime(r.Time))
 	b = AppendText(append(b, `,"trigger":`...), string(r.Trigger))
 	if r.Attempt > 0 {
 		b = appendInt(append(b, `,"attempt":`...), int64(r.Attempt))
@@ -114,7 +127,7 @@ func appendTime(b []byte, t time.Time) []byte {
 
 // RunPath returns the path of a run relative to that of the syncs.
 func RunPath(key runs.Key) string {
-	return key.SyncID + "/sync_runs/" + key.Time.UTC().Format(time.RFC3339)
+	return key.SyncID + "/sync_runs/" + FormatRunTime(key.Time)
 }
 
 // AppendRecord appends r as JSON, the failed row with index i of a run.

@@ -3,7 +3,6 @@ package intake
 import (
 	"context"
 	"strings"
-	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -34,18 +33,9 @@ func (r *request) setRun(value jsontext.Value) bool {
 	text, _ := textOf(value)
 	id, at, _ := strings.Cut(text, "/")
 	r.syncID = syncs.CanonicalID(id)
-	return r.syncID != "" && r.setTime(at)
-}
-
-// setTime sets the scheduled time. It has one spelling: RFC 3339 in UTC and whole
-// seconds.
-func (r *request) setTime(text string) bool {
-	at, err := time.Parse(time.RFC3339, text)
-	if err != nil || at.UTC().Format(time.RFC3339) != text {
-		return false
-	}
-	r.time = at.UTC()
-	return true
+	scheduled, ok := syncjson.ParseRunTime(at)
+	r.time = scheduled
+	return r.syncID != "" && ok
 }
 
 // readDue reads a sync.due, which is a CloudEvent.
