@@ -1,15 +1,12 @@
 package main_test
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/aws/aws-lambda-go/events"
 	"github.com/google/go-cmp/cmp"
 
 	"syncplane/pkg/app"
@@ -40,7 +37,6 @@ func TestFaults(t *testing.T) {
 	in := &intake.Intake{
 		Syncs: app.Service(app.DynamoDB(broken.Config)), Publisher: eventfunc.Publisher(broken.Common, broken.PublisherConfig), Now: time.Now, Log: app.Logger(io.Discard, ""),
 	}
-	random := rand.New(rand.NewPCG(3, 3))
 
 	queue := map[string]string{}
 	want, rejected := map[string]int{}, map[string]bool{}
@@ -55,39 +51,7 @@ func TestFaults(t *testing.T) {
 		}
 		queue[id] = event(id, `{"workspace_id":"acme","sync":`+sync+`}`)
 	}
-	again := map[string]string{}
-	for batches := 0; len(queue) > 0; batches++ {
-		if batches == maxBatches {
-			t.Fatalf("%d messages are left after %d batches", len(queue), maxBatches)
-		}
-		var batch events.SQSEvent
-		for id, body := range queue { // in random order
-			if len(batch.Records) < 10 {
-				batch.Records = append(batch.Records, events.SQSMessage{MessageId: id, Body: body})
-			}
-		}
-		text, err := json.Marshal(batch)
-		if err != nil {
-			t.Fatal(err)
-		}
-		response, err := in.Invoke(t.Context(), text)
-		if err != nil {
-			t.Fatal(err)
-		}
-		failed := map[string]bool{}
-		for _, f := range response.BatchItemFailures {
-			failed[f.ItemIdentifier] = true
-		}
-		for _, m := range batch.Records {
-			if !failed[m.MessageId] {
-				delete(queue, m.MessageId)
-				if random.IntN(4) == 0 && again[m.MessageId] == "" { // SQS may deliver twice
-					again[m.MessageId] = m.Body
-					queue[m.MessageId] = m.Body
-				}
-			}
-		}
-	}
+	drain(t, in, queue)
 	list, _, err := app.DynamoDB(config).List(t.Context(), "acme", "", 1000)
 	if err != nil {
 		t.Fatal(err)
