@@ -86,13 +86,6 @@ func (p *Proxy) Faults() int64 {
 	return sum
 }
 
-// Set changes the share of calls with a fault.
-func (p *Proxy) Set(share float64) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.share = share
-}
-
 // next draws the fault of the next call, and the time for a delay.
 func (p *Proxy) next() (fault, time.Duration) {
 	p.mu.Lock()
