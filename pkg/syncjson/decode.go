@@ -51,18 +51,15 @@ type member struct {
 	value jsontext.Value
 }
 
-// fieldCount is the number of fields of a sync that a client sets.
-const fieldCount = 11
-
 // DecodeCreate decodes the body of a create; for the errors see Request.decode.
 func DecodeCreate(pool *jsonpool.Pool, body []byte) (Request, error) {
-	in := Request{sent: make([]member, 0, fieldCount)}
+	in := Request{sent: make([]member, 0, len(syncs.Fields))}
 	return in, in.decode(pool, body)
 }
 
 // DecodeChange decodes the body of a change; for the errors see Request.decode.
 func DecodeChange(pool *jsonpool.Pool, body []byte) (Request, error) {
-	in := Request{sent: make([]member, 0, fieldCount), change: true}
+	in := Request{sent: make([]member, 0, len(syncs.Fields)), change: true}
 	return in, in.decode(pool, body)
 }
 
@@ -138,11 +135,11 @@ func (in *Request) decodeObject(pool *jsonpool.Pool, body []byte, name, example 
 // decodeSync decodes the object under "sync".
 func (in *Request) decodeSync(dec *jsontext.Decoder, body []byte) error {
 	return readObject(dec, func(name []byte) error {
-		field := fieldNamed(name)
-		if field == "" && in.change {
-			field = readOnlyFieldNamed(name)
+		field, readOnly := fieldNamed(name), ""
+		if field == nil && in.change {
+			readOnly = readOnlyFieldNamed(name)
 		}
-		if field == "" {
+		if field == nil && readOnly == "" {
 			in.Unknown = append(in.Unknown, string(jsontext.Pointer("/sync").AppendToken(string(name))))
 			return dec.SkipValue()
 		}
@@ -154,26 +151,28 @@ func (in *Request) decodeSync(dec *jsontext.Decoder, body []byte) error {
 		// taken from the body.
 		end := int(dec.InputOffset())
 		value = body[end-len(value) : end]
-		if !in.set(field, value) {
-			in.Draft.Mistyped = append(in.Draft.Mistyped, field)
+		known, fits := readOnly, false
+		if field != nil {
+			known, fits = field.Name, decodeField(&in.Draft, field, value)
+		} else {
+			fits = in.decodeReadOnly(readOnly, value)
 		}
-		in.sent = append(in.sent, member{field, value})
+		if !fits {
+			in.Draft.Mistyped = append(in.Draft.Mistyped, known)
+		}
+		in.sent = append(in.sent, member{known, value})
 		return nil
 	})
 }
 
-// fieldNamed returns the field of a sync with this name, "" if there is none. It
-// avoids allocating the name.
-func fieldNamed(name []byte) string {
-	for _, field := range [...]string{
-		"source_id", "destination_id", "model_id", "schedule_type", "configuration", "stream_name",
-		"sync_mode", "sync_interval", "sync_interval_unit", "cron_expression", "cursor_field",
-	} {
-		if string(name) == field {
-			return field
+// fieldNamed returns the field of a sync with this name, nil if there is none.
+func fieldNamed(name []byte) *syncs.Field {
+	for i := range syncs.Fields {
+		if f := &syncs.Fields[i]; string(name) == f.Name {
+			return f
 		}
 	}
-	return ""
+	return nil
 }
 
 // readOnlyFieldNamed returns the read-only member of a sync with this name, "" if
@@ -187,34 +186,28 @@ func readOnlyFieldNamed(name []byte) string {
 	return ""
 }
 
-// set sets a field of the draft and reports whether the value has the right type.
-func (in *Request) set(field string, value jsontext.Value) (fits bool) {
-	d := &in.Draft
-	switch field {
-	case "source_id":
-		d.SourceID, fits = decodeInteger(value)
-	case "destination_id":
-		d.DestinationID, fits = decodeInteger(value)
-	case "model_id":
-		d.ModelID, fits = decodeInteger(value)
-	case "schedule_type":
-		d.ScheduleType, fits = decodeText(value)
-	case "configuration":
+// decodeField sets a field of d and reports whether the value has the right type.
+func decodeField(d *syncs.Draft, field *syncs.Field, value jsontext.Value) (fits bool) {
+	switch {
+	case field.Integer != nil:
+		*field.DraftInteger(d), fits = decodeInteger(value)
+	case field.Object:
 		if fits = value.Kind() == jsontext.KindBeginObject; fits {
-			d.Configuration = new(string(value))
+			*field.DraftText(d) = new(string(value))
 		}
-	case "stream_name":
-		d.StreamName, fits = decodeText(value)
-	case "sync_mode":
-		d.SyncMode, fits = decodeText(value)
-	case "sync_interval":
-		d.SyncInterval, fits = decodeInteger(value)
-	case "sync_interval_unit":
-		d.SyncIntervalUnit, fits = decodeText(value)
-	case "cron_expression":
-		d.CronExpression, fits = decodeOptionalText(value)
-	case "cursor_field":
-		d.CursorField, fits = decodeOptionalText(value)
+	case field.Optional:
+		*field.DraftText(d), fits = decodeOptionalText(value)
+	default:
+		*field.DraftText(d), fits = decodeText(value)
+	}
+	return fits
+}
+
+// decodeReadOnly decodes a read-only member of a change, and reports whether the value
+// has the right type.
+func (in *Request) decodeReadOnly(name string, value jsontext.Value) (fits bool) {
+	d := &in.Draft
+	switch name {
 	case "id":
 		d.ID, fits = decodeText(value)
 	case "type":

@@ -33,30 +33,39 @@ type Omit struct{ Configuration, CronExpression bool }
 // AppendPartial appends s without the attributes in omit.
 func AppendPartial(b []byte, s syncs.Sync, at time.Time, omit Omit) []byte {
 	b = AppendText(append(b, `{"id":`...), s.ID)
-	b = appendInt(append(b, `,"type":"`+Type+`","attributes":{"source_id":`...), s.SourceID)
-	b = appendInt(append(b, `,"destination_id":`...), s.DestinationID)
-	b = appendInt(append(b, `,"model_id":`...), s.ModelID)
-	if !omit.Configuration {
-		b = append(append(b, `,"configuration":`...), s.Configuration...)
+	b = append(b, `,"type":"`+Type+`","attributes":{`...)
+	for i := range syncs.Fields {
+		f := &syncs.Fields[i]
+		if omit.Configuration && f.Name == "configuration" || omit.CronExpression && f.Name == "cron_expression" {
+			continue
+		}
+		b = appendField(b, f, &s)
 	}
-	b = AppendText(append(b, `,"schedule_type":`...), s.ScheduleType)
-	b = AppendText(append(b, `,"sync_mode":`...), s.SyncMode)
-	b = appendInt(append(b, `,"sync_interval":`...), s.SyncInterval)
-	b = AppendText(append(b, `,"sync_interval_unit":`...), s.SyncIntervalUnit)
-	if s.CronExpression != "" && !omit.CronExpression {
-		b = AppendText(append(b, `,"cron_expression":`...), s.CronExpression)
-	}
-	if s.CursorField != "" {
-		b = AppendText(append(b, `,"cursor_field":`...), s.CursorField)
-	}
-	b = AppendText(append(b, `,"stream_name":`...), s.StreamName)
-	b = AppendText(append(b, `,"status":`...), string(s.Status))
+	b = AppendText(append(b, `"status":`...), string(s.Status))
 	b = s.CreatedAt.UTC().AppendFormat(append(b, `,"created_at":"`...), TimeLayout)
 	b = s.UpdatedAt.UTC().AppendFormat(append(b, `","updated_at":"`...), TimeLayout)
 	if next, ok := s.NextRun(at); ok {
 		b = next.AppendFormat(append(b, `","next_run_at":"`...), TimeLayout)
 	}
 	return append(b, `"}}`...)
+}
+
+// appendField appends a field of s and a comma, or nothing if it is an optional one
+// without a value.
+func appendField(b []byte, f *syncs.Field, s *syncs.Sync) []byte {
+	if f.Optional && *f.Text(s) == "" {
+		return b
+	}
+	b = append(append(append(b, '"'), f.Name...), `":`...)
+	switch {
+	case f.Integer != nil:
+		b = appendInt(b, *f.Integer(s))
+	case f.Object:
+		b = append(b, *f.Text(s)...)
+	default:
+		b = AppendText(b, *f.Text(s))
+	}
+	return append(b, ',')
 }
 
 func appendInt(b []byte, n int64) []byte { return strconv.AppendInt(b, n, 10) }

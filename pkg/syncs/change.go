@@ -18,9 +18,10 @@ import (
 func (s Sync) changed(patch Draft, now time.Time) (Sync, error) {
 	result := s.draft()
 	var edited []string
-	for _, f := range fields {
+	for i := range Fields {
+		f := &Fields[i]
 		if !f.createOnly && f.edit(&result, &patch) {
-			edited = append(edited, f.name)
+			edited = append(edited, f.Name)
 		}
 	}
 
@@ -90,8 +91,8 @@ func (s Sync) hasCursor(text string) bool {
 // draft returns the draft that describes s.
 func (s Sync) draft() Draft {
 	var d Draft
-	for _, f := range fields {
-		f.describe(&d, &s)
+	for i := range Fields {
+		Fields[i].describe(&d, &s)
 	}
 	return d
 }
@@ -111,9 +112,9 @@ func (s Sync) touched(now time.Time) Sync {
 // times, which change with every version.
 func Changed(before, after Sync) []string {
 	changed := []string{}
-	for _, f := range fields {
-		if f.differs(&before, &after) {
-			changed = append(changed, f.name)
+	for i := range Fields {
+		if f := &Fields[i]; f.differs(&before, &after) {
+			changed = append(changed, f.Name)
 		}
 	}
 	if before.Status != after.Status {
@@ -124,7 +125,7 @@ func Changed(before, after Sync) []string {
 
 // empty reports whether d has no field that a change can set.
 func (d Draft) empty() bool {
-	return len(d.Mistyped) == 0 && !slices.ContainsFunc(fields, func(f field) bool { return f.given(&d) })
+	return len(d.Mistyped) == 0 && !slices.ContainsFunc(Fields[:], func(f Field) bool { return f.given(&d) })
 }
 
 // Precondition restricts the versions of a sync that a request acts on. The zero

@@ -13,31 +13,6 @@ import (
 	"syncplane/pkg/schedule"
 )
 
-// Sync is a reverse-ETL job: copy the rows of a model from a source to a
-// destination on a schedule.
-type Sync struct {
-	Workspace string // the owner; the first part of the key in a store
-	ID        string // UUIDv7 (RFC 9562), so that IDs sort by creation
-	Version   int64  // 1 at creation, one more with every change
-
-	SourceID         int64 // 1 … MaxID, as are the next two
-	DestinationID    int64
-	ModelID          int64
-	Configuration    string // a JSON object, byte for byte as the client wrote it
-	ScheduleType     string
-	SyncMode         string
-	SyncInterval     int64  // in SyncIntervalUnit, 1 … MaxInterval
-	SyncIntervalUnit string // "minutes"
-	CronExpression   string // "" if there is none; takes precedence over the interval
-	CursorField      string // "" if there is none
-	StreamName       string
-
-	Status      Status
-	CreatedAt   time.Time // UTC, whole milliseconds
-	UpdatedAt   time.Time // UTC, whole milliseconds
-	ScheduledAt time.Time // UTC, whole milliseconds: when the schedule was set, from which an interval counts
-}
-
 // maxStoredInterval is the longest interval accepted from a store, in minutes: a
 // hundred times what a create accepts. With a longer one the next run may be after
 // the year 9999, which RFC 3339 cannot represent.

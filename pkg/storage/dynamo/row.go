@@ -50,26 +50,19 @@ func rowOf(s syncs.Sync) row {
 	r := keyOf(s.Workspace, s.ID)
 	r["id"] = text(s.ID)
 	r["version"] = number(s.Version)
-	r["source_id"] = number(s.SourceID)
-	r["destination_id"] = number(s.DestinationID)
-	r["model_id"] = number(s.ModelID)
-	r["configuration"] = text(s.Configuration)
-	r["schedule_type"] = text(s.ScheduleType)
-	r["sync_mode"] = text(s.SyncMode)
-	r["sync_interval"] = number(s.SyncInterval)
-	r["sync_interval_unit"] = text(s.SyncIntervalUnit)
-	r["stream_name"] = text(s.StreamName)
+	for i := range syncs.Fields {
+		switch f := &syncs.Fields[i]; {
+		case f.Integer != nil:
+			r[f.Name] = number(*f.Integer(&s))
+		case !f.Optional || *f.Text(&s) != "":
+			r[f.Name] = text(*f.Text(&s))
+		}
+	}
 	r["status"] = text(string(s.Status))
 	r["created_at"] = instant(s.CreatedAt)
 	r["updated_at"] = instant(s.UpdatedAt)
 	if !s.ScheduledAt.Equal(s.CreatedAt) { // equal in the usual case
 		r["scheduled_at"] = instant(s.ScheduledAt)
-	}
-	if s.CronExpression != "" {
-		r["cron_expression"] = text(s.CronExpression)
-	}
-	if s.CursorField != "" {
-		r["cursor_field"] = text(s.CursorField)
 	}
 	return r
 }
@@ -90,23 +83,22 @@ func idempotencyRowOf(s syncs.Sync, key syncs.IdempotencyKey) row {
 func syncOf(r row) (syncs.Sync, error) {
 	read := reader{row: r}
 	s := syncs.Sync{
-		Workspace:        read.text(partitionKey),
-		ID:               read.text("id"),
-		Version:          read.number("version"),
-		SourceID:         read.number("source_id"),
-		DestinationID:    read.number("destination_id"),
-		ModelID:          read.number("model_id"),
-		Configuration:    read.text("configuration"),
-		ScheduleType:     read.text("schedule_type"),
-		SyncMode:         read.text("sync_mode"),
-		SyncInterval:     read.number("sync_interval"),
-		SyncIntervalUnit: read.text("sync_interval_unit"),
-		CronExpression:   read.optional("cron_expression"),
-		CursorField:      read.optional("cursor_field"),
-		StreamName:       read.text("stream_name"),
-		Status:           syncs.Status(read.text("status")),
-		CreatedAt:        read.time("created_at"),
-		UpdatedAt:        read.time("updated_at"),
+		Workspace: read.text(partitionKey),
+		ID:        read.text("id"),
+		Version:   read.number("version"),
+		Status:    syncs.Status(read.text("status")),
+		CreatedAt: read.time("created_at"),
+		UpdatedAt: read.time("updated_at"),
+	}
+	for i := range syncs.Fields {
+		switch f := &syncs.Fields[i]; {
+		case f.Integer != nil:
+			*f.Integer(&s) = read.number(f.Name)
+		case f.Optional:
+			*f.Text(&s) = read.optional(f.Name)
+		default:
+			*f.Text(&s) = read.text(f.Name)
+		}
 	}
 	s.ScheduledAt = s.CreatedAt
 	if _, given := r["scheduled_at"]; given {
