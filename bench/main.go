@@ -145,7 +145,7 @@ func newLab(ctx context.Context, dir, endpoint string) (*lab, error) {
 	}
 	l.env = []string{
 		"PATH=" + os.Getenv("PATH"), "AWS_REGION=us-east-1", "AWS_ACCESS_KEY_ID=local", "AWS_SECRET_ACCESS_KEY=local",
-		"DYNAMODB_ENDPOINT=" + endpoint, "TOKEN_ISSUER=" + issuer, "TOKEN_AUDIENCE=syncplane",
+		"AWS_ENDPOINT_URL_DYNAMODB=" + endpoint, "TOKEN_ISSUER=" + issuer, "TOKEN_AUDIENCE=syncplane",
 		"TOKEN_JWKS_URL=" + issuer + "/keys", "POWERTOOLS_SERVICE_NAME=syncs", "NODE_ENV=production", "AWS_LAMBDA_LOG_FORMAT=JSON",
 	}
 	l.candidates, err = build(ctx, dir)

@@ -11,7 +11,7 @@ import { z } from 'zod';
 const logger = new Logger({ serviceName: 'syncs' });
 const metrics = new Metrics({ namespace: 'Syncplane', serviceName: 'syncs' });
 const client = DynamoDBDocumentClient.from(
-  new DynamoDBClient({ endpoint: process.env.DYNAMODB_ENDPOINT, region: process.env.AWS_REGION }),
+  new DynamoDBClient({ endpoint: process.env.AWS_ENDPOINT_URL_DYNAMODB, region: process.env.AWS_REGION }),
   { marshallOptions: { removeUndefinedValues: true } },
 );
 const keys = createRemoteJWKSet(new URL(process.env.TOKEN_JWKS_URL!));

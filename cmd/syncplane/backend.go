@@ -9,6 +9,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 
 	"syncplane/pkg/app"
 	"syncplane/pkg/auth/apikey"
@@ -113,7 +114,10 @@ func localKeys(dataDir string) bolt.Keys { return bolt.Keys{Path: filepath.Join(
 // the AWS profile. With an endpoint the profile is not read, since DynamoDB Local
 // accepts any credentials.
 func openDynamoDB(ctx context.Context, env environment) (*dynamo.Store, error) {
-	target := dynamoConfig(env)
+	target, err := dynamoConfig(env)
+	if err != nil {
+		return nil, err
+	}
 	if target.DynamoDBEndpoint != "" {
 		return app.DynamoDB(target), nil
 	}
@@ -124,17 +128,20 @@ func openDynamoDB(ctx context.Context, env environment) (*dynamo.Store, error) {
 	if profile.Region != "" {
 		target.Region = profile.Region
 	}
+	target.DynamoDBEndpoint = aws.ToString(dynamodb.NewFromConfig(profile).Options().BaseEndpoint) // its endpoint_url
 	return app.DynamoDBAs(target, aws.NewCredentialsCache(profile.Credentials)), nil
 }
 
 // dynamoConfig returns the settings of DynamoDB from the environment.
-func dynamoConfig(env environment) app.Config {
-	return app.Config{
+func dynamoConfig(env environment) (app.Config, error) {
+	e := &app.Environment{Getenv: env.getenv}
+	c := app.Config{
 		Region:           env.valueOr("AWS_REGION", "us-east-1"),
 		TableName:        env.valueOr("TABLE_NAME", "syncplane"),
-		DynamoDBEndpoint: env.getenv("DYNAMODB_ENDPOINT"),
+		DynamoDBEndpoint: e.Endpoint("AWS_ENDPOINT_URL_DYNAMODB"),
 		AccessKeyID:      env.valueOr("AWS_ACCESS_KEY_ID", "local"),
 		SecretAccessKey:  env.valueOr("AWS_SECRET_ACCESS_KEY", "local"),
 		SessionToken:     env.getenv("AWS_SESSION_TOKEN"),
 	}
+	return c, e.Err()
 }

@@ -201,7 +201,7 @@ func newDocsRunner(t *testing.T) docsRunner {
 	}
 	env := append(os.Environ(), "CURL_HOME="+dir)
 	for _, name := range []string{
-		"PORT", "STORE", "LOG_LEVEL", "CREATE_LIMIT", "WEBHOOK_URL", "WEBHOOK_SECRET", "TABLE_NAME", "DYNAMODB_ENDPOINT",
+		"PORT", "STORE", "LOG_LEVEL", "CREATE_LIMIT", "WEBHOOK_URL", "WEBHOOK_SECRET", "TABLE_NAME", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_DYNAMODB",
 		"WORKSPACE", "SCOPE", "TTL", "EVENT", "MAKEFLAGS", "MAKELEVEL", "MFLAGS",
 	} {
 		env = append(env, name+"=") // as if it were not set
@@ -215,7 +215,7 @@ func newDocsRunner(t *testing.T) docsRunner {
 // over returns a runner for blocks that need a DynamoDB.
 func (d docsRunner) over(endpoint string) docsRunner {
 	d.database = endpoint
-	d.env = append(slices.Clone(d.env), "DYNAMODB_ENDPOINT="+endpoint)
+	d.env = append(slices.Clone(d.env), "AWS_ENDPOINT_URL_DYNAMODB="+endpoint)
 	return d
 }
 
@@ -427,7 +427,7 @@ func TestDocsVariables(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			for _, match := range regexp.MustCompile(`(?:etenv|valueOr|[rR]equired|[aA]ddress|Days)\("([A-Z][A-Z_]+)"`).FindAllSubmatch(text, -1) {
+			for _, match := range regexp.MustCompile(`(?:etenv|valueOr|[rR]equired|[aA]ddress|Endpoint|Days)\("([A-Z][A-Z_]+)"`).FindAllSubmatch(text, -1) {
 				read[string(match[1])] = true
 			}
 			return nil

@@ -14,8 +14,8 @@ import (
 )
 
 // invoke runs a built Lambda function once, as `sam local invoke` does, without
-// Docker. The function uses the DynamoDB at DYNAMODB_ENDPOINT, or a DynamoDB Local
-// that is stopped when the command ends.
+// Docker. The function uses the DynamoDB that AWS_ENDPOINT_URL_DYNAMODB or
+// AWS_ENDPOINT_URL names, or a DynamoDB Local that is stopped when the command ends.
 func invoke(ctx context.Context, env environment, file string) (err error) {
 	event, err := os.ReadFile(file) //nolint:gosec // the file that the user names
 	if err != nil {
@@ -26,10 +26,18 @@ func invoke(ctx context.Context, env environment, file string) (err error) {
 	if err != nil {
 		return err
 	}
-	if name != "api" && (env.getenv("EVENTBRIDGE_ENDPOINT") == "" || env.getenv("SCHEDULER_ENDPOINT") == "") {
-		return fmt.Errorf("this event is for the function %s, which needs EVENTBRIDGE_ENDPOINT and SCHEDULER_ENDPOINT, such as the address of moto_server", name)
+	config, err := dynamoConfig(env)
+	if err != nil {
+		return err
 	}
-	config := dynamoConfig(env)
+	e := &app.Environment{Getenv: env.getenv}
+	events, schedules, queues := e.Endpoint("AWS_ENDPOINT_URL_EVENTBRIDGE"), e.Endpoint("AWS_ENDPOINT_URL_SCHEDULER"), e.Endpoint("AWS_ENDPOINT_URL_SQS")
+	if err := e.Err(); err != nil {
+		return err
+	}
+	if name != "api" && (events == "" || schedules == "" || queues == "") {
+		return fmt.Errorf("this event is for the function %s, which needs the address of moto_server in AWS_ENDPOINT_URL_EVENTBRIDGE, AWS_ENDPOINT_URL_SCHEDULER and AWS_ENDPOINT_URL_SQS, or in AWS_ENDPOINT_URL", name)
+	}
 	if config.DynamoDBEndpoint == "" {
 		server, err := dynamodblocal.Start(ctx, dynamodblocal.Options{Getenv: env.getenv, Progress: env.stderr})
 		if err != nil {
@@ -49,20 +57,20 @@ func invoke(ctx context.Context, env environment, file string) (err error) {
 			"AWS_SECRET_ACCESS_KEY=" + config.SecretAccessKey,
 			"AWS_SESSION_TOKEN=" + config.SessionToken,
 			"TABLE_NAME=" + config.TableName,
-			"DYNAMODB_ENDPOINT=" + config.DynamoDBEndpoint,
+			"AWS_ENDPOINT_URL_DYNAMODB=" + config.DynamoDBEndpoint,
 			"TOKEN_ISSUER=" + server.Issuer,
 			"TOKEN_AUDIENCE=" + server.Audience,
 			"TOKEN_JWKS=" + string(keys),
 			"API_URL=" + env.valueOr("API_URL", "http://127.0.0.1:8080"),
 			"EVENT_BUS=" + env.valueOr("EVENT_BUS", "default"),
 			"EVENT_BUS_ARN=" + env.valueOr("EVENT_BUS_ARN", "arn:aws:events:us-east-1:123456789012:event-bus/default"),
-			"EVENTBRIDGE_ENDPOINT=" + env.getenv("EVENTBRIDGE_ENDPOINT"),
+			"AWS_ENDPOINT_URL_EVENTBRIDGE=" + events,
 			"SCHEDULE_GROUP=" + env.valueOr("SCHEDULE_GROUP", "default"),
 			"SCHEDULE_ROLE_ARN=" + env.valueOr("SCHEDULE_ROLE_ARN", "arn:aws:iam::123456789012:role/schedules"),
 			"SCHEDULE_FAILURES_ARN=" + env.valueOr("SCHEDULE_FAILURES_ARN", "arn:aws:sqs:us-east-1:123456789012:failures"),
-			"SCHEDULER_ENDPOINT=" + env.getenv("SCHEDULER_ENDPOINT"),
+			"AWS_ENDPOINT_URL_SCHEDULER=" + schedules,
 			"WATCH_QUEUE_URL=" + env.valueOr("WATCH_QUEUE_URL", "http://127.0.0.1:5000/123456789012/watch"),
-			"SQS_ENDPOINT=" + env.valueOr("SQS_ENDPOINT", env.getenv("EVENTBRIDGE_ENDPOINT")),
+			"AWS_ENDPOINT_URL_SQS=" + queues,
 		},
 		Output: env.stderr,
 	})

@@ -3,6 +3,7 @@ package main_test
 import (
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -11,14 +12,23 @@ import (
 )
 
 // TestKeys makes a key while a server runs, uses it, and revokes it, in both
-// storage backends.
+// storage backends, and in the DynamoDB that an AWS profile names.
 func TestKeys(t *testing.T) {
 	t.Parallel()
 	for name, backend := range map[string]func(t *testing.T) []string{
 		"bolt": func(*testing.T) []string { return []string{"STORE=bolt"} },
 		"dynamodb": func(t *testing.T) []string {
 			t.Helper()
-			return []string{"STORE=dynamodb", "TABLE_NAME=keys-test", "DYNAMODB_ENDPOINT=" + dynamotest.Endpoint(t)}
+			return []string{"STORE=dynamodb", "TABLE_NAME=keys-test", "AWS_ENDPOINT_URL_DYNAMODB=" + dynamotest.Endpoint(t)}
+		},
+		"profile": func(t *testing.T) []string {
+			t.Helper()
+			profile := "[default]\nregion = us-east-1\naws_access_key_id = local\naws_secret_access_key = local\nendpoint_url = " + dynamotest.Endpoint(t) + "\n"
+			file := filepath.Join(t.TempDir(), "config")
+			if err := os.WriteFile(file, []byte(profile), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			return []string{"STORE=dynamodb", "TABLE_NAME=keys-profile-test", "AWS_CONFIG_FILE=" + file, "AWS_SHARED_CREDENTIALS_FILE=" + file}
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -16,15 +16,15 @@ const usage = `Usage: syncplane COMMAND
 
   serve          run the control plane on this machine
                  PORT (8080), DATA_DIR (.syncs), STORE (bolt or dynamodb),
-                 with dynamodb: DYNAMODB_ENDPOINT, TABLE_NAME, AWS_REGION;
+                 with dynamodb: TABLE_NAME, AWS_REGION, AWS_ENDPOINT_URL_DYNAMODB;
                  CREATE_LIMIT (none), such as 100/1m for each workspace
   token          print a bearer token for it
                  DATA_DIR (.syncs), WORKSPACE (demo), TTL (1h),
                  SCOPE (syncs:read syncs:write runs:execute)
   invoke FILE    run the Lambda once with the event in FILE
-                 BOOTSTRAP (bin/host/…/bootstrap), DATA_DIR, DYNAMODB_ENDPOINT;
-                 for events of queue and stream EVENTBRIDGE_ENDPOINT and
-                 SCHEDULER_ENDPOINT
+                 BOOTSTRAP (bin/host/…/bootstrap), DATA_DIR,
+                 AWS_ENDPOINT_URL_DYNAMODB; for events of queue and stream
+                 also AWS_ENDPOINT_URL, the address of moto_server
   keys create --workspace W [--name N] [--scopes syncs:read,syncs:write] [--expires 720h]
   keys list   --workspace W
   keys revoke --workspace W ID

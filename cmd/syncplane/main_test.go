@@ -185,7 +185,7 @@ func TestServeAsAPersonWould(t *testing.T) {
 func TestServeOnDynamoDB(t *testing.T) {
 	t.Parallel()
 	dataDir := t.TempDir()
-	s := serve(t, dataDir, "STORE=dynamodb", "DYNAMODB_ENDPOINT="+dynamotest.Endpoint(t), "TABLE_NAME=serve-test")
+	s := serve(t, dataDir, "STORE=dynamodb", "AWS_ENDPOINT_URL_DYNAMODB="+dynamotest.Endpoint(t), "TABLE_NAME=serve-test")
 	if status, answer := s.create(t, token(t, dataDir)); status != http.StatusOK {
 		t.Errorf("got %d %s", status, answer)
 	}
@@ -412,7 +412,7 @@ func TestInvoke(t *testing.T) {
 		"../../events/create-sync-without-token.json": `{"statusCode":401,`,
 		own: `{"statusCode":200,`,
 	} {
-		out, err := command(t, []string{"DATA_DIR=" + dataDir, "BOOTSTRAP=" + bootstrap, "DYNAMODB_ENDPOINT=" + endpoint}, "invoke", file).Output()
+		out, err := command(t, []string{"DATA_DIR=" + dataDir, "BOOTSTRAP=" + bootstrap, "AWS_ENDPOINT_URL_DYNAMODB=" + endpoint}, "invoke", file).Output()
 		if err != nil || !strings.HasPrefix(string(out), want) {
 			t.Errorf("%s: %v: %.300s", file, err, out)
 		}

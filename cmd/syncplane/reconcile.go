@@ -9,6 +9,8 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/scheduler"
 
 	"syncplane/pkg/app"
 	"syncplane/pkg/app/eventfunc"
@@ -34,6 +36,10 @@ func reconcile(ctx context.Context, env environment, args []string) error {
 			return profile.Region
 		case name == "AWS_ACCESS_KEY_ID", name == "AWS_SECRET_ACCESS_KEY":
 			return "of the profile"
+		case name == "AWS_ENDPOINT_URL_DYNAMODB":
+			return aws.ToString(dynamodb.NewFromConfig(profile).Options().BaseEndpoint)
+		case name == "AWS_ENDPOINT_URL_SCHEDULER":
+			return aws.ToString(scheduler.NewFromConfig(profile).Options().BaseEndpoint)
 		}
 		return env.getenv(name)
 	})

@@ -43,7 +43,7 @@ func start(t *testing.T, output *bytes.Buffer) *lambdaruntime.Function {
 func startOn(t *testing.T, config app.Config, output io.Writer, more map[string]string) *lambdaruntime.Function {
 	t.Helper()
 	env := localEnv(t)["ApiFunction"]
-	env["DYNAMODB_ENDPOINT"], env["TABLE_NAME"], env["AWS_REGION"] = config.DynamoDBEndpoint, config.TableName, config.Region
+	env["AWS_ENDPOINT_URL_DYNAMODB"], env["TABLE_NAME"], env["AWS_REGION"] = config.DynamoDBEndpoint, config.TableName, config.Region
 	maps.Copy(env, more)
 	var lines []string
 	for name, value := range env {

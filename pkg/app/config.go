@@ -1,9 +1,11 @@
 package app
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -16,7 +18,7 @@ import (
 type Config struct {
 	Region           string // AWS_REGION
 	TableName        string // TABLE_NAME
-	DynamoDBEndpoint string // DYNAMODB_ENDPOINT; "" is the region's own
+	DynamoDBEndpoint string // AWS_ENDPOINT_URL_DYNAMODB; "" is the region's own, see Environment.Endpoint
 
 	AccessKeyID     string // AWS_ACCESS_KEY_ID; Lambda sets it and the next two
 	SecretAccessKey string // AWS_SECRET_ACCESS_KEY
@@ -36,8 +38,14 @@ type Environment struct {
 // Err returns all errors so far, nil if there are none.
 func (e *Environment) Err() error { return errors.Join(e.errs...) }
 
-// Reject adds an error.
-func (e *Environment) Reject(err error) { e.errs = append(e.errs, err) }
+// Reject adds an error, unless it has been added: several settings can depend on one
+// variable.
+func (e *Environment) Reject(err error) {
+	same := func(earlier error) bool { return earlier.Error() == err.Error() }
+	if !slices.ContainsFunc(e.errs, same) {
+		e.errs = append(e.errs, err)
+	}
+}
 
 // Required returns a variable. If it is not set, that is an error, and what says
 // what it must hold.
@@ -57,6 +65,22 @@ func (e *Environment) Address(name string) string {
 		e.Reject(fmt.Errorf("%s must be an http or https address, got %q", name, value))
 	}
 	return value
+}
+
+// Endpoint returns the address of a service of AWS, "" for the region's own. The
+// service's variable, such as AWS_ENDPOINT_URL_DYNAMODB, precedes AWS_ENDPOINT_URL, an
+// empty variable counts as not set, and AWS_IGNORE_CONFIGURED_ENDPOINT_URLS=true
+// disables both, as in the AWS SDKs. The SDK reads them in its config package, which a
+// Lambda function does without; see DynamoDB.
+func (e *Environment) Endpoint(variable string) string {
+	switch value := e.Getenv("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"); {
+	case strings.EqualFold(value, "true"):
+		return ""
+	case value != "" && !strings.EqualFold(value, "false"):
+		e.Reject(fmt.Errorf("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS must be true or false, got %q", value))
+	}
+	own, global := e.Address(variable), e.Address("AWS_ENDPOINT_URL")
+	return cmp.Or(own, global)
 }
 
 // Days returns a variable that holds a number of days, fallback if it is not set. A
@@ -82,7 +106,7 @@ func (e *Environment) Common() Config {
 	c := Config{
 		Region:           e.Required("AWS_REGION", "the region of the table, such as eu-central-1"),
 		TableName:        e.Required("TABLE_NAME", "the name of the DynamoDB table"),
-		DynamoDBEndpoint: e.Address("DYNAMODB_ENDPOINT"),
+		DynamoDBEndpoint: e.Endpoint("AWS_ENDPOINT_URL_DYNAMODB"),
 		AccessKeyID:      e.Getenv("AWS_ACCESS_KEY_ID"),
 		SecretAccessKey:  e.Getenv("AWS_SECRET_ACCESS_KEY"),
 		SessionToken:     e.Getenv("AWS_SESSION_TOKEN"),

@@ -18,7 +18,7 @@ type Common struct {
 // PublisherConfig is the configuration of what puts events on the bus.
 type PublisherConfig struct {
 	EventBus            string // EVENT_BUS, a name
-	EventBridgeEndpoint string // EVENTBRIDGE_ENDPOINT; "" is the region's own
+	EventBridgeEndpoint string // AWS_ENDPOINT_URL_EVENTBRIDGE; "" is the region's own
 }
 
 // ReconcilerConfig is the configuration of what reconciles schedules.
@@ -27,13 +27,13 @@ type ReconcilerConfig struct {
 	ScheduleGroup       string // SCHEDULE_GROUP
 	ScheduleRoleARN     string // SCHEDULE_ROLE_ARN
 	ScheduleFailuresARN string // SCHEDULE_FAILURES_ARN
-	SchedulerEndpoint   string // SCHEDULER_ENDPOINT; "" is the region's own
+	SchedulerEndpoint   string // AWS_ENDPOINT_URL_SCHEDULER; "" is the region's own
 }
 
 // WatchConfig is the configuration of what watches the deadlines of runs.
 type WatchConfig struct {
 	WatchQueueURL string // WATCH_QUEUE_URL
-	SQSEndpoint   string // SQS_ENDPOINT; "" is the region's own
+	SQSEndpoint   string // AWS_ENDPOINT_URL_SQS; "" is the region's own
 }
 
 // RelayConfig is the configuration of the relay function.
@@ -88,7 +88,7 @@ func common(e *app.Environment) Common {
 func publisher(e *app.Environment) PublisherConfig {
 	return PublisherConfig{
 		EventBus:            e.Required("EVENT_BUS", "the name of the event bus"),
-		EventBridgeEndpoint: e.Address("EVENTBRIDGE_ENDPOINT"),
+		EventBridgeEndpoint: e.Endpoint("AWS_ENDPOINT_URL_EVENTBRIDGE"),
 	}
 }
 
@@ -98,13 +98,13 @@ func schedules(e *app.Environment) ReconcilerConfig {
 		ScheduleGroup:       e.Required("SCHEDULE_GROUP", "the name of the schedule group"),
 		ScheduleRoleARN:     e.Required("SCHEDULE_ROLE_ARN", "the ARN of the role with which schedules put events on the bus"),
 		ScheduleFailuresARN: e.Required("SCHEDULE_FAILURES_ARN", "the ARN of the dead-letter queue for runs that could not be delivered"),
-		SchedulerEndpoint:   e.Address("SCHEDULER_ENDPOINT"),
+		SchedulerEndpoint:   e.Endpoint("AWS_ENDPOINT_URL_SCHEDULER"),
 	}
 }
 
 func watched(e *app.Environment) WatchConfig {
 	return WatchConfig{
 		WatchQueueURL: e.Required("WATCH_QUEUE_URL", "the address of the queue of runs to watch"),
-		SQSEndpoint:   e.Address("SQS_ENDPOINT"),
+		SQSEndpoint:   e.Endpoint("AWS_ENDPOINT_URL_SQS"),
 	}
 }

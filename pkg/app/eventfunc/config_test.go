@@ -78,18 +78,21 @@ func TestReadErrors(t *testing.T) {
 		"an API_URL that is not an address": {map[string]string{"API_URL": "api.example.com"}, []invalid{
 			{"relay intake reconcile", "API_URL must be an http or https address"},
 		}},
-		"endpoints that are not addresses": {map[string]string{"SCHEDULER_ENDPOINT": "x", "EVENTBRIDGE_ENDPOINT": "y"}, []invalid{
-			{"relay intake", "EVENTBRIDGE_ENDPOINT must be"},
-			{"relay reconcile", "SCHEDULER_ENDPOINT must be"},
+		"endpoints that are not addresses": {map[string]string{"AWS_ENDPOINT_URL_SCHEDULER": "x", "AWS_ENDPOINT_URL_EVENTBRIDGE": "y"}, []invalid{
+			{"relay intake", "AWS_ENDPOINT_URL_EVENTBRIDGE must be"},
+			{"relay reconcile", "AWS_ENDPOINT_URL_SCHEDULER must be"},
 		}},
-		"no watch queue and an invalid endpoint of SQS": {map[string]string{"WATCH_QUEUE_URL": "", "SQS_ENDPOINT": "z"}, []invalid{
+		"an invalid endpoint of all services": {map[string]string{"AWS_ENDPOINT_URL": "z"}, []invalid{
+			{"relay intake reconcile", "AWS_ENDPOINT_URL must be"},
+		}},
+		"no watch queue and an invalid endpoint of SQS": {map[string]string{"WATCH_QUEUE_URL": "", "AWS_ENDPOINT_URL_SQS": "z"}, []invalid{
 			{"relay", "WATCH_QUEUE_URL is not set"},
-			{"relay", "SQS_ENDPOINT must be"},
+			{"relay", "AWS_ENDPOINT_URL_SQS must be"},
 		}},
 		"no credentials": {map[string]string{"AWS_ACCESS_KEY_ID": ""}, []invalid{
 			{"relay intake reconcile", "AWS_ACCESS_KEY_ID and"},
 		}},
-		"no credentials for an emulator": {map[string]string{"AWS_ACCESS_KEY_ID": "", "DYNAMODB_ENDPOINT": "http://127.0.0.1:8000"}, nil},
+		"no credentials for an emulator": {map[string]string{"AWS_ACCESS_KEY_ID": "", "AWS_ENDPOINT_URL_DYNAMODB": "http://127.0.0.1:8000"}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -89,7 +89,7 @@ func Start(ctx context.Context, options Options) (*Server, error) {
 	if err != nil {
 		return nil, &MissingError{
 			Program: "java",
-			Remedy:  "install a Java runtime, 17 or later (Debian: openjdk-17-jre-headless), or set DYNAMODB_ENDPOINT to a running DynamoDB Local",
+			Remedy:  "install a Java runtime, 17 or later (Debian: openjdk-17-jre-headless), or set AWS_ENDPOINT_URL_DYNAMODB to a running DynamoDB Local",
 		}
 	}
 	dir, err := emulatorFolder(ctx, options)

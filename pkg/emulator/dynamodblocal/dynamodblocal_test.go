@@ -264,7 +264,7 @@ func TestStartErrors(t *testing.T) {
 			npm:     "exit 1",
 			cached:  true,
 			missing: "java",
-			want:    []string{"needs java", "openjdk", "DYNAMODB_ENDPOINT"},
+			want:    []string{"needs java", "openjdk", "AWS_ENDPOINT_URL_DYNAMODB"},
 		},
 		{
 			name:    "no npm and nothing in the cache",

@@ -175,10 +175,10 @@ func (s *Stack) Env() []string {
 	c := s.Config
 	return []string{
 		"AWS_REGION=" + c.Region, "AWS_ACCESS_KEY_ID=local", "AWS_SECRET_ACCESS_KEY=local",
-		"TABLE_NAME=" + c.TableName, "DYNAMODB_ENDPOINT=" + c.DynamoDBEndpoint, "EVENT_BUS=" + c.EventBus, "EVENT_BUS_ARN=" + c.EventBusARN,
-		"API_URL=" + c.APIURL, "EVENTBRIDGE_ENDPOINT=" + c.EventBridgeEndpoint, "SCHEDULE_GROUP=" + c.ScheduleGroup,
-		"SCHEDULE_ROLE_ARN=" + c.ScheduleRoleARN, "SCHEDULE_FAILURES_ARN=" + c.ScheduleFailuresARN, "SCHEDULER_ENDPOINT=" + c.SchedulerEndpoint,
-		"WATCH_QUEUE_URL=" + c.WatchQueueURL, "SQS_ENDPOINT=" + c.SQSEndpoint,
+		"TABLE_NAME=" + c.TableName, "AWS_ENDPOINT_URL_DYNAMODB=" + c.DynamoDBEndpoint, "EVENT_BUS=" + c.EventBus, "EVENT_BUS_ARN=" + c.EventBusARN,
+		"API_URL=" + c.APIURL, "AWS_ENDPOINT_URL_EVENTBRIDGE=" + c.EventBridgeEndpoint, "SCHEDULE_GROUP=" + c.ScheduleGroup,
+		"SCHEDULE_ROLE_ARN=" + c.ScheduleRoleARN, "SCHEDULE_FAILURES_ARN=" + c.ScheduleFailuresARN, "AWS_ENDPOINT_URL_SCHEDULER=" + c.SchedulerEndpoint,
+		"WATCH_QUEUE_URL=" + c.WatchQueueURL, "AWS_ENDPOINT_URL_SQS=" + c.SQSEndpoint,
 	}
 }
 
