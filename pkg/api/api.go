@@ -30,10 +30,17 @@ const RequestIDHeader = "X-Request-Id"
 // request and replaces a value of the client. Location and all links begin with it.
 const PrefixHeader = "X-Forwarded-Prefix"
 
-// OpenAPI is the OpenAPI 3.1 document of the API.
+// OpenAPI is the OpenAPI 3.1 document of the API without the JSON:API media types. It
+// is generated from OpenAPIWithJSONAPI.
 //
+//go:generate go test -run ^TestDocumentWithoutJSONAPI$ . -update
 //go:embed openapi.json
 var OpenAPI []byte
+
+// OpenAPIWithJSONAPI is the OpenAPI 3.1 document of the API.
+//
+//go:embed openapi.jsonapi.json
+var OpenAPIWithJSONAPI []byte
 
 // Config holds the dependencies of an API.
 type Config struct {
@@ -116,6 +123,9 @@ func New(config Config) *API {
 		{"/api/v1/openapi.json", map[string]operation{
 			http.MethodGet: {handler: a.openAPI},
 		}},
+		{"/api/v1/openapi.jsonapi.json", map[string]operation{
+			http.MethodGet: {handler: a.openAPIWithJSONAPI},
+		}},
 		{event.SchemaPath + "{name}", map[string]operation{
 			http.MethodGet: {handler: a.schema},
 		}},
@@ -168,18 +178,23 @@ func (a *API) Paths() []string {
 	return paths
 }
 
-// openAPI handles GET /api/v1/openapi.json. The server URL in the document is the
-// prefix of the client's URL.
+// openAPI handles GET /api/v1/openapi.json.
 func (a *API) openAPI(_ context.Context, c call) (response, error) {
-	body := OpenAPI
+	return c.documentResponse(OpenAPI), nil
+}
+
+// openAPIWithJSONAPI handles GET /api/v1/openapi.jsonapi.json.
+func (a *API) openAPIWithJSONAPI(_ context.Context, c call) (response, error) {
+	return c.documentResponse(OpenAPIWithJSONAPI), nil
+}
+
+// documentResponse returns the response with an OpenAPI document. The server URL in
+// the document is the prefix of the client's URL.
+func (c call) documentResponse(body []byte) response {
 	if c.prefix != "" {
 		body = bytes.Replace(body, []byte(`"url": "/"`), append([]byte(`"url": `), quote(c.prefix)...), 1)
 	}
-	return response{
-		status: http.StatusOK,
-		header: http.Header{"Content-Type": {"application/json"}},
-		body:   body,
-	}, nil
+	return response{status: http.StatusOK, header: http.Header{"Content-Type": {"application/json"}}, body: body}
 }
 
 // schema handles GET /api/v1/schemas/{name}.

@@ -488,6 +488,7 @@ func TestMethods(t *testing.T) {
 		{"OPTIONS", "/api/v1/openapi.json", 204, "GET, HEAD, OPTIONS", ""},
 		{"GET", "/api/v1/openapi.json", 200, "", string(api.OpenAPI)},
 		{"HEAD", "/api/v1/openapi.json", 200, "", ""},
+		{"GET", "/api/v1/openapi.jsonapi.json", 200, "", string(api.OpenAPIWithJSONAPI)},
 	} {
 		r := httptest.NewRequestWithContext(t.Context(), test.method, test.path, nil)
 		r.Header.Set(api.RequestIDHeader, requestID)
@@ -608,8 +609,10 @@ func TestPrefix(t *testing.T) {
 	if strings.Count(body, `"/`) != strings.Count(body, `"/prod/`) {
 		t.Errorf("a link without the prefix in %s", body)
 	}
-	_, body = do(http.MethodGet, "/api/v1/openapi.json", "")
-	if diff := cmp.Diff(strings.Replace(string(api.OpenAPI), `"url": "/"`, `"url": "/prod"`, 1), body); diff != "" || !strings.Contains(body, `"url": "/prod"`) {
-		t.Error(diff)
+	for name, document := range map[string][]byte{"openapi.json": api.OpenAPI, "openapi.jsonapi.json": api.OpenAPIWithJSONAPI} {
+		_, body = do(http.MethodGet, "/api/v1/"+name, "")
+		if diff := cmp.Diff(strings.Replace(string(document), `"url": "/"`, `"url": "/prod"`, 1), body); diff != "" || !strings.Contains(body, `"url": "/prod"`) {
+			t.Error(name, diff)
+		}
 	}
 }

@@ -384,7 +384,7 @@ func exampleOf(t *testing.T, path, method string) string {
 func statusesOf(t *testing.T) map[string][]string {
 	t.Helper()
 	statuses := map[string][]string{}
-	walk(parsed(t), "", func(_ string, n map[string]any) {
+	walk(parsed(t, api.OpenAPIWithJSONAPI), "", func(_ string, n map[string]any) {
 		responses, _ := n["responses"].(map[string]any)
 		for status, response := range responses {
 			content, _ := lookup(response, "/content").(map[string]any)

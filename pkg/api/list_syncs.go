@@ -13,23 +13,22 @@ func (a *API) listSyncs(ctx context.Context, c call) (response, error) {
 	if err != nil {
 		return response{}, err
 	}
-	page, err := a.Syncs.List(ctx, c.caller, query)
+	found, err := a.Syncs.List(ctx, c.caller, query)
 	if err != nil {
 		return response{}, err
 	}
 	now := a.Now()
 	b := c.beginList()
-	for i, sync := range page.Syncs {
+	for i, sync := range found.Syncs {
 		if i > 0 {
 			b = append(b, ',')
 		}
 		b = c.appendSync(b, sync, now)
 	}
-	next := ""
-	if page.Next != "" {
-		next = c.linkTo(query, encodeCursor(c.caller.Workspace, page.Next))
-	}
-	return c.pageResponse(b, c.linkTo(query, encodeCursor(c.caller.Workspace, query.After)), next, query.Size), nil
+	cursor := func(id string) string { return encodeCursor(c.caller.Workspace, id) }
+	return c.pageResponse(b, page{size: query.Size, after: cursor(query.After), next: cursor(found.Next)}, func(after string) string {
+		return c.linkTo(query, after)
+	}), nil
 }
 
 // parseListQuery parses the parameters of a list of syncs; see parseParameters.
@@ -42,7 +41,7 @@ func parseListQuery(workspace, raw string) (syncs.Query, error) {
 		case parameterAfter:
 			id, ok := decodeCursor(workspace, text)
 			if !ok {
-				p.reject(name, "invalid_cursor", "%s must be taken from the next link of a page of this workspace", name)
+				p.reject(name, "invalid_cursor", "%s must be meta.page.after of a page of this workspace", name)
 			}
 			query.After = id
 		case parameterStatus:

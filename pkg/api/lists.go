@@ -87,14 +87,21 @@ func (c call) beginList() []byte {
 	return []byte(`{"data":[`)
 }
 
+// page is a page of a list.
+type page struct {
+	size  int
+	after string // its cursor, "" for the first page
+	next  string // the cursor of the next page, "" for none
+}
+
 // pageResponse returns the response with a page of a list that beginList has begun.
-// next is the link to the next page, "" for none.
-func (c call) pageResponse(b []byte, self, next string, size int) response {
-	link := []byte("null")
-	if next != "" {
-		link = quote(next)
+// link returns the link to the page with a cursor.
+func (c call) pageResponse(b []byte, p page, link func(after string) string) response {
+	next, after := []byte("null"), []byte("null")
+	if p.next != "" {
+		next, after = quote(link(p.next)), quote(p.next)
 	}
-	return c.listResponse(fmt.Appendf(b, `],"links":{"self":%s,"next":%s},"meta":{"page":{"size":%d}}}`, quote(self), link, size))
+	return c.listResponse(fmt.Appendf(b, `],"links":{"self":%s,"next":%s},"meta":{"page":{"size":%d,"after":%s}}}`, quote(link(p.after)), next, p.size, after))
 }
 
 func (c call) listResponse(body []byte) response {

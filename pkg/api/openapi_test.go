@@ -9,6 +9,7 @@ import (
 	"go/token"
 	"io/fs"
 	"maps"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -30,19 +31,15 @@ import (
 	"syncplane/pkg/syncs"
 )
 
-// described is the OpenAPI document, as far as these tests look at it.
+// described is the OpenAPI document with JSON:API, as far as these tests look at it.
 type described struct {
 	Paths map[string]map[string]json.RawMessage `json:"paths"`
 
 	Components struct {
 		Schemas struct {
-			Error struct {
-				Properties struct {
-					Code struct {
-						Enum []string `json:"enum"`
-					} `json:"code"`
-				} `json:"properties"`
-			} `json:"Error"` //nolint:tagliatelle // a name of the document
+			APIErrorCode struct {
+				Enum []string `json:"enum"`
+			} `json:"APIErrorCode"` //nolint:tagliatelle // a name of the document
 		} `json:"schemas"`
 		Examples map[string]struct {
 			Value json.RawMessage `json:"value"`
@@ -53,7 +50,7 @@ type described struct {
 func document(t *testing.T) described {
 	t.Helper()
 	var d described
-	if err := json.Unmarshal(api.OpenAPI, &d); err != nil {
+	if err := json.Unmarshal(api.OpenAPIWithJSONAPI, &d); err != nil {
 		t.Fatal(err)
 	}
 	return d
@@ -92,7 +89,7 @@ func TestDocumentNamesEveryRoute(t *testing.T) {
 func TestDocumentNamesEveryCode(t *testing.T) {
 	t.Parallel()
 	found := codes(t, func(path string) bool { return !strings.Contains(path, "intake/") })
-	documented := slices.Sorted(slices.Values(document(t).Components.Schemas.Error.Properties.Code.Enum))
+	documented := slices.Sorted(slices.Values(document(t).Components.Schemas.APIErrorCode.Enum))
 	if diff := cmp.Diff(found, documented); diff != "" {
 		t.Errorf("the source (-) and the document (+) differ: %s", diff)
 	}
@@ -210,7 +207,16 @@ func fieldNames() []string {
 // every example fits and no operation shares its name.
 func TestDocumentHangsTogether(t *testing.T) {
 	t.Parallel()
-	root := parsed(t)
+	for name, text := range map[string][]byte{"openapi.json": api.OpenAPI, "openapi.jsonapi.json": api.OpenAPIWithJSONAPI} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			hangsTogether(t, parsed(t, text))
+		})
+	}
+}
+
+func hangsTogether(t *testing.T, root any) {
+	t.Helper()
 	used, operations, linked := map[string]bool{}, map[string]bool{}, map[string]bool{}
 	walk(root, "", func(pointer string, n map[string]any) {
 		if target, ok := n["$ref"].(string); ok {
@@ -266,13 +272,60 @@ func TestDocumentHangsTogether(t *testing.T) {
 	}
 }
 
-func parsed(t *testing.T) any {
+func parsed(t *testing.T, text []byte) any {
 	t.Helper()
-	root, err := jsonschema.UnmarshalJSON(bytes.NewReader(api.OpenAPI))
+	root, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return root
+}
+
+// TestDocumentForGenerators checks what client generators need: names that differ,
+// also in the case that a language changes; a name for every object and enumeration;
+// 64 bits for large integers; and no header example, which Swagger UI would send.
+func TestDocumentForGenerators(t *testing.T) {
+	t.Parallel()
+	root := parsed(t, api.OpenAPI)
+	names := map[string]string{}
+	for _, kind := range []string{"schemas", "parameters"} {
+		named, _ := lookup(root, "/components/"+kind).(map[string]any)
+		for name := range named {
+			if other, ok := names[strings.ToLower(name)]; ok {
+				t.Errorf("%s and %s %s have the same name", other, kind, name)
+			}
+			names[strings.ToLower(name)] = kind + " " + name
+		}
+	}
+	walk(root, "", func(pointer string, n map[string]any) {
+		if regexp.MustCompile(`/(properties|examples?|schemas)$|/examples?/`).MatchString(pointer) {
+			return
+		}
+		named := regexp.MustCompile(`^/components/schemas/[^/]+$`).MatchString(pointer)
+		_, enumeration := n["enum"].([]any)
+		_, fields := n["properties"].(map[string]any)
+		if (enumeration || fields) && !named && !strings.HasPrefix(pointer, "/paths/~1api~1v1~1schemas~1{name}/") {
+			t.Errorf("%s has no name", pointer)
+		}
+		for _, union := range []string{"oneOf", "anyOf", "allOf"} {
+			if n[union] != nil {
+				t.Errorf("%s is a union", pointer)
+			}
+		}
+		kinds, _ := n["type"].([]any)
+		if n["type"] != "integer" && !slices.Contains(kinds, any("integer")) {
+			return
+		}
+		most, _ := n["maximum"].(json.Number)
+		if limit, err := most.Int64(); (err != nil || limit > math.MaxInt32) && n["format"] != "int64" {
+			t.Errorf("%s is an integer that may have more than 32 bits, without a format", pointer)
+		}
+	})
+	walk(root, "", func(pointer string, n map[string]any) {
+		if n["in"] == "header" && (n["example"] != nil || n["examples"] != nil) {
+			t.Errorf("%s has an example", pointer)
+		}
+	})
 }
 
 // walk visits every object in n, with its JSON pointer.

@@ -262,7 +262,7 @@ func parseRunQuery(raw string, acceptCursor func(cursor string) bool) (runPage, 
 			page.size = int(p.integer(name, text, runs.MaxPage))
 		case parameterAfter:
 			if page.after = text; !acceptCursor(text) {
-				p.reject(name, "invalid_cursor", "%s must be taken from the next link of a page of this list", name)
+				p.reject(name, "invalid_cursor", "%s must be meta.page.after of a page of this list", name)
 			}
 		case parameterStatus:
 			page.status = oneOf(p, name, text, runs.Statuses())
@@ -281,7 +281,7 @@ func (p runPage) link(path, after string) string {
 
 // runListResponse returns the response with a page of runs. next is the cursor of the
 // next page, "" for none.
-func (c call) runListResponse(path string, page runPage, found []runs.Run, next string) response {
+func (c call) runListResponse(path string, query runPage, found []runs.Run, next string) response {
 	b := c.beginList()
 	for i, run := range found {
 		if i > 0 {
@@ -289,10 +289,9 @@ func (c call) runListResponse(path string, page runPage, found []runs.Run, next 
 		}
 		b = c.appendRun(b, run)
 	}
-	if next != "" {
-		next = page.link(path, next)
-	}
-	return c.pageResponse(b, page.link(path, page.after), next, page.size)
+	return c.pageResponse(b, page{size: query.size, after: query.after, next: next}, func(after string) string {
+		return query.link(path, after)
+	})
 }
 
 // runResponse returns the response with one run. steps is that of runs.Run.At.

@@ -34,7 +34,7 @@ type document struct {
 
 //nolint:gochecknoglobals // reading it takes longer than most tests
 var load = sync.OnceValues(func() (*document, error) {
-	parsed, err := jsonschema.UnmarshalJSON(bytes.NewReader(api.OpenAPI))
+	parsed, err := jsonschema.UnmarshalJSON(bytes.NewReader(api.OpenAPIWithJSONAPI))
 	if err != nil {
 		return nil, fmt.Errorf("read the OpenAPI document: %w", err)
 	}
@@ -42,6 +42,7 @@ var load = sync.OnceValues(func() (*document, error) {
 	if !ok {
 		return nil, fmt.Errorf("the OpenAPI document is a %T", parsed)
 	}
+	closeObjects(at(root, "components", "schemas"))
 	compiler := jsonschema.NewCompiler()
 	compiler.DefaultDraft(jsonschema.Draft2020)
 	compiler.AssertFormat()
@@ -51,6 +52,25 @@ var load = sync.OnceValues(func() (*document, error) {
 	}
 	return &document{root: root, compiler: compiler, schemas: map[string]*jsonschema.Schema{}}, nil
 })
+
+// closeObjects makes every schema in n allow only the members that it names. The
+// document itself leaves them open, because later versions may add members; those of
+// this version must all be documented.
+func closeObjects(n any) {
+	switch n := n.(type) {
+	case map[string]any:
+		if n["type"] == "object" && n["properties"] != nil && n["additionalProperties"] == nil {
+			n["additionalProperties"] = false
+		}
+		for _, member := range n {
+			closeObjects(member)
+		}
+	case []any:
+		for _, element := range n {
+			closeObjects(element)
+		}
+	}
+}
 
 // escaped is how ECMA-262 and Python spell a character by its number.
 const escaped = `\\u([0-9A-F]{4})`

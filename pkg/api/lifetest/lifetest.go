@@ -280,7 +280,8 @@ type page struct {
 	} `json:"links"`
 	Meta struct {
 		Page struct {
-			Size int `json:"size"`
+			Size  int     `json:"size"`
+			After *string `json:"after"`
 		} `json:"page"`
 	} `json:"meta"`
 }
@@ -291,6 +292,10 @@ func (c client) page(target string) page {
 	got := c.want(200, "GET", target, "")
 	if err := json.Unmarshal([]byte(got.body), &p); err != nil {
 		c.t.Fatalf("%v: %s", err, got.body)
+	}
+	after, linked := p.Meta.Page.After, p.Links.Next
+	if (after == nil) != (linked == nil) || after != nil && !strings.Contains(*linked, "page%5Bafter%5D="+*after+"&") {
+		c.t.Errorf("meta.page.after is %v, links.next %v: %s", after, linked, got.body)
 	}
 	return p
 }
@@ -371,8 +376,7 @@ func listRefuses(t *testing.T, c client) {
 	c.create()
 	c.create()
 	next := *c.page(path + "?page[size]=1").Links.Next
-	cursor := next[strings.Index(next, "after%5D=")+len("after%5D="):]
-	cursor, _, _ = strings.Cut(cursor, "&")
+	cursor := *c.page(path + "?page[size]=1").Meta.Page.After
 	edited := []byte(cursor)
 	edited[3] ^= 1
 	for query, want := range map[string][]string{

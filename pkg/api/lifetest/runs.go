@@ -247,22 +247,15 @@ func runPages(t *testing.T, c client) {
 	}{{"?page%5Bsize%5D=2", want}, {"?page%5Bsize%5D=100", want}, {"?filter%5Bstatus%5D=failed&page%5Bsize%5D=1", []string{want[1], want[3]}}} {
 		var got []string
 		for next := location + "/sync_runs" + test.query; next != ""; {
-			var page struct {
-				Data []struct {
-					ID string `json:"id"`
-				} `json:"data"`
-				Links struct {
-					Next string `json:"next"`
-				} `json:"links"`
-			}
-			if err := json.Unmarshal([]byte(c.want(200, "GET", next, "").body), &page); err != nil {
-				t.Fatal(err)
-			}
+			page := c.page(next)
 			for _, run := range page.Data {
 				_, at, _ := strings.Cut(run.ID, "/")
 				got = append(got, location+"/sync_runs/"+at)
 			}
-			next = page.Links.Next
+			next = ""
+			if page.Links.Next != nil {
+				next = *page.Links.Next
+			}
 		}
 		if diff := cmp.Diff(test.want, got); diff != "" {
 			t.Errorf("%s: %s", test.query, diff)

@@ -1,0 +1,186 @@
+package api_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"os"
+	"regexp"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"syncplane/pkg/api"
+)
+
+var update = flag.Bool("update", false, "write openapi.json")
+
+// TestDocumentWithoutJSONAPI compares openapi.json with what openapi.jsonapi.json
+// describes without the JSON:API media type.
+func TestDocumentWithoutJSONAPI(t *testing.T) {
+	t.Parallel()
+	want := withoutJSONAPI(t, api.OpenAPIWithJSONAPI)
+	if *update {
+		if err := os.WriteFile("openapi.json", want, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	if diff := cmp.Diff(string(want), string(api.OpenAPI)); diff != "" {
+		t.Errorf("openapi.json differs from openapi.jsonapi.json without JSON:API; run `make generate`: %s", diff)
+	}
+	if bytes.Contains(api.OpenAPI, []byte(`"application/vnd.api+json":`)) {
+		t.Error("openapi.json has a JSON:API media type")
+	}
+}
+
+// member is a member of an object, and object all of them in their order.
+type (
+	member struct {
+		name  string
+		value any // an object, a list ([]any) or the text of another value
+	}
+	object []member
+)
+
+// withoutJSONAPI returns an OpenAPI document without the JSON:API media type, the
+// responses that have no other media type, and the components that nothing refers to
+// any more.
+func withoutJSONAPI(t *testing.T, document []byte) []byte {
+	t.Helper()
+	root, _ := ordered(t, document).(object)
+	before := references(document)
+	root, _ = withoutMedia(root).(object)
+	components, _ := root.get("components").(object)
+	for removed := true; removed; {
+		removed = false
+		now := references(text(t, root))
+		for i, kind := range components {
+			named, _ := kind.value.(object)
+			kept := slices.DeleteFunc(slices.Clone(named), func(m member) bool {
+				pointer := "#/components/" + kind.name + "/" + m.name
+				return before[pointer] && !now[pointer]
+			})
+			removed = removed || len(kept) < len(named)
+			components[i].value = kept
+		}
+	}
+	var b bytes.Buffer
+	if err := json.Indent(&b, text(t, root), "", "  "); err != nil {
+		t.Fatal(err)
+	}
+	return append(b.Bytes(), '\n')
+}
+
+// withoutMedia returns n without the JSON:API media type and the responses that have
+// no other.
+func withoutMedia(n any) any {
+	const media = "application/vnd.api+json"
+	switch n := n.(type) {
+	case object:
+		var kept object
+		for _, m := range n {
+			inner, _ := m.value.(object)
+			content, _ := inner.get("content").(object)
+			if m.name == media || len(content) == 1 && content[0].name == media {
+				continue
+			}
+			kept = append(kept, member{m.name, withoutMedia(m.value)})
+		}
+		return kept
+	case []any:
+		for i, element := range n {
+			n[i] = withoutMedia(element)
+		}
+	}
+	return n
+}
+
+// references returns the targets of all references in a document.
+func references(document []byte) map[string]bool {
+	found := map[string]bool{}
+	for _, match := range regexp.MustCompile(`"\$ref": ?"([^"]*)"`).FindAllSubmatch(document, -1) {
+		found[string(match[1])] = true
+	}
+	return found
+}
+
+func (o object) get(name string) any {
+	for _, m := range o {
+		if m.name == name {
+			return m.value
+		}
+	}
+	return nil
+}
+
+// ordered parses JSON and keeps the order of members and the text of values.
+func ordered(t *testing.T, raw json.RawMessage) any {
+	t.Helper()
+	decoder := json.NewDecoder(bytes.NewReader(raw))
+	token := func() json.Token {
+		token, err := decoder.Token()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return token
+	}
+	value := func() any {
+		var raw json.RawMessage
+		if err := decoder.Decode(&raw); err != nil {
+			t.Fatal(err)
+		}
+		return ordered(t, raw)
+	}
+	switch token() {
+	case json.Delim('{'):
+		o := object{}
+		for decoder.More() {
+			name, _ := token().(string)
+			o = append(o, member{name, value()})
+		}
+		return o
+	case json.Delim('['):
+		list := []any{}
+		for decoder.More() {
+			list = append(list, value())
+		}
+		return list
+	}
+	return raw
+}
+
+// text returns what ordered parses.
+func text(t *testing.T, n any) []byte {
+	t.Helper()
+	var b []byte
+	switch n := n.(type) {
+	case object:
+		b = append(b, '{')
+		for i, m := range n {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			name, err := json.Marshal(m.name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b = append(append(append(b, name...), ':'), text(t, m.value)...)
+		}
+		return append(b, '}')
+	case []any:
+		b = append(b, '[')
+		for i, element := range n {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = append(b, text(t, element)...)
+		}
+		return append(b, ']')
+	case json.RawMessage:
+		return append(b, n...)
+	}
+	t.Fatalf("a %T", n)
+	return nil
+}
