@@ -19,7 +19,7 @@ FUNCTIONS  := api relay intake reconcile
 BUILDS     := $(FUNCTIONS:%=build-%)
 SAM_BUILDS := build-ApiFunction build-RelayFunction build-IntakeFunction build-ReconcileFunction
 
-.PHONY: run test help token invoke lint vuln verify soak bench build bin/syncplane $(BUILDS) $(SAM_BUILDS)
+.PHONY: run test help token invoke generate lint vuln verify soak bench build bin/syncplane $(BUILDS) $(SAM_BUILDS)
 
 ## First steps
 
@@ -66,6 +66,9 @@ $(SAM_BUILDS): # called by `sam build`
 	$(LAMBDA_ENV) GOARCH=$(or $(SAM_ARCH:x86_64=amd64),$(ARCH)) $(BOOTSTRAP) -o $(ARTIFACTS_DIR)/bootstrap ./functions/$(FUNCTION)
 
 ## Quality
+
+generate: ## generate pkg/api/openapi.json and pkg/client
+	@go generate ./pkg/api ./pkg/client
 
 lint: ## run golangci-lint with its formatters
 	$(GOLANGCI) run
