@@ -10,6 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/spf13/cobra"
 
 	"syncplane/pkg/app"
 	"syncplane/pkg/auth/apikey"
@@ -19,6 +20,44 @@ import (
 	"syncplane/pkg/storage/dynamo"
 	"syncplane/pkg/syncs"
 )
+
+// The storage backends, as values of --store.
+const (
+	storeBolt     = "bolt"
+	storeDynamoDB = "dynamodb"
+)
+
+// storageConfig holds the settings of the storage of a command.
+type storageConfig struct {
+	dataDir string
+	store   string
+	table   string
+}
+
+// defineDataDir adds --data-dir.
+func defineDataDir(cmd *cobra.Command, to *string) {
+	define(cmd, cmd.PersistentFlags(), to, setting[string]{
+		flag: "data-dir", variable: "DATA_DIR", fallback: ".syncs", kind: kindDirectory, parse: parseText,
+		usage: "the directory of the local server's data and signing key",
+	})
+}
+
+// defineStore adds --store.
+func defineStore(cmd *cobra.Command, to *string) {
+	stores := []string{storeBolt, storeDynamoDB}
+	define(cmd, cmd.PersistentFlags(), to, setting[string]{
+		flag: "store", variable: "STORE", fallback: storeBolt, kind: "name", values: stores, parse: parseOneOf(stores...),
+		usage: "the storage backend: bolt, a file in the data directory, or dynamodb",
+	})
+}
+
+// defineTable adds --table.
+func defineTable(cmd *cobra.Command, to *string) {
+	define(cmd, cmd.PersistentFlags(), to, setting[string]{
+		flag: "table", variable: "TABLE_NAME", fallback: "syncplane", kind: "name", parse: parseText,
+		usage: "the DynamoDB table",
+	})
+}
 
 // backend is the storage of a command.
 type backend struct {
@@ -61,21 +100,17 @@ func (e backend) damaged() <-chan error {
 	return found
 }
 
-// openBackend opens the storage backend that STORE names.
-func openBackend(ctx context.Context, env environment, dataDir string) (backend, error) {
-	dynamodb, err := usesDynamoDB(env)
-	if err != nil {
-		return backend{}, err
-	}
-	if !dynamodb {
-		path := filepath.Join(dataDir, "syncs.db")
+// openBackend opens the storage backend of c.
+func openBackend(ctx context.Context, env environment, c storageConfig) (backend, error) {
+	if c.store == storeBolt {
+		path := filepath.Join(c.dataDir, "syncs.db")
 		store, err := bolt.Open(path)
 		if err != nil {
 			return backend{}, err
 		}
-		return backend{store, bolt.Runs{Store: store, Now: time.Now}, store, localKeys(dataDir), store, path, store.Close}, nil
+		return backend{store, bolt.Runs{Store: store, Now: time.Now}, store, localKeys(c.dataDir), store, path, store.Close}, nil
 	}
-	store, err := openDynamoDB(ctx, env)
+	store, err := openDynamoDB(ctx, env, c.table)
 	if err != nil {
 		return backend{}, err
 	}
@@ -85,38 +120,22 @@ func openBackend(ctx context.Context, env environment, dataDir string) (backend,
 	return backend{store, dynamo.Runs{Store: store, Now: time.Now}, store, store, nil, "the DynamoDB table " + store.Table, func() error { return nil }}, nil
 }
 
-// openKeys opens only the API keys of the storage backend that STORE names.
-func openKeys(ctx context.Context, env environment) (apikey.Store, error) {
-	dynamodb, err := usesDynamoDB(env)
-	if err != nil {
-		return nil, err
+// openKeys opens only the API keys of the storage backend of c.
+func openKeys(ctx context.Context, env environment, c storageConfig) (apikey.Store, error) {
+	if c.store == storeBolt {
+		return localKeys(c.dataDir), nil
 	}
-	if !dynamodb {
-		return localKeys(env.valueOr("DATA_DIR", defaultDataDir)), nil
-	}
-	return openDynamoDB(ctx, env)
-}
-
-func usesDynamoDB(env environment) (bool, error) {
-	switch name := env.valueOr("STORE", "bolt"); name {
-	case "bolt":
-		return false, nil
-	case "dynamodb":
-		return true, nil
-	default:
-		return false, fmt.Errorf("STORE must be bolt or dynamodb, got %q", name)
-	}
+	return openDynamoDB(ctx, env, c.table)
 }
 
 func localKeys(dataDir string) bolt.Keys { return bolt.Keys{Path: filepath.Join(dataDir, "keys.db")} }
 
-// openDynamoDB returns the table that the environment names, with the credentials of
-// the AWS profile. With an endpoint the profile is not read, since DynamoDB Local
-// accepts any credentials.
-func openDynamoDB(ctx context.Context, env environment) (*dynamo.Store, error) {
-	target, err := dynamoConfig(env)
+// openDynamoDB returns a table with the credentials of the AWS profile. With an
+// endpoint the profile is not read, since DynamoDB Local accepts any credentials.
+func openDynamoDB(ctx context.Context, env environment, table string) (*dynamo.Store, error) {
+	target, err := dynamoConfig(env, table)
 	if err != nil {
-		return nil, err
+		return nil, &usageError{err}
 	}
 	if target.DynamoDBEndpoint != "" {
 		return app.DynamoDB(target), nil
@@ -133,11 +152,11 @@ func openDynamoDB(ctx context.Context, env environment) (*dynamo.Store, error) {
 }
 
 // dynamoConfig returns the settings of DynamoDB from the environment.
-func dynamoConfig(env environment) (app.Config, error) {
+func dynamoConfig(env environment, table string) (app.Config, error) {
 	e := &app.Environment{Getenv: env.getenv}
 	c := app.Config{
 		Region:           env.valueOr("AWS_REGION", "us-east-1"),
-		TableName:        env.valueOr("TABLE_NAME", "syncplane"),
+		TableName:        table,
 		DynamoDBEndpoint: e.Endpoint("AWS_ENDPOINT_URL_DYNAMODB"),
 		AccessKeyID:      env.valueOr("AWS_ACCESS_KEY_ID", "local"),
 		SecretAccessKey:  env.valueOr("AWS_SECRET_ACCESS_KEY", "local"),

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -25,26 +24,22 @@ type background struct {
 
 // newBackground returns the tasks on the feed of the storage backend; without a feed
 // there are none.
-func newBackground(ctx context.Context, env environment, e backend, origin string, log *slog.Logger) (*background, error) {
+func newBackground(ctx context.Context, c serveConfig, e backend, log *slog.Logger) (*background, error) {
 	b, feed := &background{}, e.feed
 	b.ctx, b.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	hook := webhookConfig(env)
-	switch {
-	case feed == nil && hook.URL != "":
-		return nil, errors.New("WEBHOOK_URL needs STORE=bolt; with DynamoDB the stack delivers events")
-	case feed == nil:
+	if feed == nil {
 		return b, nil
 	}
 	b.scheduler = &scheduler.Scheduler{Store: feed, Now: time.Now, Log: log}
 	b.recorder = &scheduler.Recorder{Store: feed, Runs: e.runsService(), Now: time.Now, Log: log}
-	if hook.URL == "" {
+	if c.hook.URL == "" {
 		return b, dropUndelivered(ctx, feed, log)
 	}
-	client, err := webhook.NewClient(hook, time.Now)
+	client, err := webhook.NewClient(c.hook, time.Now)
 	if err != nil {
 		return nil, err
 	}
-	b.sender = &webhook.Sender{Client: client, Store: feed, DeadLetters: deadLetters(env), Origin: origin, Now: time.Now, Log: log}
+	b.sender = &webhook.Sender{Client: client, Store: feed, DeadLetters: deadLetters(c.dataDir), Origin: c.address, Now: time.Now, Log: log}
 	return b, nil
 }
 

@@ -10,41 +10,95 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"syncplane/pkg/local/webhook"
 	"syncplane/pkg/storage/bolt"
 )
 
-func webhookConfig(env environment) webhook.Config {
-	return webhook.Config{URL: env.getenv("WEBHOOK_URL"), Secret: env.getenv("WEBHOOK_SECRET")}
+// defineWebhook adds the flags of the webhook.
+func defineWebhook(cmd *cobra.Command, to *webhook.Config) {
+	define(cmd, cmd.Flags(), &to.URL, setting[string]{
+		flag: "webhook-url", variable: "WEBHOOK_URL", kind: "address", parse: parseAddress,
+		usage: "the address to which events are posted",
+	})
+	define(cmd, cmd.Flags(), &to.Secret, setting[string]{
+		flag: "webhook-secret", variable: "WEBHOOK_SECRET", kind: "base64", parse: parseText,
+		usage: "the secret that signs the events, 24 to 64 bytes; prefer the variable, since other users see the arguments of a process",
+	})
 }
 
-func deadLetters(env environment) bolt.DeadLetters {
-	return bolt.DeadLetters{Path: filepath.Join(env.valueOr("DATA_DIR", defaultDataDir), "dead-letters.db")}
+func deadLetters(dataDir string) bolt.DeadLetters {
+	return bolt.DeadLetters{Path: filepath.Join(dataDir, "dead-letters.db")}
 }
 
-// manageDeadLetters lists the events that the webhook did not accept, or sends them
-// again. A server may run at the same time.
-func manageDeadLetters(ctx context.Context, env environment, args []string) error {
-	switch dynamodb, err := usesDynamoDB(env); {
-	case err != nil:
-		return err
-	case dynamodb:
-		return errors.New("dead-letters needs STORE=bolt; with DynamoDB they are in the queue WebhookFailures of the stack")
+// newDeadLetters returns the command that manages dead letters. A server may run at
+// the same time.
+func newDeadLetters(env environment) *cobra.Command {
+	var c storageConfig
+	cmd := newGroup(&cobra.Command{
+		Use:   "dead-letters",
+		Short: "List or resend the events that the webhook did not accept",
+		Long: `Dead letters are the events that the webhook of the local server did not accept
+within a day. A server may run at the same time.`,
+		Example: `  syncplane dead-letters list`,
+	})
+	defineDataDir(cmd, &c.dataDir)
+	defineStore(cmd, &c.store)
+	check := func() error {
+		if c.store != storeBolt {
+			return usageErrorf("dead-letters needs STORE=bolt; with DynamoDB they are in the queue WebhookFailures of the stack")
+		}
+		return nil
 	}
-	switch {
-	case len(args) == 1 && args[0] == "list":
-		return listDeadLetters(ctx, env)
-	case len(args) > 1 && args[0] == "resend":
-		return resendDeadLetters(ctx, env, args[1:])
-	default:
-		return errors.New("usage: dead-letters list, dead-letters resend ID… or dead-letters resend --all")
+	list := &cobra.Command{
+		Use:     "list",
+		Short:   "List the dead letters, oldest first",
+		Example: `  syncplane dead-letters list`,
+		Args:    noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := check(); err != nil {
+				return err
+			}
+			return listDeadLetters(cmd.Context(), env, deadLetters(c.dataDir))
+		},
 	}
+	all, hook := false, webhook.Config{}
+	resend := &cobra.Command{
+		Use:   "resend ID…|--all",
+		Short: "Send dead letters again",
+		Long: `Resend sends dead letters again, oldest first, prints those that the webhook
+accepts, and removes them.`,
+		Example:           `  syncplane dead-letters resend --all --webhook-url https://example.com/hook`,
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := check(); err != nil {
+				return err
+			}
+			if all == (len(args) > 0) {
+				return usageErrorf("dead-letters resend takes the IDs of dead letters, as dead-letters list prints them, or --all")
+			}
+			wanted, err := parseLetterIDs(args)
+			if err != nil {
+				return err
+			}
+			client, err := webhook.NewClient(hook, time.Now)
+			if err != nil {
+				return &usageError{err}
+			}
+			return resendDeadLetters(cmd.Context(), env, deadLetters(c.dataDir), client, wanted)
+		},
+	}
+	define(resend, resend.Flags(), &all, setting[bool]{flag: "all", fallback: "false", kind: kindBool, parse: parseBool, usage: "send all"})
+	defineWebhook(resend, &hook)
+	cmd.AddCommand(list, resend)
+	return cmd
 }
 
-func listDeadLetters(ctx context.Context, env environment) error {
+func listDeadLetters(ctx context.Context, env environment, dead bolt.DeadLetters) error {
 	table := tabwriter.NewWriter(env.stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "ID\tTYPE\tEVENT\tWORKSPACE\tSINCE\tGIVEN UP\tATTEMPTS\tREASON")
-	for l, err := range deadLetters(env).All(ctx) {
+	for l, err := range dead.All(ctx) {
 		if err != nil {
 			return errors.Join(err, table.Flush())
 		}
@@ -54,18 +108,10 @@ func listDeadLetters(ctx context.Context, env environment) error {
 	return table.Flush()
 }
 
-// resendDeadLetters sends dead letters again, oldest first, and removes those that
-// the endpoint accepts.
-func resendDeadLetters(ctx context.Context, env environment, args []string) error {
-	wanted, err := parseLetterIDs(args)
-	if err != nil {
-		return err
-	}
-	client, err := webhook.NewClient(webhookConfig(env), time.Now)
-	if err != nil {
-		return err
-	}
-	dead, sent, refused := deadLetters(env), 0, 0
+// resendDeadLetters sends the wanted dead letters again, all if wanted is nil, oldest
+// first, and removes those that the endpoint accepts.
+func resendDeadLetters(ctx context.Context, env environment, dead bolt.DeadLetters, client *webhook.Client, wanted map[uint64]bool) error {
+	sent, refused := 0, 0
 	for l, err := range dead.All(ctx) {
 		if err != nil {
 			return err
@@ -100,16 +146,16 @@ func resendDeadLetters(ctx context.Context, env environment, args []string) erro
 	return nil
 }
 
-// parseLetterIDs returns the IDs in args, nil for --all.
+// parseLetterIDs returns the IDs in args, nil if there are none.
 func parseLetterIDs(args []string) (map[uint64]bool, error) {
-	if len(args) == 1 && args[0] == "--all" {
+	if len(args) == 0 {
 		return nil, nil //nolint:nilnil // as documented
 	}
 	wanted := map[uint64]bool{}
 	for _, text := range args {
 		id, err := strconv.ParseUint(text, 10, 63)
 		if err != nil {
-			return nil, fmt.Errorf("the ID of a dead letter must be a number, got %q; see dead-letters list", text)
+			return nil, usageErrorf("the ID of a dead letter must be a number, got %q; see dead-letters list", text)
 		}
 		wanted[id] = true
 	}

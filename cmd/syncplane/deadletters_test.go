@@ -112,17 +112,5 @@ func TestDeadLetters(t *testing.T) {
 	if sent := answer(http.StatusGone); len(sent) != 1 || ids() != "1 2" {
 		t.Errorf("sent %v", sent)
 	}
-	const commands = "usage: dead-letters list, dead-letters resend ID… or dead-letters resend --all"
-	for _, test := range []struct {
-		want string
-		args []string
-	}{
-		{`the ID of a dead letter must be a number, got "all"; see dead-letters list`, []string{"resend", "all"}},
-		{commands, []string{"resend"}},
-		{commands, []string{"remove", "1"}},
-		{commands, nil},
-	} {
-		run("syncplane: "+test.want+"\n", test.args...)
-	}
 	server.stop(t, syscall.SIGTERM)
 }

@@ -1,11 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
+
+	"github.com/spf13/cobra"
 
 	"syncplane/pkg/app"
 	"syncplane/pkg/emulator/dynamodblocal"
@@ -13,30 +16,60 @@ import (
 	"syncplane/pkg/local/server"
 )
 
-// invoke runs a built Lambda function once, as `sam local invoke` does, without
-// Docker. The function uses the DynamoDB that AWS_ENDPOINT_URL_DYNAMODB or
-// AWS_ENDPOINT_URL names, or a DynamoDB Local that is stopped when the command ends.
-func invoke(ctx context.Context, env environment, file string) (err error) {
+// invokeConfig holds the settings of invoke.
+type invokeConfig struct {
+	dataDir   string
+	table     string
+	bootstrap string
+}
+
+// newInvoke returns the command that invokes a Lambda function.
+func newInvoke(env environment) *cobra.Command {
+	var c invokeConfig
+	cmd := &cobra.Command{
+		Use:   "invoke FILE",
+		Short: "Run a Lambda function once with the event in a file",
+		Long: `Invoke runs the built Lambda function that an event is for, as sam local invoke
+does, without Docker, and prints its response. The function uses the DynamoDB that
+AWS_ENDPOINT_URL_DYNAMODB or AWS_ENDPOINT_URL names, or a DynamoDB Local that is
+stopped when the command ends. For events of the queue, the stream and the bus,
+AWS_ENDPOINT_URL must be the address of moto_server. make invoke builds the
+functions first.`,
+		Example: `  syncplane invoke events/create-sync.json`,
+		Args:    oneArgument("the file of the event, such as events/create-sync.json"),
+		RunE:    func(cmd *cobra.Command, args []string) error { return invoke(cmd.Context(), env, c, args[0]) },
+	}
+	defineDataDir(cmd, &c.dataDir)
+	defineTable(cmd, &c.table)
+	define(cmd, cmd.Flags(), &c.bootstrap, setting[string]{
+		flag: "bootstrap", variable: "BOOTSTRAP", kind: kindFile, parse: parseText,
+		usage: "the program of the function (default bin/host/FUNCTION/bootstrap)",
+	})
+	return cmd
+}
+
+// invoke runs the function that the event in a file is for, and prints the response.
+func invoke(ctx context.Context, env environment, c invokeConfig, file string) (err error) {
 	event, err := os.ReadFile(file) //nolint:gosec // the file that the user names
 	if err != nil {
 		return fmt.Errorf("read the event: %w", err)
 	}
 	name := functionOf(event)
-	keys, err := invokeKeys(env)
+	keys, err := invokeKeys(c.dataDir)
 	if err != nil {
 		return err
 	}
-	config, err := dynamoConfig(env)
+	config, err := dynamoConfig(env, c.table)
 	if err != nil {
-		return err
+		return &usageError{err}
 	}
 	e := &app.Environment{Getenv: env.getenv}
 	events, schedules, queues := e.Endpoint("AWS_ENDPOINT_URL_EVENTBRIDGE"), e.Endpoint("AWS_ENDPOINT_URL_SCHEDULER"), e.Endpoint("AWS_ENDPOINT_URL_SQS")
 	if err := e.Err(); err != nil {
-		return err
+		return &usageError{err}
 	}
 	if name != "api" && (events == "" || schedules == "" || queues == "") {
-		return fmt.Errorf("this event is for the function %s, which needs the address of moto_server in AWS_ENDPOINT_URL_EVENTBRIDGE, AWS_ENDPOINT_URL_SCHEDULER and AWS_ENDPOINT_URL_SQS, or in AWS_ENDPOINT_URL", name)
+		return usageErrorf("this event is for the function %s, which needs the address of moto_server in AWS_ENDPOINT_URL_EVENTBRIDGE, AWS_ENDPOINT_URL_SCHEDULER and AWS_ENDPOINT_URL_SQS, or in AWS_ENDPOINT_URL", name)
 	}
 	if config.DynamoDBEndpoint == "" {
 		server, err := dynamodblocal.Start(ctx, dynamodblocal.Options{Getenv: env.getenv, Progress: env.stderr})
@@ -50,7 +83,7 @@ func invoke(ctx context.Context, env environment, file string) (err error) {
 		return err
 	}
 	function, err := lambdaruntime.Start(ctx, lambdaruntime.Options{
-		Command: []string{env.valueOr("BOOTSTRAP", "bin/host/"+name+"/bootstrap")},
+		Command: []string{cmp.Or(c.bootstrap, "bin/host/"+name+"/bootstrap")},
 		Env: []string{
 			"AWS_REGION=" + config.Region,
 			"AWS_ACCESS_KEY_ID=" + config.AccessKeyID,
@@ -106,9 +139,9 @@ func functionOf(text []byte) string {
 
 // invokeKeys returns the key set with the key of the sample events and that of
 // `syncplane token`.
-func invokeKeys(env environment) ([]byte, error) {
+func invokeKeys(dataDir string) ([]byte, error) {
 	sample := server.SampleKey()
-	own, err := server.OpenKey(env.valueOr("DATA_DIR", defaultDataDir))
+	own, err := server.OpenKey(dataDir)
 	if err != nil {
 		return nil, err
 	}

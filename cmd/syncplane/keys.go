@@ -3,103 +3,189 @@ package main
 import (
 	"context"
 	"crypto/rand"
-	"errors"
-	"flag"
 	"fmt"
-	"io"
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode/utf8"
+
+	"github.com/spf13/cobra"
 
 	"syncplane/pkg/auth"
 	"syncplane/pkg/auth/apikey"
 )
 
-// keys manages the API keys of a workspace.
-func keys(ctx context.Context, env environment, args []string) error {
-	if len(args) == 0 {
-		return errors.New("usage: keys create, keys list or keys revoke")
+// maxKeyName is the length of the longest name of a key, in characters. Our own choice.
+const maxKeyName = 255
+
+// keysConfig holds the settings that all commands for keys have.
+type keysConfig struct {
+	storageConfig
+
+	workspace string
+}
+
+// open opens the key store. A workspace of a stack must be given, since the default
+// is that of the local server.
+func (c keysConfig) open(cmd *cobra.Command, env environment) (apikey.Store, error) {
+	if c.store == storeDynamoDB && !cmd.Flags().Changed("workspace") {
+		return nil, usageErrorf("--workspace must be given with STORE=dynamodb")
 	}
-	action := args[0]
-	flags := flag.NewFlagSet("syncplane keys "+action, flag.ContinueOnError)
-	flags.SetOutput(io.Discard) // the returned error has the same text
-	workspace := flags.String("workspace", "", "")
-	var options keyOptions
-	if action == "create" {
-		flags.StringVar(&options.name, "name", "", "")
-		flags.StringVar(&options.scopes, "scopes", string(auth.ReadSyncs)+","+string(auth.WriteSyncs), "")
-		flags.StringVar(&options.expires, "expires", "", "")
+	return openKeys(cmd.Context(), env, c.storageConfig)
+}
+
+// newKeys returns the command that manages API keys.
+func newKeys(env environment) *cobra.Command {
+	var c keysConfig
+	cmd := newGroup(&cobra.Command{
+		Use:   "keys",
+		Short: "Manage the API keys of a workspace",
+		Long: `API keys are for clients without an OIDC issuer. They are used as bearer tokens.
+With --store dynamodb they are in the table of a stack, with the credentials of
+the AWS profile. A server may run at the same time.`,
+		Example: `  syncplane keys create CI
+  syncplane keys list`,
+	})
+	defineDataDir(cmd, &c.dataDir)
+	defineStore(cmd, &c.store)
+	defineTable(cmd, &c.table)
+	defineWorkspace(cmd, &c.workspace)
+	list := &cobra.Command{
+		Use:     "list",
+		Short:   "List the keys of a workspace",
+		Example: `  syncplane keys list --workspace acme`,
+		Args:    noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			store, err := c.open(cmd, env)
+			if err != nil {
+				return err
+			}
+			return listKeys(cmd.Context(), env, store, c.workspace)
+		},
 	}
-	if err := flags.Parse(args[1:]); err != nil {
-		return fmt.Errorf("keys %s: %w; see syncplane help", action, err)
+	revoke := &cobra.Command{
+		Use:   "revoke ID",
+		Short: "Revoke a key",
+		Long:  `Revoke revokes a key. A server refuses it within a minute.`,
+		Example: `  key=$(syncplane keys create laptop --workspace acme)
+  syncplane keys revoke "$(cut -d_ -f2 <<<"$key")" --workspace acme`,
+		Args:              oneArgument("the ID of the key, as keys list prints it"),
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			store, err := c.open(cmd, env)
+			if err != nil {
+				return err
+			}
+			return store.RevokeKey(cmd.Context(), c.workspace, args[0], time.Now())
+		},
 	}
-	if !auth.ValidWorkspace(*workspace) {
-		return fmt.Errorf("keys %s: --workspace must be 1 to %d visible ASCII characters other than #, got %q", action, auth.MaxWorkspace, *workspace)
-	}
-	store, err := openKeys(ctx, env)
-	if err != nil {
-		return err
-	}
-	switch action {
-	case "create":
-		options.workspace = *workspace
-		return createKey(ctx, env, store, options)
-	case "list":
-		return listKeys(ctx, env, store, *workspace)
-	case "revoke":
-		if flags.NArg() != 1 {
-			return errors.New("keys revoke takes one argument, the ID of the key, as keys list prints it")
-		}
-		return store.RevokeKey(ctx, *workspace, flags.Arg(0), time.Now())
-	default:
-		return fmt.Errorf("unknown command %q; see syncplane help", "keys "+action)
-	}
+	cmd.AddCommand(newKeysCreate(env, &c), list, revoke)
+	return cmd
 }
 
 // keyOptions are the options of keys create.
 type keyOptions struct {
-	workspace, name, scopes, expires string
+	workspace, name string
+	scopes          []string
+	expires         expiry
+}
+
+// newKeysCreate returns the command that creates a key.
+func newKeysCreate(env environment, c *keysConfig) *cobra.Command {
+	var options keyOptions
+	cmd := &cobra.Command{
+		Use:   "create NAME",
+		Short: "Create a key and print it",
+		Long: `Create creates a key and prints it to standard output. It is not stored and
+cannot be printed again. The name is a description, by which people recognize
+the key in a list.`,
+		Example: `  syncplane keys create CI
+  syncplane keys create backup --workspace acme --scopes syncs:read --expires 30d`,
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 1 && options.name == "" {
+				options.name = args[0]
+			} else if len(args) > 0 || options.name == "" {
+				return usageErrorf("keys create takes one argument, the name of the key, such as CI; see %s --help", cmd.CommandPath())
+			}
+			if utf8.RuneCountInString(options.name) > maxKeyName || strings.ContainsFunc(options.name, func(r rune) bool { return r < ' ' || r == '\x7f' }) {
+				return usageErrorf("the name of the key must be 1 to %d characters without control characters, got %.60q", maxKeyName, options.name)
+			}
+			store, err := c.open(cmd, env)
+			if err != nil {
+				return err
+			}
+			options.workspace = c.workspace
+			return createKey(cmd.Context(), env, store, options)
+		},
+	}
+	define(cmd, cmd.Flags(), &options.name, setting[string]{flag: "name", kind: "name", parse: parseText, usage: "the name, in place of the argument"})
+	define(cmd, cmd.Flags(), &options.scopes, setting[[]string]{
+		flag: "scopes", kind: "scopes", parse: parseScopes, fallback: string(auth.ReadSyncs) + "," + string(auth.WriteSyncs),
+		usage: "what the key permits, separated by commas: " + scopeNames(),
+	})
+	define(cmd, cmd.Flags(), &options.expires, setting[expiry]{
+		flag: "expires", kind: "when", parse: parseExpiry, fallback: "90d",
+		usage: "when the key expires: after a duration such as 30d or 12h, at a date, or never",
+	})
+	return cmd
 }
 
 // createKey creates a key and prints it. It cannot be printed again.
 func createKey(ctx context.Context, env environment, store apikey.Store, options keyOptions) error {
 	now := time.Now()
-	end, err := parseExpiry(now, options.expires)
+	end, err := options.expires.after(now)
 	if err != nil {
-		return err
+		return &usageError{err}
 	}
-	granted := strings.FieldsFunc(options.scopes, func(c rune) bool { return c == ',' || c == ' ' })
-	for _, scope := range granted {
-		if !auth.Known(auth.Action(scope)) {
-			return fmt.Errorf("--scopes must be some of %v, got %q", auth.Actions(), scope)
-		}
-	}
-	key, text, err := apikey.New(rand.Reader, options.workspace, options.name, granted, now, end)
+	key, text, err := apikey.New(rand.Reader, options.workspace, options.name, options.scopes, now, end)
 	if err != nil {
 		return err
 	}
 	if err := store.CreateKey(ctx, key); err != nil {
 		return err
 	}
-	fmt.Fprintf(env.stderr, "This is the key %s of the workspace %s. It is shown only once; store it like a password.\n", key.ID, options.workspace)
+	expires := "does not expire"
+	if !key.ExpiresAt.IsZero() {
+		expires = "expires at " + key.ExpiresAt.Format(time.RFC3339)
+	}
+	fmt.Fprintf(env.stderr, "This is the key %s (%s) of the workspace %s, which %s. It is shown only once; store it like a password.\n", key.ID, options.name, options.workspace, expires)
 	fmt.Fprintln(env.stdout, text)
 	return nil
 }
 
-// parseExpiry returns when a key expires, from a duration such as 720h or a date.
-func parseExpiry(now time.Time, expires string) (time.Time, error) {
-	if expires == "" {
-		return time.Time{}, nil
+// expiry is when a key expires: after a duration, at a time, or never if both are
+// zero.
+type expiry struct {
+	life time.Duration
+	at   time.Time
+}
+
+// parseExpiry parses never, a duration such as 30d, or a date.
+func parseExpiry(text string) (expiry, error) {
+	if text == "never" {
+		return expiry{}, nil
 	}
-	if life, err := time.ParseDuration(expires); err == nil && life > 0 {
-		return now.Add(life), nil
+	if life, err := parseDuration(text); err == nil && life > 0 {
+		return expiry{life: life}, nil
 	}
 	for _, layout := range []string{time.RFC3339, time.DateOnly} {
-		if end, err := time.Parse(layout, expires); err == nil && end.After(now) {
-			return end, nil
+		if at, err := time.Parse(layout, text); err == nil {
+			return expiry{at: at}, nil
 		}
 	}
-	return time.Time{}, fmt.Errorf("--expires must be a duration such as 720h, or a future date such as %s, got %q", now.AddDate(0, 3, 0).Format(time.DateOnly), expires)
+	return expiry{}, fmt.Errorf("must be a duration such as 30d or 720h, a date such as 2027-02-28, or never, got %q", text)
+}
+
+// after returns the time at which a key that is created now expires, zero for never.
+func (e expiry) after(now time.Time) (time.Time, error) {
+	switch {
+	case e.life > 0:
+		return now.Add(e.life), nil
+	case e.at.IsZero() || e.at.After(now):
+		return e.at, nil
+	}
+	return time.Time{}, fmt.Errorf("--expires must be in the future, got %s", e.at.Format(time.RFC3339))
 }
 
 func listKeys(ctx context.Context, env environment, store apikey.Store, workspace string) error {

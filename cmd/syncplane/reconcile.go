@@ -2,30 +2,42 @@ package main
 
 import (
 	"context"
-	"errors"
-	"flag"
 	"fmt"
-	"io"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/scheduler"
+	"github.com/spf13/cobra"
 
 	"syncplane/pkg/app"
 	"syncplane/pkg/app/eventfunc"
 )
 
-// reconcile compares the table of a stack with its schedules and repairs the
-// schedules, or only reports the differences with --dry-run. It takes the
-// environment variables of the function and the credentials of the AWS profile.
-func reconcile(ctx context.Context, env environment, args []string) error {
-	flags := flag.NewFlagSet("reconcile", flag.ContinueOnError)
-	flags.SetOutput(io.Discard)
-	dry := flags.Bool("dry-run", false, "")
-	if err := flags.Parse(args); err != nil || flags.NArg() > 0 {
-		return errors.Join(err, errors.New("reconcile takes no arguments other than --dry-run; see syncplane help"))
+// newReconcile returns the command that reconciles schedules.
+func newReconcile(env environment) *cobra.Command {
+	dry := false
+	cmd := &cobra.Command{
+		Use:   "reconcile",
+		Short: "Reconcile the schedules of a stack with its table",
+		Long: `Reconcile compares the table of a stack with its schedules and repairs the
+schedules, as the stack's function ReconcileFunction does once a day. It needs
+the environment variables of that function and an AWS profile. It prints the ID
+of each sync whose schedules differ.`,
+		Example: `  syncplane reconcile --dry-run
+  syncplane reconcile`,
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error { return reconcile(cmd.Context(), env, dry) },
 	}
+	define(cmd, cmd.Flags(), &dry, setting[bool]{
+		flag: "dry-run", fallback: "false", kind: kindBool, parse: parseBool, usage: "only report the differences",
+	})
+	return cmd
+}
+
+// reconcile takes the environment variables of the function and the credentials of the
+// AWS profile.
+func reconcile(ctx context.Context, env environment, dry bool) error {
 	profile, err := config.LoadDefaultConfig(ctx)
 	if err != nil {
 		return fmt.Errorf("read the AWS profile: %w", err)
@@ -44,13 +56,13 @@ func reconcile(ctx context.Context, env environment, args []string) error {
 		return env.getenv(name)
 	})
 	if err != nil {
-		return err
+		return &usageError{err}
 	}
 	credentials := aws.NewCredentialsCache(profile.Credentials)
 	store := app.DynamoDBAs(c.Config, credentials)
 	schedules := eventfunc.Reconciler(c.Common, c.ReconcilerConfig, credentials)
 	handle, verb := schedules.ReconcileAll, "repaired"
-	if *dry {
+	if dry {
 		handle, verb = schedules.FindDrift, "to repair"
 	}
 	report, err := handle(ctx, store, func(id string) { fmt.Fprintln(env.stdout, id) })

@@ -7,10 +7,11 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"strconv"
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/spf13/cobra"
 
 	"syncplane/pkg/app"
 	"syncplane/pkg/app/httpfunc"
@@ -19,6 +20,7 @@ import (
 	"syncplane/pkg/auth/oidc"
 	"syncplane/pkg/cloud/apigateway"
 	"syncplane/pkg/local/server"
+	"syncplane/pkg/local/webhook"
 	"syncplane/pkg/ratelimit"
 )
 
@@ -27,13 +29,85 @@ import (
 // response.
 const stopTimeout = 1500 * time.Millisecond
 
+// serveConfig holds the settings of serve.
+type serveConfig struct {
+	storageConfig
+
+	port     string
+	logLevel string
+	limit    ratelimit.Policy
+	hook     webhook.Config
+	token    tokenConfig // of the command that is printed
+
+	keySet  []byte // that verifies the local tokens
+	address string // that the server listens on
+}
+
+// newServe returns the command that runs the control plane.
+func newServe(env environment) *cobra.Command {
+	var c serveConfig
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Run the control plane on this machine",
+		Long: `Serve runs the control plane on this machine until it is interrupted: the API, a
+page of its reference at /docs, a scheduler, an event stream and a webhook. It
+prints a curl command that creates a sync, with a token. The log goes to
+standard error.`,
+		Example: `  syncplane serve
+  syncplane serve --port 8081 --data-dir /tmp/syncs
+  STORE=dynamodb AWS_ENDPOINT_URL_DYNAMODB=http://127.0.0.1:8000 syncplane serve`,
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error { return serve(cmd.Context(), env, c) },
+	}
+	define(cmd, cmd.Flags(), &c.port, setting[string]{
+		flag: "port", variable: "PORT", fallback: "8080", kind: "number", parse: parsePort,
+		usage: "the TCP port; 0 takes one that is free",
+	})
+	defineDataDir(cmd, &c.dataDir)
+	defineStore(cmd, &c.store)
+	defineTable(cmd, &c.table)
+	define(cmd, cmd.Flags(), &c.limit, setting[ratelimit.Policy]{
+		flag: "create-limit", variable: "CREATE_LIMIT", kind: "number/period", parse: ratelimit.ParsePolicy,
+		usage: "how many syncs a workspace may create in a period, such as 100/1m",
+	})
+	define(cmd, cmd.Flags(), &c.logLevel, setting[string]{
+		flag: "log-level", variable: "LOG_LEVEL", fallback: slog.LevelInfo.String(), kind: "level", values: logLevels(), parse: parseLogLevel,
+		usage: "the lowest level that is logged: " + listOf(logLevels()),
+	})
+	defineWebhook(cmd, &c.hook)
+	defineToken(cmd, &c.token)
+	return cmd
+}
+
+// check returns a usageError for settings that exclude each other.
+func (c serveConfig) check() error {
+	switch {
+	case c.hook.URL == "" && c.hook.Secret != "":
+		return usageErrorf("WEBHOOK_SECRET needs WEBHOOK_URL, the address to which events are posted")
+	case c.hook.URL != "" && c.store == storeDynamoDB:
+		return usageErrorf("WEBHOOK_URL needs STORE=bolt; with DynamoDB the stack delivers events")
+	case c.hook.URL != "":
+		_, err := webhook.NewClient(c.hook, time.Now)
+		if err != nil {
+			return &usageError{err}
+		}
+	}
+	return nil
+}
+
 // serve runs the control plane until ctx ends.
-func serve(ctx context.Context, env environment) error {
-	c, err := readServeConfig(env)
+func serve(ctx context.Context, env environment, c serveConfig) error {
+	if err := c.check(); err != nil {
+		return err
+	}
+	key, err := server.OpenKey(c.dataDir)
 	if err != nil {
 		return err
 	}
-	store, err := openBackend(ctx, env, c.dataDir)
+	if c.keySet, err = server.KeySet(key); err != nil {
+		return err
+	}
+	store, err := openBackend(ctx, env, c.storageConfig)
 	if err != nil {
 		return err
 	}
@@ -42,11 +116,11 @@ func serve(ctx context.Context, env environment) error {
 		return errors.Join(err, store.close())
 	}
 	c.address = "http://" + listener.Addr().String()
-	log := app.Logger(env.stderr, env.getenv("LOG_LEVEL"))
+	log := app.Logger(env.stderr, c.logLevel)
 	store.logTo(log)
-	work, err := newBackground(ctx, env, store, c.address, log)
+	work, err := newBackground(ctx, c, store, log)
 	if err == nil {
-		err = printWelcome(env, c.address, store)
+		err = printWelcome(env, c, store)
 	}
 	if err != nil {
 		return errors.Join(err, listener.Close(), store.close())
@@ -63,32 +137,6 @@ func serve(ctx context.Context, env environment) error {
 	}
 	work.stop()
 	return errors.Join(err, store.close())
-}
-
-// serveConfig holds the settings of serve.
-type serveConfig struct {
-	port    string
-	dataDir string
-	keySet  []byte // that verifies the local tokens
-	limit   ratelimit.Policy
-	address string // that the server listens on
-}
-
-// readServeConfig reads the settings from the environment and opens the signing key.
-func readServeConfig(env environment) (serveConfig, error) {
-	c := serveConfig{port: env.valueOr("PORT", "8080"), dataDir: env.valueOr("DATA_DIR", defaultDataDir)}
-	if _, err := strconv.ParseUint(c.port, 10, 16); err != nil {
-		return c, fmt.Errorf("PORT must be a number from 0 to 65535, got %q", c.port)
-	}
-	key, err := server.OpenKey(c.dataDir)
-	if err != nil {
-		return c, err
-	}
-	if c.keySet, err = server.KeySet(key); err != nil {
-		return c, err
-	}
-	c.limit, err = createLimit(env)
-	return c, err
 }
 
 // listen listens on a port of the loopback interface.
@@ -149,27 +197,16 @@ func stop(ctx context.Context, server *http.Server, work *background) error {
 	return err
 }
 
-func createLimit(env environment) (ratelimit.Policy, error) {
-	text := env.getenv("CREATE_LIMIT")
-	if text == "" {
-		return ratelimit.Policy{}, nil
-	}
-	policy, err := ratelimit.ParsePolicy(text)
-	if err != nil {
-		return policy, fmt.Errorf("CREATE_LIMIT %w", err)
-	}
-	return policy, nil
-}
-
 // printWelcome prints the address and a command that creates a sync.
-func printWelcome(env environment, address string, e backend) error {
-	signed, err := newToken(env)
+func printWelcome(env environment, c serveConfig, e backend) error {
+	c.token.dataDir = c.dataDir
+	signed, err := c.token.sign(time.Now())
 	if err != nil {
 		return err
 	}
 	events := ""
 	if e.feed != nil {
-		events = "Its events as a stream: " + address + server.StreamPath + "\n"
+		events = "Its events as a stream: " + c.address + server.StreamPath + "\n"
 	}
 	fmt.Fprintf(env.stdout, `Syncplane listens on %[1]s and keeps its syncs in %[2]s.
 The API as a page: %[1]s/docs
@@ -177,6 +214,6 @@ The API as a page: %[1]s/docs
 
 curl -sS %[1]s/api/v1/syncs -H 'Authorization: Bearer %[3]s' -H 'Content-Type: application/json' -d '{"sync":{"source_id":1,"destination_id":2,"model_id":3,"schedule_type":"automated","configuration":{},"stream_name":"contacts","sync_mode":"full_refresh","sync_interval":30,"sync_interval_unit":"minutes","cron_expression":"0 6 * * 1-5","cursor_field":"updated_at"}}'
 
-`, address, e.location, signed, events)
+`, c.address, e.location, signed, events)
 	return nil
 }

@@ -1,37 +1,14 @@
 package main
 
-import (
-	"errors"
-	"fmt"
-	"runtime"
-	"runtime/debug"
-	"strings"
-)
+import "github.com/spf13/cobra"
 
-// version prints the version of this program: that of its module, the commit
-// that it was built from, and the Go release and platform.
-func version(env environment) error {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return errors.New("this program was built without build information")
+// newVersion returns the command that prints the version.
+func newVersion(env environment) *cobra.Command {
+	return &cobra.Command{
+		Use:     "version",
+		Short:   "Print the version, the commit and the Go release of this program",
+		Example: "  syncplane version",
+		Args:    noArguments,
+		RunE:    func(*cobra.Command, []string) error { return version(env) },
 	}
-	fmt.Fprintln(env.stdout, describeBuild(info))
-	return nil
-}
-
-// describeBuild returns one line for a build. A build outside a repository has
-// no commit.
-func describeBuild(info *debug.BuildInfo) string {
-	settings := map[string]string{}
-	for _, s := range info.Settings {
-		settings[s.Key] = s.Value
-	}
-	parts := []string{"syncplane", info.Main.Version}
-	if commit := settings["vcs.revision"]; commit != "" {
-		parts = append(parts, "commit", commit, settings["vcs.time"])
-		if settings["vcs.modified"] == "true" {
-			parts = append(parts, "modified")
-		}
-	}
-	return strings.Join(append(parts, info.GoVersion, runtime.GOOS+"/"+runtime.GOARCH), " ")
 }

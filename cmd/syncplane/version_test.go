@@ -60,13 +60,13 @@ const commit = "git init -q; git add -A; git -c user.name=test -c user.email=tes
 func buildIn(t *testing.T, script string) string {
 	t.Helper()
 	dir := t.TempDir()
-	text, err := os.ReadFile("version.go")
+	text, err := os.ReadFile("buildinfo.go")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for name, text := range map[string]string{
-		"go.mod":     "module syncplane\n\ngo 1.26\n",
-		"version.go": string(text),
+		"go.mod":       "module syncplane\n\ngo 1.26\n",
+		"buildinfo.go": string(text),
 		"main.go": `package main
 
 import (

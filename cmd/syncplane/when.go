@@ -6,29 +6,43 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"syncplane/pkg/cloud/reconciler"
 	"syncplane/pkg/schedule"
 	"syncplane/pkg/syncs"
 )
 
-// when prints what a cron expression, or an interval in minutes from now on, means,
-// its next runs and its schedule expressions for EventBridge Scheduler.
+// newWhen returns the command that explains a schedule.
+func newWhen(env environment) *cobra.Command {
+	return &cobra.Command{
+		Use:   "when CRON|MINUTES",
+		Short: "Print what a schedule means and when it runs next",
+		Long: `When prints what a cron expression means, or an interval in minutes from now
+on, its next five runs, and its expressions for EventBridge Scheduler.`,
+		Example: `  syncplane when '0 6 * * 1-5'
+  syncplane when 90`,
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE:              func(_ *cobra.Command, args []string) error { return when(env, args) },
+	}
+}
+
 func when(env environment, args []string) error {
 	text := strings.Join(args, " ") // quoted or not
 	if text == "" {
-		return fmt.Errorf("when takes a cron expression such as %q, or a number of minutes", schedule.Example)
+		return usageErrorf("when takes a cron expression such as %q, or a number of minutes", schedule.Example)
 	}
 	now := time.Now()
 	var s schedule.Schedule
 	if minutes, err := strconv.ParseInt(text, 10, 64); err == nil {
 		if minutes < 1 || minutes > syncs.MaxInterval {
-			return fmt.Errorf("an interval must be 1 to %d minutes, got %d", syncs.MaxInterval, minutes)
+			return usageErrorf("an interval must be 1 to %d minutes, got %d", syncs.MaxInterval, minutes)
 		}
 		s = schedule.Every(minutes, now)
 	} else {
 		cron, err := schedule.Parse(text)
 		if err != nil {
-			return err
+			return &usageError{err}
 		}
 		s = schedule.At(cron)
 	}
