@@ -81,8 +81,9 @@ verify: bin/syncplane ## check template, API and events with official tools and 
 
 DURATION ?= 10m
 
-soak: ## create, change and delete over a DynamoDB with random faults; DURATION=10m SEED=1
-	CI=true go test -race -count=1 -timeout 0 -v -run '^TestFaults$$' ./pkg/app/httpfunc -soak $(DURATION) -seed $(or $(SEED),1)
+soak: ## random operations on syncs and runs, with faults; DURATION=10m for each test, SEED=1
+	CI=true go test -p 1 -race -count=1 -timeout 0 -v -run '^(TestFaults|TestRunModel)$$' \
+	  ./pkg/app/httpfunc ./pkg/storage/bolt ./pkg/storage/dynamo -soak $(DURATION) -seed $(or $(SEED),1)
 
 bench: bin/syncplane ## compare speed and size with a bare handler and Node.js
 	@go run ./bench

@@ -1,6 +1,7 @@
 package bolt_test
 
 import (
+	"flag"
 	"path/filepath"
 	"testing"
 
@@ -23,7 +24,42 @@ func TestRuns(t *testing.T) {
 	})
 }
 
+func TestMustHold1OneRunPerTimeOneOpenOneWaiting(t *testing.T) {
+	t.Parallel()
+	runstest.MustHold1(t, backend(open(t, filepath.Join(t.TempDir(), "syncs.db"))))
+}
+
+func TestMustHold2OneReportFromTheLiveFence(t *testing.T) {
+	t.Parallel()
+	runstest.MustHold2(t, backend(open(t, filepath.Join(t.TempDir(), "syncs.db"))))
+}
+
+func TestMustHold3EveryRunEnds(t *testing.T) {
+	t.Parallel()
+	runstest.MustHold3(t, backend(open(t, filepath.Join(t.TempDir(), "syncs.db"))))
+}
+
+func TestMustHold4ReportsAreKeptAndFinalIsFinal(t *testing.T) {
+	t.Parallel()
+	runstest.MustHold4(t, backend(open(t, filepath.Join(t.TempDir(), "syncs.db"))))
+}
+
+// `make soak` sets these.
+var (
+	soak = flag.Duration("soak", 0, "how long TestRunModel runs; 0 is a few sequences of operations")
+	seed = flag.Uint64("seed", 1, "the seed of the first round of TestRunModel, with -soak")
+)
+
 func TestRunModel(t *testing.T) {
+	if *soak > 0 {
+		runstest.Soak{Duration: *soak, Seed: *seed, Checks: 200, Open: func(t *testing.T, _ uint64) func(*rapid.T) runstest.Backend {
+			t.Helper()
+			store := open(t, filepath.Join(t.TempDir(), "syncs.db"))
+			t.Cleanup(func() { closeStore(t, store) })
+			return func(*rapid.T) runstest.Backend { return backend(store) }
+		}}.Run(t)
+		return
+	}
 	runstest.Limit(t, 30)
 	store := open(t, filepath.Join(t.TempDir(), "syncs.db"))
 	var figures runstest.Figures

@@ -1,14 +1,23 @@
 package dynamo_test
 
 import (
+	"context"
+	"flag"
 	"testing"
+	"time"
 
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"pgregory.net/rapid"
 
 	"syncplane/pkg/app"
+	"syncplane/pkg/auth"
+	"syncplane/pkg/runs"
 	"syncplane/pkg/storage/dynamo"
+	"syncplane/pkg/storage/storagetest"
 	"syncplane/pkg/storage/storagetest/runstest"
+	"syncplane/pkg/syncs"
 	"syncplane/pkg/testkit/chaosproxy"
+	"syncplane/pkg/testkit/dynamotest"
 )
 
 func backend(store, truth *dynamo.Store) runstest.Backend {
@@ -21,22 +30,115 @@ func backend(store, truth *dynamo.Store) runstest.Backend {
 
 func TestRuns(t *testing.T) {
 	t.Parallel()
-	runstest.Run(t, func(t *testing.T) runstest.Backend {
-		store := open(t, config(t))
-		return backend(store, store)
-	})
+	runstest.Run(t, unfaulted)
 }
+
+// unfaulted returns a backend with a new table, without faults.
+func unfaulted(t *testing.T) runstest.Backend {
+	t.Helper()
+	store := open(t, config(t))
+	return backend(store, store)
+}
+
+func TestMustHold1OneRunPerTimeOneOpenOneWaiting(t *testing.T) {
+	t.Parallel()
+	runstest.MustHold1(t, unfaulted(t))
+}
+
+func TestMustHold2OneReportFromTheLiveFence(t *testing.T) {
+	t.Parallel()
+	runstest.MustHold2(t, unfaulted(t))
+}
+
+func TestMustHold3EveryRunEnds(t *testing.T) {
+	t.Parallel()
+	runstest.MustHold3(t, unfaulted(t))
+}
+
+func TestMustHold4ReportsAreKeptAndFinalIsFinal(t *testing.T) {
+	t.Parallel()
+	runstest.MustHold4(t, unfaulted(t))
+}
+
+// `make soak` sets these.
+var (
+	soak = flag.Duration("soak", 0, "how long TestRunModel runs; 0 is a few sequences of operations")
+	seed = flag.Uint64("seed", 1, "the seed of the faults, and of the first round of TestRunModel with -soak")
+)
 
 // TestRunModel runs the model over a DynamoDB that throttles, resets
 // connections and loses answers.
 func TestRunModel(t *testing.T) {
+	if *soak > 0 {
+		runstest.Soak{Duration: *soak, Seed: *seed, Checks: 20, Open: behindFaults}.Run(t)
+		return
+	}
 	runstest.Limit(t, 5) // over a network a check takes half a second
+	var figures runstest.Figures
+	rapid.Check(t, runstest.Check(behindFaults(t, *seed), &figures))
+	t.Logf("%+v", figures)
+}
+
+// behindFaults returns a backend with a new table behind a proxy that injects faults.
+func behindFaults(t *testing.T, seed uint64) func(*rapid.T) runstest.Backend {
+	t.Helper()
 	c := config(t)
 	truth := open(t, c)
-	proxy := chaosproxy.Start(t, c.DynamoDBEndpoint, 1, 0.1)
+	t.Cleanup(func() { // DynamoDB Local keeps all tables in memory
+		in := &dynamodb.DeleteTableInput{TableName: &truth.Table}
+		if _, err := truth.Client.DeleteTable(context.Background(), in); err != nil {
+			t.Error(err)
+		}
+	})
+	proxy := chaosproxy.Start(t, c.DynamoDBEndpoint, seed, 0.1)
 	c.DynamoDBEndpoint = proxy.URL
 	store := app.DynamoDB(c)
-	var figures runstest.Figures
-	rapid.Check(t, runstest.Check(func(*rapid.T) runstest.Backend { return backend(store, truth) }, &figures))
-	t.Logf("%+v, %d faults", figures, proxy.Faults())
+	return func(*rapid.T) runstest.Backend { return backend(store, truth) }
+}
+
+// TestRunsCostWriteUnits checks the requests and units of each step in the life of a
+// run; docs/benchmarks.md computes the cost of a million runs from them.
+func TestRunsCostWriteUnits(t *testing.T) {
+	t.Parallel()
+	store := open(t, config(t))
+	meter := dynamotest.Measure(store)
+	b := backend(meter.Store, store)
+	who := auth.Caller{Workspace: "acme", Scopes: []string{string(auth.WriteSyncs), string(auth.ExecuteRuns)}}
+	service := &runs.Service{Store: b.Runs, Syncs: b.Syncs, Now: b.Clock.Now, Retention: runs.DefaultRetention()}
+	sync := storagetest.NewSync(t)
+	sync.Workspace, sync.Status = "acme", syncs.Pending
+	if err := meter.Store.Create(t.Context(), sync); err != nil {
+		t.Fatal(err)
+	}
+	check := func(step string, want dynamotest.Usage, err error) {
+		t.Helper()
+		if got := meter.Take(); got != want || err != nil {
+			t.Errorf("%s: got %+v, %v, want %+v", step, got, err, want)
+		}
+	}
+	check("create a sync", dynamotest.Usage{Requests: 1, WriteUnits: 1}, nil)
+	for round, first := range []bool{true, false} {
+		key := runs.Key{Workspace: "acme", SyncID: sync.ID, Time: b.Clock.Now().Truncate(time.Minute)}
+		_, created, err := service.Due(t.Context(), key, false)
+		if !created {
+			t.Fatal("no run was created")
+		}
+		due := dynamotest.Usage{Requests: 5, ReadUnits: 4, WriteUnits: 4}
+		if first {
+			due.ReadUnits-- // there is no newest run
+		}
+		check("due", due, err)
+		run, _, err := service.Claim(t.Context(), who, key, runs.ClaimRequest{Executor: new("worker")})
+		check("claim", dynamotest.Usage{Requests: 4, ReadUnits: 3, WriteUnits: 1}, err)
+		fence := run.Fence()
+		_, err = service.Heartbeat(t.Context(), who, key, runs.HeartbeatRequest{Fence: &fence, Counters: runs.Counters{TotalRows: new(int64(round))}})
+		check("heartbeat", dynamotest.Usage{Requests: 1, WriteUnits: 1}, err)
+		_, err = service.Finish(t.Context(), who, key, runs.Report{Fence: &fence, Status: new("success")})
+		finish := dynamotest.Usage{Requests: 5, ReadUnits: 4, WriteUnits: 4}
+		if first { // the status of the sync changes
+			finish.WriteUnits += 2
+		}
+		check("finish", finish, err)
+		b.Clock.Advance(time.Hour)
+	}
 }

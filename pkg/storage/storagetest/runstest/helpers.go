@@ -29,8 +29,5 @@ func Limit(t *testing.T, n int) {
 	if checks.Value.String() != checks.DefValue {
 		return
 	}
-	if err := checks.Value.Set(strconv.Itoa(n)); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = checks.Value.Set(checks.DefValue) })
+	set(t, "rapid.checks", strconv.Itoa(n))
 }

@@ -38,9 +38,15 @@ func (c *Clock) Now() time.Time { return c.now }
 // Advance moves c forward by d.
 func (c *Clock) Advance(d time.Duration) { c.now = c.now.Add(d) }
 
-// Figures counts the operations of a Model.
+// Figures counts what models have done.
 type Figures struct {
-	Runs, Claims, Reports, Late, Lost int64
+	Sequences  int64 // of operations
+	Operations int64
+	Runs       int64
+	Claims     int64
+	Reports    int64 // that were accepted
+	Late       int64 // reports that were refused
+	Lost       int64 // calls that were repeated, because the store was unavailable
 }
 
 // Model runs random operations on one sync in random interleavings, and checks the
@@ -91,6 +97,8 @@ func Check(open func(t *rapid.T) Backend, figures *Figures) func(t *rapid.T) {
 			m.verify()
 		}
 		m.drain()
+		figures.Sequences++
+		figures.Operations += m.Figures.Operations
 		figures.Runs += int64(len(m.last))
 		figures.Claims += m.Figures.Claims
 		figures.Reports += m.Figures.Reports
@@ -182,8 +190,10 @@ func (m *Model) interrupt() {
 }
 
 func (m *Model) step() {
+	m.Figures.Operations++
 	switch rapid.SampledFrom([]string{
 		"advance", "lapse", "due", "due", "trigger", "claim", "claim", "claim", "heartbeat", "long", "finish", "finish",
+		"execute", "execute", "execute",
 		"cancel", "force", "expire", "enable", "stop", "delete",
 	}).Draw(m.t, "operation") {
 	case "advance":
@@ -196,6 +206,8 @@ func (m *Model) step() {
 		m.trigger()
 	case "claim":
 		m.claim()
+	case "execute":
+		m.execute()
 	case "heartbeat":
 		m.heartbeat()
 	case "long":
@@ -281,8 +293,17 @@ func (m *Model) trigger() {
 
 func (m *Model) know(key runs.Key) { m.known = append(m.known, key) }
 
-// some returns a known run, sometimes an old one.
+// some returns a run: often the open one, otherwise a known one, which may be old.
 func (m *Model) some() (runs.Key, bool) {
+	if rapid.IntRange(0, 2).Draw(m.t, "open") > 0 {
+		slot, ok, err := m.backend.Truth.Slot(context.Background(), m.who.Workspace, m.sync.ID)
+		if err != nil {
+			m.t.Fatalf("read the slot: %v", err)
+		}
+		if ok {
+			return runs.Key{Workspace: m.who.Workspace, SyncID: m.sync.ID, Time: slot.Open}, true
+		}
+	}
 	if len(m.known) == 0 {
 		return runs.Key{}, false
 	}
@@ -315,12 +336,23 @@ func (m *Model) claim() {
 	}
 }
 
+// execute starts, claims and finishes a run, each of which another operation may prevent.
+func (m *Model) execute() {
+	if rapid.Bool().Draw(m.t, "by trigger") {
+		m.trigger()
+	} else {
+		m.due()
+	}
+	m.claim()
+	m.finish()
+}
+
 // held returns a lease that an executor was granted; it may have expired since.
 func (m *Model) held() (lease, bool) {
 	if len(m.leases) == 0 {
 		return lease{}, false
 	}
-	back := rapid.IntRange(0, min(4, len(m.leases)-1)).Draw(m.t, "lease")
+	back := max(rapid.IntRange(-4, min(4, len(m.leases)-1)).Draw(m.t, "lease"), 0) // often the last
 	return m.leases[len(m.leases)-1-back], true
 }
 
