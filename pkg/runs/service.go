@@ -573,9 +573,15 @@ func (s *Service) claimUnrecorded(ctx context.Context, key Key, executor string,
 		}
 		return Run{}, syncs.Sync{}, conflict("run_ended", "the run has ended: it is skipped, since another run of its sync came first")
 	}
-	run = run.claim(executor, lease, now) // in its first version, as nothing is stored
-	change.Runs[0] = run
-	return run, sync, s.Store.Commit(ctx, *change)
+	// A newer run may have been executed since begin read the newest one. Only while
+	// this one holds the slot is it certain that there is none, so it is stored first.
+	if err := s.Store.Commit(ctx, *change); err != nil {
+		return Run{}, syncs.Sync{}, err
+	}
+	if err := s.recheck(ctx, key); err != nil {
+		return Run{}, syncs.Sync{}, err
+	}
+	return s.claim(ctx, key, executor, lease)
 }
 
 // lookAhead is how many newer runs superseded reads. Our own choice: while a run is

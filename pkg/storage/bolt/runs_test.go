@@ -24,6 +24,11 @@ func TestRuns(t *testing.T) {
 	})
 }
 
+func TestFencesGrow(t *testing.T) {
+	t.Parallel()
+	runstest.FencesGrow(t, backend(open(t, filepath.Join(t.TempDir(), "syncs.db"))))
+}
+
 func TestMustHold1OneRunPerTimeOneOpenOneWaiting(t *testing.T) {
 	t.Parallel()
 	runstest.MustHold1(t, backend(open(t, filepath.Join(t.TempDir(), "syncs.db"))))

@@ -40,6 +40,11 @@ func unfaulted(t *testing.T) runstest.Backend {
 	return backend(store, store)
 }
 
+func TestFencesGrow(t *testing.T) {
+	t.Parallel()
+	runstest.FencesGrow(t, unfaulted(t))
+}
+
 func TestMustHold1OneRunPerTimeOneOpenOneWaiting(t *testing.T) {
 	t.Parallel()
 	runstest.MustHold1(t, unfaulted(t))
