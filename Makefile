@@ -23,7 +23,7 @@ SAM_BUILDS := build-ApiFunction build-RelayFunction build-IntakeFunction build-R
 
 ## First steps
 
-run: bin/syncplane ## run the local server on http://127.0.0.1:8080; PORT=, DATA_DIR=, STORE=
+run: bin/syncplane ## run the local server on http://127.0.0.1:8080; PORT=, HOST=, DATA_DIR=, STORE=
 	@exec bin/syncplane serve
 
 test: ## run all tests with the race detector; tests over moto run in verify
@@ -44,6 +44,7 @@ invoke: bin/syncplane ## invoke the Lambda function locally; EVENT=events/create
 	@bin/syncplane invoke $(EVENT)
 
 bin/syncplane:
+	@[ -e $@ ] || echo 'compiling $@; the first time this takes a minute or two' >&2
 	@go build -trimpath -o $@ ./cmd/syncplane
 
 ## For AWS

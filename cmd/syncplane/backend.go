@@ -2,9 +2,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -32,6 +36,8 @@ type storageConfig struct {
 	dataDir string
 	store   string
 	table   string
+
+	createTable bool // also in an AWS account
 }
 
 // defineDataDir adds --data-dir.
@@ -56,6 +62,14 @@ func defineTable(cmd *cobra.Command, to *string) {
 	define(cmd, cmd.PersistentFlags(), to, setting[string]{
 		flag: "table", variable: "TABLE_NAME", fallback: "syncplane", kind: "name", parse: parseText,
 		usage: "the DynamoDB table",
+	})
+}
+
+// defineCreateTable adds --create-table.
+func defineCreateTable(cmd *cobra.Command, to *bool) {
+	define(cmd, cmd.Flags(), to, setting[bool]{
+		flag: "create-table", variable: "CREATE_TABLE", fallback: "false", kind: kindBool, parse: parseBool,
+		usage: "create the DynamoDB table in the AWS account if it does not exist; in an emulator it is always created",
 	})
 }
 
@@ -105,19 +119,56 @@ func openBackend(ctx context.Context, env environment, c storageConfig) (backend
 	if c.store == storeBolt {
 		path := filepath.Join(c.dataDir, "syncs.db")
 		store, err := bolt.Open(path)
+		if errors.Is(err, bolt.ErrInUse) {
+			err = fmt.Errorf("%w, such as another server; stop that one, or use another directory and port: DATA_DIR=%s-2 PORT=8081", err, filepath.Clean(c.dataDir))
+		}
 		if err != nil {
 			return backend{}, err
 		}
-		return backend{store, bolt.Runs{Store: store, Now: time.Now}, store, localKeys(c.dataDir), store, path, store.Close}, nil
+		return backend{store, bolt.Runs{Store: store, Now: time.Now}, store, localKeys(c.dataDir), store, absolute(path), store.Close}, nil
 	}
 	store, err := openDynamoDB(ctx, env, c.table)
 	if err != nil {
 		return backend{}, err
 	}
-	if err := store.EnsureTable(ctx); err != nil {
+	if err := ensureTable(ctx, store, c.createTable); err != nil {
 		return backend{}, err
 	}
 	return backend{store, dynamo.Runs{Store: store, Now: time.Now}, store, store, nil, "the DynamoDB table " + store.Table, func() error { return nil }}, nil
+}
+
+// ensureTable creates the table in an emulator if it does not exist. In an AWS account
+// the stack creates it, unless create is set.
+func ensureTable(ctx context.Context, store *dynamo.Store, create bool) error {
+	options := store.Client.Options()
+	if create || isEmulator(aws.ToString(options.BaseEndpoint)) {
+		return store.EnsureTable(ctx)
+	}
+	exists, err := store.HasTable(ctx)
+	if err != nil || exists {
+		return err
+	}
+	return fmt.Errorf("the DynamoDB table %s does not exist in %s; deploy the stack and set TABLE_NAME to its table, set CREATE_TABLE=true to create one in this AWS account, or set AWS_ENDPOINT_URL_DYNAMODB to the address of an emulator", store.Table, options.Region)
+}
+
+// isEmulator reports whether the endpoint of a service of AWS is set and not one of
+// AWS, such as a VPC endpoint.
+func isEmulator(endpoint string) bool {
+	address, err := url.Parse(endpoint)
+	if err != nil || endpoint == "" {
+		return false
+	}
+	return !slices.ContainsFunc([]string{".amazonaws.com", ".amazonaws.com.cn", ".api.aws"}, func(domain string) bool {
+		return strings.HasSuffix(address.Hostname(), domain)
+	})
+}
+
+// absolute returns the absolute form of a path, for messages.
+func absolute(path string) string {
+	if full, err := filepath.Abs(path); err == nil {
+		return full
+	}
+	return path
 }
 
 // openKeys opens only the API keys of the storage backend of c.

@@ -63,10 +63,11 @@ func command(t *testing.T, env []string, args ...string) *exec.Cmd {
 
 // server is a running `syncplane serve`.
 type server struct {
-	cmd     *exec.Cmd
-	address string
-	curl    string // the line that it printed
-	log     *bytes.Buffer
+	cmd      *exec.Cmd
+	address  string
+	greeting string // what it printed up to the curl line
+	curl     string // the line that it printed
+	log      *bytes.Buffer
 }
 
 func serve(t *testing.T, dataDir string, env ...string) *server {
@@ -95,6 +96,7 @@ func start(t *testing.T, cmd *exec.Cmd) *server {
 		if strings.HasPrefix(lines.Text(), "curl ") {
 			s.curl = lines.Text()
 		}
+		s.greeting += lines.Text() + "\n"
 	}
 	if s.address == "" || s.curl == "" {
 		t.Fatalf("no address or no curl line: %v: %s", s.cmd.Wait(), s.log)
@@ -334,7 +336,7 @@ func TestOneClearSentence(t *testing.T) {
 		"damaged data": {[]string{"PORT=0", "DATA_DIR=" + damaged}, []string{"serve"}, filepath.Join(damaged, "syncs.db") +
 			" is damaged or was not made by this program; replace it with a backup, or move it away to start with an empty one (invalid database)"},
 		"a busy port":        {[]string{"PORT=" + port, "DATA_DIR=" + t.TempDir()}, []string{"serve"}, "port " + port + " is in use; set PORT to another one, such as PORT=8081"},
-		"busy data":          {[]string{"PORT=0", "DATA_DIR=" + dataDir}, []string{"serve"}, filepath.Join(dataDir, "syncs.db") + " is in use by another process"},
+		"busy data":          {[]string{"PORT=0", "DATA_DIR=" + dataDir}, []string{"serve"}, filepath.Join(dataDir, "syncs.db") + " is in use by another process, such as another server; stop that one, or use another directory and port: DATA_DIR=" + dataDir + "-2 PORT=8081"},
 		"a file as data dir": {[]string{"PORT=0", "DATA_DIR=" + file}, []string{"serve"}, "create the data directory: mkdir " + file + ": not a directory"},
 		"a key of no form":   {[]string{"DATA_DIR=" + bad}, []string{"token"}, filepath.Join(bad, "signing-key.pem") + " is not a valid signing key; remove it and a new one is generated"},
 		"an unknown key":     {[]string{"DATA_DIR=" + t.TempDir()}, []string{"keys", "revoke", "x"}, "there is no key with this id"},

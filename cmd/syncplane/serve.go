@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"sync"
 	"syscall"
 	"time"
@@ -15,7 +16,6 @@ import (
 
 	"syncplane/pkg/app"
 	"syncplane/pkg/app/httpfunc"
-	"syncplane/pkg/auth"
 	"syncplane/pkg/auth/apikey"
 	"syncplane/pkg/auth/oidc"
 	"syncplane/pkg/cloud/apigateway"
@@ -33,14 +33,18 @@ const stopTimeout = 1500 * time.Millisecond
 type serveConfig struct {
 	storageConfig
 
+	host     string
 	port     string
+	origins  []string // whose pages may call the API
 	logLevel string
 	limit    ratelimit.Policy
 	hook     webhook.Config
 	token    tokenConfig // of the command that is printed
 
-	keySet  []byte // that verifies the local tokens
-	address string // that the server listens on
+	key     server.Key // that signs the local tokens
+	keySet  []byte     // that verifies them
+	address string     // at which this machine reaches the server
+	local   bool       // no other machine reaches it
 }
 
 // newServe returns the command that runs the control plane.
@@ -63,9 +67,18 @@ standard error.`,
 		flag: "port", variable: "PORT", fallback: "8080", kind: "number", parse: parsePort,
 		usage: "the TCP port; 0 takes one that is free",
 	})
+	define(cmd, cmd.Flags(), &c.host, setting[string]{
+		flag: "host", variable: "HOST", fallback: loopback, kind: "address", parse: parseHost,
+		usage: "the address or host name to listen on; 0.0.0.0 for all, such as in a container",
+	})
+	define(cmd, cmd.Flags(), &c.origins, setting[[]string]{
+		flag: "cors-origins", variable: "CORS_ORIGINS", kind: "origins", parse: parseOrigins,
+		usage: "the origins whose pages may call the API, such as http://localhost:3000, separated by commas, or *",
+	})
 	defineDataDir(cmd, &c.dataDir)
 	defineStore(cmd, &c.store)
 	defineTable(cmd, &c.table)
+	defineCreateTable(cmd, &c.createTable)
 	define(cmd, cmd.Flags(), &c.limit, setting[ratelimit.Policy]{
 		flag: "create-limit", variable: "CREATE_LIMIT", kind: "number/period", parse: ratelimit.ParsePolicy,
 		usage: "how many syncs a workspace may create in a period, such as 100/1m",
@@ -100,22 +113,22 @@ func serve(ctx context.Context, env environment, c serveConfig) error {
 	if err := c.check(); err != nil {
 		return err
 	}
-	key, err := server.OpenKey(c.dataDir)
-	if err != nil {
+	var err error
+	if c.key, err = server.OpenKey(c.dataDir); err != nil {
 		return err
 	}
-	if c.keySet, err = server.KeySet(key); err != nil {
+	if c.keySet, err = server.KeySet(c.key); err != nil {
 		return err
 	}
 	store, err := openBackend(ctx, env, c.storageConfig)
 	if err != nil {
 		return err
 	}
-	listener, err := listen(ctx, c.port)
+	listener, err := listen(ctx, c.host, c.port)
 	if err != nil {
 		return errors.Join(err, store.close())
 	}
-	c.address = "http://" + listener.Addr().String()
+	c.address = addressOf(listener)
 	log := app.Logger(env.stderr, c.logLevel)
 	store.logTo(log)
 	work, err := newBackground(ctx, c, store, log)
@@ -124,6 +137,9 @@ func serve(ctx context.Context, env environment, c serveConfig) error {
 	}
 	if err != nil {
 		return errors.Join(err, listener.Close(), store.close())
+	}
+	if c.local = isLoopback(listener); !c.local {
+		warnBeyond(env, c)
 	}
 	server := newServer(c, store, log, ctx.Done())
 	ended := make(chan error, 1)
@@ -139,14 +155,35 @@ func serve(ctx context.Context, env environment, c serveConfig) error {
 	return errors.Join(err, store.close())
 }
 
-// listen listens on a port of the loopback interface.
-func listen(ctx context.Context, port string) (net.Listener, error) {
+// loopback is the address of this machine that no other machine can reach.
+const loopback = "127.0.0.1"
+
+// listen listens on a port of a host.
+func listen(ctx context.Context, host, port string) (net.Listener, error) {
 	var config net.ListenConfig
-	listener, err := config.Listen(ctx, "tcp", net.JoinHostPort("127.0.0.1", port))
+	listener, err := config.Listen(ctx, "tcp", net.JoinHostPort(host, port))
 	if errors.Is(err, syscall.EADDRINUSE) {
 		err = fmt.Errorf("port %s is in use; set PORT to another one, such as PORT=8081", port)
 	}
+	if errors.Is(err, syscall.EADDRNOTAVAIL) {
+		err = fmt.Errorf("HOST must be an address of this machine, got %q", host)
+	}
 	return listener, err
+}
+
+// addressOf returns the address at which this machine reaches a listener.
+func addressOf(listener net.Listener) string {
+	host, port, err := net.SplitHostPort(listener.Addr().String())
+	if ip, parseErr := netip.ParseAddr(host); err == nil && parseErr == nil && ip.IsUnspecified() {
+		host = loopback
+	}
+	return "http://" + net.JoinHostPort(host, port)
+}
+
+// isLoopback reports whether only this machine can reach a listener.
+func isLoopback(listener net.Listener) bool {
+	address, err := netip.ParseAddrPort(listener.Addr().String())
+	return err == nil && address.Addr().IsLoopback()
 }
 
 // newServer returns the HTTP server of the API, the event stream and the
@@ -158,28 +195,19 @@ func newServer(c serveConfig, store backend, log *slog.Logger, done <-chan struc
 		Runs:        store.runsService(),
 		Quotas:      store.limits,
 		CreateLimit: c.limit,
-		Caller:      oidc.ByPrefix(verifier.Caller, apikey.Prefix, apikey.NewVerifier(store.keys, time.Now).Caller),
+		Caller:      oidc.ByPrefix(c.explained(verifier.Caller), apikey.Prefix, apikey.NewVerifier(store.keys, time.Now).Caller),
 		Log:         log,
 	})
 	var stream http.Handler
 	if store.feed != nil {
 		stream = server.Stream{
-			Store: store.feed, Origin: c.address, Caller: uncached(verifier, store.keys), Fail: handler.Fail, Done: done, Now: time.Now, Log: log,
+			Store: store.feed, Origin: c.address, Caller: uncached(c.explained(verifier.Caller), store.keys), Fail: handler.Fail, Done: done, Now: time.Now, Log: log,
 		}
 	}
 	gateway := server.Gateway{Function: httpfunc.Function(handler, apigateway.Mapping{}), ReadBody: handler.ReadBody, Now: time.Now}
-	s := server.NewServer(server.Routes(gateway, c.keySet, stream), server.DefaultLimits(), time.Now)
+	s := server.NewServer(server.AllowOrigins(server.Routes(gateway, c.keySet, stream), c.origins), server.DefaultLimits(), time.Now)
 	s.ErrorLog = slog.NewLogLogger(log.Handler(), slog.LevelError)
 	return s
-}
-
-// uncached returns a verification of tokens that reads the key store each time. A
-// stream whose key was verified from a cache would outlive the revocation of the key
-// by the age of the cache.
-func uncached(tokens *oidc.Verifier, keys apikey.Store) func(ctx context.Context, authorization string) (auth.Caller, error) {
-	return func(ctx context.Context, authorization string) (auth.Caller, error) {
-		return oidc.ByPrefix(tokens.Caller, apikey.Prefix, apikey.NewVerifier(keys, time.Now).Caller)(ctx, authorization)
-	}
 }
 
 // stop stops server and work concurrently. Connections with a request that is still
@@ -197,10 +225,11 @@ func stop(ctx context.Context, server *http.Server, work *background) error {
 	return err
 }
 
-// printWelcome prints the address and a command that creates a sync.
+// printWelcome prints the addresses, the signing key and a command that creates a sync.
 func printWelcome(env environment, c serveConfig, e backend) error {
+	now := time.Now()
 	c.token.dataDir = c.dataDir
-	signed, err := c.token.sign(time.Now())
+	signed, err := c.token.sign(now)
 	if err != nil {
 		return err
 	}
@@ -209,11 +238,17 @@ func printWelcome(env environment, c serveConfig, e backend) error {
 		events = "Its events as a stream: " + c.address + server.StreamPath + "\n"
 	}
 	fmt.Fprintf(env.stdout, `Syncplane listens on %[1]s and keeps its syncs in %[2]s.
+It accepts tokens that are signed with the key %[5]s in %[6]s.
 The API as a page: %[1]s/docs
-%[4]sCreate a sync:
+%[4]sCreate a sync, with a token for the workspace %[7]s that expires at %[8]s:
 
 curl -sS %[1]s/api/v1/syncs -H 'Authorization: Bearer %[3]s' -H 'Content-Type: application/json' -d '{"sync":{"source_id":1,"destination_id":2,"model_id":3,"schedule_type":"automated","configuration":{},"stream_name":"contacts","sync_mode":"full_refresh","sync_interval":30,"sync_interval_unit":"minutes","cron_expression":"0 6 * * 1-5","cursor_field":"updated_at"}}'
 
-`, c.address, e.location, signed, events)
+`, c.address, e.location, signed, events, c.key.ID(), absolute(c.dataDir), c.token.workspace, now.Add(c.token.ttl).UTC().Format(time.RFC3339))
 	return nil
+}
+
+// warnBeyond warns that other machines can reach the server.
+func warnBeyond(env environment, c serveConfig) {
+	fmt.Fprintf(env.stderr, "warning: the server listens on %s, which other machines may reach, without TLS. Every token that is signed with the key in %s grants access; it is meant for development.\n", c.host, absolute(c.dataDir))
 }

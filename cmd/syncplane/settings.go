@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strconv"
@@ -211,6 +212,33 @@ func parseAddress(text string) (string, error) {
 		return "", errors.New("must be an http or https address")
 	}
 	return text, nil
+}
+
+// parseHost accepts an IP address or a host name.
+func parseHost(text string) (string, error) {
+	if _, err := netip.ParseAddr(text); err == nil {
+		return text, nil
+	}
+	invalid := func(c rune) bool {
+		return (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '-' && c != '.' && c != '_'
+	}
+	if text == "" || strings.ContainsFunc(text, invalid) {
+		return "", fmt.Errorf("must be an IP address or a host name without a port, such as 0.0.0.0, got %q", text)
+	}
+	return text, nil
+}
+
+// parseOrigins parses the origins of web pages, separated by commas or spaces; * stands
+// for all.
+func parseOrigins(text string) ([]string, error) {
+	origins := strings.FieldsFunc(text, func(c rune) bool { return c == ',' || c == ' ' })
+	for _, origin := range origins {
+		address, err := url.Parse(origin)
+		if origin != "*" && (err != nil || address.Host == "" || origin != address.Scheme+"://"+address.Host || strings.Contains(origin, "*")) {
+			return nil, fmt.Errorf("must be origins such as http://localhost:3000, separated by commas, or *, got %q", origin)
+		}
+	}
+	return origins, nil
 }
 
 const day = 24 * time.Hour

@@ -532,6 +532,33 @@ func TestLog(t *testing.T) {
 	}
 }
 
+// TestLogOfNotFound checks that the log has the path of a 404: encoded, without the
+// query, without a token that a client put into it, and shortened.
+func TestLogOfNotFound(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("a", 300)
+	for sent, want := range map[string]string{
+		"/api/v1/syncs/" + syncID:          "/api/v1/syncs/" + syncID,
+		"/api/v2/syncs":                    "/api/v2/syncs",
+		"/favicon.ico?token=" + long:       "/favicon.ico",
+		"/a%0A%22%7B%00b/é":                "/a%0A%22%7B%00b/%C3%A9",
+		"/" + long:                         "/aaaaaaaaa…",
+		strings.Repeat("/0123456789", 100): strings.Repeat("/0123456789", 100)[:128] + "…",
+		"/Bearer/eyJhbGciOiJFZERTQSJ9.eyJpc3MiOiJhIn0.c2lnbmF0dXJl": "/Bearer/eyJhbGciO…",
+	} {
+		g := newHarness(t)
+		if response := g.do(t, request(t, http.MethodGet, sent, "")); response.StatusCode != http.StatusNotFound {
+			t.Errorf("%s: got %d", sent, response.StatusCode)
+		}
+		var entry struct {
+			Path string `json:"requested_path"`
+		}
+		if err := json.Unmarshal(g.log.Bytes(), &entry); err != nil || entry.Path != want {
+			t.Errorf("%s: got %q, want %q: %v: %s", sent, entry.Path, want, err, g.log)
+		}
+	}
+}
+
 // TestFailIsOpaque checks that the response to an internal error does not reveal its cause.
 func TestFailIsOpaque(t *testing.T) {
 	t.Parallel()

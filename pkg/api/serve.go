@@ -244,6 +244,29 @@ func respond(w http.ResponseWriter, r *http.Request, out response) {
 	}
 }
 
+// The longest path in the log and the longest segment of it, in bytes. Our own choices:
+// an ID fits; a token or an API key that a client put into the path does not.
+const (
+	maxLoggedPath    = 128
+	maxLoggedSegment = 36
+)
+
+// loggedPath returns the path of a request for the log: percent-encoded, without the
+// query, and shortened.
+func loggedPath(address *url.URL) string {
+	segments := strings.Split(address.EscapedPath(), "/")
+	for i, s := range segments {
+		if len(s) > maxLoggedSegment {
+			segments[i] = s[:maxLoggedSegment/4] + "…"
+		}
+	}
+	path := strings.Join(segments, "/")
+	if len(path) > maxLoggedPath {
+		path = strings.ToValidUTF8(path[:maxLoggedPath], "") + "…"
+	}
+	return path
+}
+
 // logEntry holds what is logged about a request other than its outcome.
 type logEntry struct {
 	path   string // of the route, not of the request
@@ -262,6 +285,9 @@ func (a *API) log(r *http.Request, entry logEntry, status int, took time.Duratio
 		slog.String("path", entry.path),
 		slog.Int("status", status),
 		slog.Float64("duration_ms", milliseconds),
+	}
+	if status == http.StatusNotFound {
+		attrs = append(attrs, slog.String("requested_path", loggedPath(r.URL)))
 	}
 	if entry.caller.Workspace != "" {
 		attrs = append(attrs, slog.String("workspace", entry.caller.Workspace))

@@ -125,6 +125,9 @@ func newKey(private ed25519.PrivateKey) Key {
 	}}
 }
 
+// ID returns the ID of the key, which its tokens name. It is public.
+func (k Key) ID() string { return k.public.ID }
+
 // KeySet returns the JSON Web Key Set with the public keys of keys.
 func KeySet(keys ...Key) ([]byte, error) {
 	var set struct {

@@ -10,7 +10,8 @@ import (
 )
 
 // Routes returns the handler of the local server: the documentation, the key set, the
-// stream of events if there is one, and the API for all other paths. The API does not
+// stream of events if there is one, and the API for all other paths. The root redirects
+// to the documentation. The API does not
 // go through the mux, which would clean paths that API Gateway passes on unchanged.
 func Routes(gateway Gateway, keys []byte, stream http.Handler) http.Handler {
 	const docs = "/docs/"
@@ -21,6 +22,7 @@ func Routes(gateway Gateway, keys []byte, stream http.Handler) http.Handler {
 		r.URL.Path = docs
 		page.ServeHTTP(w, r)
 	})
+	mux.Handle("GET /{$}", http.RedirectHandler("/docs", http.StatusFound))
 	// For a function that `sam local` runs; it fetches the key set from the host.
 	mux.HandleFunc("GET /.well-known/jwks.json", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/jwk-set+json")

@@ -41,11 +41,15 @@ func (st *Store) verify() error {
 	})
 }
 
+// ErrInUse is the error of Open for a file that another process has open. It follows
+// the path of the file.
+var ErrInUse = errors.New("is in use by another process")
+
 // describe adds the remedy to an error about the file.
 func describe(path string, err error) error {
 	switch {
 	case errors.Is(err, bolterrors.ErrTimeout):
-		return fmt.Errorf("%s is in use by another process", path)
+		return fmt.Errorf("%s %w", path, ErrInUse)
 	case errors.Is(err, ErrDamaged), errors.Is(err, bolterrors.ErrInvalid), errors.Is(err, bolterrors.ErrChecksum), errors.Is(err, bolterrors.ErrVersionMismatch),
 		strings.Contains(err.Error(), "file size too small"): // bbolt has no value for it
 		return fmt.Errorf("%s is damaged or was not made by this program; replace it with a backup, or move it away to start with an empty one (%w)", path, err)

@@ -270,6 +270,15 @@ func (st *Store) Warm(ctx context.Context) error {
 	return translate("open the connection", client.Connect(ctx, &endpoint.URI))
 }
 
+// HasTable reports whether the table exists.
+func (st *Store) HasTable(ctx context.Context) (bool, error) {
+	_, err := st.Client.DescribeTable(ctx, &dynamodb.DescribeTableInput{TableName: &st.Table})
+	if _, missing := errors.AsType[*types.ResourceNotFoundException](err); missing {
+		return false, nil
+	}
+	return err == nil, translate("describe the table "+st.Table, err)
+}
+
 // EnsureTable creates the table if it does not exist, with the keys and the billing
 // mode of template.yaml. Unlike that, it enables neither the stream nor the time to
 // live, so expired rows stay; readers ignore them. It is for DynamoDB Local; in AWS
