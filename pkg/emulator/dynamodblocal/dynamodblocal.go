@@ -18,8 +18,9 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
+
+	"syncplane/pkg/emulator/subprocess"
 )
 
 const (
@@ -36,21 +37,11 @@ const (
 	maxHeap = "-Xmx512m"
 )
 
-// withParent is a shell script that runs its arguments as a command and kills the
-// command when this process ends. Its standard input is a pipe whose other end this
-// process holds. If that end closes without a line, this process has ended, even if
-// it was killed. A line means that the command has ended, and that its process ID
-// may belong to another process. The command ignores SIGINT, so that an interrupt
-// from the terminal does not end it before this process does.
-const withParent = `trap '' INT
-exec 3<&0 </dev/null
-{ read -r _ <&3 || kill -9 $$; } >/dev/null 2>&1 &
-exec "$@" 3<&-`
-
 // Options configures Start.
 type Options struct {
 	Getenv   func(string) string // reads SYNCPLANE_CACHE, XDG_CACHE_HOME and HOME
 	Progress io.Writer           // receives progress messages of a download; may be nil
+	Port     int                 // zero is a free port
 }
 
 // Server is a running DynamoDB Local. The tables are the same for all credentials
@@ -58,9 +49,7 @@ type Options struct {
 type Server struct {
 	Endpoint string // such as http://127.0.0.1:41234
 
-	command *exec.Cmd
-	output  *tail
-	ended   chan struct{} // closed when the process has ended
+	process *subprocess.Process
 }
 
 // MissingError reports that a program which DynamoDB Local needs is not installed.
@@ -74,11 +63,11 @@ func (e *MissingError) Error() string {
 	return fmt.Sprintf("DynamoDB Local needs %s, which is not in PATH: %s", e.Program, e.Remedy)
 }
 
-// errPortTaken means that another process has taken the chosen port.
+// errPortTaken means that another process has taken the port.
 var errPortTaken = errors.New("the port is taken")
 
-// Start downloads DynamoDB Local unless it is in the cache, runs it on a free port
-// and returns when it responds. It has no tables. It runs until Close is called or
+// Start downloads DynamoDB Local unless it is in the cache, runs it, on every network
+// interface, and returns when it responds. It has no tables. It runs until Close is called or
 // the calling process ends, even if that is killed. ctx bounds only the start. The
 // error is a MissingError if a program is not installed.
 func Start(ctx context.Context, options Options) (*Server, error) {
@@ -97,68 +86,54 @@ func Start(ctx context.Context, options Options) (*Server, error) {
 		return nil, err
 	}
 	for range portAttempts {
+		port := options.Port
+		if port == 0 {
+			if port, err = freePort(ctx); err != nil {
+				break
+			}
+		}
 		var server *Server
-		server, err = launch(ctx, java, dir)
+		server, err = launch(ctx, java, dir, port)
 		if err == nil {
 			return server, nil
 		}
-		if !errors.Is(err, errPortTaken) {
+		if !errors.Is(err, errPortTaken) || options.Port != 0 {
 			break
 		}
+	}
+	if options.Port != 0 {
+		return nil, fmt.Errorf("start DynamoDB Local on port %d: %w", options.Port, err)
 	}
 	return nil, fmt.Errorf("start DynamoDB Local: %w", err)
 }
 
-// launch runs the emulator in dir on one free port.
-func launch(ctx context.Context, java, dir string) (*Server, error) {
-	port, err := freePort(ctx)
-	if err != nil {
-		return nil, err
-	}
+// launch runs the emulator in dir.
+func launch(ctx context.Context, java, dir string, port int) (*Server, error) {
 	// The emulator listens on every interface, and by default allows requests
 	// from every web page. One random origin shuts them out, and distinguishes
 	// this process from another on the same port.
 	origin := "http://" + strings.ToLower(rand.Text()) + ".invalid"
 
-	s := &Server{
-		Endpoint: "http://127.0.0.1:" + strconv.Itoa(port),
-		output:   &tail{},
-		ended:    make(chan struct{}),
-	}
-	s.command = exec.CommandContext(context.WithoutCancel(ctx), "sh", "-c", withParent, "sh", java, //nolint:gosec // the program is the java of PATH, with fixed arguments
-		maxHeap,
-		// The C1 compiler only: it halves the CPU time of a start, and no
-		// background compilation disturbs the latency.
-		"-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC",
-		// Version 1.25 looks up an AWS host at its start even with telemetry off.
-		// With an empty hosts file no name resolves.
-		"-Djdk.net.hosts.file="+os.DevNull,
-		"-Djava.library.path=DynamoDBLocal_lib", "-jar", jar,
-		"-inMemory", "-sharedDb", "-disableTelemetry",
-		"-cors", origin, "-port", strconv.Itoa(port),
-	)
-	s.command.Dir = dir
-	s.command.Env = append(s.command.Environ(), "DDB_LOCAL_TELEMETRY=false")
-	s.command.Stdout, s.command.Stderr = s.output, s.output
-
-	leash, held, err := os.Pipe()
+	process, err := subprocess.Start(ctx, subprocess.Options{
+		Dir: dir,
+		Env: []string{"DDB_LOCAL_TELEMETRY=false"},
+		Command: []string{
+			java, maxHeap,
+			// The C1 compiler only: it halves the CPU time of a start, and no
+			// background compilation disturbs the latency.
+			"-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC",
+			// Version 1.25 looks up an AWS host at its start even with telemetry off.
+			// With an empty hosts file no name resolves.
+			"-Djdk.net.hosts.file=" + os.DevNull,
+			"-Djava.library.path=DynamoDBLocal_lib", "-jar", jar,
+			"-inMemory", "-sharedDb", "-disableTelemetry",
+			"-cors", origin, "-port", strconv.Itoa(port),
+		},
+	})
 	if err != nil {
-		return nil, fmt.Errorf("make a pipe: %w", err)
+		return nil, err
 	}
-	s.command.Stdin = leash
-	err = s.command.Start()
-	_ = leash.Close() // the process has its own copy
-	if err != nil {
-		_ = held.Close()
-		return nil, fmt.Errorf("run sh: %w", err)
-	}
-	go func() {
-		_ = s.command.Wait()              // its state is in ProcessState
-		_, _ = io.WriteString(held, "\n") // fails only if the shell has ended
-		_ = held.Close()
-		close(s.ended)
-	}()
-
+	s := &Server{Endpoint: "http://127.0.0.1:" + strconv.Itoa(port), process: process}
 	if err := s.await(ctx, origin); err != nil {
 		_ = s.Close() // the cause is err
 		return nil, err
@@ -196,15 +171,15 @@ func (s *Server) await(ctx context.Context, origin string) error {
 			return nil
 		}
 		// If the port is in use, the emulator logs so and does not end.
-		if strings.Contains(s.output.String(), "Failed to bind") {
+		if strings.Contains(s.process.Output(), "Failed to bind") {
 			return errPortTaken
 		}
 		select {
 		case <-tick.C:
-		case <-s.ended:
-			return fmt.Errorf("java ended early (%s) with the output: %s", s.command.ProcessState, s.output)
+		case <-s.process.Ended():
+			return fmt.Errorf("java ended early (%s) with the output: %s", s.process.State(), s.process.Output())
 		case <-ctx.Done():
-			return fmt.Errorf("wait for the first response: %w; output of java: %s", context.Cause(ctx), s.output)
+			return fmt.Errorf("wait for the first response: %w; output of java: %s", context.Cause(ctx), s.process.Output())
 		}
 	}
 }
@@ -225,35 +200,13 @@ func (s *Server) answers(ctx context.Context, transport *http.Transport, origin 
 	return response.Header.Get("Access-Control-Allow-Origin") == origin
 }
 
+// Ended returns a channel that is closed when the server has ended.
+func (s *Server) Ended() <-chan struct{} { return s.process.Ended() }
+
 // Close kills the process and waits until it has ended.
 func (s *Server) Close() error {
-	if err := s.command.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+	if err := s.process.Close(); err != nil {
 		return fmt.Errorf("stop DynamoDB Local: %w", err)
 	}
-	<-s.ended
 	return nil
-}
-
-// maxTail is how much of the emulator's last output is kept for error messages, in
-// bytes. Our own choice: it fits a Java stack trace with its cause.
-const maxTail = 4 << 10
-
-// tail is a writer that keeps the last maxTail bytes.
-type tail struct {
-	mu   sync.Mutex
-	kept []byte
-}
-
-func (t *tail) Write(p []byte) (int, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.kept = append(t.kept, p...)
-	t.kept = t.kept[max(0, len(t.kept)-maxTail):]
-	return len(p), nil
-}
-
-func (t *tail) String() string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return strings.TrimSpace(string(t.kept))
 }
