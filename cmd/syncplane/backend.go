@@ -40,10 +40,12 @@ type storageConfig struct {
 	createTable bool // also in an AWS account
 }
 
+const defaultDataDir = ".syncs"
+
 // defineDataDir adds --data-dir.
 func defineDataDir(cmd *cobra.Command, to *string) {
 	define(cmd, cmd.PersistentFlags(), to, setting[string]{
-		flag: "data-dir", variable: "DATA_DIR", fallback: ".syncs", kind: kindDirectory, parse: parseText,
+		flag: "data-dir", variable: "DATA_DIR", fallback: defaultDataDir, kind: kindDirectory, parse: parseText,
 		usage: "the directory of the local server's data and signing key",
 	})
 }

@@ -66,9 +66,9 @@ func TestStopsWithStuckClients(t *testing.T) {
 			}
 		}
 	}
-	started := time.Now()
+	began := time.Now()
 	s.stop(t, syscall.SIGTERM) // it must exit with 0
-	took := time.Since(started)
+	took := time.Since(began)
 	t.Logf("it took %v", took)
 	if took > 5*time.Second { // twice what it takes on a slow machine
 		t.Errorf("it took %v to stop", took)

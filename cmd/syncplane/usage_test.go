@@ -100,6 +100,9 @@ func TestUsage(t *testing.T) {
 		"version: an argument": {"", "version;1", `unexpected argument "1"; see syncplane version --help`},
 		"invoke: no event":     {"", "invoke", "invoke takes one argument, the file of the event, such as events/create-sync.json; see syncplane invoke --help"},
 		"invoke: two events":   {"", "invoke;a;b", "invoke takes one argument, the file of the event, such as events/create-sync.json; see syncplane invoke --help"},
+		"emulate: elsewhere":   {"", "emulate", "emulate must run in the directory of template.yaml: stat env.local.json: no such file or directory"},
+		"emulate: an address":  {"", "emulate;--bind;docker0", `--bind must be an IP address such as 172.17.0.1, got "docker0"; see syncplane emulate --help`},
+		"emulate: a port":      {"", "emulate;--moto-port;x", `--moto-port must be a number from 0 to 65535, got "x"; see syncplane emulate --help`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dataDir := t.TempDir()

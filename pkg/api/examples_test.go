@@ -74,7 +74,7 @@ func (s *exampleServer) step(t *testing.T, name, body string) {
 // authenticate has tokens read for what they are, by the claim of a workspace.
 func (s *exampleServer) authenticate(t *testing.T, claim string, source oidc.KeySource) {
 	t.Helper()
-	config := oidc.Config{Issuer: server.Issuer, Audiences: []string{server.Audience}, WorkspaceClaim: claim}
+	config := oidc.Config{Issuer: server.Issuer, Audience: server.Audience, WorkspaceClaim: claim}
 	s.Caller = oidc.New(config, source, func() time.Time { return s.now }).Caller
 }
 
@@ -178,11 +178,11 @@ func TestExamplesAreAnswers(t *testing.T) {
 			if err := json.Unmarshal(document(t).Components.Examples[example].Value, &shown); err != nil {
 				t.Fatal(err)
 			}
-			shownError := shown.Errors[0]
-			if !slices.Contains(append(literals(t, "../storage/dynamo/errors.go"), literals(t, "../storage/dynamo/store.go")...), shownError.Detail) {
-				t.Errorf("the DynamoDB backend has no error message %q", shownError.Detail)
+			said := shown.Errors[0]
+			if !slices.Contains(append(literals(t, "../storage/dynamo/errors.go"), literals(t, "../storage/dynamo/store.go")...), said.Detail) {
+				t.Errorf("the DynamoDB backend has no error message %q", said.Detail)
 			}
-			s.Syncs.Store = failingStore{s.store, &fault.Error{Kind: kind, Code: shownError.Code, Message: shownError.Detail}}
+			s.Syncs.Store = failingStore{s.store, &fault.Error{Kind: kind, Code: said.Code, Message: said.Detail}}
 			return create(t, "Idempotency-Key", "a")
 		}
 	}

@@ -133,9 +133,9 @@ func TestLimit(t *testing.T) {
 	})
 }
 
-// TestInvalidNotCounted checks that a request that creates nothing because
+// TestInvalidTakesNothing checks that a request that creates nothing because
 // of what is in it takes nothing from the limit.
-func TestInvalidNotCounted(t *testing.T) {
+func TestInvalidTakesNothing(t *testing.T) {
 	t.Parallel()
 	onAllBackends(t, ratelimit.Policy{Quota: 2, Window: time.Minute}, func(t *testing.T, l *limited) {
 		refused := func() {
@@ -177,9 +177,9 @@ func TestInvalidNotCounted(t *testing.T) {
 	})
 }
 
-// TestReplayNotCounted checks that a repeated create is answered whatever is
+// TestReplayTakesNothing checks that a repeated create is answered whatever is
 // left, and leaves as much.
-func TestReplayNotCounted(t *testing.T) {
+func TestReplayTakesNothing(t *testing.T) {
 	t.Parallel()
 	onAllBackends(t, ratelimit.Policy{Quota: 3, Window: time.Minute}, func(t *testing.T, l *limited) {
 		first, text := l.post(t, goodBody, "a")

@@ -92,7 +92,7 @@ func (l *listener) receive(t *testing.T, count int) []message {
 }
 
 // TestLineBreaks streams configurations in which each line break of the
-// standard stands at each place where JSON allows one.
+// standard stands wherever JSON allows one.
 func TestLineBreaks(t *testing.T) {
 	t.Parallel()
 	g := newHarness(t)
@@ -317,7 +317,7 @@ func TestCredentials(t *testing.T) {
 	var ahead atomic.Int64 // of the clock, in nanoseconds
 	now := func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
 	keys := bolt.Keys{Path: filepath.Join(dir, "keys.db")}
-	tokens := oidc.New(oidc.Config{Issuer: server.Issuer, Audiences: []string{server.Audience}, WorkspaceClaim: server.WorkspaceClaim}, oidc.Static(set), now)
+	tokens := oidc.New(oidc.Config{Issuer: server.Issuer, Audience: server.Audience, WorkspaceClaim: server.WorkspaceClaim}, oidc.Static(set), now)
 	verifications := make(chan struct{})
 	g := newHarness(t, func(s *server.Stream) {
 		s.Recheck, s.Now = time.Millisecond, now
@@ -378,9 +378,9 @@ func TestCredentials(t *testing.T) {
 	}
 }
 
-// TestKeepsCheckpoint gives a client an id before its first event, and while there
+// TestKeepsItsPlace gives a client an id before its first event, and while there
 // are events of other workspaces alone.
-func TestKeepsCheckpoint(t *testing.T) {
+func TestKeepsItsPlace(t *testing.T) {
 	t.Parallel()
 	g := newHarness(t)
 	g.create(t, "acme")
@@ -437,7 +437,7 @@ func TestNeverReads(t *testing.T) {
 }
 
 // TestStoreFails reports an error of the store: as an answer before the stream
-// has started, in the log after.
+// has begun, in the log after.
 func TestStoreFails(t *testing.T) {
 	t.Parallel()
 	g := newHarness(t)

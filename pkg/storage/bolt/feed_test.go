@@ -178,9 +178,9 @@ func TestCheckpoint(t *testing.T) {
 	}
 }
 
-// TestOldEventsRemoved checks that the feed has a bound, but keeps what its reader
+// TestOldEventsGo checks that the feed has a bound, but keeps what its reader
 // has yet to read.
-func TestOldEventsRemoved(t *testing.T) {
+func TestOldEventsGo(t *testing.T) {
 	t.Parallel()
 	store := open(t, filepath.Join(t.TempDir(), "syncs.db"))
 	defer closeStore(t, store)

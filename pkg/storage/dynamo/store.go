@@ -281,7 +281,7 @@ func (st *Store) HasTable(ctx context.Context) (bool, error) {
 
 // EnsureTable creates the table if it does not exist, with the keys and the billing
 // mode of template.yaml. Unlike that, it enables neither the stream nor the time to
-// live, so expired rows stay; readers ignore them. It is for DynamoDB Local; in AWS
+// live (see EnableStream), so expired rows stay; readers ignore them. It is for DynamoDB Local; in AWS
 // the stack creates the table.
 func (st *Store) EnsureTable(ctx context.Context) error {
 	_, err := st.Client.CreateTable(ctx, &dynamodb.CreateTableInput{
@@ -308,4 +308,21 @@ func (st *Store) EnsureTable(ctx context.Context) error {
 		return translate("wait for the table "+st.Table, err)
 	}
 	return nil
+}
+
+// EnableStream gives the table the stream and the time to live of template.yaml. It is
+// for DynamoDB Local, as EnsureTable is.
+func (st *Store) EnableStream(ctx context.Context) error {
+	_, err := st.Client.UpdateTable(ctx, &dynamodb.UpdateTableInput{
+		TableName:           &st.Table,
+		StreamSpecification: &types.StreamSpecification{StreamEnabled: aws.Bool(true), StreamViewType: types.StreamViewTypeNewAndOldImages},
+	})
+	if err != nil {
+		return translate("enable the stream of the table "+st.Table, err)
+	}
+	_, err = st.Client.UpdateTimeToLive(ctx, &dynamodb.UpdateTimeToLiveInput{
+		TableName:               &st.Table,
+		TimeToLiveSpecification: &types.TimeToLiveSpecification{AttributeName: aws.String(expiresAttribute), Enabled: aws.Bool(true)},
+	})
+	return translate("enable the time to live of the table "+st.Table, err)
 }

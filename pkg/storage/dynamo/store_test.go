@@ -128,9 +128,7 @@ func TestEnsureTableTwice(t *testing.T) {
 	}
 }
 
-// wire counts the responses of DynamoDB, and may replace them. It does not count the
-// calls that got no response: a loaded machine refuses connections, and the client
-// tries again.
+// wire sees what goes to DynamoDB, and may come between.
 type wire struct {
 	dynamodb.HTTPClient
 	calls atomic.Int32
@@ -138,13 +136,10 @@ type wire struct {
 }
 
 func (w *wire) Do(r *http.Request) (*http.Response, error) {
-	response, err := w.HTTPClient.Do(r)
-	if err != nil {
-		return nil, err
-	}
 	call := w.calls.Add(1)
-	if w.after == nil {
-		return response, nil
+	response, err := w.HTTPClient.Do(r)
+	if err != nil || w.after == nil {
+		return response, err
 	}
 	return w.after(call, r, response)
 }
@@ -198,8 +193,8 @@ func TestCreateCostsOneWriteUnit(t *testing.T) {
 	}
 }
 
-// TestListIsOneQuery checks what the keys are for.
-func TestListIsOneQuery(t *testing.T) {
+// TestOneQueryListsAWorkspace checks what the keys are for.
+func TestOneQueryListsAWorkspace(t *testing.T) {
 	t.Parallel()
 	store := open(t, config(t))
 	var want []string
@@ -591,7 +586,7 @@ func TestKeys(t *testing.T) {
 	storagetest.RunKeys(t, func(t *testing.T) apikey.Store { return open(t, config(t)) })
 }
 
-func TestRateLimit(t *testing.T) {
+func TestQuota(t *testing.T) {
 	t.Parallel()
 	storagetest.RunRateLimits(t, func(t *testing.T) ratelimit.Store { return open(t, config(t)) })
 }
