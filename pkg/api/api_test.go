@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -25,6 +24,7 @@ import (
 	"syncplane/pkg/runs"
 	"syncplane/pkg/storage/bolt"
 	"syncplane/pkg/syncs"
+	"syncplane/pkg/testkit/bolttest"
 )
 
 const (
@@ -42,15 +42,7 @@ type harness struct {
 
 func newHarness(t *testing.T) harness {
 	t.Helper()
-	store, err := bolt.Open(filepath.Join(t.TempDir(), "syncs.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := store.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	store := bolttest.Open(t)
 	now := func() time.Time { return time.Date(2026, time.November, 23, 20, 6, 0, 123e6, time.UTC) }
 	log := &bytes.Buffer{}
 	return harness{store: store, log: log, API: api.New(api.Config{

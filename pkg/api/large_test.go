@@ -5,7 +5,6 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -14,24 +13,16 @@ import (
 
 	"syncplane/pkg/api/apitest"
 	"syncplane/pkg/app"
-	"syncplane/pkg/storage/bolt"
 	"syncplane/pkg/storage/storagetest"
 	"syncplane/pkg/syncs"
+	"syncplane/pkg/testkit/bolttest"
 	"syncplane/pkg/testkit/dynamotest"
 )
 
 // storageBackends returns an empty store of each storage backend.
 func storageBackends(t *testing.T) map[string]syncs.Store {
 	t.Helper()
-	store, err := bolt.Open(filepath.Join(t.TempDir(), "syncs.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := store.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	store := bolttest.Open(t)
 	return map[string]syncs.Store{"bolt": store, "dynamo": app.DynamoDB(dynamotest.NewTable(t))}
 }
 

@@ -4,7 +4,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -18,20 +17,13 @@ import (
 	"syncplane/pkg/storage/bolt"
 	"syncplane/pkg/storage/dynamo"
 	"syncplane/pkg/syncs"
+	"syncplane/pkg/testkit/bolttest"
 	"syncplane/pkg/testkit/dynamotest"
 )
 
 func TestLifeOnBolt(t *testing.T) {
 	t.Parallel()
-	store, err := bolt.Open(filepath.Join(t.TempDir(), "syncs.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := store.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	store := bolttest.Open(t)
 	lifetest.Run(t, serverOver(store, bolt.Runs{Store: store, Now: time.Now}))
 }
 

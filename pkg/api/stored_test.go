@@ -15,24 +15,16 @@ import (
 
 	"syncplane/pkg/app"
 	"syncplane/pkg/schedule"
-	"syncplane/pkg/storage/bolt"
 	"syncplane/pkg/storage/storagetest"
 	"syncplane/pkg/syncs"
+	"syncplane/pkg/testkit/bolttest"
 	"syncplane/pkg/testkit/dynamotest"
 )
 
 // earlier returns a store of each storage backend that an early version has written.
 func earlier(t *testing.T) map[string]syncs.Store {
 	t.Helper()
-	file, err := bolt.Open(storagetest.StoredFile(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := file.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	file := bolttest.OpenFile(t, storagetest.StoredFile(t))
 	table := app.DynamoDB(dynamotest.NewTable(t))
 	for _, item := range storagetest.StoredItems(t) {
 		put := &dynamodb.PutItemInput{TableName: &table.Table, Item: map[string]types.AttributeValue{}}

@@ -5,7 +5,6 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -19,20 +18,13 @@ import (
 	"syncplane/pkg/local/server"
 	"syncplane/pkg/runs"
 	"syncplane/pkg/storage/bolt"
+	"syncplane/pkg/testkit/bolttest"
 )
 
 // newClient returns a client of a server with an empty store.
 func newClient(t *testing.T) *client.ClientWithResponses {
 	t.Helper()
-	store, err := bolt.Open(filepath.Join(t.TempDir(), "syncs.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := store.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	store := bolttest.Open(t)
 	caller := func(context.Context, string) (auth.Caller, error) {
 		return auth.Caller{Workspace: "acme", Scopes: []string{string(auth.ReadSyncs), string(auth.WriteSyncs), string(auth.ExecuteRuns)}}, nil
 	}

@@ -2,7 +2,6 @@ package syncs_test
 
 import (
 	"errors"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -12,21 +11,14 @@ import (
 	"syncplane/pkg/fault"
 	"syncplane/pkg/storage/bolt"
 	"syncplane/pkg/syncs"
+	"syncplane/pkg/testkit/bolttest"
 )
 
 const id = "019ab0c4-0000-7000-8000-000000000000"
 
 func newService(t *testing.T) *syncs.Service {
 	t.Helper()
-	store, err := bolt.Open(filepath.Join(t.TempDir(), "syncs.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := store.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	store := bolttest.Open(t)
 	return &syncs.Service{
 		Store: store,
 		Now: func() time.Time {

@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -23,6 +22,7 @@ import (
 	"syncplane/pkg/runs"
 	"syncplane/pkg/storage/bolt"
 	"syncplane/pkg/syncs"
+	"syncplane/pkg/testkit/bolttest"
 )
 
 // countingStore counts the syncs that it is to create.
@@ -87,15 +87,7 @@ func FuzzInvoke(f *testing.F) {
 	} {
 		f.Add(seed)
 	}
-	store, err := bolt.Open(filepath.Join(f.TempDir(), "syncs.db"))
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Cleanup(func() {
-		if err := store.Close(); err != nil {
-			f.Error(err)
-		}
-	})
+	store := bolttest.Open(f)
 	f.Fuzz(func(t *testing.T, body string) {
 		created, rejected := 0, 0
 		var log bytes.Buffer

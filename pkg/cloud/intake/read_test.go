@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -22,6 +21,7 @@ import (
 	"syncplane/pkg/runs"
 	"syncplane/pkg/storage/bolt"
 	"syncplane/pkg/syncs"
+	"syncplane/pkg/testkit/bolttest"
 )
 
 const sync = `{"source_id":1,"destination_id":2,"model_id":3,"schedule_type":"automated","configuration":{},` +
@@ -56,15 +56,7 @@ type harness struct {
 
 func newHarness(t *testing.T) *harness {
 	t.Helper()
-	store, err := bolt.Open(filepath.Join(t.TempDir(), "syncs.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := store.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	store := bolttest.Open(t)
 	h := &harness{store: store, now: time.Date(2026, time.November, 24, 6, 0, 0, 0, time.UTC)}
 	now := func() time.Time { return h.now }
 	client := eventbridge.New(eventbridge.Options{

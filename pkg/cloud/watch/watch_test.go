@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -20,6 +19,7 @@ import (
 	"syncplane/pkg/storage/storagetest"
 	"syncplane/pkg/syncs"
 	"syncplane/pkg/testkit/awsfake"
+	"syncplane/pkg/testkit/bolttest"
 )
 
 // harness is a watcher of the runs of one sync, with a clock of the test's own.
@@ -34,15 +34,7 @@ type harness struct {
 
 func newHarness(t *testing.T) *harness {
 	t.Helper()
-	store, err := bolt.Open(filepath.Join(t.TempDir(), "syncs.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := store.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	store := bolttest.Open(t)
 	h := &harness{store: store, sync: storagetest.NewSync(t), now: time.Date(2026, time.November, 24, 6, 0, 0, 0, time.UTC)}
 	h.sync.Status = syncs.Pending
 	if err := store.Create(t.Context(), h.sync); err != nil {

@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
@@ -22,7 +21,7 @@ import (
 	"syncplane/pkg/app/httpfunc"
 	"syncplane/pkg/cloud/apigateway"
 	"syncplane/pkg/local/server"
-	"syncplane/pkg/storage/bolt"
+	"syncplane/pkg/testkit/bolttest"
 )
 
 // timeout is how long a test waits for an event that must happen promptly.
@@ -96,10 +95,7 @@ func ample() server.Limits {
 
 func newGuarded(t *testing.T, limits server.Limits) *guarded {
 	t.Helper()
-	store, err := bolt.Open(filepath.Join(t.TempDir(), "syncs.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	store := bolttest.Open(t)
 	g := &guarded{log: &lines{grew: make(chan struct{}, 1)}, closed: make(chan struct{}, 2000), idle: make(chan struct{}, 2000)}
 	handler := httpfunc.API(httpfunc.Deps{Store: store, Caller: caller, Log: app.Logger(g.log, "")})
 	apiGateway := server.Gateway{Function: httpfunc.Function(handler, apigateway.Mapping{}), ReadBody: handler.ReadBody, Now: time.Now}
@@ -127,9 +123,6 @@ func newGuarded(t *testing.T, limits server.Limits) *guarded {
 			t.Error(err)
 		}
 		if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
-			t.Error(err)
-		}
-		if err := store.Close(); err != nil {
 			t.Error(err)
 		}
 	})

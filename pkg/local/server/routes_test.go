@@ -4,7 +4,6 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -13,18 +12,14 @@ import (
 	"syncplane/pkg/app"
 	"syncplane/pkg/app/httpfunc"
 	"syncplane/pkg/local/server"
-	"syncplane/pkg/storage/bolt"
+	"syncplane/pkg/testkit/bolttest"
 )
 
 // TestOptions checks that every path of the local server answers OPTIONS in
 // one way, with or without a token.
 func TestOptions(t *testing.T) {
 	t.Parallel()
-	store, err := bolt.Open(filepath.Join(t.TempDir(), "syncs.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer store.Close() //nolint:errcheck // a test's own
+	store := bolttest.Open(t)
 	function := httpfunc.Handler(httpfunc.Deps{Store: store, Caller: caller, Log: app.Logger(io.Discard, "")})
 	stream := server.Stream{Store: store, Caller: caller, Fail: function.Fail, Done: t.Context().Done()}
 	routes := server.Routes(server.Gateway{Function: function, Now: time.Now}, []byte("{}"), stream)
