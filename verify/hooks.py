@@ -130,7 +130,7 @@ def begin_run(case):
     if not isinstance(request, dict) or "fence" not in request:
         return
     request["fence"] = post(f"{path}/{time}/claim", {"executor": "schemathesis"})["attributes"]["fence"]
-    # All rows failed is no success, which a schema cannot say.
+    # All rows failed is no success, which a schema cannot express.
     counters = request.get("counters")
     if isinstance(counters, dict) and counters.get("successful_rows") == 0:
         del counters["successful_rows"]

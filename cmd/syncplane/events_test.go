@@ -65,9 +65,9 @@ func TestEventsAsAPersonWould(t *testing.T) {
 		t.Errorf("got %+v", seen)
 	}
 	_, missed := s.create(t, bearer)
-	began := time.Now()
+	started := time.Now()
 	s.stop(t, syscall.SIGTERM) // with a stream open
-	if took := time.Since(began); took > 5*time.Second {
+	if took := time.Since(started); took > 5*time.Second {
 		t.Errorf("it took %v to stop", took)
 	}
 
@@ -101,7 +101,7 @@ func TestEventsAsAPersonWould(t *testing.T) {
 		t.Errorf("got %+v, want a run at %v", seen, want)
 	}
 	if early := time.Until(want); early > 0 {
-		t.Errorf("the run began %v early", early)
+		t.Errorf("the run started %v early", early)
 	}
 	s.stop(t, os.Interrupt)
 }

@@ -20,10 +20,10 @@ import (
 	"syncplane/pkg/storage/storagetest"
 )
 
-// TestKillBeginsNothingTwice kills the server while it begins the runs of many
-// syncs of one second. Each begins all the same, and the same event never comes
+// TestKillStartsNothingTwice kills the server while it starts the runs of many
+// syncs of one second. Each starts all the same, and the same event never comes
 // twice, let alone with other data.
-func TestKillBeginsNothingTwice(t *testing.T) {
+func TestKillStartsNothingTwice(t *testing.T) {
 	t.Parallel()
 	dataDir := t.TempDir()
 	file := filepath.Join(dataDir, "syncs.db")
@@ -50,7 +50,7 @@ func TestKillBeginsNothingTwice(t *testing.T) {
 	if err := store.Close(); err != nil {
 		t.Fatal(err)
 	}
-	begun, data := map[string]bool{}, map[string]string{}
+	started, data := map[string]bool{}, map[string]string{}
 	look := func() {
 		t.Helper()
 		entries, err := store.Events(last, 1_000_000)
@@ -62,14 +62,14 @@ func TestKillBeginsNothingTwice(t *testing.T) {
 			if e.Kind != event.Due {
 				continue
 			}
-			begun[e.Subject] = true
+			started[e.Subject] = true
 			if before, ok := data[e.ID]; ok {
 				t.Fatalf("%s came twice: %s, %s", e.ID, before, e.Data)
 			}
 			data[e.ID] = string(e.Data)
 		}
 	}
-	for kills := 0; kills < 3 && len(begun) < many; kills++ {
+	for kills := 0; kills < 3 && len(started) < many; kills++ {
 		s := serve(t, dataDir)
 		next := s.events(t, bearer, strconv.FormatUint(last, 10))
 		next()
@@ -93,8 +93,8 @@ func TestKillBeginsNothingTwice(t *testing.T) {
 		t.Fatal(err)
 	}
 	look()
-	if len(begun) != many {
-		t.Errorf("%d of %d began", len(begun), many)
+	if len(started) != many {
+		t.Errorf("%d of %d started", len(started), many)
 	}
 }
 

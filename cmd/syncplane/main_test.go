@@ -255,7 +255,7 @@ func TestKillLosesNothing(t *testing.T) {
 		const clients, enough = 16, 300
 		var mu sync.Mutex
 		var all sync.WaitGroup
-		began := len(acknowledged)
+		started := len(acknowledged)
 		for range clients {
 			all.Go(func() {
 				for {
@@ -265,7 +265,7 @@ func TestKillLosesNothing(t *testing.T) {
 					}
 					mu.Lock()
 					acknowledged = append(acknowledged, id)
-					if len(acknowledged)-began == enough {
+					if len(acknowledged)-started == enough {
 						_ = s.cmd.Process.Kill()
 					}
 					mu.Unlock()
@@ -274,7 +274,7 @@ func TestKillLosesNothing(t *testing.T) {
 		}
 		all.Wait()
 		_ = s.cmd.Wait() // killed, so never without an error
-		if got := len(acknowledged) - began; got < enough {
+		if got := len(acknowledged) - started; got < enough {
 			t.Fatalf("the server died after %d syncs: %s", got, s.log)
 		}
 	}

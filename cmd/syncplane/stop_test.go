@@ -66,9 +66,9 @@ func TestStopsWithStuckClients(t *testing.T) {
 			}
 		}
 	}
-	began := time.Now()
+	started := time.Now()
 	s.stop(t, syscall.SIGTERM) // it must exit with 0
-	took := time.Since(began)
+	took := time.Since(started)
 	t.Logf("it took %v", took)
 	if took > 5*time.Second { // twice what it takes on a slow machine
 		t.Errorf("it took %v to stop", took)

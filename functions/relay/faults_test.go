@@ -36,7 +36,7 @@ const (
 )
 
 // TestFaults has calls of the relay fail at any point and batches delivered again,
-// and checks that in the end the schedules are what the table says, no event is
+// and checks that in the end the schedules match the table, no event is
 // missing, those of a sync's runs are in order, and the runs of paused and deleted
 // syncs are stopped.
 func TestFaults(t *testing.T) {

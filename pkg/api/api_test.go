@@ -32,8 +32,8 @@ const (
 	requestID = "JKJaXmPLvHcESHA="
 )
 
-// harness is an API over a real store, with what its callers say of themselves
-// taken at their word and every response held against the OpenAPI document.
+// harness is an API over a real store. The bearer token names the caller, and every
+// response is compared with the OpenAPI document.
 type harness struct {
 	*api.API
 	store *bolt.Store
@@ -132,7 +132,7 @@ func problems(t *testing.T, body string) []string {
 	return all
 }
 
-func TestCreateAnswersWithTheResource(t *testing.T) {
+func TestCreateReturnsResource(t *testing.T) {
 	t.Parallel()
 	response := newHarness(t).do(t, good(goodBody))
 	const want = `{"id":"019ab0c4-0000-7000-8000-000000000000","type":"syncs","attributes":{` +
@@ -251,29 +251,29 @@ func TestCreateBody(t *testing.T) {
 			"required /sync/sync_mode", "required /sync/sync_interval", "required /sync/sync_interval_unit",
 			"wrong_type /sync/cursor_field",
 		}},
-		"no sync":             {`{}`, 422, problem{"required /sync"}},
-		"Sync":                {`{"Sync":{}}`, 422, problem{"required /sync"}},
-		"null for sync":       {`{"sync":null}`, 422, problem{"wrong_type /sync"}},
-		"a list for sync":     {`{"sync":[]}`, 422, problem{"wrong_type /sync"}},
-		"nothing at all":      {``, 400, problem{"invalid_json"}},
-		"blanks":              {" \n", 400, problem{"invalid_json"}},
-		"half":                {goodBody[:100], 400, problem{"invalid_json"}},
-		"no JSON":             {`sync=1`, 400, problem{"invalid_json"}},
-		"half a list":         {`[1`, 400, problem{"invalid_json"}},
-		"a comma too many":    {`{"sync":{},}`, 400, problem{"invalid_json"}},
-		"NaN":                 {`{"sync":{"source_id":NaN}}`, 400, problem{"invalid_json"}},
-		"a byte order mark":   {"\ufeff" + goodBody, 400, problem{"invalid_json"}},
-		"half a surrogate":    {`{"a":"\ud800"}`, 400, problem{"invalid_json"}},
-		"invalid UTF-8":       {"{\"sync\":{\"stream_name\":\"\xff\"}}", 400, problem{"invalid_utf8"}},
-		"more after it":       {goodBody + goodBody, 400, problem{"trailing_data"}},
-		"rubbish after it":    {goodBody + "x", 400, problem{"trailing_data"}},
-		"a list":              {`[{"sync":{}}]`, 400, problem{"not_an_object"}},
-		"null as a body":      {`null`, 400, problem{"not_an_object"}},
-		"a twin":              {`{"sync":{"source_id":1,"source_id":2}}`, 400, problem{"duplicate_member /sync/source_id"}},
-		"a twin at the top":   {`{"sync":{},"sync":{}}`, 400, problem{"duplicate_member /sync"}},
-		"a twin deep inside":  {with("configuration", `{"a":[{"b":1,"\u0062":2}]}`), 400, problem{"duplicate_member /sync/configuration/a/0/b"}},
-		"a twin in passing":   {`{"sync":{},"x":{"y":1,"y":1}}`, 400, problem{"duplicate_member /x/y"}},
-		"400 goes before 422": {`{"sync":{"source_id":"1"}`, 400, problem{"invalid_json"}},
+		"no sync":                          {`{}`, 422, problem{"required /sync"}},
+		"Sync":                             {`{"Sync":{}}`, 422, problem{"required /sync"}},
+		"null for sync":                    {`{"sync":null}`, 422, problem{"wrong_type /sync"}},
+		"a list for sync":                  {`{"sync":[]}`, 422, problem{"wrong_type /sync"}},
+		"nothing at all":                   {``, 400, problem{"invalid_json"}},
+		"blanks":                           {" \n", 400, problem{"invalid_json"}},
+		"half":                             {goodBody[:100], 400, problem{"invalid_json"}},
+		"no JSON":                          {`sync=1`, 400, problem{"invalid_json"}},
+		"half a list":                      {`[1`, 400, problem{"invalid_json"}},
+		"a comma too many":                 {`{"sync":{},}`, 400, problem{"invalid_json"}},
+		"NaN":                              {`{"sync":{"source_id":NaN}}`, 400, problem{"invalid_json"}},
+		"a byte order mark":                {"\ufeff" + goodBody, 400, problem{"invalid_json"}},
+		"half a surrogate":                 {`{"a":"\ud800"}`, 400, problem{"invalid_json"}},
+		"invalid UTF-8":                    {"{\"sync\":{\"stream_name\":\"\xff\"}}", 400, problem{"invalid_utf8"}},
+		"more after it":                    {goodBody + goodBody, 400, problem{"trailing_data"}},
+		"rubbish after it":                 {goodBody + "x", 400, problem{"trailing_data"}},
+		"a list":                           {`[{"sync":{}}]`, 400, problem{"not_an_object"}},
+		"null as a body":                   {`null`, 400, problem{"not_an_object"}},
+		"a duplicate":                      {`{"sync":{"source_id":1,"source_id":2}}`, 400, problem{"duplicate_member /sync/source_id"}},
+		"a duplicate at the top":           {`{"sync":{},"sync":{}}`, 400, problem{"duplicate_member /sync"}},
+		"a duplicate deep inside":          {with("configuration", `{"a":[{"b":1,"\u0062":2}]}`), 400, problem{"duplicate_member /sync/configuration/a/0/b"}},
+		"a duplicate in an ignored member": {`{"sync":{},"x":{"y":1,"y":1}}`, 400, problem{"duplicate_member /x/y"}},
+		"400 goes before 422":              {`{"sync":{"source_id":"1"}`, 400, problem{"invalid_json"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -291,7 +291,7 @@ func TestCreateBody(t *testing.T) {
 	}
 }
 
-func TestCreateSaysWhatCame(t *testing.T) {
+func TestCreateReportsValues(t *testing.T) {
 	t.Parallel()
 	for body, want := range map[string]string{
 		`{"sync":{"schedule_type":"hourly"}}`:                         `schedule_type must be \"automated\", got \"hourly\"`,
@@ -313,7 +313,7 @@ func TestCreateSaysWhatCame(t *testing.T) {
 	}
 }
 
-func TestCreateWarnsOfUnknownFields(t *testing.T) {
+func TestUnknownFieldsWarn(t *testing.T) {
 	t.Parallel()
 	many := make([]string, 0, 12)
 	wantMany := make([]string, 0, 10)
@@ -350,9 +350,9 @@ func TestCreateWarnsOfUnknownFields(t *testing.T) {
 	}
 }
 
-// TestUnevenStepsAreWarnedOf checks that a cron expression whose steps do not run
+// TestUnevenStepsWarn checks that a cron expression whose steps do not run
 // at equal distances is accepted, and that its runs are named.
-func TestUnevenStepsAreWarnedOf(t *testing.T) {
+func TestUnevenStepsWarn(t *testing.T) {
 	t.Parallel()
 	const minutes = `299 - "/sync/cron_expression: minute */45 runs at 0 and 45, not every 45 minutes"`
 	for cron, want := range map[string][]string{
@@ -491,7 +491,7 @@ func TestMethods(t *testing.T) {
 	}
 }
 
-// TestLog checks what one line says of a request, and what none ever says.
+// TestLog checks the log line of a request, and that no line has a token or a payload.
 func TestLog(t *testing.T) {
 	t.Parallel()
 	g := newHarness(t)
@@ -565,11 +565,11 @@ func TestFailIsOpaque(t *testing.T) {
 		t.Error(diff)
 	}
 	if !strings.Contains(g.log.String(), "ResourceNotFoundException") {
-		t.Errorf("the log does not tell the cause: %s", g.log)
+		t.Errorf("the log does not have the cause: %s", g.log)
 	}
 }
 
-func TestEveryKindHasAStatus(t *testing.T) {
+func TestStatusOfKinds(t *testing.T) {
 	t.Parallel()
 	taken := map[int]fault.Kind{}
 	for _, kind := range fault.Kinds() {

@@ -178,11 +178,11 @@ func TestExamplesAreAnswers(t *testing.T) {
 			if err := json.Unmarshal(document(t).Components.Examples[example].Value, &shown); err != nil {
 				t.Fatal(err)
 			}
-			said := shown.Errors[0]
-			if !slices.Contains(append(literals(t, "../storage/dynamo/errors.go"), literals(t, "../storage/dynamo/store.go")...), said.Detail) {
-				t.Errorf("the DynamoDB backend has no error message %q", said.Detail)
+			shownError := shown.Errors[0]
+			if !slices.Contains(append(literals(t, "../storage/dynamo/errors.go"), literals(t, "../storage/dynamo/store.go")...), shownError.Detail) {
+				t.Errorf("the DynamoDB backend has no error message %q", shownError.Detail)
 			}
-			s.Syncs.Store = failingStore{s.store, &fault.Error{Kind: kind, Code: said.Code, Message: said.Detail}}
+			s.Syncs.Store = failingStore{s.store, &fault.Error{Kind: kind, Code: shownError.Code, Message: shownError.Detail}}
 			return create(t, "Idempotency-Key", "a")
 		}
 	}

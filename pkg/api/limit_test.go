@@ -133,9 +133,9 @@ func TestLimit(t *testing.T) {
 	})
 }
 
-// TestInvalidTakesNothing checks that a request that creates nothing because
+// TestInvalidNotCounted checks that a request that creates nothing because
 // of what is in it takes nothing from the limit.
-func TestInvalidTakesNothing(t *testing.T) {
+func TestInvalidNotCounted(t *testing.T) {
 	t.Parallel()
 	onAllBackends(t, ratelimit.Policy{Quota: 2, Window: time.Minute}, func(t *testing.T, l *limited) {
 		refused := func() {
@@ -177,9 +177,9 @@ func TestInvalidTakesNothing(t *testing.T) {
 	})
 }
 
-// TestReplayTakesNothing checks that a repeated create is answered whatever is
+// TestReplayNotCounted checks that a repeated create is answered whatever is
 // left, and leaves as much.
-func TestReplayTakesNothing(t *testing.T) {
+func TestReplayNotCounted(t *testing.T) {
 	t.Parallel()
 	onAllBackends(t, ratelimit.Policy{Quota: 3, Window: time.Minute}, func(t *testing.T, l *limited) {
 		first, text := l.post(t, goodBody, "a")

@@ -94,7 +94,7 @@ type page struct {
 	next  string // the cursor of the next page, "" for none
 }
 
-// pageResponse returns the response with a page of a list that beginList has begun.
+// pageResponse returns the response with a page of a list that beginList has started.
 // link returns the link to the page with a cursor.
 func (c call) pageResponse(b []byte, p page, link func(after string) string) response {
 	next, after := []byte("null"), []byte("null")

@@ -51,7 +51,7 @@ func TestContentTypeAgreesWithOthers(t *testing.T) {
 		charset, given := parsed.Parameters["charset"]
 		want := err == nil && parsed.MIME() == "application/json" && (!given || charset == "utf-8") && !twice
 		if got := w.Code == http.StatusOK; got != want {
-			t.Fatalf("%q: answered %d; contenttype says %+v, %v", text, w.Code, parsed, err)
+			t.Fatalf("%q: answered %d; contenttype returns %+v, %v", text, w.Code, parsed, err)
 		}
 		// The standard library differs in white space around the equals sign,
 		// in escapes, in empty parameters and in text that is not ASCII.
@@ -62,7 +62,7 @@ func TestContentTypeAgreesWithOthers(t *testing.T) {
 		media, parameters, err := mime.ParseMediaType(text)
 		charset, given = parameters["charset"]
 		if std := err == nil && media == "application/json" && (!given || strings.EqualFold(charset, "utf-8")); std != want {
-			t.Fatalf("%q: answered %d; mime says %s %v, %v", text, w.Code, media, parameters, err)
+			t.Fatalf("%q: answered %d; mime returns %s %v, %v", text, w.Code, media, parameters, err)
 		}
 	})
 }

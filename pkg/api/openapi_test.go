@@ -202,10 +202,10 @@ func fieldNames() []string {
 	}
 }
 
-// TestDocumentHangsTogether checks what a reader takes for granted: every
+// TestDocumentReferences checks what a reader takes for granted: every
 // reference leads somewhere, every schema is one, every component is used,
 // every example fits and no operation shares its name.
-func TestDocumentHangsTogether(t *testing.T) {
+func TestDocumentReferences(t *testing.T) {
 	t.Parallel()
 	for name, text := range map[string][]byte{"openapi.json": api.OpenAPI, "openapi.jsonapi.json": api.OpenAPIWithJSONAPI} {
 		t.Run(name, func(t *testing.T) {
@@ -372,11 +372,11 @@ func examples(root any, pointer string, n map[string]any) map[string]any {
 	return found
 }
 
-// TestSchemaSaysWhatIsAccepted sends values of every kind for every field, one
+// TestSchemaMatchesValidation sends values of every kind for every field, one
 // at a time, and checks that the schema accepts those that the service accepts. Not
 // among them are the two rules that the document has in words: what a cron
 // expression means, and how deep a configuration is nested.
-func TestSchemaSaysWhatIsAccepted(t *testing.T) {
+func TestSchemaMatchesValidation(t *testing.T) {
 	t.Parallel()
 	schema, err := apitest.Schema("/components/schemas/CreateSync")
 	if err != nil {
@@ -403,7 +403,7 @@ func TestSchemaSaysWhatIsAccepted(t *testing.T) {
 			}
 			refused := schema.Validate(sent)
 			if response := g.do(t, good(body)); (response.StatusCode == http.StatusOK) != (refused == nil) {
-				t.Errorf("%s = %.40s: answered %d, and the schema says %v", name, value, response.StatusCode, refused)
+				t.Errorf("%s = %.40s: answered %d, the schema reports %v", name, value, response.StatusCode, refused)
 			}
 		}
 	}
@@ -477,8 +477,8 @@ func compareNames(tb rapid.TB, text string) {
 			tb.Fatal(err)
 		}
 		refused := slices.ContainsFunc(wrong, func(f fault.Field) bool { return f.Name == name })
-		if said := schema.Validate(text); refused != (said != nil) {
-			tb.Fatalf("%s %+q: the rule says %v, the schema %v", name, text, wrong, said)
+		if problem := schema.Validate(text); refused != (problem != nil) {
+			tb.Fatalf("%s %+q: the rule reports %v, the schema %v", name, text, wrong, problem)
 		}
 	}
 }
@@ -519,8 +519,8 @@ func TestPreconditions(t *testing.T) {
 			if got := g.do(t, r); got.StatusCode != status {
 				t.Errorf("%s: %s: got %d, want %d", name, value, got.StatusCode, status)
 			}
-			if said := schema.Validate(value); (said == nil) != (status != http.StatusBadRequest) {
-				t.Errorf("%s: %s: answered %d, and the schema says %v", name, value, status, said)
+			if problem := schema.Validate(value); (problem == nil) != (status != http.StatusBadRequest) {
+				t.Errorf("%s: %s: answered %d, the schema reports %v", name, value, status, problem)
 			}
 		}
 	}
@@ -541,13 +541,13 @@ func TestIdempotencyKey(t *testing.T) {
 	g.Syncs.NewID = func() (string, error) { id, err := uuid.NewV7(); return id.String(), err }
 	for _, value := range values {
 		if value != strings.Trim(value, " \t") {
-			continue // a client does not send it, and a pattern says nothing of it
+			continue // a client does not send it, and no pattern describes it
 		}
 		r := good(goodBody)
 		r.Header.Set("Idempotency-Key", value)
 		status := g.do(t, r).StatusCode
-		if said := schema.Validate(value); (said == nil) != (status == http.StatusOK) {
-			t.Errorf("%q: answered %d, and the schema says %v", value, status, said)
+		if problem := schema.Validate(value); (problem == nil) != (status == http.StatusOK) {
+			t.Errorf("%q: answered %d, the schema reports %v", value, status, problem)
 		}
 	}
 }

@@ -47,7 +47,7 @@ func (e *Environment) Reject(err error) {
 	}
 }
 
-// Required returns a variable. If it is not set, that is an error, and what says
+// Required returns a variable. If it is not set, that is an error, and what describes
 // what it must hold.
 func (e *Environment) Required(name, what string) string {
 	value := e.Getenv(name)

@@ -47,7 +47,7 @@ func TestRetry(t *testing.T) {
 					ctx, cancel = context.WithTimeout(ctx, test.timeout)
 					defer cancel()
 				}
-				began, calls := time.Now(), 0
+				started, calls := time.Now(), 0
 				err := backoff.Retry(ctx, busy, func() error {
 					calls++
 					if test.busy < 0 || calls <= test.busy {
@@ -58,7 +58,7 @@ func TestRetry(t *testing.T) {
 				if !errors.Is(err, test.want) || calls < test.least || calls > test.most {
 					t.Errorf("got %v after %d calls", err, calls)
 				}
-				if took := time.Since(began); took > test.duration {
+				if took := time.Since(started); took > test.duration {
 					t.Errorf("took %v, want at most %v", took, test.duration)
 				}
 			})

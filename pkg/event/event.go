@@ -150,7 +150,7 @@ func dueData(s *syncs.Sync, scheduled string) []byte {
 }
 
 // RunTemplate returns the event of any run of s as Append writes it, with
-// placeholder wherever the time of the run belongs. Filled in with that time in
+// placeholder in place of the time of the run. Filled in with that time in
 // RFC 3339, it is the event that OfRun returns.
 func RunTemplate(origin string, s *syncs.Sync, placeholder string) []byte {
 	e := Event{Kind: Due, ID: syncjson.JoinRunID(s.ID, placeholder), Subject: s.ID, Workspace: s.Workspace, Data: dueData(s, placeholder)}

@@ -21,7 +21,7 @@ func read(p *jsonpool.Pool, text string) error {
 	return nil
 }
 
-// TestReset checks that a pooled decoder keeps nothing of the text before, wherever
+// TestReset checks that a pooled decoder keeps nothing of the text before, no matter where
 // that ended, and has the options of its pool.
 func TestReset(t *testing.T) {
 	t.Parallel()

@@ -280,7 +280,7 @@ func (r Run) claim(executor string, lease time.Duration, now time.Time) Run {
 	return r
 }
 
-// extend returns r with a lease that begins now. After a request to cancel the lease
+// extend returns r with a lease that starts now. After a request to cancel the lease
 // ends one lease after the request at the latest, so that an executor which ignores
 // the request cannot continue.
 func (r Run) extend(lease time.Duration, counters Counters, now time.Time) Run {

@@ -6,7 +6,7 @@ import (
 )
 
 // Schedule determines when a sync runs: at the minutes that match a Cron, or at an
-// interval that begins at an anchor. All times are UTC and whole seconds.
+// interval that starts at an anchor. All times are UTC and whole seconds.
 type Schedule struct {
 	cron    Cron
 	minutes int64 // of the interval; 0 for a cron

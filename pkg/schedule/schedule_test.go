@@ -94,7 +94,7 @@ func TestInterval(t *testing.T) {
 	})
 }
 
-// TestFrom checks that an interval which begins too late is extended into the past, and
+// TestFrom checks that an interval which starts too late is extended into the past, and
 // that others are not changed.
 func TestFrom(t *testing.T) {
 	t.Parallel()
@@ -341,7 +341,7 @@ func TestOtherLibraries(t *testing.T) {
 					break
 				}
 				if got := next(at); !got.Equal(want) {
-					t.Fatalf("%s after %v: %s says %v, we %v", text, at, name, got, want)
+					t.Fatalf("%s after %v: %s returns %v, we %v", text, at, name, got, want)
 				}
 				at = want
 				counted[name]++

@@ -1,6 +1,6 @@
 // Package apitest holds responses against the OpenAPI document that the API
 // serves. Every test that gets a response calls Check, so that the document
-// cannot say one thing and the code do another.
+// cannot differ from the code.
 package apitest
 
 import (
@@ -80,7 +80,7 @@ func pattern(text string) (jsonschema.Regexp, error) {
 	return regexp.Compile(regexp.MustCompile(escaped).ReplaceAllString(text, `\x{$1}`))
 }
 
-// Schema is the schema at a JSON pointer into the document. An error says why
+// Schema is the schema at a JSON pointer into the document. An error reports why
 // it is none.
 func Schema(pointer string) (*jsonschema.Schema, error) {
 	d, err := load()
@@ -165,7 +165,7 @@ func (d *document) resolve(n any, pointer string) (node, error) {
 	}
 }
 
-// response is what the document says of a status in answer to r.
+// response returns the document's description of a response to r with a status.
 func (d *document) response(r *http.Request, status int) (node, error) {
 	path, item := d.path(r.URL.EscapedPath())
 	method := strings.ToLower(r.Method)

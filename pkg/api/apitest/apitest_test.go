@@ -43,16 +43,16 @@ func answered(method, target string, status int, body string, header ...string) 
 	return r
 }
 
-// recorder is a test that notes what Check says of it.
+// recorder records the errors that Check reports.
 type recorder struct {
 	testing.TB
-	said []string
+	problem []string
 }
 
 func (r *recorder) Helper() {}
 
 func (r *recorder) Errorf(format string, args ...any) {
-	r.said = append(r.said, fmt.Sprintf(format, args...))
+	r.problem = append(r.problem, fmt.Sprintf(format, args...))
 }
 
 func check(t *testing.T, r response) string {
@@ -60,7 +60,7 @@ func check(t *testing.T, r response) string {
 	noted := &recorder{TB: t}
 	request := httptest.NewRequestWithContext(t.Context(), r.method, r.target, nil)
 	apitest.Check(noted, request, r.status, r.header, []byte(r.body))
-	return strings.Join(noted.said, "\n")
+	return strings.Join(noted.problem, "\n")
 }
 
 // good are responses that the document allows.
@@ -87,15 +87,15 @@ func good() map[string]response {
 func TestCheck(t *testing.T) {
 	t.Parallel()
 	for name, r := range good() {
-		if said := check(t, r); said != "" {
-			t.Errorf("%s: %s", name, said)
+		if problem := check(t, r); problem != "" {
+			t.Errorf("%s: %s", name, problem)
 		}
 		for _, header := range []string{"X-Request-Id", "Cache-Control", "X-Content-Type-Options", "Vary"} {
 			without := r
 			without.header = r.header.Clone()
 			without.header.Del(header)
-			if said := check(t, without); !strings.Contains(said, "the header "+header+" is missing") {
-				t.Errorf("%s without %s: got %q", name, header, said)
+			if problem := check(t, without); !strings.Contains(problem, "the header "+header+" is missing") {
+				t.Errorf("%s without %s: got %q", name, header, problem)
 			}
 		}
 	}
@@ -157,8 +157,8 @@ func TestCheckFails(t *testing.T) {
 			t.Parallel()
 			r := good()[test.of]
 			test.edit(&r)
-			if said := check(t, r); !strings.Contains(said, test.want) {
-				t.Errorf("got %q, want %q", said, test.want)
+			if problem := check(t, r); !strings.Contains(problem, test.want) {
+				t.Errorf("got %q, want %q", problem, test.want)
 			}
 		})
 	}

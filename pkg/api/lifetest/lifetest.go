@@ -228,7 +228,7 @@ func foreign(t *testing.T, c client) {
 			bodies = append(bodies, strings.ReplaceAll(got.body, id, "<id>"))
 		}
 		if same := slices.Compact(bodies); len(same) != 1 {
-			t.Errorf("%s %s tells them apart: %v", request.method, request.suffix, same)
+			t.Errorf("%s %s distinguishes them: %v", request.method, request.suffix, same)
 		}
 	}
 	if got := other.want(200, "GET", path, ""); !strings.Contains(got.body, `"data":[]`) {
@@ -839,7 +839,7 @@ func repeat(t *testing.T, c client) {
 	const key = `"8e03978e-40d5-43e8-bc93-6894a57f9324"`
 	first := c.want(200, "POST", path, body, "Idempotency-Key", key)
 	if first.header.Get("Idempotent-Replayed") != "" {
-		t.Error("the first answer is said to be a replay")
+		t.Error("the first answer is marked as a replay")
 	}
 	same := `{ "sync": {"cursor_field":"updated_at","cron_expression":"0 6 * * 1-5","sync_interval_unit":"minutes",` +
 		`"sync_interval":3e1,"sync_mode":"full_refresh","stream_name":"\u0063ontacts","configuration":{"n":1},` +

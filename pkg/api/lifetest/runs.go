@@ -106,7 +106,7 @@ func runConditionally(t *testing.T, c client) {
 	}
 }
 
-// runCancels cancels runs that have begun and that have not.
+// runCancels cancels runs that have started and that have not.
 func runCancels(t *testing.T, c client) {
 	run := c.trigger()
 	if got := c.want(200, "POST", run+"/cancel", "").attributes(t)["status"]; got != "canceled" {

@@ -35,7 +35,7 @@ type keyring struct {
 	mutex   chan struct{} // guards the following fields; a channel, so that a context can end the wait
 	keys    []key
 	fetched time.Time // when keys were last fetched successfully
-	tried   time.Time // when the last fetch began
+	tried   time.Time // when the last fetch started
 	failure error     // the error of the last fetch
 }
 

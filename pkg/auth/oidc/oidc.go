@@ -55,7 +55,7 @@ func (v *Verifier) Warm(ctx context.Context) error { return v.keys.warm(ctx) }
 // fault.Unavailable if a token cannot be verified at the moment.
 type Authenticator func(ctx context.Context, authorization string) (auth.Caller, error)
 
-// ByPrefix returns an Authenticator that calls special with each token that begins
+// ByPrefix returns an Authenticator that calls special with each token that starts
 // with prefix, without the scheme, and usual with all other headers.
 func ByPrefix(usual Authenticator, prefix string, special func(ctx context.Context, token string) (auth.Caller, error)) Authenticator {
 	return func(ctx context.Context, authorization string) (auth.Caller, error) {

@@ -103,7 +103,7 @@ func pathOf(event event) (path string, staged bool) {
 	_, route, routed := strings.Cut(event.routeKey, " ")
 	switch {
 	case stage == "" || stage == "$default" || !found:
-	case rest != "" && rest[0] != '/': // a longer segment that begins with the stage
+	case rest != "" && rest[0] != '/': // a longer segment that starts with the stage
 	case routed && strings.Count(path, "/") <= strings.Count(route, "/"): // not enough segments for a stage
 	default:
 		path, staged = rest, true

@@ -190,7 +190,7 @@ func (in *Intake) readMessage(message events.SQSMessage) (request, error) {
 
 // readDetail reads the detail into r. Member names are case-sensitive, and
 // duplicate members are an error: two readers of one message must not see
-// different workspaces. The members of a detail without an event say of which kind it
+// different workspaces. The members of a detail without an event show of which kind it
 // is.
 func (in *Intake) readDetail(r *request, detail []byte, enveloped bool) error {
 	var faults []fault.Field

@@ -162,7 +162,7 @@ func TestRunEvents(t *testing.T) {
 
 		"a report of an unknown run": {[]string{report(`{"workspace_id":"acme","run_id":"{id}/2026-11-24T06:00:00Z","sync_run":{"fence":1,"status":"success"}}`)}, nil, "", []rejection{{"404", "not_found", nil}}},
 		"a report of no run":         {[]string{report(`{"workspace_id":"acme","run_id":"{id}"}`)}, nil, "", []rejection{{"422", "invalid_id", pointer("/run_id")}}},
-		"a report that says nothing": {
+		"an empty report": {
 			[]string{report(`{"workspace_id":"acme","run_id":"{id}/2026-11-24T06:00:00Z"}`)},
 			nil, "",
 			[]rejection{{"422", "required", pointer("/sync_run/fence")}, {"422", "required", pointer("/sync_run/status")}},

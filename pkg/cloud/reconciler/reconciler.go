@@ -64,7 +64,7 @@ const prefix = "sync-"
 func names(id string) [2]string { return [2]string{prefix + id, prefix + id + "-2"} }
 
 // idOf returns the ID of the sync whose schedule has this name. ok is false for
-// a name that does not begin with prefix.
+// a name that does not start with prefix.
 func idOf(name string) (id string, ok bool) {
 	id, ok = strings.CutPrefix(name, prefix)
 	return strings.TrimSuffix(id, "-2"), ok

@@ -40,7 +40,7 @@ type Relay struct {
 	Log        *slog.Logger
 }
 
-// change is what a record says.
+// change is a decoded stream record.
 type change struct {
 	event     event.Event // zero if the record cannot be read
 	workspace string

@@ -470,9 +470,9 @@ func TestTimeout(t *testing.T) {
 	invoke(t, function, `{"do":"echo"}`)
 	ctx, cancel := context.WithTimeout(t.Context(), long)
 	defer cancel()
-	began := time.Now()
+	started := time.Now()
 	_, err := function.Invoke(ctx, visit(v.address))
-	took := time.Since(began)
+	took := time.Since(started)
 	got := failure(t, err)
 	if got.Type != "Sandbox.Timedout" || !strings.HasSuffix(got.Message, "Error: Task timed out after 1.25 seconds") {
 		t.Errorf("got %v", got)
@@ -541,11 +541,11 @@ func TestCloseDuringInvocation(t *testing.T) {
 func TestCloseKills(t *testing.T) {
 	function := start(t)
 	invoke(t, function, `{"do":"deaf"}`)
-	began := time.Now()
+	started := time.Now()
 	if err := function.Close(); err != nil {
 		t.Error(err)
 	}
-	if took := time.Since(began); took < 2*time.Second || took > long {
+	if took := time.Since(started); took < 2*time.Second || took > long {
 		t.Errorf("it took %s, want the 2 s between SIGTERM and SIGKILL", took)
 	}
 	_, err := function.Invoke(t.Context(), []byte(`{"do":"echo"}`))
@@ -603,17 +603,17 @@ func TestFunctionEndsWithKilledParent(t *testing.T) {
 }
 
 func TestMeasures(t *testing.T) {
-	began := time.Now()
+	started := time.Now()
 	function := start(t)
-	if took := time.Since(began); function.InitDuration() <= 0 || function.InitDuration() > took {
+	if took := time.Since(started); function.InitDuration() <= 0 || function.InitDuration() > took {
 		t.Errorf("init took %s of %s", function.InitDuration(), took)
 	}
 	if function.Duration() != 0 {
 		t.Errorf("before the first invocation the last one took %s", function.Duration())
 	}
-	began = time.Now()
+	started = time.Now()
 	invoke(t, function, `{"do":"echo"}`)
-	if took := time.Since(began); function.Duration() <= 0 || function.Duration() > took {
+	if took := time.Since(started); function.Duration() <= 0 || function.Duration() > took {
 		t.Errorf("the invocation took %s of %s", function.Duration(), took)
 	}
 

@@ -29,7 +29,7 @@ func (r *harness) kill() {
 }
 
 // TestKilledBetweenCommits kills the clock between the commits of one second,
-// and has it run again: each run begins once, whatever the syncs are, so that
+// and has it run again: each run starts once, whatever the syncs are, so that
 // none is there with other data.
 func TestKilledBetweenCommits(t *testing.T) {
 	t.Parallel()

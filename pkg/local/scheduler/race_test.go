@@ -11,7 +11,7 @@ import (
 	"syncplane/pkg/syncs"
 )
 
-// TestChangedAtTheLastMoment checks that a run does not begin after a pause, a
+// TestChangedAtTheLastMoment checks that a run does not start after a pause, a
 // delete or another schedule was acknowledged, in whatever moment that was, and
 // begins after a change of something else.
 func TestChangedAtTheLastMoment(t *testing.T) {

@@ -280,9 +280,9 @@ func TestRecorderManySyncs(t *testing.T) {
 	}
 }
 
-// TestRecorderBeginsNow checks that a file with events of before has no runs made
+// TestRecorderStartsNow checks that a file with events of before has no runs made
 // of them.
-func TestRecorderBeginsNow(t *testing.T) {
+func TestRecorderStartsNow(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "syncs.db")
 	h := &recorderHarness{t: t, path: path, now: time.Date(2026, time.November, 24, 6, 0, 0, 0, time.UTC)}

@@ -31,7 +31,7 @@ type harness struct {
 	log       bytes.Buffer
 	ids       int
 	seen      uint64
-	data      map[string]string // of each run that began, by the ID of its event
+	data      map[string]string // of each run that started, by the ID of its event
 }
 
 func newHarness(t *testing.T) *harness {
@@ -99,7 +99,7 @@ func (r *harness) change(s syncs.Sync, edit func(*syncs.Sync)) syncs.Sync {
 	return s
 }
 
-// step has the clock do its work, and returns the runs that began: the number
+// step has the clock do its work, and returns the runs that started: the number
 // of the sync, the time, and a star if it is late.
 func (r *harness) step() []string {
 	r.t.Helper()
@@ -111,15 +111,15 @@ func (r *harness) step() []string {
 
 func (r *harness) started() []string {
 	r.t.Helper()
-	begun := []string{}
+	started := []string{}
 	for {
 		entries, err := r.store.Events(r.seen, 1000)
 		if err != nil {
 			r.t.Fatal(err)
 		}
 		if len(entries) == 0 {
-			slices.Sort(begun)
-			return begun
+			slices.Sort(started)
+			return started
 		}
 		for _, e := range entries {
 			r.seen = e.Sequence
@@ -135,12 +135,12 @@ func (r *harness) started() []string {
 			if seen.Data["late"] == true {
 				text += "*"
 			}
-			begun = append(begun, text)
+			started = append(started, text)
 		}
 	}
 }
 
-// want has the time go on and compares the runs that begin.
+// want has the time go on and compares the runs that start.
 func (r *harness) want(after time.Duration, want ...string) {
 	r.t.Helper()
 	r.now = r.now.Add(after)
@@ -149,7 +149,7 @@ func (r *harness) want(after time.Duration, want ...string) {
 	}
 }
 
-func TestRunsBeginOnTime(t *testing.T) {
+func TestRunsStartOnTime(t *testing.T) {
 	t.Parallel()
 	r := newHarness(t)
 	r.want(0)
@@ -167,7 +167,7 @@ func TestRunsBeginOnTime(t *testing.T) {
 	r.want(10*time.Second, "1 12:05:10")
 }
 
-// TestChanges checks that a run follows what the sync says, and that a change of
+// TestChanges checks that a run follows the sync's schedule, and that a change of
 // something else does not move it.
 func TestChanges(t *testing.T) {
 	t.Parallel()
@@ -191,7 +191,7 @@ func TestChanges(t *testing.T) {
 }
 
 // TestDown checks that one late run is started for all missed ones, and that
-// none begins twice or not at all.
+// none starts twice or not at all.
 func TestDown(t *testing.T) {
 	t.Parallel()
 	r := newHarness(t)
@@ -214,9 +214,9 @@ func TestDown(t *testing.T) {
 	r.want(10*time.Minute, "1 15:10:00")
 }
 
-// TestCreatedAndNeverSeen checks that a sync which was made just before the
+// TestCreatedWhileDown checks that a sync which was made just before the
 // machine went down has its run.
-func TestCreatedAndNeverSeen(t *testing.T) {
+func TestCreatedWhileDown(t *testing.T) {
 	t.Parallel()
 	r := newHarness(t)
 	r.want(0)
@@ -227,7 +227,7 @@ func TestCreatedAndNeverSeen(t *testing.T) {
 	r.want(time.Minute, "1 12:07:00")
 }
 
-// TestResumedAndDown checks that a restart does not begin what was due while
+// TestResumedAndDown checks that a restart does not start what was due while
 // the sync was paused.
 func TestResumedAndDown(t *testing.T) {
 	t.Parallel()
@@ -273,7 +273,7 @@ func TestManyAtOnce(t *testing.T) {
 	r.want(0)
 	r.now = r.now.Add(time.Minute)
 	if got := len(r.step()); got != many {
-		t.Errorf("%d runs began, want %d", got, many)
+		t.Errorf("%d runs started, want %d", got, many)
 	}
 	r.restart(0)
 	r.want(0)
@@ -288,10 +288,10 @@ func TestStoreThatFails(t *testing.T) {
 	r.now = r.now.Add(time.Minute)
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, _ = r.scheduler.Step(ended) // the commit may win, and the run has begun
+	_, _ = r.scheduler.Step(ended) // the commit may win, and the run has started
 	r.now = r.now.Add(30 * time.Second)
-	begun := slices.Compact(append(r.started(), r.step()...))
-	if diff := cmp.Diff([]string{"1 12:01:00"}, begun); diff != "" {
+	started := slices.Compact(append(r.started(), r.step()...))
+	if diff := cmp.Diff([]string{"1 12:01:00"}, started); diff != "" {
 		t.Error(diff)
 	}
 	r.want(30*time.Second, "1 12:02:00")
@@ -301,8 +301,8 @@ func TestStoreThatFails(t *testing.T) {
 func TestRun(t *testing.T) {
 	t.Parallel()
 	r := newHarness(t)
-	began, shift := time.Now(), 59*time.Second
-	r.scheduler.Now = func() time.Time { return r.now.Add(time.Since(began)) }
+	started, shift := time.Now(), 59*time.Second
+	r.scheduler.Now = func() time.Time { return r.now.Add(time.Since(started)) }
 	s := r.create(1, "")
 	s = r.change(s, func(s *syncs.Sync) { s.ScheduledAt = r.now.Add(-shift) }) // due in a second
 	ctx, cancel := context.WithCancel(t.Context())
@@ -318,6 +318,6 @@ func TestRun(t *testing.T) {
 	cancel()
 	<-done
 	if got := r.started(); len(got) != 1 {
-		t.Errorf("began: %v of %s", got, s.ID)
+		t.Errorf("started: %v of %s", got, s.ID)
 	}
 }

@@ -11,28 +11,28 @@ import (
 	"syncplane/pkg/syncs"
 )
 
-// once checks that no run began twice, and none before a time.
+// once checks that no run started twice, and none before a time.
 func (r *harness) once(earliest time.Time) {
 	r.t.Helper()
 	entries, err := r.store.Events(0, 100_000)
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	began := map[string]bool{}
+	started := map[string]bool{}
 	for _, e := range entries {
 		switch {
 		case e.Kind != event.Due:
-		case began[e.ID]:
-			r.t.Errorf("%s began twice", e.ID)
+		case started[e.ID]:
+			r.t.Errorf("%s started twice", e.ID)
 		case e.Time.Before(earliest):
 			r.t.Errorf("%s is before %v", e.ID, earliest)
 		}
-		began[e.ID] = true
+		started[e.ID] = true
 	}
 }
 
 // TestSetBack has a clock that was ahead corrected: runs go on by the corrected
-// clock at once, and what began while it was ahead does not begin again.
+// clock at once, and what started while it was ahead does not start again.
 func TestSetBack(t *testing.T) {
 	t.Parallel()
 	const decade = 10 * 365 * 24 * time.Hour
@@ -67,7 +67,7 @@ func TestSetBack(t *testing.T) {
 			r.want(0)
 			r.now = r.now.Add(time.Minute)
 			if got := r.step(); len(got) != 3 {
-				t.Fatalf("ahead began %v", got)
+				t.Fatalf("ahead started %v", got)
 			}
 			test.correct(r, test.ahead)
 			r.want(0)
@@ -89,7 +89,7 @@ func TestSetBack(t *testing.T) {
 	}
 }
 
-// TestSetBackRunsEach lists the runs around those that began while the clock was
+// TestSetBackRunsEach lists the runs around those that started while the clock was
 // ahead.
 func TestSetBackRunsEach(t *testing.T) {
 	t.Parallel()
@@ -113,7 +113,7 @@ func TestSetBackRunsEach(t *testing.T) {
 }
 
 // TestSmallSteps has a clock that is corrected by seconds: no run is lost and
-// none begins twice.
+// none starts twice.
 func TestSmallSteps(t *testing.T) {
 	t.Parallel()
 	for _, step := range []time.Duration{time.Millisecond, time.Second, 30 * time.Second, time.Minute} {
@@ -134,7 +134,7 @@ func TestSmallSteps(t *testing.T) {
 	}
 }
 
-// TestWithoutTime boots a machine whose clock is not set: no run begins until it
+// TestWithoutTime boots a machine whose clock is not set: no run starts until it
 // is, and none is of a time before that.
 func TestWithoutTime(t *testing.T) {
 	t.Parallel()

@@ -68,7 +68,7 @@ func TestChangedInTheSecond(t *testing.T) {
 
 		done, stop, acknowledged := make(chan struct{}), make(chan struct{}), make(chan struct{})
 		now := r.now
-		r.scheduler.Now = func() time.Time { // whenever the scheduler looks, changes are made meanwhile
+		r.scheduler.Now = func() time.Time { // whenever the scheduler reads the time, other goroutines make changes
 			for range 2 * workers {
 				select {
 				case <-acknowledged:
@@ -134,7 +134,7 @@ func TestChangedInTheSecond(t *testing.T) {
 				switch {
 				case e.Workspace != "acme":
 				case e.Kind == event.Due && changed[e.Subject]:
-					t.Errorf("%s began after the change %d", e.ID, kind[e.Subject])
+					t.Errorf("%s started after the change %d", e.ID, kind[e.Subject])
 				case e.Kind == event.Due:
 					runs[e.Subject]++
 				default:
@@ -144,7 +144,7 @@ func TestChangedInTheSecond(t *testing.T) {
 		}
 		for id, kind := range kind {
 			if n := runs[id]; n > 1 || kind == 0 && n != 1 {
-				t.Errorf("%s began %d times (change %d)", id, n, kind)
+				t.Errorf("%s started %d times (change %d)", id, n, kind)
 			}
 		}
 		for _, s := range list { // so that each round has its own

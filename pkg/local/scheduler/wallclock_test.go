@@ -18,7 +18,7 @@ import (
 const year = 365 * 24 * time.Hour
 
 // set sets the wall clock forward, or back if by is negative; the server may be
-// down meanwhile.
+// down during that time.
 func (r *harness) set(by time.Duration, down bool) {
 	r.t.Helper()
 	if down {
@@ -74,10 +74,10 @@ func (r *harness) at(sync, late string) string {
 	return sync + " " + r.now.Add(time.Minute).Format("15:04:05") + late
 }
 
-// TestAsleepWhereItWas checks a run that was on time by the wrong clock, and is the
+// TestAsleepAtCheckpoint checks a run that was on time by the wrong clock, and is the
 // one that stands for missed ones by the right clock: it is not there again as a
 // late one.
-func TestAsleepWhereItWas(t *testing.T) {
+func TestAsleepAtCheckpoint(t *testing.T) {
 	t.Parallel()
 	bothWays(t, func(t *testing.T, r *harness, down bool) {
 		r.create(1, "")
@@ -96,7 +96,7 @@ func TestAsleepWhereItWas(t *testing.T) {
 	})
 }
 
-// TestSmallStep checks that a clock which is set back by seconds begins nothing
+// TestSmallStep checks that a clock which is set back by seconds starts nothing
 // twice.
 func TestSmallStep(t *testing.T) {
 	t.Parallel()
@@ -158,7 +158,7 @@ func TestSetByTheWrongClock(t *testing.T) {
 	}
 }
 
-// TestNextRunOfTheWrongClock checks that the API shows the runs that begin.
+// TestNextRunOfTheWrongClock checks that the API shows the runs that start.
 func TestNextRunOfTheWrongClock(t *testing.T) {
 	t.Parallel()
 	r := newHarness(t)
@@ -177,7 +177,7 @@ func TestNextRunOfTheWrongClock(t *testing.T) {
 	}
 }
 
-// TestClockNotSet checks that nothing begins while the clock shows a time before
+// TestClockNotSet checks that nothing starts while the clock shows a time before
 // this program was built, and that this is logged once.
 func TestClockNotSet(t *testing.T) {
 	t.Parallel()
@@ -222,21 +222,21 @@ func TestNewFileAndClockNotSet(t *testing.T) {
 		}
 		r.now = right
 		r.step()
-		begun := r.data
-		for id := range begun {
+		started := r.data
+		for id := range started {
 			if !strings.Contains(id, "/2026-11-24T") {
 				t.Errorf("a run of %s", id)
 			}
 		}
 		next, _ := r.sync(5, "").NextRun(r.now)
 		r.now = next
-		if begun := r.step(); len(begun) != 1 {
-			t.Errorf("began: %v", begun)
+		if started := r.step(); len(started) != 1 {
+			t.Errorf("started: %v", started)
 		}
 	}
 }
 
-// TestEarliest checks both sides of the bound of a build that does not say when it
+// TestEarliest checks both sides of the bound of a build that does not record when it
 // was made, as that of a test.
 func TestEarliest(t *testing.T) {
 	t.Parallel()
@@ -286,7 +286,7 @@ func (r *harness) killed(commits int) {
 }
 
 // TestKilledTwice checks that the runs of one second which takes several
-// commits begin once, wherever the server is killed.
+// commits start once, whenever the server is killed.
 func TestKilledTwice(t *testing.T) {
 	t.Parallel()
 	for _, after := range []time.Duration{0, 61 * time.Second} {
@@ -309,7 +309,7 @@ func TestKilledTwice(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			data, begun := map[string]string{}, map[string]bool{}
+			data, started := map[string]string{}, map[string]bool{}
 			for _, e := range entries {
 				if e.Kind != event.Due {
 					continue
@@ -317,10 +317,10 @@ func TestKilledTwice(t *testing.T) {
 				if before, ok := data[e.ID]; ok {
 					t.Fatalf("%s came twice: %s, %s", e.ID, before, e.Data)
 				}
-				data[e.ID], begun[e.Subject] = string(e.Data), true
+				data[e.ID], started[e.Subject] = string(e.Data), true
 			}
-			if len(begun) != many || after == 0 && len(data) != many {
-				t.Errorf("%d runs of %d syncs, want %d", len(data), len(begun), many)
+			if len(started) != many || after == 0 && len(data) != many {
+				t.Errorf("%d runs of %d syncs, want %d", len(data), len(started), many)
 			}
 		})
 	}

@@ -97,7 +97,7 @@ type body struct {
 	io.ReadCloser
 	guard   *guard
 	control *http.ResponseController
-	began   bool
+	started bool
 	ended   bool  // all of it was read
 	read    int64 // bytes
 	held    int64 // bytes that count
@@ -106,8 +106,8 @@ type body struct {
 // Read reads from the body. It returns a fault.Error for the client if the body is too
 // slow or if too many bytes of all bodies are held.
 func (b *body) Read(p []byte) (int, error) {
-	if !b.began {
-		b.began = true
+	if !b.started {
+		b.started = true
 		b.deadline(b.guard.limits.Body)
 	}
 	// net/http fills p before it returns, so a long p would not be counted until
@@ -151,14 +151,14 @@ func (b *body) release() { b.guard.held.Add(-b.held) }
 // not be parsed as another request.
 type guarded struct {
 	http.ResponseWriter
-	body  *body
-	began bool
+	body    *body
+	started bool
 }
 
 // WriteHeader starts the response.
 func (w *guarded) WriteHeader(status int) {
-	if !w.began && status >= http.StatusOK {
-		w.began = true
+	if !w.started && status >= http.StatusOK {
+		w.started = true
 		if !w.body.ended {
 			w.Header().Set("Connection", "close")
 			_ = w.body.control.EnableFullDuplex()
@@ -170,7 +170,7 @@ func (w *guarded) WriteHeader(status int) {
 
 // Write writes a part of the response.
 func (w *guarded) Write(p []byte) (int, error) {
-	if !w.began {
+	if !w.started {
 		w.WriteHeader(http.StatusOK)
 	}
 	return w.ResponseWriter.Write(p)

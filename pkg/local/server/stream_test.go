@@ -129,7 +129,7 @@ func (g *harness) open(t *testing.T, authorization, last string) *listener {
 	return &listener{bufio.NewScanner(response.Body), response.Body, response.StatusCode, response.Header, cancel}
 }
 
-// line is the next line that says something.
+// line returns the next line that is not empty.
 func (l *listener) line(t *testing.T) string {
 	t.Helper()
 	for l.Scan() {

@@ -92,7 +92,7 @@ func (l *listener) receive(t *testing.T, count int) []message {
 }
 
 // TestLineBreaks streams configurations in which each line break of the
-// standard stands wherever JSON allows one.
+// standard stands at each place where JSON allows one.
 func TestLineBreaks(t *testing.T) {
 	t.Parallel()
 	g := newHarness(t)
@@ -378,9 +378,9 @@ func TestCredentials(t *testing.T) {
 	}
 }
 
-// TestKeepsItsPlace gives a client an id before its first event, and while there
+// TestKeepsCheckpoint gives a client an id before its first event, and while there
 // are events of other workspaces alone.
-func TestKeepsItsPlace(t *testing.T) {
+func TestKeepsCheckpoint(t *testing.T) {
 	t.Parallel()
 	g := newHarness(t)
 	g.create(t, "acme")
@@ -437,7 +437,7 @@ func TestNeverReads(t *testing.T) {
 }
 
 // TestStoreFails reports an error of the store: as an answer before the stream
-// has begun, in the log after.
+// has started, in the log after.
 func TestStoreFails(t *testing.T) {
 	t.Parallel()
 	g := newHarness(t)

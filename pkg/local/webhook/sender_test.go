@@ -271,13 +271,13 @@ func TestSlowEndpoint(t *testing.T) {
 				all = append(all, fmt.Sprintf("%d/%d", line, n))
 			}
 		}
-		began := time.Now()
+		started := time.Now()
 		w.publish(all...)
 		w.sleep(10 * time.Second)
 		if len(w.taken) != lines*each {
 			t.Fatalf("%d of %d were taken", len(w.taken), lines*each)
 		}
-		took := w.times[len(w.times)-1].Sub(began)
+		took := w.times[len(w.times)-1].Sub(started)
 		if rate := float64(lines*each) / took.Seconds(); rate < 200 || w.most != 32 {
 			t.Errorf("%.0f events a second, at most %d at once", rate, w.most)
 		}
@@ -387,7 +387,7 @@ func TestRetryAfter(t *testing.T) {
 					}
 					return answer{test.status, header}
 				}
-				began := time.Now()
+				started := time.Now()
 				w.publish("a/1")
 				synctest.Wait()
 				w.publish("b/1")
@@ -397,9 +397,9 @@ func TestRetryAfter(t *testing.T) {
 					w.want("b/1")
 				}
 				w.sleep(2 * time.Hour)
-				again := w.times[1].Sub(began)
+				again := w.times[1].Sub(started)
 				if test.others == 0 {
-					again = w.times[2].Sub(began)
+					again = w.times[2].Sub(started)
 				}
 				if again < test.from || again > test.to {
 					t.Errorf("tried again after %v, want %v to %v", again, test.from, test.to)
@@ -466,9 +466,9 @@ func TestManyHang(t *testing.T) {
 	})
 }
 
-// TestAfterTheWeekend has no sender run for days, and the endpoint fail for some
+// TestLongOutage has no sender run for days, and the endpoint fail for some
 // time after that: nothing is given up for a time in which nothing was tried.
-func TestAfterTheWeekend(t *testing.T) {
+func TestLongOutage(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T, w *senderHarness) {
 		w.refuse("a", 503)
@@ -528,9 +528,9 @@ func TestCrashWithAFullDisk(t *testing.T) {
 	})
 }
 
-// TestGone has an endpoint answer 410: nothing more is delivered until the next
+// TestEndpointGone has an endpoint answer 410: nothing more is delivered until the next
 // start, and the events are kept.
-func TestGone(t *testing.T) {
+func TestEndpointGone(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T, w *senderHarness) {
 		w.refuse("", 0)
@@ -599,9 +599,9 @@ func TestStop(t *testing.T) {
 		w.latency = time.Hour
 		w.publish("a/1", "b/1")
 		synctest.Wait()
-		began := time.Now()
+		started := time.Now()
 		w.stop()
-		if took := time.Since(began); took > 2*time.Second {
+		if took := time.Since(started); took > 2*time.Second {
 			t.Errorf("it took %v", took)
 		}
 		w.latency = 0
@@ -657,7 +657,7 @@ func TestTooMany(t *testing.T) {
 			t.Errorf("the dead letters are %v", letters)
 		}
 		if !strings.Contains(w.log.String(), "old dead letters removed") {
-			t.Error("the log does not say that dead letters are removed")
+			t.Error("the log does not report that dead letters are removed")
 		}
 		waiting, err := w.store.Pending()
 		if err != nil || len(waiting) != 100 {

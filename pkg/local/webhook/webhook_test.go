@@ -151,7 +151,7 @@ func (g *harness) run(secret string) {
 		cancel()
 		<-ended
 	}
-	for { // it has begun when it has marked where it is
+	for { // it has started when it has marked where it is
 		if _, known, err := g.store.Checkpoint(bolt.SenderCheckpoint); known || err != nil {
 			return
 		}

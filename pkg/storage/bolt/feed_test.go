@@ -178,9 +178,9 @@ func TestCheckpoint(t *testing.T) {
 	}
 }
 
-// TestOldEventsGo checks that the feed has a bound, but keeps what its reader
+// TestOldEventsRemoved checks that the feed has a bound, but keeps what its reader
 // has yet to read.
-func TestOldEventsGo(t *testing.T) {
+func TestOldEventsRemoved(t *testing.T) {
 	t.Parallel()
 	store := open(t, filepath.Join(t.TempDir(), "syncs.db"))
 	defer closeStore(t, store)

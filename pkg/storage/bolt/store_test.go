@@ -148,8 +148,8 @@ func TestStoreOutlivesItsProcess(t *testing.T) {
 	}
 }
 
-// TestOneBadWriteSpoilsNoOther has conflicts and good writes share commits.
-func TestOneBadWriteSpoilsNoOther(t *testing.T) {
+// TestInvalidWriteInBatch has conflicts and good writes share commits.
+func TestInvalidWriteInBatch(t *testing.T) {
 	t.Parallel()
 	store := open(t, filepath.Join(t.TempDir(), "syncs.db"))
 	defer closeStore(t, store)
@@ -178,7 +178,7 @@ func TestOneBadWriteSpoilsNoOther(t *testing.T) {
 	}
 }
 
-func TestOpenSaysWhatIsWrong(t *testing.T) {
+func TestOpenErrors(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	taken := filepath.Join(dir, "syncs.db")
@@ -290,7 +290,7 @@ func TestKeys(t *testing.T) {
 	storagetest.RunKeys(t, func(t *testing.T) apikey.Store { return bolt.Keys{Path: filepath.Join(t.TempDir(), "keys.db")} })
 }
 
-func TestQuota(t *testing.T) {
+func TestRateLimit(t *testing.T) {
 	t.Parallel()
 	storagetest.RunRateLimits(t, func(t *testing.T) ratelimit.Store {
 		store := open(t, filepath.Join(t.TempDir(), "syncs.db"))
@@ -299,9 +299,9 @@ func TestQuota(t *testing.T) {
 	})
 }
 
-// TestQuotaAfterRestart checks that a clock which was set back while the server
+// TestRateLimitAfterRestart checks that a clock which was set back while the server
 // was down makes no client wait for longer than a window.
-func TestQuotaAfterRestart(t *testing.T) {
+func TestRateLimitAfterRestart(t *testing.T) {
 	t.Parallel()
 	path, now := filepath.Join(t.TempDir(), "syncs.db"), time.Date(2026, time.November, 24, 12, 0, 0, 0, time.UTC)
 	limit := &ratelimit.Limiter{Policy: ratelimit.Policy{Quota: 2, Window: time.Minute}, Now: func() time.Time { return now }}

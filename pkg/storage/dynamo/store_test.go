@@ -198,8 +198,8 @@ func TestCreateCostsOneWriteUnit(t *testing.T) {
 	}
 }
 
-// TestOneQueryListsAWorkspace checks what the keys are for.
-func TestOneQueryListsAWorkspace(t *testing.T) {
+// TestListIsOneQuery checks what the keys are for.
+func TestListIsOneQuery(t *testing.T) {
 	t.Parallel()
 	store := open(t, config(t))
 	var want []string
@@ -591,7 +591,7 @@ func TestKeys(t *testing.T) {
 	storagetest.RunKeys(t, func(t *testing.T) apikey.Store { return open(t, config(t)) })
 }
 
-func TestQuota(t *testing.T) {
+func TestRateLimit(t *testing.T) {
 	t.Parallel()
 	storagetest.RunRateLimits(t, func(t *testing.T) ratelimit.Store { return open(t, config(t)) })
 }

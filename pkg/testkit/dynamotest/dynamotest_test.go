@@ -13,7 +13,7 @@ import (
 	"syncplane/pkg/testkit/dynamotest"
 )
 
-func TestOneServerForAll(t *testing.T) {
+func TestSharedServer(t *testing.T) {
 	endpoint := dynamotest.Endpoint(t)
 	db := dynamodb.New(dynamodb.Options{
 		BaseEndpoint: &endpoint,

@@ -21,7 +21,7 @@ func errorCode(err error) string {
 
 func same(x, y runs.Run) bool { return cmp.Equal(x, y) }
 
-// Limit has rapid make n checks in this test if -rapid.checks does not say how
+// Limit has rapid make n checks in this test if -rapid.checks does not set how
 // many. The test must not be parallel.
 func Limit(t *testing.T, n int) {
 	t.Helper()
