@@ -64,7 +64,7 @@ func BenchmarkCreate(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-	verifier := oidc.New(oidc.Config{Issuer: "i", Audience: "a", WorkspaceClaim: "workspace_id"}, oidc.Static(keys), time.Now)
+	verifier := oidc.New(oidc.Config{Issuer: "i", Audiences: []string{"a"}, WorkspaceClaim: "workspace_id"}, oidc.Static(keys), time.Now)
 	handler := httpfunc.Handler(httpfunc.Deps{Store: discard{}, Caller: verifier.Caller, Log: app.Logger(io.Discard, ""), Metrics: true})
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {

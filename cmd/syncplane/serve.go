@@ -189,7 +189,7 @@ func isLoopback(listener net.Listener) bool {
 // newServer returns the HTTP server of the API, the event stream and the
 // documentation. done is closed when the server is to stop.
 func newServer(c serveConfig, store backend, log *slog.Logger, done <-chan struct{}) *http.Server {
-	verifier := oidc.New(oidc.Config{Issuer: server.Issuer, Audience: server.Audience, WorkspaceClaim: server.WorkspaceClaim}, oidc.Static(c.keySet), time.Now)
+	verifier := oidc.New(oidc.Config{Issuer: server.Issuer, Audiences: []string{server.Audience}, WorkspaceClaim: server.WorkspaceClaim}, oidc.Static(c.keySet), time.Now)
 	handler := httpfunc.API(httpfunc.Deps{
 		Store:       store.syncs,
 		Runs:        store.runsService(),

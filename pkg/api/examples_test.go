@@ -74,7 +74,7 @@ func (s *exampleServer) step(t *testing.T, name, body string) {
 // authenticate has tokens read for what they are, by the claim of a workspace.
 func (s *exampleServer) authenticate(t *testing.T, claim string, source oidc.KeySource) {
 	t.Helper()
-	config := oidc.Config{Issuer: server.Issuer, Audience: server.Audience, WorkspaceClaim: claim}
+	config := oidc.Config{Issuer: server.Issuer, Audiences: []string{server.Audience}, WorkspaceClaim: claim}
 	s.Caller = oidc.New(config, source, func() time.Time { return s.now }).Caller
 }
 

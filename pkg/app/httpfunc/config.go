@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"syncplane/pkg/app"
+	"syncplane/pkg/auth/oidc"
 	"syncplane/pkg/cloud/apigateway"
 	"syncplane/pkg/ratelimit"
 )
@@ -17,41 +18,21 @@ import (
 type Config struct {
 	app.Config
 
-	TokenIssuer    string // TOKEN_ISSUER, the value of iss
-	TokenAudience  string // TOKEN_AUDIENCE, a value of aud
-	TokenJWKSURL   string // TOKEN_JWKS_URL; if "", the issuer's discovery document names it
-	TokenJWKS      string // TOKEN_JWKS, a pinned key set, in place of one that is fetched
-	WorkspaceClaim string // TOKEN_WORKSPACE_CLAIM
+	// TOKEN_ISSUERS; or one of TOKEN_ISSUER, TOKEN_AUDIENCE, TOKEN_JWKS_URL,
+	// TOKEN_JWKS and TOKEN_WORKSPACE_CLAIM.
+	Issuers []oidc.Config
 
 	Mapping apigateway.Mapping // API_URL, the address of the API at a custom domain; zero if there is none
 
 	CreateLimit ratelimit.Policy // CREATE_LIMIT, such as 100/1m; zero is no limit
 }
 
-// defaultWorkspaceClaim is the claim that names the workspace.
-const defaultWorkspaceClaim = "workspace_id"
-
 // Read reads the environment of the function. The error names every invalid
 // variable.
 func Read(getenv func(string) string) (Config, error) {
 	e := &app.Environment{Getenv: getenv}
 	c := Config{Config: e.Common()}
-	c.TokenIssuer = e.Required("TOKEN_ISSUER", "the issuer of the bearer tokens, as in their iss claim")
-	c.TokenAudience = e.Required("TOKEN_AUDIENCE", "the audience of the bearer tokens, as in their aud claim")
-	c.TokenJWKSURL = e.Address("TOKEN_JWKS_URL")
-	c.TokenJWKS = getenv("TOKEN_JWKS")
-	if c.WorkspaceClaim = getenv("TOKEN_WORKSPACE_CLAIM"); c.WorkspaceClaim == "" {
-		c.WorkspaceClaim = defaultWorkspaceClaim
-	}
-	if c.TokenJWKS != "" && !json.Valid([]byte(c.TokenJWKS)) {
-		e.Reject(errors.New(`TOKEN_JWKS must be a JSON Web Key Set such as {"keys":[…]}`))
-	}
-	if c.TokenJWKS != "" && c.TokenJWKSURL != "" {
-		e.Reject(errors.New("TOKEN_JWKS and TOKEN_JWKS_URL exclude each other; set one or none"))
-	}
-	if c.TokenJWKS == "" && c.TokenJWKSURL == "" {
-		e.Address("TOKEN_ISSUER") // its discovery document is fetched from this address
-	}
+	c.Issuers = issuers(e)
 	if address, err := url.Parse(e.Address("API_URL")); err == nil {
 		c.Mapping = apigateway.Mapping{Domain: address.Hostname(), Path: strings.TrimRight(address.EscapedPath(), "/")}
 	}
@@ -62,4 +43,37 @@ func Read(getenv func(string) string) (Config, error) {
 		}
 	}
 	return c, e.Err()
+}
+
+// issuers reads the issuers of the bearer tokens.
+func issuers(e *app.Environment) []oidc.Config {
+	one := oidc.Config{
+		Issuer: e.Getenv("TOKEN_ISSUER"), JWKS: e.Getenv("TOKEN_JWKS"), JWKSURL: e.Address("TOKEN_JWKS_URL"),
+		Audiences: []string{e.Getenv("TOKEN_AUDIENCE")}, WorkspaceClaim: e.Getenv("TOKEN_WORKSPACE_CLAIM"),
+	}
+	if text := e.Getenv("TOKEN_ISSUERS"); text != "" {
+		if one.Issuer != "" || one.Audiences[0] != "" || one.JWKS != "" || one.JWKSURL != "" {
+			e.Reject(errors.New("TOKEN_ISSUERS and TOKEN_ISSUER, TOKEN_AUDIENCE, TOKEN_JWKS, TOKEN_JWKS_URL exclude each other; set the list alone, or the variables of one issuer"))
+		}
+		several, err := oidc.ParseConfigs("TOKEN_ISSUERS", text)
+		if err != nil {
+			e.Reject(err)
+		}
+		return several
+	}
+	e.Required("TOKEN_ISSUER", "the issuer of the bearer tokens, as in their iss claim; or set TOKEN_ISSUERS")
+	e.Required("TOKEN_AUDIENCE", "the audience of the bearer tokens, as in their aud claim")
+	if one.WorkspaceClaim == "" {
+		one.WorkspaceClaim = oidc.DefaultWorkspaceClaim
+	}
+	if one.JWKS != "" && !json.Valid([]byte(one.JWKS)) {
+		e.Reject(errors.New(`TOKEN_JWKS must be a JSON Web Key Set such as {"keys":[…]}`))
+	}
+	if one.JWKS != "" && one.JWKSURL != "" {
+		e.Reject(errors.New("TOKEN_JWKS and TOKEN_JWKS_URL exclude each other; set one or none"))
+	}
+	if one.JWKS == "" && one.JWKSURL == "" {
+		e.Address("TOKEN_ISSUER") // its discovery document is fetched from this address
+	}
+	return []oidc.Config{one}
 }

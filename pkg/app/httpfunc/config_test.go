@@ -14,6 +14,7 @@ import (
 	"syncplane/pkg/app"
 	"syncplane/pkg/app/eventfunc"
 	"syncplane/pkg/app/httpfunc"
+	"syncplane/pkg/auth/oidc"
 	"syncplane/pkg/cloud/apigateway"
 )
 
@@ -40,14 +41,18 @@ func TestRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := httpfunc.Config{
-		Config:      app.Config{Region: "eu-central-1", TableName: "syncs", AccessKeyID: "AKIA", SecretAccessKey: "secret", SessionToken: "session", RunRetention: 30 * 24 * time.Hour},
-		TokenIssuer: "https://issuer.example.com/", TokenAudience: "syncplane",
-		WorkspaceClaim: "workspace_id",
-		Mapping:        apigateway.Mapping{Domain: "api.example.com", Path: "/orders/v1"},
+		Config:  app.Config{Region: "eu-central-1", TableName: "syncs", AccessKeyID: "AKIA", SecretAccessKey: "secret", SessionToken: "session", RunRetention: 30 * 24 * time.Hour},
+		Issuers: []oidc.Config{{Issuer: "https://issuer.example.com/", Audiences: []string{"syncplane"}, WorkspaceClaim: "workspace_id"}},
+		Mapping: apigateway.Mapping{Domain: "api.example.com", Path: "/orders/v1"},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
+}
+
+// several returns the variables for several issuers.
+func several(list string) map[string]string {
+	return map[string]string{"TOKEN_ISSUERS": list, "TOKEN_ISSUER": "", "TOKEN_AUDIENCE": "", "TOKEN_WORKSPACE_CLAIM": "workspace_id"}
 }
 
 func TestReadErrors(t *testing.T) {
@@ -56,19 +61,27 @@ func TestReadErrors(t *testing.T) {
 		set  map[string]string
 		want []string // parts of the error, nil for no error
 	}{
-		"good":                     {nil, nil},
-		"local":                    {map[string]string{"AWS_ENDPOINT_URL_DYNAMODB": "http://127.0.0.1:8000", "AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}, nil},
-		"no table":                 {map[string]string{"TABLE_NAME": ""}, []string{"TABLE_NAME is not set"}},
-		"no region and no issuer":  {map[string]string{"AWS_REGION": "", "TOKEN_ISSUER": ""}, []string{"AWS_REGION is not set", "TOKEN_ISSUER is not set"}},
-		"no audience":              {map[string]string{"TOKEN_AUDIENCE": ""}, []string{"TOKEN_AUDIENCE is not set"}},
-		"no credentials":           {map[string]string{"AWS_ACCESS_KEY_ID": ""}, []string{"AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set"}},
-		"an invalid endpoint":      {map[string]string{"AWS_ENDPOINT_URL_DYNAMODB": "localhost:8000"}, []string{"AWS_ENDPOINT_URL_DYNAMODB must be an http or https address"}},
-		"an invalid issuer":        {map[string]string{"TOKEN_ISSUER": "issuer"}, []string{"TOKEN_ISSUER must be an http or https address"}},
-		"that with a key set":      {map[string]string{"TOKEN_ISSUER": "issuer", "TOKEN_JWKS": `{"keys":[]}`}, nil},
-		"that with an address":     {map[string]string{"TOKEN_ISSUER": "issuer", "TOKEN_JWKS_URL": "https://issuer.example.com/jwks"}, nil},
-		"an invalid key set":       {map[string]string{"TOKEN_JWKS": "keys"}, []string{"TOKEN_JWKS must be a JSON Web Key Set"}},
-		"an invalid API_URL":       {map[string]string{"API_URL": "api.example.com"}, []string{"API_URL must be an http or https address"}},
-		"a key set and an address": {map[string]string{"TOKEN_JWKS": `{"keys":[]}`, "TOKEN_JWKS_URL": "https://a.example.com"}, []string{"exclude each other"}},
+		"good":                    {nil, nil},
+		"local":                   {map[string]string{"AWS_ENDPOINT_URL_DYNAMODB": "http://127.0.0.1:8000", "AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}, nil},
+		"no table":                {map[string]string{"TABLE_NAME": ""}, []string{"TABLE_NAME is not set"}},
+		"no region and no issuer": {map[string]string{"AWS_REGION": "", "TOKEN_ISSUER": ""}, []string{"AWS_REGION is not set", "TOKEN_ISSUER is not set"}},
+		"no audience":             {map[string]string{"TOKEN_AUDIENCE": ""}, []string{"TOKEN_AUDIENCE is not set"}},
+		"no credentials":          {map[string]string{"AWS_ACCESS_KEY_ID": ""}, []string{"AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not set"}},
+		"an invalid endpoint":     {map[string]string{"AWS_ENDPOINT_URL_DYNAMODB": "localhost:8000"}, []string{"AWS_ENDPOINT_URL_DYNAMODB must be an http or https address"}},
+		"an invalid issuer":       {map[string]string{"TOKEN_ISSUER": "issuer"}, []string{"TOKEN_ISSUER must be an http or https address"}},
+		"that with a key set":     {map[string]string{"TOKEN_ISSUER": "issuer", "TOKEN_JWKS": `{"keys":[]}`}, nil},
+		"that with an address":    {map[string]string{"TOKEN_ISSUER": "issuer", "TOKEN_JWKS_URL": "https://issuer.example.com/jwks"}, nil},
+		"an invalid key set":      {map[string]string{"TOKEN_JWKS": "keys"}, []string{"TOKEN_JWKS must be a JSON Web Key Set"}},
+		"an invalid API_URL":      {map[string]string{"API_URL": "api.example.com"}, []string{"API_URL must be an http or https address"}},
+		"several issuers":         {several(`[{"issuer":"https://a.example.com","audience":"a","workspaces":["a"]},{"issuer":"https://b.example.com","audience":"b","workspaces":["b"]}]`), nil},
+		"faults of several issuers": {several(`[{"issuer":"https://a.example.com","audiences":"a","workspaces":["a"]},{"issuer":"b","audience":"b","workspaces":["a"]}]`), []string{
+			`TOKEN_ISSUERS[0] has the unknown member "audiences"`, "TOKEN_ISSUERS[0].audience is missing",
+			"TOKEN_ISSUERS[1].issuer must be an http or https address", "TOKEN_ISSUERS[1].workspaces must have no workspace of another issuer",
+		}},
+		"several issuers and one":       {map[string]string{"TOKEN_ISSUERS": `[{"issuer":"https://a.example.com","audience":"a"}]`}, []string{"TOKEN_ISSUERS and TOKEN_ISSUER, TOKEN_AUDIENCE"}},
+		"several issuers and a key set": {map[string]string{"TOKEN_ISSUERS": `[{"issuer":"https://a.example.com","audience":"a"}]`, "TOKEN_ISSUER": "", "TOKEN_AUDIENCE": "", "TOKEN_JWKS": "{}"}, []string{"exclude each other"}},
+		"an invalid list":               {several("x"), []string{"TOKEN_ISSUERS must be a JSON array of issuers"}},
+		"a key set and an address":      {map[string]string{"TOKEN_JWKS": `{"keys":[]}`, "TOKEN_JWKS_URL": "https://a.example.com"}, []string{"exclude each other"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

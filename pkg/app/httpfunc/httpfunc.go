@@ -38,11 +38,7 @@ func Run(getenv func(string) string, output io.Writer) error {
 	log := app.Logger(output, config.LogLevel)
 	store := app.DynamoDB(config.Config)
 	store.Log = log
-	verifier := oidc.New(oidc.Config{
-		Issuer:         config.TokenIssuer,
-		Audience:       config.TokenAudience,
-		WorkspaceClaim: config.WorkspaceClaim,
-	}, keySource(config), time.Now) //nolint:forbidigo // the clock is read at the edge
+	verifier := oidc.NewIssuers(config.Issuers, time.Now) //nolint:forbidigo // the clock is read at the edge
 
 	// The init phase has the full CPU and delays no request, so first connections
 	// are made here. A request tries again what fails here.
@@ -111,16 +107,4 @@ func API(d Deps) *api.API {
 		config.CreateLimit = &ratelimit.Limiter{Policy: d.CreateLimit, Store: d.Quotas, Now: time.Now} //nolint:forbidigo // as above
 	}
 	return api.New(config)
-}
-
-// keySource returns the configured source of the issuer's keys.
-func keySource(c Config) oidc.KeySource {
-	switch {
-	case c.TokenJWKS != "":
-		return oidc.Static([]byte(c.TokenJWKS))
-	case c.TokenJWKSURL != "":
-		return oidc.URL(c.TokenJWKSURL)
-	default:
-		return oidc.Discover(c.TokenIssuer)
-	}
 }

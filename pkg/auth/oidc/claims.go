@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -16,23 +17,43 @@ import (
 type claims struct {
 	issuer    string   // iss
 	subject   string   // sub
-	audience  []string // aud
+	audience  []string // the audience claim
+	aud       []string // aud if another is the audience claim; nil if absent
 	expiry    time.Time
 	notBefore time.Time
 	issuedAt  time.Time
-	scopes    []string // scope (RFC 9068), and scp, which some issuers use
-	workspace *string  // "" if the claim is not a string
+	scopes    []string // those that the issuer may grant
+	workspace *string  // the workspace claim; "" if it is not a string
+	other     bool     // the token is not an access token
+	matched   int      // the number of required claims that have one of their values
 }
 
 // readClaims parses the payload of a verified token. ok is false if it is not an
 // object, has a duplicate member, or a claim of another type than in RFC 7519.
-func (v *Verifier) readClaims(payload []byte) (c claims, ok bool) {
+func (v *Verifier) readClaims(payload []byte, config *Config) (c claims, ok bool) {
 	dec := v.pool.Get(payload)
 	defer v.pool.Put(dec)
 	ok = readMembers(&dec.Decoder, func(name string, value jsontext.Value) bool {
-		return c.set(name, value, v.config.WorkspaceClaim)
+		return c.set(name, value, config)
 	})
+	if config.GrantScopes != nil {
+		c.scopes = config.GrantScopes
+	}
 	return c, ok
+}
+
+// readIssuer returns the claim iss of a payload that is not verified yet, "" if there
+// is none.
+func (v *Verifier) readIssuer(payload []byte) (name string) {
+	dec := v.pool.Get(payload)
+	defer v.pool.Put(dec)
+	readMembers(&dec.Decoder, func(member string, value jsontext.Value) bool {
+		if member == "iss" {
+			name, _ = textOf(value)
+		}
+		return member != "iss"
+	})
+	return name
 }
 
 // readMembers reads one object, which nothing may follow, and calls set with each
@@ -61,10 +82,29 @@ func readMembers(dec *jsontext.Decoder, set func(name string, value jsontext.Val
 }
 
 // set sets a claim, and reports whether the value has the type of the claim.
-func (c *claims) set(name string, value jsontext.Value, workspaceClaim string) (ok bool) {
-	if name == workspaceClaim {
+func (c *claims) set(name string, value jsontext.Value, config *Config) (ok bool) {
+	if name == config.WorkspaceClaim {
 		workspace, _ := textOf(value)
 		c.workspace = &workspace
+	}
+	switch name {
+	case config.AudienceClaim:
+		if c.audience, ok = listOf(value); !ok {
+			return false
+		}
+	case "aud":
+		if c.aud, ok = listOf(value); !ok {
+			return false
+		}
+	}
+	if slices.Contains(config.ScopeClaims, name) && !c.addScopes(name, value, config) {
+		return false
+	}
+	if wanted, required := config.RequiredClaims[name]; required {
+		list, ok := listOf(value)
+		if ok && slices.ContainsFunc(list, func(text string) bool { return slices.Contains(wanted, text) || slices.Contains(wanted, anyValue) }) {
+			c.matched++
+		}
 	}
 	ok = true
 	switch name {
@@ -72,23 +112,38 @@ func (c *claims) set(name string, value jsontext.Value, workspaceClaim string) (
 		c.issuer, ok = textOf(value)
 	case "sub":
 		c.subject, ok = textOf(value)
-	case "aud":
-		c.audience, ok = listOf(value)
 	case "exp":
 		c.expiry, ok = dateOf(value)
 	case "nbf":
 		c.notBefore, ok = dateOf(value)
 	case "iat":
 		c.issuedAt, ok = dateOf(value)
-	case "scope":
+	case "token_use": // Amazon Cognito: access or id
+		use, _ := textOf(value)
+		c.other = c.other || use != "access"
+	case "typ": // Keycloak: Bearer, ID, Refresh, Offline or Logout
+		use, _ := textOf(value)
+		c.other = c.other || slices.Contains([]string{"ID", "Refresh", "Offline", "Logout"}, use)
+	case "at_hash", "c_hash": // only an ID token has them (OpenID Connect Core 1.0, section 3.3.2.11)
+		c.other = true
+	}
+	return ok
+}
+
+// addScopes adds the scopes in a claim: the words of a string (RFC 8693, section
+// 4.2), or the elements of an array. A scope claim named scope must be a string.
+func (c *claims) addScopes(name string, value jsontext.Value, config *Config) (ok bool) {
+	var list []string
+	if name == "scope" || value.Kind() == jsontext.KindString {
 		var words string
 		words, ok = textOf(value)
-		c.scopes = append(c.scopes, strings.Fields(words)...)
-	case "scp":
-		var list []string
+		list = strings.Fields(words)
+	} else {
 		list, ok = listOf(value)
-		for _, words := range list {
-			c.scopes = append(c.scopes, strings.Fields(words)...)
+	}
+	for _, scope := range list {
+		if scope, ok := config.scope(scope); ok {
+			c.scopes = append(c.scopes, scope)
 		}
 	}
 	return ok

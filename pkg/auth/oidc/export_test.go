@@ -1,6 +1,9 @@
 package oidc
 
-import "errors"
+import (
+	"errors"
+	"time"
+)
 
 // VerifySignature verifies the signature of a message with the first key of a
 // set. The messages of raw signature vectors are not tokens.
@@ -17,4 +20,25 @@ func VerifySignature(set []byte, algorithm, message string, signature []byte) er
 		return errors.New("the signature does not match")
 	}
 	return nil
+}
+
+// NewSources returns a Verifier of issuers whose keys come from sources.
+func NewSources(now func() time.Time, sources ...KeySource) *Verifier {
+	v := &Verifier{now: now}
+	for _, source := range sources {
+		v.add(Config{}, source)
+	}
+	return v
+}
+
+// MayName reports whether tokens of an issuer may name a workspace, which c.Workspace,
+// the values of c.WorkspaceMap and c.Workspaces decide.
+func MayName(c Config, workspace string) bool {
+	for value := range c.WorkspaceMap {
+		if named, err := c.workspace(claims{workspace: &value}); err == nil && named == workspace {
+			return true
+		}
+	}
+	named, err := c.workspace(claims{workspace: &workspace})
+	return err == nil && named == workspace
 }

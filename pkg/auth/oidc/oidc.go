@@ -1,14 +1,16 @@
 // Package oidc authenticates the caller of a request by its header
 // "Authorization: Bearer …": it verifies JWTs with the keys of their OpenID Connect
-// issuer. It knows RFC 6750 (bearer tokens), JWT and JWKS. It does not know routes,
+// issuer, of one issuer or several. It knows RFC 6750 (bearer tokens), JWT and JWKS. It does not know routes,
 // permissions or Lambda.
 package oidc
 
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"syncplane/pkg/auth"
@@ -25,30 +27,52 @@ const maxToken = 8 << 10
 // used, and clients renew tokens before they expire.
 const leeway = 60 * time.Second
 
-// Config holds the claims that a token must have.
-type Config struct {
-	Issuer         string // equal to iss, compared byte by byte
-	Audience       string // one of aud
-	WorkspaceClaim string // the name of the top-level claim that holds the workspace; dots are part of it
+// Verifier authenticates callers by JWT of one issuer or several.
+type Verifier struct {
+	issuers []*issuer
+	now     func() time.Time
+	pool    jsonpool.Pool
 }
 
-// Verifier authenticates callers by JWT. It caches the issuer's keys and the
-// tokens that it has verified.
-type Verifier struct {
+// issuer is an issuer whose tokens are accepted. It caches its keys and the tokens
+// that they have verified, so that no key or token of it counts for another issuer.
+type issuer struct {
 	config Config
 	keys   *keyring
-	now    func() time.Time
-	pool   jsonpool.Pool
 	cache  tokenCache
 }
 
-// New returns a Verifier that reads the issuer's keys from source.
+// New returns a Verifier of the tokens of one issuer, whose keys it reads from source.
 func New(config Config, source KeySource, now func() time.Time) *Verifier {
-	return &Verifier{config: config, keys: newKeyring(source, now), now: now}
+	v := &Verifier{now: now}
+	v.add(config, source)
+	return v
 }
 
-// Warm fetches the keys, so that the first request does not have to.
-func (v *Verifier) Warm(ctx context.Context) error { return v.keys.warm(ctx) }
+// NewIssuers returns a Verifier of the tokens of several issuers. It reads their keys
+// from where configs has them.
+func NewIssuers(configs []Config, now func() time.Time) *Verifier {
+	v := &Verifier{now: now}
+	for _, config := range configs {
+		v.add(config, config.source())
+	}
+	return v
+}
+
+func (v *Verifier) add(config Config, source KeySource) {
+	v.issuers = append(v.issuers, &issuer{config: config.complete(), keys: newKeyring(source, v.now)})
+}
+
+// Warm fetches the keys of all issuers, so that the first request does not have to.
+func (v *Verifier) Warm(ctx context.Context) error {
+	errs := make([]error, len(v.issuers))
+	var fetching sync.WaitGroup
+	for i, issuer := range v.issuers {
+		fetching.Go(func() { errs[i] = issuer.keys.warm(ctx) })
+	}
+	fetching.Wait()
+	return errors.Join(errs...)
+}
 
 // Authenticator returns the caller that an Authorization header authenticates. It
 // returns a fault.Unauthenticated for a missing or invalid token, and a
@@ -81,8 +105,8 @@ func tokenOf(authorization string) (string, error) {
 	return token, nil
 }
 
-// Caller returns the caller that the header authenticates. It evaluates no claim
-// before it has verified the signature.
+// Caller returns the caller that the header authenticates. Before the signature is
+// verified, it evaluates no claim but the issuer, which decides whose keys are tried.
 func (v *Verifier) Caller(ctx context.Context, authorization string) (auth.Caller, error) {
 	text, err := tokenOf(authorization)
 	if err != nil {
@@ -92,52 +116,75 @@ func (v *Verifier) Caller(ctx context.Context, authorization string) (auth.Calle
 	if err != nil {
 		return auth.Caller{}, err
 	}
-	candidates, fetched, err := v.keys.find(ctx, token.header)
+	from, err := v.issuerOf(token)
+	if err != nil {
+		return auth.Caller{}, err
+	}
+	candidates, fetched, err := from.keys.find(ctx, token.header)
 	if err != nil {
 		return auth.Caller{}, err
 	}
 	digest := sha256.Sum256([]byte(text))
-	verified, ok := v.cache.get(digest, fetched)
+	verified, ok := from.cache.get(digest, fetched)
 	if !ok {
 		if !slices.ContainsFunc(candidates, token.verify) {
 			return auth.Caller{}, invalid("the token's signature does not match")
 		}
-		if verified, ok = v.readClaims(token.payload); !ok {
+		if verified, ok = v.readClaims(token.payload, &from.config); !ok {
 			return auth.Caller{}, invalid("the token's claims are malformed")
 		}
-		v.cache.put(digest, fetched, verified)
+		from.cache.put(digest, fetched, verified)
 	}
-	return v.caller(verified)
+	return from.config.caller(verified, v.now())
+}
+
+// issuerOf returns the issuer whose keys must have signed a token. With several
+// issuers, it is the one that the unverified payload names; caller compares the name
+// again after the verification. The error does not list the issuers, which may be
+// those of other workspaces.
+func (v *Verifier) issuerOf(t token) (*issuer, error) {
+	if len(v.issuers) == 1 {
+		return v.issuers[0], nil
+	}
+	name := v.readIssuer(t.payload)
+	for _, issuer := range v.issuers {
+		if issuer.config.Issuer == name {
+			return issuer, nil
+		}
+	}
+	return nil, invalid("the token's issuer is not one of those that this API accepts")
 }
 
 // caller compares the claims of a verified token with the Config and the time.
-func (v *Verifier) caller(c claims) (auth.Caller, error) {
-	now := v.now()
+func (c *Config) caller(token claims, now time.Time) (auth.Caller, error) {
 	refuse := func(format string, args ...any) (auth.Caller, error) {
 		return auth.Caller{}, invalid(format, args...)
 	}
 	switch {
-	case c.issuer != v.config.Issuer:
-		return refuse("the token's issuer must be %s", v.config.Issuer)
-	case !slices.Contains(c.audience, v.config.Audience):
-		return refuse("the token's audience must be %s", v.config.Audience)
-	case c.expiry.IsZero():
+	case token.issuer != c.Issuer:
+		return refuse("the token's issuer must be %s", c.Issuer)
+	case !c.isAudience(token.audience):
+		return refuse("the token's audience must be %s", c.audience())
+	case token.aud != nil && !c.isAudience(token.aud):
+		return refuse("the token's claim aud must be %s, or absent", c.audience())
+	case token.other:
+		return refuse("the token must be an access token, not an ID token or a refresh token")
+	case token.matched != len(c.RequiredClaims):
+		return refuse("the token lacks a claim that is required of its issuer, or has another value in it")
+	case token.expiry.IsZero():
 		return refuse("the token has no exp claim, so it would never expire")
-	case !now.Before(c.expiry):
-		return refuse("the token expired at %s", stamp(c.expiry))
-	case now.Add(leeway).Before(c.notBefore):
-		return refuse("the token is not valid before %s", stamp(c.notBefore))
-	case now.Add(leeway).Before(c.issuedAt):
-		return refuse("the token was issued in the future, at %s", stamp(c.issuedAt))
-	case c.workspace != nil && !auth.ValidWorkspace(*c.workspace):
-		return auth.Caller{}, fault.New(fault.Forbidden, "workspace_missing",
-			"the token's claim %s must be a string of 1 to %d visible ASCII characters other than #", v.config.WorkspaceClaim, auth.MaxWorkspace)
+	case !now.Before(token.expiry):
+		return refuse("the token expired at %s", stamp(token.expiry))
+	case now.Add(leeway).Before(token.notBefore):
+		return refuse("the token is not valid before %s", stamp(token.notBefore))
+	case now.Add(leeway).Before(token.issuedAt):
+		return refuse("the token was issued in the future, at %s", stamp(token.issuedAt))
 	}
-	who := auth.Caller{Subject: c.subject, Scopes: c.scopes}
-	if c.workspace != nil { // package auth permits nothing to a caller without a workspace
-		who.Workspace = *c.workspace
+	workspace, err := c.workspace(token)
+	if err != nil {
+		return auth.Caller{}, err
 	}
-	return who, nil
+	return auth.Caller{Workspace: workspace, Subject: token.subject, Scopes: token.scopes}, nil
 }
 
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }

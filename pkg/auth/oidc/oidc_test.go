@@ -106,7 +106,7 @@ func keySet(tb testing.TB, keys ...jose.JSONWebKey) []byte {
 }
 
 func config() oidc.Config {
-	return oidc.Config{Issuer: issuer, Audience: audience, WorkspaceClaim: "workspace_id"}
+	return oidc.Config{Issuer: issuer, Audiences: []string{audience}, WorkspaceClaim: "workspace_id"}
 }
 
 func at(now time.Time) func() time.Time { return func() time.Time { return now } }

@@ -317,7 +317,7 @@ func TestCredentials(t *testing.T) {
 	var ahead atomic.Int64 // of the clock, in nanoseconds
 	now := func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
 	keys := bolt.Keys{Path: filepath.Join(dir, "keys.db")}
-	tokens := oidc.New(oidc.Config{Issuer: server.Issuer, Audience: server.Audience, WorkspaceClaim: server.WorkspaceClaim}, oidc.Static(set), now)
+	tokens := oidc.New(oidc.Config{Issuer: server.Issuer, Audiences: []string{server.Audience}, WorkspaceClaim: server.WorkspaceClaim}, oidc.Static(set), now)
 	verifications := make(chan struct{})
 	g := newHarness(t, func(s *server.Stream) {
 		s.Recheck, s.Now = time.Millisecond, now
