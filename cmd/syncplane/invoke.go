@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -124,12 +125,13 @@ func functionOf(text []byte) string {
 	var event struct {
 		DetailType string `json:"detail-type"` //nolint:tagliatelle // EventBridge's name
 		Records    []struct {
-			Source string `json:"eventSource"` //nolint:tagliatelle // AWS's name
+			Source string `json:"eventSource"`    //nolint:tagliatelle // AWS's name
+			ARN    string `json:"eventSourceARN"` //nolint:tagliatelle // as above
 		} `json:"Records"` //nolint:tagliatelle // as above
 	}
 	_ = json.Unmarshal(text, &event) // the API refuses an event that cannot be decoded
 	switch {
-	case len(event.Records) > 0 && event.Records[0].Source == "aws:dynamodb":
+	case len(event.Records) > 0 && (event.Records[0].Source == "aws:dynamodb" || strings.HasSuffix(event.Records[0].ARN, ":"+watchQueue)):
 		return "relay"
 	case len(event.Records) > 0 && event.Records[0].Source == "aws:sqs", event.DetailType != "":
 		return "intake"

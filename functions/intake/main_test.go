@@ -10,7 +10,11 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"syncplane/pkg/app"
+	"syncplane/pkg/app/eventfunc"
 	"syncplane/pkg/emulator/lambdaruntime"
+	"syncplane/pkg/runs"
+	"syncplane/pkg/storage/storagetest"
+	"syncplane/pkg/syncs"
 	"syncplane/pkg/testkit/dynamotest"
 	"syncplane/pkg/testkit/lambdatest"
 	"syncplane/pkg/testkit/stacktest"
@@ -179,6 +183,43 @@ func TestEvents(t *testing.T) {
 	}
 	if rejected := h.stack.Published(t); len(rejected) != 1 || rejected[0].Type != "sync.create.rejected.v1" {
 		t.Errorf("got %v", rejected)
+	}
+}
+
+// TestRunEvents invokes the function with the sample events for runs: that of a sync
+// which is not in the table is rejected, as is the report of a run that does not exist.
+func TestRunEvents(t *testing.T) {
+	h := newHarness(t, func(*app.Config) {})
+	invoke := func(name string, published ...string) {
+		t.Helper()
+		payload, err := os.ReadFile("../../events/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer, err := h.function.Invoke(t.Context(), payload)
+		if err != nil || len(lambdatest.Failed(t, answer)) > 0 {
+			t.Errorf("%s: got %s, %v", name, answer, err)
+		}
+		var types []string
+		for _, e := range h.stack.Published(t) {
+			types = append(types, e.Type)
+		}
+		if diff := cmp.Diff(published, types); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+	}
+	invoke("run-requested.json", "sync.run.rejected.v1")
+	invoke("run-reported.json", "sync.run.rejected.v1")
+
+	s := storagetest.NewSync(t)
+	s.Workspace, s.ID, s.Status = "demo", "019ab0c4-7d3b-7c51-9d3e-2f6a1b0c4d5e", syncs.Pending
+	store := app.DynamoDB(h.config)
+	if err := store.Create(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	invoke("run-requested.json")
+	if slot, open, err := eventfunc.Runs(store, runs.DefaultRetention().Runs).Store.Slot(t.Context(), s.Workspace, s.ID); err != nil || !open {
+		t.Errorf("got %+v, %v, %v, want a run", slot, open, err)
 	}
 }
 

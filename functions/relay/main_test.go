@@ -348,4 +348,14 @@ func TestEvents(t *testing.T) {
 	if got := stack.All(t); len(got) > 0 {
 		t.Errorf("there are schedules: %v", got)
 	}
+	if payload, err = os.ReadFile("../../events/watch.json"); err != nil {
+		t.Fatal(err)
+	}
+	answer, err = function.Invoke(t.Context(), payload)
+	if err != nil || len(lambdatest.Failed(t, answer)) > 0 {
+		t.Errorf("got %s, %v", answer, err)
+	}
+	if messages := stack.Watched(t); len(messages) > 0 { // its run is not in the table
+		t.Errorf("the queue holds %q", messages)
+	}
 }
