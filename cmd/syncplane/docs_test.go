@@ -207,7 +207,8 @@ func newDocsRunner(t *testing.T) docsRunner {
 		env = append(env, name+"=") // as if it were not set
 	}
 	dataDir := t.TempDir()
-	d := docsRunner{dir: dir, env: append(env, "DATA_DIR="+dataDir), address: serve(t, dataDir).address}
+	d := docsRunner{dir: dir, address: serve(t, dataDir).address}
+	d.env = append(env, "DATA_DIR="+dataDir, "SYNCPLANE_URL="+d.address)
 	d.command(t, "make bin/syncplane") // make run does so
 	return d
 }

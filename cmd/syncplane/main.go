@@ -1,5 +1,5 @@
 // Command syncplane serves the control plane on one machine, manages its tokens,
-// API keys and dead letters, and runs the Lambda functions without AWS.
+// API keys and dead letters, calls the API, and runs the Lambda functions without AWS.
 package main
 
 import (

@@ -13,6 +13,7 @@ import (
 // The groups of commands in the help.
 const (
 	groupServer = "server"
+	groupAPI    = "api"
 	groupCloud  = "cloud"
 )
 
@@ -52,6 +53,7 @@ Exit codes: 0 success, 1 failure, 2 invalid arguments or settings.`,
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error { return setFromEnvironment(cmd, env.getenv) }
 	root.AddGroup(
 		&cobra.Group{ID: groupServer, Title: "The local server:"},
+		&cobra.Group{ID: groupAPI, Title: "The API:"},
 		&cobra.Group{ID: groupCloud, Title: "On AWS, and without it:"},
 	)
 	add := func(group string, commands ...*cobra.Command) {
@@ -61,6 +63,7 @@ Exit codes: 0 success, 1 failure, 2 invalid arguments or settings.`,
 		}
 	}
 	add(groupServer, newServe(env), newToken(env), newKeys(env), newDeadLetters(env))
+	add(groupAPI, newApply(env))
 	add(groupCloud, newReconcile(env), newInvoke(env), newEmulate(env))
 	add("", newWhen(env), newVersion(env))
 	root.SetHelpCommand(newHelp(root))

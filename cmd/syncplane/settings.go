@@ -109,7 +109,7 @@ func setFromEnvironment(cmd *cobra.Command, getenv func(string) string) error {
 		if flag.Changed || variable == nil {
 			return
 		}
-		for _, name := range []string{variablePrefix + variable[0], variable[0]} {
+		for _, name := range []string{variablePrefix + strings.TrimPrefix(variable[0], variablePrefix), variable[0]} {
 			text := getenv(name)
 			if text == "" {
 				continue

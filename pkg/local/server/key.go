@@ -66,6 +66,15 @@ func OpenKey(dataDir string) (Key, error) {
 	return readKey(path)
 }
 
+// HasKey reports whether a data directory has a signing key.
+func HasKey(dataDir string) (bool, error) {
+	_, err := os.Stat(filepath.Join(dataDir, keyFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
 func readKey(path string) (Key, error) {
 	text, err := os.ReadFile(path) //nolint:gosec // the operator's own directory
 	if err != nil {

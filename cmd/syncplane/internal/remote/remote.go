@@ -1,0 +1,190 @@
+// Package remote makes clients of the HTTP API for commands: with a bearer token, with
+// retries, and with errors for people. It knows the generated client; it does not know
+// where a command gets its settings.
+package remote
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"syncplane/pkg/client"
+)
+
+// The bounds of retries. Our own choices: a rate limit of a create regains a token
+// within minutes, and a command that waits longer looks stuck.
+const (
+	maxAttempts = 8
+	firstPause  = 200 * time.Millisecond
+	maxPause    = 30 * time.Second
+)
+
+// requestTimeout is the timeout of one attempt. API Gateway responds within 30 s.
+const requestTimeout = 40 * time.Second
+
+// New returns a client of the API at an address. It repeats requests that are safe to
+// repeat after a 429, a 503 and a lost connection.
+func New(address, token string) (*client.ClientWithResponses, error) {
+	return client.NewClientWithResponses(address,
+		client.WithHTTPClient(&retrier{next: &http.Client{Timeout: requestTimeout}, address: address, pause: sleep}),
+		client.WithRequestEditorFn(func(_ context.Context, r *http.Request) error {
+			r.Header.Set("Authorization", "Bearer "+token)
+			r.Header.Set("Accept", "application/json")
+			return nil
+		}))
+}
+
+// retrier repeats requests.
+type retrier struct {
+	next    *http.Client
+	address string // for messages
+	pause   func(ctx context.Context, d time.Duration) error
+}
+
+// Do sends a request.
+func (d *retrier) Do(r *http.Request) (*http.Response, error) {
+	for attempt := 1; ; attempt++ {
+		response, err := d.next.Do(r) //nolint:gosec // the address that the user names
+		if errors.Is(err, syscall.ECONNREFUSED) {
+			return nil, fmt.Errorf("no server listens at %s; start one with syncplane serve, or set SYNCPLANE_URL", d.address)
+		}
+		wait, again := retryAfter(r, response, err, attempt)
+		if !again {
+			return response, err
+		}
+		if response != nil {
+			_, _ = io.Copy(io.Discard, response.Body)
+			_ = response.Body.Close()
+		}
+		if err := d.pause(r.Context(), wait); err != nil {
+			return nil, err
+		}
+		if r.GetBody != nil {
+			if r.Body, err = r.GetBody(); err != nil {
+				return nil, err
+			}
+		}
+	}
+}
+
+// retryAfter returns whether a request is to be repeated, and when.
+func retryAfter(r *http.Request, response *http.Response, err error, attempt int) (time.Duration, bool) {
+	if attempt == maxAttempts || r.Context().Err() != nil || r.Method == http.MethodPost && r.Header.Get("Idempotency-Key") == "" {
+		return 0, false
+	}
+	pause := min(firstPause<<attempt, maxPause)
+	if err != nil {
+		return pause, true
+	}
+	if response.StatusCode != http.StatusTooManyRequests && response.StatusCode != http.StatusServiceUnavailable {
+		return 0, false
+	}
+	seconds, err := strconv.Atoi(response.Header.Get("Retry-After"))
+	if err != nil || seconds < 1 {
+		return pause, true
+	}
+	return time.Duration(seconds) * time.Second, time.Duration(seconds)*time.Second <= maxPause
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Response is implemented by the responses of the generated client.
+type Response interface {
+	StatusCode() int
+	GetBody() []byte
+	ContentType() string
+}
+
+// Error is a response that is not a success.
+type Error struct {
+	Status int
+	Errors []client.APIError // nil if the response is not one of the API
+	text   string            // the beginning of the body then
+}
+
+// Error returns a line for each error: what is wrong, the code and the place.
+func (e *Error) Error() string {
+	if len(e.Errors) == 0 {
+		return fmt.Sprintf("the response is not one of the API: status %d, %s", e.Status, e.text)
+	}
+	var lines []string
+	for _, one := range e.Errors {
+		known := []string{string(one.Code)}
+		if s := one.Source; s != nil {
+			for _, place := range []*string{s.Pointer, s.Parameter, s.Header} {
+				if place != nil {
+					known = append(known, *place)
+				}
+			}
+		}
+		lines = append(lines, one.Detail+" ("+strings.Join(known, ", ")+")")
+	}
+	return strings.Join(lines, "\n")
+}
+
+// Has reports whether err is an Error with a code.
+func Has(err error, code client.APIErrorCode) bool {
+	failure, ok := errors.AsType[*Error](err)
+	if !ok {
+		return false
+	}
+	for _, one := range failure.Errors {
+		if one.Code == code {
+			return true
+		}
+	}
+	return false
+}
+
+// StatusOf returns the status of an Error, 0 for other errors.
+func StatusOf(err error) int {
+	if failure, ok := errors.AsType[*Error](err); ok {
+		return failure.Status
+	}
+	return 0
+}
+
+// maxExcerpt is the longest part of an unknown response that is repeated, in bytes.
+const maxExcerpt = 100
+
+// Check returns nil for a success, and otherwise err or an Error.
+func Check(r Response, err error) error {
+	if err != nil {
+		return err
+	}
+	if isJSON := strings.HasPrefix(r.ContentType(), "application/json"); r.StatusCode()/100 == 2 && (isJSON || len(r.GetBody()) == 0) {
+		return nil
+	}
+	return Failure(r.StatusCode(), r.GetBody())
+}
+
+// Failure returns the Error for a response.
+func Failure(status int, body []byte) error {
+	failure := &Error{Status: status}
+	var document client.Errors
+	if json.Unmarshal(body, &document) == nil && len(document.Errors) > 0 {
+		failure.Errors = document.Errors
+		return failure
+	}
+	if len(body) > maxExcerpt {
+		body = body[:maxExcerpt]
+	}
+	failure.text = strconv.Quote(string(body))
+	return failure
+}
