@@ -28,10 +28,16 @@ func (s Soak) Run(t *testing.T) {
 	var figures Figures
 	violations := 0
 	for seed := max(s.Seed, 1); ; seed++ { // rapid draws a random seed for 0
+		opened := false
 		passed := t.Run("seed "+strconv.FormatUint(seed, 10), func(t *testing.T) {
 			set(t, "rapid.seed", strconv.FormatUint(seed, 10))
-			rapid.Check(t, Check(s.Open(t, seed), &figures))
+			open := s.Open(t, seed)
+			opened = true
+			rapid.Check(t, Check(open, &figures))
 		})
+		if !opened {
+			t.Fatal("the storage backend cannot be opened")
+		}
 		if !passed {
 			violations++
 		}
