@@ -1,6 +1,7 @@
 package bolt
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"runtime"
@@ -8,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
 )
 
@@ -22,23 +22,33 @@ const verifyTimeout = 300 * time.Millisecond
 
 // verify reads all pages of all buckets. It returns nil if Close is called first.
 func (st *Store) verify() error {
-	return st.view(func(tx *tx) error {
-		for _, bucket := range []*bbolt.Bucket{tx.all, tx.expiry, tx.feed, tx.checkpoints} {
-			cursor := bucket.Cursor()
-			n := 0
-			for key, _ := cursor.First(); key != nil; key, _ = cursor.Next() {
-				if n++; n%1000 != 0 {
-					continue
+	for _, name := range []string{allBucket, expiryBucket, feedBucket, checkpointBucket} {
+		for next := []byte{}; next != nil; {
+			start := next
+			err := st.view(func(tx *tx) error {
+				cursor := tx.raw.Bucket([]byte(name)).Cursor()
+				key, _ := cursor.Seek(start)
+				if key != nil && bytes.Compare(key, start) < 0 { // an endless loop otherwise
+					return fmt.Errorf("%w: its keys are not in order", ErrDamaged)
 				}
-				select {
-				case <-st.closed:
-					return nil
-				default:
+				for n := 0; key != nil && n < walkChunk; n++ {
+					key, _ = cursor.Next()
 				}
+				next = bytes.Clone(key)
+				return nil
+			})
+			if err != nil {
+				return err
+			}
+			st.release()
+			select {
+			case <-st.closed:
+				return nil
+			default:
 			}
 		}
-		return nil
-	})
+	}
+	return nil
 }
 
 // ErrInUse is the error of Open for a file that another process has open. It follows

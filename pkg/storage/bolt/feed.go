@@ -4,14 +4,11 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"iter"
 	"sync"
 	"time"
 
 	"syncplane/pkg/event"
-	"syncplane/pkg/syncs"
 )
 
 // maxFeed is how many delivered events the feed keeps for clients that reconnect:
@@ -139,47 +136,6 @@ const (
 	SenderCheckpoint   = "reader"   // of the sender of webhooks
 	RecorderCheckpoint = "recorder" // of the recorder of runs
 )
-
-// errStop ends a read transaction when a loop over an iterator ends early.
-var errStop = errors.New("the loop has ended")
-
-// viewAll returns an iterator over the elements that read yields in one read
-// transaction. read must return errStop when yield returns false.
-func viewAll[T any](st *Store, read func(tx *tx, yield func(T) bool) error) iter.Seq2[T, error] {
-	return func(yield func(T, error) bool) {
-		err := st.view(func(tx *tx) error {
-			return read(tx, func(element T) bool { return yield(element, nil) })
-		})
-		if err != nil && !errors.Is(err, errStop) {
-			var none T
-			yield(none, err)
-		}
-	}
-}
-
-// All yields every sync, and ends after the first error. A sync that cannot be read
-// is left out and logged. The loop body runs in a read transaction and must not
-// write to the store.
-func (st *Store) All() iter.Seq2[syncs.Sync, error] {
-	return viewAll(st, func(tx *tx, yield func(syncs.Sync) bool) error {
-		cursor := tx.all.Cursor()
-		for key, value := cursor.First(); key != nil; key, value = cursor.Next() {
-			workspace, id, ok := splitKey(key)
-			if !ok {
-				continue
-			}
-			s, err := decode(workspace, id, value)
-			if err != nil {
-				st.unreadable(context.Background(), err)
-				continue
-			}
-			if !yield(s) {
-				return errStop
-			}
-		}
-		return nil
-	})
-}
 
 // append adds an event to the feed.
 func (t *tx) append(encoded []byte) error {

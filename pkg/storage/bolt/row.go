@@ -1,7 +1,6 @@
 package bolt
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"time"
@@ -12,19 +11,14 @@ import (
 // A key is a DynamoDB key of package dynamo, its two parts joined with a zero byte,
 // which no workspace contains.
 
+// syncPrefix begins the sort key of a sync.
+const syncPrefix = "SYNC#"
+
 // prefixOf returns the prefix of the keys of all syncs of a workspace.
-func prefixOf(workspace string) []byte { return []byte(workspace + "\x00SYNC#") }
+func prefixOf(workspace string) []byte { return []byte(workspace + "\x00" + syncPrefix) }
 
 // keyOf returns the key of a sync.
 func keyOf(workspace, id string) []byte { return append(prefixOf(workspace), id...) }
-
-// splitKey returns the workspace and the ID in the key of a sync. ok is false for
-// any other key.
-func splitKey(key []byte) (workspace, id string, ok bool) {
-	before, after, found := bytes.Cut(key, []byte{0})
-	after, is := bytes.CutPrefix(after, []byte("SYNC#"))
-	return string(before), string(after), found && is
-}
 
 // idempotencyKeyOf returns the key of an idempotency record.
 func idempotencyKeyOf(workspace, key string) []byte { return []byte(workspace + "\x00ONCE#" + key) }

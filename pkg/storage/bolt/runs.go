@@ -37,7 +37,10 @@ func recordsKey(key runs.Key) []byte {
 	return []byte(key.Workspace + "#" + key.SyncID + "\x00ROWS#" + stamp(key.Time))
 }
 
-func slotPrefix(workspace string) []byte { return []byte(workspace + "\x00OPEN#") }
+// openPrefix begins the sort key of a slot.
+const openPrefix = "OPEN#"
+
+func slotPrefix(workspace string) []byte { return []byte(workspace + "\x00" + openPrefix) }
 
 func slotKey(workspace, syncID string) []byte { return append(slotPrefix(workspace), syncID...) }
 
@@ -279,27 +282,14 @@ func (st Runs) Slots(_ context.Context, workspace, after string, limit int) (slo
 
 // AllSlots yields the slot of every sync that has one, and ends after the first
 // error. It seeks from workspace to workspace, so other rows are not read. The loop
-// body runs in a read transaction and must not write to the store.
+// body must not write to the store.
 func (st Runs) AllSlots() iter.Seq2[runs.Slot, error] {
-	return viewAll(st.Store, func(tx *tx, yield func(runs.Slot) bool) error {
-		cursor := tx.all.Cursor()
-		for key, _ := cursor.First(); key != nil; {
-			partition, _, _ := bytes.Cut(bytes.Clone(key), []byte{0})
-			prefix := slotPrefix(string(partition))
-			for key, value := cursor.Seek(prefix); bytes.HasPrefix(key, prefix); key, value = cursor.Next() {
-				var row slotRow
-				if err := json.Unmarshal(value, &row); err != nil {
-					return fmt.Errorf("decode a slot: %w", err)
-				}
-				if !yield(runs.Slot{
-					Workspace: string(partition), SyncID: string(key[len(prefix):]), Version: row.Version, Open: row.Open, Waiting: row.Waiting,
-				}) {
-					return errStop
-				}
-			}
-			key, _ = cursor.Seek(append(partition, 1)) // the partitions of a workspace's syncs begin with its name
+	return walkAll(st.Store, openPrefix, func(workspace, id string, value []byte) (runs.Slot, bool, error) {
+		var row slotRow
+		if err := json.Unmarshal(value, &row); err != nil {
+			return runs.Slot{}, false, fmt.Errorf("decode a slot: %w", err)
 		}
-		return nil
+		return runs.Slot{Workspace: workspace, SyncID: id, Version: row.Version, Open: row.Open, Waiting: row.Waiting}, true, nil
 	})
 }
 

@@ -44,9 +44,9 @@ type Store struct {
 	done   chan struct{} // closed when commitLoop has returned
 	closed chan struct{} // closed by Close
 
-	verifying sync.WaitGroup
-	damaged   chan error
-	feed      feed
+	reading sync.WaitGroup // of the pages of the file
+	damaged chan error
+	feed    feed
 }
 
 var _ syncs.Store = (*Store)(nil)
@@ -66,12 +66,13 @@ func Open(path string) (*Store, error) {
 		return nil, describe(path, err)
 	}
 	go st.commitLoop()
-	st.verifying.Go(func() {
+	st.reading.Go(func() {
 		defer close(st.damaged)
 		if err := st.verify(); err != nil {
 			st.damaged <- describe(path, err)
 		}
 	})
+	st.reading.Go(st.releaseLoop)
 	timeout := time.NewTimer(verifyTimeout)
 	defer timeout.Stop()
 	select {
@@ -112,7 +113,7 @@ func (st *Store) open(path string) (err error) {
 func (st *Store) Close() error {
 	close(st.closed)
 	<-st.done
-	st.verifying.Wait()
+	st.reading.Wait()
 	return guard(st.db.Close)
 }
 

@@ -1,0 +1,35 @@
+package bolt
+
+import "time"
+
+// The memory of the process that pages of the file may use. Our own choices.
+const (
+	releaseEvery = 5 * time.Second
+	releaseAbove = 64 << 20 // bytes of the file; pages of a smaller one are kept
+)
+
+// release gives up the memory in which the process has mapped pages of the file. The
+// pages stay in the cache of the operating system, from which they are mapped again
+// when they are read.
+func (st *Store) release() {
+	_ = st.view(func(tx *tx) error { // the mapping does not change while it is open
+		if size := tx.raw.Size(); size > releaseAbove {
+			releasePages(tx.raw.DB().Info().Data, size)
+		}
+		return nil
+	})
+}
+
+// releaseLoop releases pages from time to time until Close.
+func (st *Store) releaseLoop() {
+	ticker := time.NewTicker(releaseEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			st.release()
+		case <-st.closed:
+			return
+		}
+	}
+}

@@ -1,0 +1,5 @@
+//go:build !unix
+
+package bolt
+
+func releasePages(uintptr, int64) {}
