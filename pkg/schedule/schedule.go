@@ -166,6 +166,9 @@ func preceding(set uint64, v int) int {
 // runs by a Cron.
 func (s Schedule) Interval() (minutes int64, ok bool) { return s.minutes, s.minutes > 0 }
 
+// Anchor returns the time from which the interval of s counts.
+func (s Schedule) Anchor() time.Time { return time.Unix(s.anchor, 0).UTC() }
+
 // Cron returns the expression by which s runs. ok is false for an interval.
 func (s Schedule) Cron() (c Cron, ok bool) { return s.cron, s.minutes == 0 }
 

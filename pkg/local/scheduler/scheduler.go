@@ -6,7 +6,6 @@
 package scheduler
 
 import (
-	"container/heap"
 	"context"
 	"errors"
 	"fmt"
@@ -56,8 +55,7 @@ type Scheduler struct {
 	Now   func() time.Time
 	Log   *slog.Logger
 
-	queue        queue
-	syncs        map[string]*run // by ID
+	table        *table          // nil until it is loaded
 	position     uint64          // the last event of the feed that was handled
 	changed      <-chan struct{} // closed when the feed has newer events
 	progress     bolt.Progress   // the runs that were started
@@ -65,26 +63,6 @@ type Scheduler struct {
 	clockUnset   bool            // the clock of the machine is not set
 	built        time.Time       // a clock that shows an earlier time is not set
 	startedAhead map[string]bool // the IDs of the runs that were started before the clock was set back and are due again
-}
-
-// run is the next run of a sync; see queue.
-type run struct {
-	id, workspace string
-	version       int64 // of the sync that has the schedule when
-	when          schedule.Schedule
-	at            int64 // seconds since 1970
-	late          bool
-	previous      int64 // scheduled time of the run before it, 0 if unknown
-	index         int   // in the queue
-}
-
-// next returns the first scheduled time after a time, in seconds since 1970.
-func (r *run) next(after time.Time) int64 { return r.when.From(after).Next(after).Unix() }
-
-// last returns the last scheduled time in (since, until]. ok is false if there is
-// none.
-func (r *run) last(since, until time.Time) (time.Time, bool) {
-	return r.when.From(since).Last(since, until)
 }
 
 // Run starts runs until ctx ends.
@@ -127,15 +105,15 @@ func (sch *Scheduler) Step(ctx context.Context) (time.Duration, error) {
 		return retry, nil
 	}
 	sch.clockUnset = false
-	if sch.syncs == nil {
-		if err := sch.load(now); err != nil {
+	if sch.table == nil {
+		if err := sch.load(ctx, now); err != nil {
 			return 0, err
 		}
 	}
 	if err := sch.detectSetBack(ctx, now); err != nil {
 		return 0, err
 	}
-	if err := sch.followFeed(now); err != nil {
+	if err := sch.followFeed(ctx, now); err != nil {
 		return 0, err
 	}
 	for {
@@ -151,15 +129,17 @@ func (sch *Scheduler) Step(ctx context.Context) (time.Duration, error) {
 		}
 	}
 	wait := maxSleep
-	if len(sch.queue) > 0 {
-		wait = min(wait, time.Unix(sch.queue[0].at, 0).Sub(sch.Now()))
+	if next := sch.table.first(); next != nil {
+		wait = min(wait, time.Unix(next.at, 0).Sub(sch.Now()))
 	}
 	return max(wait, 0), nil
 }
 
 // load reads all syncs. If runs of a sync were missed while no Scheduler ran, the
-// last of them is started now and marked late.
-func (sch *Scheduler) load(now time.Time) error {
+// last of them is started now and marked late. Other writers change syncs during load:
+// followFeed applies the changes after the position, and what load has read of a changed
+// sync is at most newer than its event.
+func (sch *Scheduler) load(ctx context.Context, now time.Time) error {
 	progress, known, err := sch.Store.Progress()
 	if err != nil {
 		return err
@@ -174,37 +154,48 @@ func (sch *Scheduler) load(now time.Time) error {
 		return err
 	}
 	sch.position, sch.changed = sch.Store.Head() // followFeed reads the events after it
-	all := map[string]*run{}
-	for s, err := range sch.Store.All() {
+	t := &table{}
+	for s, err := range sch.Store.Schedules() {
+		if err == nil {
+			err = ctx.Err()
+		}
 		if err != nil {
 			return err
 		}
-		r := sch.newRun(s)
-		if r == nil {
+		when, ok := sch.scheduleOf(s)
+		if !ok {
 			continue
 		}
-		since, started := s.ScheduledAt, time.Unix(sch.progress.Second, 0)
-		if s.ID <= sch.progress.ID {
-			started = started.Add(time.Second)
-		}
-		if since.Before(started) || since.After(now) { // after now: the clock was ahead
-			since = started
-		}
-		if missed, ok := r.last(since, now); ok {
-			r.at, r.late = missed.Unix(), true
-		} else {
-			r.at = r.next(later(now, started))
-		}
-		all[r.id] = r
+		r := t.add(s.Workspace, s.ID, when)
+		r.version = s.Version
+		sch.begin(t, r, s, now)
+		t.pushUnordered(r)
 	}
-	sch.syncs = all
-	sch.queue = make(queue, 0, len(all))
-	for _, r := range all {
-		r.index = len(sch.queue)
-		sch.queue = append(sch.queue, r)
-	}
-	heap.Init(&sch.queue)
+	t.order()
+	sch.table = t
 	return nil
+}
+
+// begin sets the first time of a run that load has read: the last one that was missed
+// before now, or else the next one. A sync that was created, resumed or rescheduled
+// after now has missed none.
+func (sch *Scheduler) begin(t *table, r *run, s syncs.Sync, now time.Time) {
+	since, started := s.ScheduledAt, time.Unix(sch.progress.Second, 0)
+	if s.ID <= sch.progress.ID {
+		started = started.Add(time.Second)
+	}
+	if since.After(now) && !since.After(sch.Now()) {
+		r.at = t.next(r, since)
+		return
+	}
+	if since.Before(started) || since.After(now) { // after now: the clock was ahead
+		since = started
+	}
+	if missed, ok := t.last(r, since, now); ok {
+		r.at, r.late = missed.Unix(), true
+	} else {
+		r.at = t.next(r, later(now, started))
+	}
 }
 
 // detectSetBack handles a clock that was set back: the next run of every sync is the
@@ -219,10 +210,10 @@ func (sch *Scheduler) detectSetBack(ctx context.Context, now time.Time) error {
 	}
 	sch.Log.LogAttrs(ctx, slog.LevelWarn, "the clock was set back", slog.Time("from", time.Unix(sch.progress.Second, 0)), slog.Time("to", now))
 	sch.startedAhead, sch.progress, sch.unsaved = ahead, bolt.Progress{Second: now.Unix(), LatestRun: sch.latestRun()}, true
-	for _, r := range sch.queue {
-		r.at, r.late, r.previous = r.next(now), false, 0
+	for _, r := range sch.table.queue.runs {
+		r.at, r.late, r.previous = sch.table.next(r, now), false, 0
 	}
-	heap.Init(&sch.queue)
+	sch.table.order()
 	return nil
 }
 
@@ -255,18 +246,17 @@ func (sch *Scheduler) startedAfter(at time.Time) (map[string]bool, error) {
 	}
 }
 
-// newRun returns a run of s without a time. It returns nil if s is paused or has an
-// invalid schedule; the latter is logged.
-func (sch *Scheduler) newRun(s syncs.Sync) *run {
+// scheduleOf returns the schedule of s. ok is false if s is paused or has an invalid
+// schedule; the latter is logged.
+func (sch *Scheduler) scheduleOf(s syncs.Sync) (when schedule.Schedule, ok bool) {
 	if s.Status == syncs.Disabled {
-		return nil
+		return schedule.Schedule{}, false
 	}
 	when, err := s.Schedule()
 	if err != nil {
 		sch.unreadable(s.Workspace, s.ID, err)
-		return nil
 	}
-	return &run{id: s.ID, workspace: s.Workspace, version: s.Version, when: when}
+	return when, err == nil
 }
 
 func later(x, y time.Time) time.Time {
@@ -291,7 +281,7 @@ func (sch *Scheduler) unreadable(workspace, id string, err error) {
 
 // followFeed applies the changes of syncs since the last call. It reads the sync
 // as it is stored now, so repeated and late events are harmless.
-func (sch *Scheduler) followFeed(now time.Time) error {
+func (sch *Scheduler) followFeed(ctx context.Context, now time.Time) error {
 	for {
 		head, changed := sch.Store.Head()
 		sch.changed = changed
@@ -303,11 +293,11 @@ func (sch *Scheduler) followFeed(now time.Time) error {
 			return err
 		}
 		if len(entries) == 0 {
-			return sch.reload(now)
+			return sch.reload(ctx, now)
 		}
 		for _, e := range entries {
 			if e.Sequence != sch.position+1 {
-				return sch.reload(now)
+				return sch.reload(ctx, now)
 			}
 			switch e.Kind {
 			case event.Created, event.Updated, event.Deleted:
@@ -324,15 +314,16 @@ func (sch *Scheduler) followFeed(now time.Time) error {
 
 // reload reads all syncs again, because events after the position were removed from
 // the feed or cannot be read.
-func (sch *Scheduler) reload(now time.Time) error {
-	sch.syncs = nil // if load fails, the next Step calls it again
-	return sch.load(now)
+func (sch *Scheduler) reload(ctx context.Context, now time.Time) error {
+	sch.table = nil // if load fails, the next Step calls it again
+	return sch.load(ctx, now)
 }
 
 // update sets the next run of a sync according to the stored sync.
 func (sch *Scheduler) update(workspace, id string) error {
 	s, err := sch.Store.Read(context.Background(), workspace, id)
-	var next *run
+	var when schedule.Schedule
+	runs := false
 	switch {
 	case fault.Is(err, fault.NotFound):
 	case errors.Is(err, syncs.ErrUnreadable):
@@ -340,30 +331,30 @@ func (sch *Scheduler) update(workspace, id string) error {
 	case err != nil:
 		return err
 	default:
-		next = sch.newRun(s)
+		when, runs = sch.scheduleOf(s)
 	}
-	before := sch.syncs[id]
+	t := sch.table
+	r := t.find(id)
 	since := s.UpdatedAt
 	if now := sch.Now(); since.After(now) { // the clock was ahead
 		since = now
 	}
 	switch {
-	case next == nil && before == nil:
-	case next == nil:
-		heap.Remove(&sch.queue, before.index)
-		delete(sch.syncs, id)
-	case before == nil: // new or resumed: earlier scheduled times do not count
-		next.at = next.next(since)
-		heap.Push(&sch.queue, next)
-		sch.syncs[id] = next
+	case !runs && r == nil:
+	case !runs:
+		t.remove(r)
+	case r == nil: // new or resumed: earlier scheduled times do not count
+		r = t.add(workspace, id, when)
+		r.version, r.at = s.Version, t.next(r, since)
+		t.push(r)
 		sch.unsaved = sch.unsaved || s.Version > 1
-	case before.when != next.when:
-		since = later(since, time.Unix(before.previous, 0)) // a run at the time of the previous one has its ID
-		before.when, before.late, before.at = next.when, false, next.next(since)
-		before.version = s.Version
-		heap.Fix(&sch.queue, before.index)
+	case t.when(r) != when:
+		since = later(since, time.Unix(r.previous, 0)) // a run at the time of the previous one has its ID
+		t.reschedule(r, when)
+		r.late, r.version, r.at = false, s.Version, t.next(r, since)
+		t.fix(r)
 	default:
-		before.version = s.Version
+		r.version = s.Version
 	}
 	return nil
 }
@@ -381,13 +372,13 @@ func (sch *Scheduler) startDue(ctx context.Context) (more bool, err error) {
 	}
 	for _, r := range due {
 		if err == nil {
-			next := r.next(time.Unix(r.at, 0))
+			next := sch.table.next(r, time.Unix(r.at, 0))
 			if r.late { // it replaces all missed runs until now
-				next = r.next(now)
+				next = sch.table.next(r, now)
 			}
 			r.previous, r.at, r.late = r.at, next, false
 		}
-		heap.Push(&sch.queue, r)
+		sch.table.push(r)
 	}
 	if err != nil {
 		return false, fmt.Errorf("start the runs that are due: %w", err)
@@ -403,18 +394,21 @@ func (sch *Scheduler) startDue(ctx context.Context) (more bool, err error) {
 // returns them sorted by time, then by the ID of the sync.
 func (sch *Scheduler) popDue(now time.Time) []*run {
 	var due []*run
-	for len(sch.queue) > 0 && sch.queue[0].at <= now.Unix() && len(due) < maxBatch {
-		r := sch.queue[0]
-		if at := time.Unix(r.at, 0); !r.late && now.Sub(at) > lateAfter { // the machine was suspended
+	t := sch.table
+	for len(due) < maxBatch {
+		r := t.first()
+		if r == nil || r.at > now.Unix() {
+			break
+		}
+		if at := time.Unix(r.at, 0); r.late || now.Sub(at) > lateAfter { // the machine was suspended, or loading took long
 			r.late = true
-			if last, ok := r.last(at, now); ok {
+			if last, ok := t.last(r, at, now); ok {
 				r.at = last.Unix()
-				heap.Fix(&sch.queue, 0)
+				t.fix(r)
 				continue
 			}
 		}
-		due = append(due, r)
-		heap.Pop(&sch.queue)
+		due = append(due, t.pop())
 	}
 	return due
 }
@@ -422,10 +416,10 @@ func (sch *Scheduler) popDue(now time.Time) []*run {
 // progressWith returns the progress after the runs of due have been started.
 func (sch *Scheduler) progressWith(now time.Time, due []*run) bolt.Progress {
 	p := bolt.Progress{Second: now.Unix(), LatestRun: sch.progress.LatestRun}
-	if len(sch.queue) > 0 && sch.queue[0].at <= now.Unix() {
-		p.Second = sch.queue[0].at - 1
+	if next := sch.table.first(); next != nil && next.at <= now.Unix() {
+		p.Second = next.at - 1
 		if last := due[len(due)-1]; last.at > p.Second {
-			p.ID = last.id
+			p.ID = sch.table.id(last)
 		}
 	}
 	// Neither a clock that is slightly behind nor a new sync moves the progress
@@ -441,9 +435,9 @@ func (sch *Scheduler) progressWith(now time.Time, due []*run) bolt.Progress {
 func (sch *Scheduler) store(ctx context.Context, due []*run, progress bolt.Progress) error {
 	events := make([]bolt.DueRun, 0, len(due))
 	for _, r := range due {
-		s := syncs.Sync{ID: r.id, Workspace: r.workspace}
+		s := syncs.Sync{ID: sch.table.id(r), Workspace: sch.table.workspace(r)}
 		if e := event.OfRun(&s, time.Unix(r.at, 0), r.late); !sch.startedAhead[e.ID] {
-			events = append(events, bolt.DueRun{Event: e, Version: r.version, StillDue: scheduled(r.when)})
+			events = append(events, bolt.DueRun{Event: e, Version: r.version, StillDue: scheduled(sch.table.when(r))})
 		}
 	}
 	err := sch.Store.StartRuns(context.WithoutCancel(ctx), events, progress)
@@ -455,34 +449,4 @@ func (sch *Scheduler) store(ctx context.Context, due []*run, progress bolt.Progr
 		return nil
 	}
 	return err
-}
-
-// queue is a heap of runs, sorted by time, then by the ID of the sync.
-type queue []*run
-
-func (q queue) Len() int { return len(q) }
-
-func (q queue) Less(i, j int) bool {
-	return q[i].at < q[j].at || q[i].at == q[j].at && q[i].id < q[j].id
-}
-
-func (q queue) Swap(i, j int) {
-	q[i], q[j] = q[j], q[i]
-	q[i].index, q[j].index = i, j
-}
-
-// Push is heap.Interface's.
-func (q *queue) Push(x any) {
-	r := x.(*run) //nolint:forcetypeassert // the heap holds nothing else
-	r.index = len(*q)
-	*q = append(*q, r)
-}
-
-// Pop is heap.Interface's.
-func (q *queue) Pop() any {
-	last := len(*q) - 1
-	r := (*q)[last]
-	(*q)[last] = nil
-	*q = (*q)[:last]
-	return r
 }

@@ -1,0 +1,201 @@
+package scheduler_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
+	"golang.org/x/sync/errgroup"
+	"pgregory.net/rapid"
+
+	"syncplane/pkg/local/scheduler"
+	"syncplane/pkg/schedule"
+	"syncplane/pkg/syncs"
+)
+
+// loading is a context whose error the Scheduler reads for each sync that it loads.
+type loading struct {
+	context.Context //nolint:containedctx // it is one
+	loaded          int
+	at              int    // after so many syncs
+	do              func() // is called once
+	err             error  // from then on
+}
+
+func (l *loading) Err() error {
+	if l.loaded++; l.loaded == l.at {
+		l.do()
+	}
+	if l.loaded >= l.at {
+		return l.err
+	}
+	return nil
+}
+
+// fill creates n large syncs that do not run soon, so that bbolt's mapping of the file
+// has room: growing it would wait for the end of the read transaction.
+func (r *harness) fill(n int) {
+	r.t.Helper()
+	for range n {
+		s := r.sync(500_000, "")
+		s.Configuration = `{"a":"` + strings.Repeat("x", 64<<10) + `"}`
+		if err := r.store.Create(r.t.Context(), s); err != nil {
+			r.t.Fatal(err)
+		}
+	}
+}
+
+// fillMore creates n small syncs that do not run soon.
+func (r *harness) fillMore(n int) {
+	r.t.Helper()
+	group, ctx := errgroup.WithContext(r.t.Context())
+	group.SetLimit(256)
+	for range n {
+		s := r.sync(500_000, "")
+		group.Go(func() error { return r.store.Create(ctx, s) })
+	}
+	if err := group.Wait(); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// TestChangesDuringLoad checks that syncs which are created, changed, paused, resumed
+// and deleted while the Scheduler loads all syncs run as they do at any other time.
+func TestChangesDuringLoad(t *testing.T) {
+	t.Parallel()
+	// The IDs end in digits that step returns: 1 to 5 are loaded before the changes, 6
+	// to 8 after them.
+	r := newHarness(t)
+	stays, deleted, paused, slower, resumed := r.create(1, ""), r.create(1, ""), r.create(1, ""), r.create(1, ""), r.create(1, "")
+	resumed = r.change(resumed, func(s *syncs.Sync) { s.Status = syncs.Disabled })
+	r.ids = 10
+	r.fill(35)
+	r.fillMore(3000) // more than one read transaction reads
+	r.ids = 9995
+	laterDeleted, laterChanged, laterStays := r.create(1, ""), r.create(60, ""), r.create(1, "")
+	r.want(0)
+	r.want(30 * time.Second)
+	r.restart(45 * time.Second) // until 12:01:15
+
+	ctx := &loading{Context: t.Context(), at: 20, do: func() {
+		r.now = r.now.Add(50 * time.Second) // 12:02:05: the next runs are due
+		for _, s := range []syncs.Sync{deleted, laterDeleted} {
+			if err := r.store.Delete(t.Context(), s); err != nil {
+				t.Error(err)
+			}
+		}
+		r.change(paused, func(s *syncs.Sync) { s.Status = syncs.Disabled })
+		r.change(slower, func(s *syncs.Sync) { s.SyncInterval, s.ScheduledAt = 2, r.now })
+		r.change(resumed, func(s *syncs.Sync) { s.Status, s.ScheduledAt = syncs.Pending, r.now })
+		// The time of the cron was due before the sync had this schedule.
+		r.change(laterChanged, func(s *syncs.Sync) { s.CronExpression, s.ScheduledAt = "* * * * *", r.now })
+		r.ids = 9998
+		r.create(1, "") // 9
+	}}
+	if _, err := r.scheduler.Step(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if ctx.loaded < ctx.at {
+		t.Fatalf("only %d syncs were loaded", ctx.loaded)
+	}
+	// Of the missed runs the last is started.
+	if diff := cmp.Diff([]string{"1 12:02:00*", "8 12:02:00*"}, r.started()); diff != "" {
+		t.Errorf("%s (%s and %s stay)", diff, stays.ID, laterStays.ID)
+	}
+	r.want(55*time.Second, "1 12:03:00", "7 12:03:00", "8 12:03:00")
+	r.want(5*time.Second, "5 12:03:05", "9 12:03:05")
+	r.want(time.Minute, "1 12:04:00", "4 12:04:05", "5 12:04:05", "7 12:04:00", "8 12:04:00", "9 12:04:05")
+}
+
+// TestStopDuringLoad checks that loading ends with its context, and starts again.
+func TestStopDuringLoad(t *testing.T) {
+	t.Parallel()
+	r := newHarness(t)
+	r.create(1, "")
+	r.fill(35)
+	r.create(1, "")
+	r.want(0)
+	r.restart(0)
+	ctx := &loading{Context: t.Context(), at: 10, do: func() {}, err: context.Canceled}
+	if _, err := r.scheduler.Step(ctx); !errors.Is(err, context.Canceled) || ctx.loaded != ctx.at {
+		t.Errorf("got %v after %d syncs", err, ctx.loaded)
+	}
+	r.want(time.Minute, "1 12:01:00*", "7 12:01:00*")
+}
+
+// TestTable compares the table of runs with a map, in random operations.
+func TestTable(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		table, model := scheduler.NewTable(), map[string]scheduler.Row{}
+		id := func() string {
+			n := rapid.IntRange(0, 60).Draw(t, "id")
+			switch n % 5 {
+			case 0:
+				return fmt.Sprintf("sync %d", n) // no UUID
+			case 1:
+				return strings.ToUpper(fmt.Sprintf("019ab0c4-aaaa-7000-8000-%012d", n)) // not canonical
+			case 2:
+				return fmt.Sprintf("00000000-0000-0000-0000-%012d", n) // of no version
+			}
+			return uuid.NewSHA1(uuid.NameSpaceURL, fmt.Append(nil, n)).String()
+		}
+		row := func() scheduler.Row {
+			row := scheduler.Row{Workspace: fmt.Sprint("w", rapid.IntRange(0, 3).Draw(t, "workspace")), At: int64(rapid.IntRange(0, 20).Draw(t, "at"))}
+			if rapid.Bool().Draw(t, "cron") {
+				cron, err := schedule.Parse(fmt.Sprint(rapid.IntRange(0, 3).Draw(t, "minute"), " * * * *"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				row.When = schedule.At(cron)
+			} else {
+				anchor := time.Unix(int64(rapid.IntRange(-5, 5).Draw(t, "anchor")), 0)
+				row.When = schedule.Every(int64(rapid.IntRange(1, 3).Draw(t, "minutes")), anchor)
+			}
+			return row
+		}
+		for range rapid.IntRange(1, 300).Draw(t, "operations") {
+			id := id()
+			switch _, known := model[id]; {
+			case !known:
+				model[id] = row()
+				table.Add(id, model[id])
+			case rapid.Bool().Draw(t, "remove"):
+				delete(model, id)
+				table.Remove(id)
+			default:
+				changed := row()
+				changed.Workspace = model[id].Workspace
+				model[id] = changed
+				table.Change(id, changed)
+			}
+			if diff := cmp.Diff(model, table.Rows(), cmp.AllowUnexported(schedule.Schedule{}, schedule.Cron{})); diff != "" {
+				t.Fatal(diff)
+			}
+		}
+		ids := table.Drain()
+		for i := 1; i < len(ids); i++ {
+			x, y := model[ids[i-1]], model[ids[i]]
+			if x.At > y.At || x.At == y.At && ids[i-1] >= ids[i] {
+				t.Fatalf("%s at %d comes before %s at %d", ids[i-1], x.At, ids[i], y.At)
+			}
+		}
+		if len(ids) != len(model) {
+			t.Fatalf("got %d runs, want %d", len(ids), len(model))
+		}
+	})
+}
+
+// TestTableIsSmall checks the memory for each sync, in numbers that do not depend on the
+// machine; `make bench` measures it.
+func TestTableIsSmall(t *testing.T) {
+	t.Parallel()
+	if size := scheduler.RunSize; size > 64 {
+		t.Errorf("a run has %d bytes, want at most 64", size)
+	}
+}
