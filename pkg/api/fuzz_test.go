@@ -40,6 +40,10 @@ func (memory) List(context.Context, string, string, int) ([]syncs.Sync, bool, er
 	return []syncs.Sync{storedSync()}, false, nil
 }
 
+func (memory) Search(context.Context, string, syncs.Search) (syncs.Found, error) {
+	return syncs.Found{Syncs: []syncs.Sync{storedSync()}, Last: syncID}, nil
+}
+
 func (memory) Replace(context.Context, syncs.Sync) error { return nil }
 
 // answers returns a function that has an API over memory answer a request, and

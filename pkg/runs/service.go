@@ -807,8 +807,17 @@ func (s *Service) Records(ctx context.Context, who auth.Caller, key Key) ([]Reco
 const (
 	DefaultPage = 20
 	MaxPage     = 100
-	maxRead     = 1000 // runs that one request reads, including those that its filter drops
-	readAhead   = 250  // runs that one query of the store reads if there is a filter
+)
+
+// The bounds of a request with a filter. Our own choices.
+const (
+	readAhead = 1000 // runs that one query of the store reads
+
+	// A page that is not full ends after searchTime, an empty one searchMargin before
+	// the deadline of the request or after maxSearchTime.
+	searchTime    = time.Second
+	searchMargin  = 2 * time.Second
+	maxSearchTime = 10 * time.Second
 )
 
 // Query selects the runs of a sync.
@@ -826,18 +835,27 @@ type Page struct {
 }
 
 // List returns a page of the runs of a sync in their current state. With a filter a page
-// may have fewer than q.Size runs and still not be the last one.
+// may have fewer than q.Size runs and still not be the last one, and it may be empty if
+// the time of the request ends before a run matches.
 func (s *Service) List(ctx context.Context, who auth.Caller, q Query) (Page, error) {
 	if err := auth.Check(who, auth.ReadSyncs); err != nil {
 		return Page{}, err
 	}
+	soon, cancel := context.WithTimeout(ctx, searchTime)
+	defer cancel()
+	last, cancel := context.WithTimeout(ctx, maxSearchTime)
+	defer cancel()
+	if deadline, ok := ctx.Deadline(); ok {
+		last, cancel = context.WithDeadline(last, deadline.Add(-searchMargin))
+		defer cancel()
+	}
 	page, before, now := Page{}, q.Before, s.Now()
-	for read := 0; read < maxRead; {
+	for {
 		limit := q.Size + 1 - len(page.Runs)
 		if q.Status != "" {
 			limit = readAhead
 		}
-		runs, more, err := s.Store.Runs(ctx, who.Workspace, q.SyncID, before, min(limit, maxRead-read))
+		runs, more, err := s.Store.Runs(ctx, who.Workspace, q.SyncID, before, limit)
 		if err != nil {
 			return Page{}, err
 		}
@@ -855,14 +873,15 @@ func (s *Service) List(ctx context.Context, who auth.Caller, q Query) (Page, err
 				page.Runs = append(page.Runs, run)
 			}
 			before = stored.Time
-			read++
 		}
-		if !more {
+		switch {
+		case !more:
+			return page, nil
+		case len(page.Runs) > 0 && soon.Err() != nil, last.Err() != nil:
+			page.Next = before
 			return page, nil
 		}
 	}
-	page.Next = before
-	return page, nil
 }
 
 // OpenQuery selects the open runs of a workspace.

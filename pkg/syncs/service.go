@@ -42,6 +42,10 @@ type Store interface {
 	// sync that cannot be read.
 	List(ctx context.Context, workspace, after string, limit int) (syncs []Sync, more bool, err error)
 
+	// Search reads some of the next syncs of the workspace, in the order of List, and
+	// returns those that match. It skips and logs a sync that cannot be read.
+	Search(ctx context.Context, workspace string, search Search) (Found, error)
+
 	// Replace writes s over the version before it. It returns ErrOvertaken if
 	// another version is stored and ErrNotFound if there is no such sync, and
 	// then changes nothing.
@@ -52,6 +56,20 @@ type Store interface {
 	// if another version is stored and ErrNotFound if there is no such sync,
 	// and then changes nothing.
 	Delete(ctx context.Context, s Sync) error
+}
+
+// Search selects syncs of a workspace.
+type Search struct {
+	Filter Filter
+	After  string // the ID of the sync before the first; "" to begin with the newest
+	Read   int    // how many syncs are read at most, 1 … 10,000; those that match are returned
+}
+
+// Found is the result of a Search.
+type Found struct {
+	Syncs []Sync
+	Last  string // the ID of the last sync that was read, for the next Search; "" if there was none
+	More  bool   // there may be others
 }
 
 // IdempotencyKey makes a create safe to repeat.

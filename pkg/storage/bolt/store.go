@@ -7,8 +7,10 @@ package bolt
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -189,11 +191,11 @@ func (st *Store) unreadable(ctx context.Context, err error) {
 	}
 }
 
-// List returns syncs of the workspace, newest first, by reading its keys backwards.
-func (st *Store) List(ctx context.Context, workspace, after string, limit int) (list []syncs.Sync, more bool, err error) {
-	prefix := prefixOf(workspace)
-	err = st.view(func(tx *tx) error {
-		cursor := tx.all.Cursor()
+// older yields the IDs and rows of the syncs of a workspace that are older than a sync,
+// newest first; all if after is "".
+func (t *tx) older(workspace, after string) iter.Seq2[string, []byte] {
+	return func(yield func(id string, value []byte) bool) {
+		prefix, cursor := prefixOf(workspace), t.all.Cursor()
 		// Seek finds the first key that is not less than end; the key before it
 		// is the newest sync older than after. "~" sorts after every ID.
 		end := keyOf(workspace, "~")
@@ -207,12 +209,21 @@ func (st *Store) List(ctx context.Context, workspace, after string, limit int) (
 		} else {
 			key, value = cursor.Prev()
 		}
-		for ; bytes.HasPrefix(key, prefix); key, value = cursor.Prev() {
+		for bytes.HasPrefix(key, prefix) && yield(string(key[len(prefix):]), value) {
+			key, value = cursor.Prev()
+		}
+	}
+}
+
+// List returns syncs of the workspace, newest first, by reading its keys backwards.
+func (st *Store) List(ctx context.Context, workspace, after string, limit int) (list []syncs.Sync, more bool, err error) {
+	err = st.view(func(tx *tx) error {
+		for id, value := range tx.older(workspace, after) {
 			if len(list) == limit {
 				more = true
 				return nil
 			}
-			s, err := decode(workspace, string(key[len(prefix):]), value)
+			s, err := decode(workspace, id, value)
 			if err != nil {
 				st.unreadable(ctx, err)
 				continue
@@ -222,6 +233,45 @@ func (st *Store) List(ctx context.Context, workspace, after string, limit int) (
 		return nil
 	})
 	return list, more, err
+}
+
+// filterRow has the members of a row that a filter compares.
+type filterRow struct {
+	SourceID      int64  `json:"source_id"`
+	DestinationID int64  `json:"destination_id"`
+	ModelID       int64  `json:"model_id"`
+	Status        string `json:"status"`
+}
+
+// Search decodes only those rows whole that match.
+func (st *Store) Search(ctx context.Context, workspace string, search syncs.Search) (found syncs.Found, err error) {
+	err = st.view(func(tx *tx) error {
+		read := 0
+		for id, value := range tx.older(workspace, search.After) {
+			if read == search.Read {
+				found.More = true
+				return nil
+			}
+			read++
+			found.Last = id
+			var r filterRow
+			err := json.Unmarshal(value, &r)
+			if err == nil && !search.Filter.Matches(syncs.Sync{Status: syncs.Status(r.Status), SourceID: r.SourceID, DestinationID: r.DestinationID, ModelID: r.ModelID}) {
+				continue
+			}
+			s, err := decode(workspace, id, value)
+			if err != nil {
+				st.unreadable(ctx, err)
+				continue
+			}
+			found.Syncs = append(found.Syncs, s)
+		}
+		return nil
+	})
+	if search.Read >= walkChunk {
+		st.release()
+	}
+	return found, err
 }
 
 // Replace writes s if the stored sync has the version before that of s.

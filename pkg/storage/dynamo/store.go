@@ -8,6 +8,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -200,6 +201,60 @@ func (st *Store) List(ctx context.Context, workspace, after string, limit int) (
 		}
 		in.ExclusiveStartKey = out.LastEvaluatedKey // no row of this response can be read
 	}
+}
+
+// Search has DynamoDB apply the filter. It reads one response, which ends after 1 MB.
+func (st *Store) Search(ctx context.Context, workspace string, search syncs.Search) (syncs.Found, error) {
+	in := &dynamodb.QueryInput{
+		TableName:              &st.Table,
+		ConsistentRead:         aws.Bool(true),
+		ScanIndexForward:       aws.Bool(false),
+		Limit:                  aws.Int32(int32(search.Read)), //nolint:gosec // at most 10,000
+		KeyConditionExpression: aws.String("pk = :workspace AND begins_with(sk, :prefix)"),
+		ExpressionAttributeValues: row{
+			":workspace": text(workspace),
+			":prefix":    text(syncPrefix),
+		},
+	}
+	var conditions []string
+	if f := search.Filter; f.Status != "" {
+		conditions = append(conditions, "#status = :status") // a reserved word
+		in.ExpressionAttributeNames = map[string]string{"#status": "status"}
+		in.ExpressionAttributeValues[":status"] = text(string(f.Status))
+	}
+	for name, id := range map[string]int64{
+		"source_id": search.Filter.SourceID, "destination_id": search.Filter.DestinationID, "model_id": search.Filter.ModelID,
+	} {
+		if id != 0 {
+			conditions = append(conditions, name+" = :"+name)
+			in.ExpressionAttributeValues[":"+name] = number(id)
+		}
+	}
+	if len(conditions) > 0 {
+		in.FilterExpression = aws.String(strings.Join(conditions, " AND "))
+	}
+	if search.After != "" {
+		in.ExclusiveStartKey = keyOf(workspace, search.After)
+	}
+	out, err := st.Client.Query(ctx, in)
+	if err != nil {
+		return syncs.Found{}, translate("search the items", err)
+	}
+	found := syncs.Found{More: len(out.LastEvaluatedKey) > 0}
+	for _, item := range out.Items {
+		s, err := syncOf(item)
+		if err != nil {
+			st.unreadable(ctx, item, err)
+			continue
+		}
+		found.Syncs = append(found.Syncs, s)
+		found.Last = s.ID
+	}
+	if found.More {
+		read := reader{row: out.LastEvaluatedKey}
+		found.Last = strings.TrimPrefix(read.text(sortKey), syncPrefix)
+	}
+	return found, nil
 }
 
 // unreadable logs that a row is left out because it cannot be read.

@@ -68,6 +68,7 @@ func RunSyncs(t *testing.T, open func(t *testing.T) syncs.Store) {
 		{"the list of an empty workspace is empty", testEmptyList},
 		{"a list continues after a sync that was deleted", testListAfterDeleted},
 		{"large configurations are listed in full", testListLarge},
+		{"a search returns what matches, in the order of a list", testSearch},
 		{"a sync is replaced only by its next version", testReplace},
 		{"one of many concurrent replacements of a version succeeds", testConcurrentReplacements},
 		{"a sync is deleted only in its stored version", testDelete},
@@ -250,6 +251,58 @@ func testListLarge(t *testing.T, store syncs.Store) {
 	}
 	if got := len(listAll(t, store, s.Workspace, 100)); got != want {
 		t.Errorf("listed %d of %d", got, want)
+	}
+}
+
+func testSearch(t *testing.T, store syncs.Store) {
+	first := NewSync(t)
+	var all []syncs.Sync
+	for i := range 24 {
+		s := NewSync(t)
+		s.Workspace = first.Workspace
+		s.SourceID, s.DestinationID, s.ModelID = int64(1+i%2), int64(1+i%3), int64(1+i%4)
+		if i%5 == 0 {
+			s.Status = syncs.Disabled
+		}
+		create(t, store, s)
+		all = append(all, s)
+	}
+	other := NewSync(t)
+	other.Workspace = first.Workspace + "2"
+	create(t, store, other)
+	slices.Reverse(all)
+	for _, filter := range []syncs.Filter{
+		{},
+		{Status: syncs.Disabled},
+		{Status: syncs.Failed},
+		{SourceID: 2},
+		{DestinationID: 3},
+		{ModelID: 4},
+		{Status: syncs.Pending, SourceID: 1, DestinationID: 2, ModelID: 3},
+	} {
+		var want []syncs.Sync
+		for _, s := range all {
+			if filter.Matches(s) {
+				want = append(want, s)
+			}
+		}
+		for _, read := range []int{1, 2, 5, 24, 25, 10_000} {
+			var got []syncs.Sync
+			calls, after := 0, ""
+			for more := true; more; {
+				found, err := store.Search(t.Context(), first.Workspace, syncs.Search{Filter: filter, After: after, Read: read})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if calls++; len(found.Syncs) > read || found.More && (found.Last == "" || found.Last == after) || calls > len(all)+1 {
+					t.Fatalf("call %d, which reads %d, got %d syncs, last %q, more %t", calls, read, len(found.Syncs), found.Last, found.More)
+				}
+				got, after, more = append(got, found.Syncs...), found.Last, found.More
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("filter %+v, read %d: %s", filter, read, diff)
+			}
+		}
 	}
 }
 
