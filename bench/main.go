@@ -117,7 +117,7 @@ func run(ctx context.Context) error {
 	if r.scheduler, err = measureScheduler(ctx, dir); err != nil {
 		return err
 	}
-	return report(r)
+	return errors.Join(report(r), measureRuns(ctx, lab, dir), measureMillion(ctx, dir))
 }
 
 // lab holds the candidates and the services that they use.
@@ -261,7 +261,7 @@ func startIssuer() (address, token string, err error) {
 		return "", "", err
 	}
 	token, err = jwt.Signed(signer).Claims(map[string]any{
-		"iss": address, "aud": "syncplane", "sub": "bench", "workspace_id": "bench", "scope": "syncs:read syncs:write", "exp": time.Now().Add(time.Hour).Unix(),
+		"iss": address, "aud": "syncplane", "sub": "bench", "workspace_id": "bench", "scope": "syncs:read syncs:write runs:execute", "exp": time.Now().Add(time.Hour).Unix(),
 	}).Serialize()
 	return address, token, err
 }
