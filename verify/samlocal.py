@@ -168,7 +168,7 @@ def answer_of(command):
 def call_api(create, listing):
     """Follows a sync through its life, after two commands of the documentation."""
     await_api()
-    owner, reader, nobody = Client(token()), Client(token("SCOPE=syncs:read")), Client("")
+    owner, reader, anonymous = Client(token()), Client(token("SCOPE=syncs:read")), Client("")
     with open("events/create-sync.json", encoding="utf-8") as text:
         sample = json.load(text)
     writer = Client(sample["headers"]["authorization"].removeprefix("Bearer "))
@@ -209,7 +209,7 @@ def call_api(create, listing):
 
     status, _, answer = reader.call("POST", "/api/v1/syncs", new)
     check("create with syncs:read", (status, answer["errors"][0]["code"]), (403, "insufficient_scope"))
-    status, _, answer = nobody.call("GET", "/api/v1/syncs")
+    status, _, answer = anonymous.call("GET", "/api/v1/syncs")
     check("list without a token", (status, answer["errors"][0]["code"]), (401, "token_missing"))
     status, _, answer = owner.call("POST", "/api/v1/syncs", {"sync": {"source_id": 0}})
     check("create of an invalid sync", status, 422)

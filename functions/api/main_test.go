@@ -210,6 +210,28 @@ func compare(t *testing.T, golden string, answer []byte) {
 	}
 }
 
+// TestGlobalEndpoint checks that the function uses AWS_ENDPOINT_URL, from its first
+// connection on, while the variable of the service is empty, as it is in template.yaml.
+func TestGlobalEndpoint(t *testing.T) {
+	config := dynamotest.NewTable(t)
+	var log bytes.Buffer
+	function := startOn(t, config, &log, map[string]string{"AWS_ENDPOINT_URL": config.DynamoDBEndpoint, "AWS_ENDPOINT_URL_DYNAMODB": ""})
+	payload, err := os.ReadFile(filepath.Join(root, "events", "create-sync.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := function.Invoke(t.Context(), payload)
+	if err != nil || !strings.HasPrefix(string(answer), `{"statusCode":200,`) {
+		t.Errorf("got %s, %v", answer, err)
+	}
+	if err := function.Close(); err != nil { // so that the log is complete
+		t.Fatal(err)
+	}
+	if strings.Contains(log.String(), "not warm") {
+		t.Errorf("the first connection failed: %s", &log)
+	}
+}
+
 // TestMalformedEvents invokes the built function with malformed events, and then with a
 // request to check that it still runs.
 func TestMalformedEvents(t *testing.T) {
