@@ -4,7 +4,6 @@ import (
 	"net/http"
 
 	"github.com/google/uuid"
-	swagger "github.com/swaggest/swgui/v5emb"
 
 	"syncplane/pkg/api"
 )
@@ -14,14 +13,9 @@ import (
 // to the documentation. The API does not
 // go through the mux, which would clean paths that API Gateway passes on unchanged.
 func Routes(gateway Gateway, keys []byte, stream http.Handler) http.Handler {
-	const docs = "/docs/"
-	page := swagger.New("Syncplane", "/api/v1/openapi.json", docs)
 	mux := http.NewServeMux()
-	mux.Handle("GET "+docs, page)
-	mux.HandleFunc("GET /docs", func(w http.ResponseWriter, r *http.Request) {
-		r.URL.Path = docs
-		page.ServeHTTP(w, r)
-	})
+	mux.Handle("GET /docs", docsPage())
+	mux.Handle("GET "+docs, docsPage())
 	mux.Handle("GET /{$}", http.RedirectHandler("/docs", http.StatusFound))
 	// For a function that `sam local` runs; it fetches the key set from the host.
 	mux.HandleFunc("GET /.well-known/jwks.json", func(w http.ResponseWriter, _ *http.Request) {
