@@ -1,0 +1,309 @@
+package templatetest_test
+
+import (
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"syncplane/pkg/testkit/templatetest"
+)
+
+// TestNumbers checks that a parameter which is a number is used only where its text is
+// accepted as well: with AWS::LanguageExtensions it can reach SAM as text. CloudFormation
+// converts text in its own resources, and SAM passes the named properties on to them. It
+// requires integers in the events of a function.
+func TestNumbers(t *testing.T) {
+	t.Parallel()
+	template := templatetest.Read(t)
+	passedOn := map[string][]string{
+		"AWS::Serverless::Function": {"Description", "MemorySize", "ReservedConcurrentExecutions", "Environment"},
+		"AWS::Serverless::HttpApi":  {"DefaultRouteSettings"},
+	}
+	for _, parameter := range template.Names("Parameters") {
+		if template.At("Parameters", parameter, "Type") != "Number" {
+			continue
+		}
+		used := false
+		for _, id := range template.Names("Resources") {
+			kind, _ := template.At("Resources", id, "Type").(string)
+			properties, _ := template.Property(id).(map[string]any)
+			for name, value := range properties {
+				if !slices.Contains(templatetest.Refs(value), parameter) {
+					continue
+				}
+				used = true
+				if strings.HasPrefix(kind, "AWS::Serverless::") && !slices.Contains(passedOn[kind], name) {
+					t.Errorf("%s of %s (%s) depends on the number %s", name, id, kind, parameter)
+				}
+			}
+		}
+		if !used {
+			t.Errorf("no resource uses %s", parameter)
+		}
+	}
+	for _, id := range template.OfType("AWS::Serverless::Function") {
+		events, _ := template.Property(id, "Events").(map[string]any)
+		for name := range events {
+			if kind := template.Property(id, "Events", name, "Type"); kind != "HttpApi" && kind != "ScheduleV2" {
+				t.Errorf("the event %s of %s is a %v; use a resource of its own", name, id, kind)
+			}
+		}
+	}
+}
+
+// TestAlias checks that a change of any property publishes a version, to which the
+// alias moves.
+func TestAlias(t *testing.T) {
+	t.Parallel()
+	template := templatetest.Read(t)
+	for _, id := range template.OfType("AWS::Serverless::Function") {
+		if template.Property(id, "AutoPublishAlias") != nil && template.Property(id, "AutoPublishAliasAllProperties") != true {
+			t.Errorf("%s has an alias, and AutoPublishAliasAllProperties is not true", id)
+		}
+	}
+	if template.Property("ApiFunction", "AutoPublishAlias") != "live" {
+		t.Error("ApiFunction has no alias")
+	}
+}
+
+// TestRelayRetries checks that the relay retries a record until it is too old, and that
+// it is then named in a queue while the stream still holds it.
+func TestRelayRetries(t *testing.T) {
+	t.Parallel()
+	template := templatetest.Read(t)
+	got := map[string]any{}
+	for _, name := range []string{"MaximumRetryAttempts", "MaximumRecordAgeInSeconds", "BisectBatchOnFunctionError", "FunctionResponseTypes", "DestinationConfig"} {
+		got[name] = template.Property("RelayFunctionChanges", name)
+	}
+	if diff := cmp.Diff(map[string]any{
+		"MaximumRetryAttempts": -1, "MaximumRecordAgeInSeconds": 12 * 60 * 60, "BisectBatchOnFunctionError": true,
+		"FunctionResponseTypes": []any{"ReportBatchItemFailures"},
+		"DestinationConfig":     map[string]any{"OnFailure": map[string]any{"Destination": map[string]any{"Fn::GetAtt": "RelayFailures.Arn"}}},
+	}, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// rules returns the result of each of the template's rules for parameters. Those that
+// are not given are "".
+func rules(t *testing.T, template templatetest.Template, given map[string]string) map[string]bool {
+	t.Helper()
+	var evaluate func(value any) any
+	evaluate = func(value any) any {
+		members, ok := value.(map[string]any)
+		if !ok {
+			return fmt.Sprint(value)
+		}
+		for name, argument := range members {
+			list, _ := argument.([]any)
+			switch name {
+			case "Ref":
+				return given[argument.(string)] //nolint:forcetypeassert // a test
+			case "Fn::Equals":
+				return evaluate(list[0]) == evaluate(list[1])
+			case "Fn::Not":
+				return evaluate(list[0]) == false
+			case "Fn::And", "Fn::Or":
+				result := name == "Fn::And"
+				for _, one := range list {
+					if name == "Fn::And" {
+						result = result && evaluate(one) == true
+					} else {
+						result = result || evaluate(one) == true
+					}
+				}
+				return result
+			}
+		}
+		t.Fatalf("the rule %v is not supported", value)
+		return nil
+	}
+	results := map[string]bool{}
+	for _, name := range template.Names("Rules") {
+		condition := template.At("Rules", name, "RuleCondition")
+		if condition != nil && evaluate(condition) != true {
+			continue
+		}
+		assertions, _ := template.At("Rules", name, "Assertions").([]any)
+		results[name] = true
+		for _, assertion := range assertions {
+			members, _ := assertion.(map[string]any)
+			if evaluate(members["Assert"]) != true {
+				results[name] = false
+			}
+			if members["AssertDescription"] == nil {
+				t.Errorf("an assertion of %s has no description", name)
+			}
+		}
+	}
+	return results
+}
+
+// TestRules checks which combinations of parameters are refused.
+func TestRules(t *testing.T) {
+	t.Parallel()
+	template := templatetest.Read(t)
+	for name, test := range map[string]struct {
+		given   map[string]string
+		refused []string
+	}{
+		"defaults":                {nil, nil},
+		"a webhook":               {map[string]string{"WebhookUrl": "https://example.com", "WebhookApiKey": "arn"}, nil},
+		"a webhook without a key": {map[string]string{"WebhookUrl": "https://example.com"}, []string{"WebhookHasKey"}},
+		"pinned keys":             {map[string]string{"TokenJwks": "{}"}, nil},
+		"keys at an address":      {map[string]string{"TokenJwksUrl": "https://example.com"}, nil},
+		"pinned and fetched keys": {map[string]string{"TokenJwks": "{}", "TokenJwksUrl": "https://example.com"}, []string{"KeysHaveOneSource"}},
+	} {
+		given := map[string]string{"TokenIssuer": "https://issuer.example.com/", "TokenAudience": "syncplane"}
+		maps.Copy(given, test.given)
+		var refused []string
+		for rule, ok := range rules(t, template, given) {
+			if !ok {
+				refused = append(refused, rule)
+			}
+		}
+		slices.Sort(refused)
+		if diff := cmp.Diff(test.refused, refused); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+	}
+}
+
+// TestTrust checks that a service can assume a role only for a resource of this
+// account. Lambda sends no such condition for execution roles.
+func TestTrust(t *testing.T) {
+	t.Parallel()
+	template := templatetest.Read(t)
+	var unconditional []string
+	for _, id := range template.OfType("AWS::IAM::Role") {
+		_, trust := template.Statements(id)
+		if len(trust) != 1 {
+			t.Fatalf("%s has %d statements", id, len(trust))
+		}
+		condition, _ := trust[0]["Condition"].(map[string]any)
+		if condition == nil {
+			unconditional = append(unconditional, id)
+			if diff := cmp.Diff(map[string]any{"Service": "lambda.amazonaws.com"}, trust[0]["Principal"]); diff != "" {
+				t.Errorf("%s: %s", id, diff)
+			}
+			continue
+		}
+		keys := map[string]any{}
+		for _, operator := range []string{"StringEquals", "ArnEquals", "ArnLike"} {
+			members, _ := condition[operator].(map[string]any)
+			maps.Copy(keys, members)
+		}
+		if diff := cmp.Diff(map[string]any{"Ref": "AWS::AccountId"}, keys["aws:SourceAccount"]); diff != "" {
+			t.Errorf("%s: %s", id, diff)
+		}
+		if keys["aws:SourceArn"] == nil {
+			t.Errorf("%s has no condition on aws:SourceArn", id)
+		}
+	}
+	if diff := cmp.Diff([]string{"ApiFunctionRole", "IntakeFunctionRole", "ReconcileFunctionRole", "RelayFunctionRole"}, unconditional); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// TestTableKey checks that each function may decrypt the table with the key of
+// TableKeyArn, through DynamoDB alone.
+func TestTableKey(t *testing.T) {
+	t.Parallel()
+	template := templatetest.Read(t)
+	for _, id := range template.OfType("AWS::IAM::Role") {
+		policies, _ := template.Statements(id)
+		uses, decrypts := false, 0
+		for _, statement := range policies {
+			for _, action := range templatetest.Texts(statement["Action"]) {
+				uses = uses || strings.HasPrefix(action, "dynamodb:")
+			}
+			if statement["Action"] != "kms:Decrypt" {
+				continue
+			}
+			decrypts++
+			if diff := cmp.Diff(map[string]any{
+				"Effect": "Allow", "Action": "kms:Decrypt", "Resource": map[string]any{"Ref": "TableKeyArn"},
+				"Condition": map[string]any{"StringEquals": map[string]any{
+					"kms:ViaService": map[string]any{"Fn::Sub": "dynamodb.${AWS::Region}.${AWS::URLSuffix}"},
+				}},
+			}, statement); diff != "" {
+				t.Errorf("%s: %s", id, diff)
+			}
+		}
+		if uses != (decrypts == 1) {
+			t.Errorf("%s uses DynamoDB: %v; statements for kms:Decrypt: %d", id, uses, decrypts)
+		}
+	}
+}
+
+// TestQueues checks which queues may use a queue as their dead-letter queue: those that
+// do.
+func TestQueues(t *testing.T) {
+	t.Parallel()
+	template := templatetest.Read(t)
+	used := map[string]string{} // the name of the queue, by its dead-letter queue
+	for _, id := range template.OfType("AWS::SQS::Queue") {
+		if target := templatetest.Refs(template.Property(id, "RedrivePolicy")); len(target) == 1 {
+			name, _ := template.Property(id, "QueueName", "Fn::Sub").(string)
+			used[target[0]] = name
+		}
+	}
+	for _, id := range template.OfType("AWS::SQS::Queue") {
+		if template.Property(id, "RedrivePolicy") != nil {
+			continue
+		}
+		want := map[string]any{"redrivePermission": "denyAll"}
+		if name := used[id]; name != "" {
+			want = map[string]any{"redrivePermission": "byQueue", "sourceQueueArns": []any{
+				map[string]any{"Fn::Sub": "arn:${AWS::Partition}:sqs:${AWS::Region}:${AWS::AccountId}:" + name},
+			}}
+		}
+		if diff := cmp.Diff(any(want), template.Property(id, "RedriveAllowPolicy")); diff != "" {
+			t.Errorf("%s: %s", id, diff)
+		}
+	}
+	if len(used) != 2 {
+		t.Errorf("got %v", used)
+	}
+}
+
+// TestSecret checks that no parameter holds a secret, and that the key of the webhook
+// is read from Secrets Manager.
+func TestSecret(t *testing.T) {
+	t.Parallel()
+	template := templatetest.Read(t)
+	for _, name := range template.Names("Parameters") {
+		if template.At("Parameters", name, "NoEcho") != nil {
+			t.Errorf("%s holds a secret", name)
+		}
+	}
+	if got := template.Property("WebhookConnection", "AuthParameters", "ApiKeyAuthParameters", "ApiKeyValue", "Fn::Sub"); got != "{{resolve:secretsmanager:${WebhookApiKey}}}" {
+		t.Errorf("got %v", got)
+	}
+	pattern, _ := template.At("Parameters", "WebhookApiKey", "AllowedPattern").(string)
+	const arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:syncplane/webhook-a1B2c3"
+	for text, want := range map[string]bool{
+		"": true, arn: true, arn + ":SecretString:key": true, arn + ":SecretString:key::5c1a": true, arn + ":SecretString:::5c1a": true,
+		"hush": false, arn + ":SecretBinary": false, arn + "}}": false, arn + ":SecretString:a:b:c:d": false, arn + ":SecretString:a}}x": false,
+	} {
+		if got := regexp.MustCompile(pattern).MatchString(text); got != want {
+			t.Errorf("%q: got %v", text, got)
+		}
+	}
+}
+
+// TestBusGuard checks who may put events that only Syncplane publishes.
+func TestBusGuard(t *testing.T) {
+	t.Parallel()
+	template := templatetest.Read(t)
+	statement, _ := template.Property("BusGuard", "Statement").(map[string]any)
+	condition, _ := statement["Condition"].(map[string]any)
+	if diff := cmp.Diff([]string{"IntakeFunctionRole", "OperatorRoleArn", "RelayFunctionRole", "ScheduleRole"}, templatetest.Refs(condition["ArnNotEquals"])); diff != "" {
+		t.Error(diff)
+	}
+}
