@@ -65,7 +65,7 @@ func BenchmarkCreate(b *testing.B) {
 		}
 	}
 	verifier := oidc.New(oidc.Config{Issuer: "i", Audiences: []string{"a"}, WorkspaceClaim: "workspace_id"}, oidc.Static(keys), time.Now)
-	handler := httpfunc.Handler(httpfunc.Deps{Store: discard{}, Caller: verifier.Caller, Log: app.Logger(io.Discard, ""), Metrics: true})
+	handler := httpfunc.Handler(httpfunc.Deps{Store: discard{}, Caller: verifier.Caller, Log: app.Logger(io.Discard, ""), MetricsOf: "api"})
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
 		answer, err := handler.Invoke(b.Context(), payloads[i%len(payloads)])

@@ -333,7 +333,7 @@ func TestLog(t *testing.T) {
 				t.Errorf("line %d: %s is %v, want %v", i, name, got[name], want)
 			}
 		}
-		for _, name := range []string{"timestamp", "duration_ms", "lambda_request_id", "_aws"} {
+		for _, name := range []string{"timestamp", "duration_ms", "lambda_request_id", "function", "_aws"} {
 			if got[name] == nil {
 				t.Errorf("line %d has no %s: %s", i, name, line)
 			}

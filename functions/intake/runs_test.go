@@ -125,7 +125,7 @@ func TestRuns(t *testing.T) {
 	second := claim(t, service, s)
 	deliver(reportEvent("r4", second, second.Fence(), `"status":"failed"`))
 	summary("failed event general ", "skipped schedule general overlap", "success schedule general ")
-	recorder.Check(t, "../../template.yaml", "IntakeFunctionRole")
+	recorder.Check(t, "IntakeFunctionRole")
 }
 
 // TestRunsFail checks that due runs, requests and reports that failed temporarily

@@ -119,7 +119,7 @@ func TestExpire(t *testing.T) {
 			t.Errorf("got %s", got)
 		}
 	}
-	recorder.Check(t, "../../template.yaml", "ReconcileFunctionRole")
+	recorder.Check(t, "ReconcileFunctionRole")
 	check(function.Close()) // flushes the log
 	for _, text := range []string{
 		"OPEN#" + unclaimed.SyncID, "acme#" + queued.SyncID, "the open run of sync " + claimed.SyncID, `"expired":20`,

@@ -137,5 +137,5 @@ func TestRuns(t *testing.T) {
 	want(types, "sync.run.queued.v1", "sync.run.started.v1")
 	types, _ = relay()
 	want(types, "sync.run.cancel_requested.v1")
-	recorder.Check(t, "../../template.yaml", "RelayFunctionRole")
+	recorder.Check(t, "RelayFunctionRole")
 }

@@ -26,7 +26,8 @@ type Config struct {
 
 	RunRetention time.Duration // RUN_RETENTION_DAYS; how long runs are kept
 
-	LogLevel string // AWS_LAMBDA_LOG_LEVEL
+	FunctionName string // AWS_LAMBDA_FUNCTION_NAME
+	LogLevel     string // AWS_LAMBDA_LOG_LEVEL
 }
 
 // Environment reads environment variables and collects the errors.
@@ -110,6 +111,7 @@ func (e *Environment) Common() Config {
 		AccessKeyID:      e.Getenv("AWS_ACCESS_KEY_ID"),
 		SecretAccessKey:  e.Getenv("AWS_SECRET_ACCESS_KEY"),
 		SessionToken:     e.Getenv("AWS_SESSION_TOKEN"),
+		FunctionName:     e.Getenv("AWS_LAMBDA_FUNCTION_NAME"),
 		LogLevel:         e.Getenv("AWS_LAMBDA_LOG_LEVEL"),
 	}
 	c.RunRetention = e.Days("RUN_RETENTION_DAYS", runs.DefaultRetention().Runs, runs.MinRetention)

@@ -62,7 +62,7 @@ func Run(getenv func(string) string, output io.Writer) error {
 		Mapping:     config.Mapping,
 		Caller:      oidc.ByPrefix(verifier.Caller, apikey.Prefix, apikey.NewVerifier(store, time.Now).Caller), //nolint:forbidigo // as above
 		Log:         log,
-		Metrics:     true,
+		MetricsOf:   config.FunctionName,
 	}))
 	return nil
 }
@@ -77,7 +77,7 @@ type Deps struct {
 	Mapping     apigateway.Mapping
 	Caller      func(ctx context.Context, authorization string) (auth.Caller, error)
 	Log         *slog.Logger
-	Metrics     bool // adds CloudWatch's embedded metric format to each log line
+	MetricsOf   string // the function in CloudWatch's embedded metric format, which each log line then has; "" for none
 }
 
 // Handler returns the Lambda handler: the HTTP API behind the adapter for API
@@ -100,8 +100,8 @@ func API(d Deps) *api.API {
 		Runs:    d.Runs,
 		Caller:  d.Caller,
 		Log:     d.Log,
-		Now:     time.Now,                     //nolint:forbidigo // the clock is read at the edge
-		Observe: observe(time.Now, d.Metrics), //nolint:forbidigo // as above
+		Now:     time.Now,                       //nolint:forbidigo // the clock is read at the edge
+		Observe: observe(time.Now, d.MetricsOf), //nolint:forbidigo // as above
 	}
 	if d.CreateLimit != (ratelimit.Policy{}) {
 		config.CreateLimit = &ratelimit.Limiter{Policy: d.CreateLimit, Store: d.Quotas, Now: time.Now} //nolint:forbidigo // as above

@@ -31,14 +31,15 @@ type metric struct {
 }
 
 // observe returns a hook that adds attributes to the log line of a request:
-// cold_start, and with metrics those that CloudWatch extracts: the number of
-// requests by status class, their latency, and the number of cold starts.
-func observe(now func() time.Time, metrics bool) func(api.Observation) []slog.Attr {
+// cold_start, and unless function is "" those that CloudWatch extracts: the number of
+// requests by status class, their latency, and the number of cold starts. The name of
+// the function keeps the metrics of several stacks in one account apart.
+func observe(now func() time.Time, function string) func(api.Observation) []slog.Attr {
 	var warm atomic.Bool
 	return func(o api.Observation) []slog.Attr {
 		cold := !warm.Swap(true)
-		attrs := append(make([]slog.Attr, 0, 5), slog.Bool("cold_start", cold))
-		if !metrics {
+		attrs := append(make([]slog.Attr, 0, 6), slog.Bool("cold_start", cold))
+		if function == "" {
 			return attrs
 		}
 		class := "Requests" + strconv.Itoa(o.Status/100) + "xx"
@@ -47,6 +48,7 @@ func observe(now func() time.Time, metrics bool) func(api.Observation) []slog.At
 			coldStarts = 1
 		}
 		return append(attrs,
+			slog.String("function", function),
 			slog.Int(class, 1),
 			slog.Float64("Latency", o.Milliseconds), //nolint:sloglint // CloudWatch shows the name
 			slog.Int("ColdStarts", coldStarts),      //nolint:sloglint // as above
@@ -54,7 +56,7 @@ func observe(now func() time.Time, metrics bool) func(api.Observation) []slog.At
 				Timestamp: now().UnixMilli(),
 				CloudWatchMetrics: []directive{{
 					Namespace:  namespace,
-					Dimensions: [][]string{{"path", "method"}},
+					Dimensions: [][]string{{"function", "path", "method"}},
 					Metrics:    []metric{{class, "Count"}, {"Latency", "Milliseconds"}, {"ColdStarts", "Count"}},
 				}},
 			}),

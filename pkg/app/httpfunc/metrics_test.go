@@ -22,7 +22,7 @@ func TestMetrics(t *testing.T) {
 		handler := httpfunc.API(httpfunc.Deps{
 			Caller:  func(context.Context, string) (auth.Caller, error) { return auth.Caller{}, nil },
 			Log:     app.Logger(&log, ""),
-			Metrics: wanted,
+			MetricsOf: map[bool]string{true: "stack-api"}[wanted],
 		})
 		for range 2 {
 			handler.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/nowhere", nil))
@@ -35,9 +35,9 @@ func TestMetrics(t *testing.T) {
 			if !strings.Contains(lines[i], want) {
 				t.Errorf("got %s, want %s in it", lines[i], want)
 			}
-			const metrics = `"CloudWatchMetrics":[{"Namespace":"Syncplane","Dimensions":[["path","method"]],` +
+			const metrics = `"CloudWatchMetrics":[{"Namespace":"Syncplane","Dimensions":[["function","path","method"]],` +
 				`"Metrics":[{"Name":"Requests4xx","Unit":"Count"},{"Name":"Latency","Unit":"Milliseconds"},{"Name":"ColdStarts","Unit":"Count"}]}]`
-			if strings.Contains(lines[i], metrics) != wanted || strings.Contains(lines[i], `"Requests4xx":1`) != wanted {
+			if strings.Contains(lines[i], metrics) != wanted || strings.Contains(lines[i], `"function":"stack-api","Requests4xx":1`) != wanted {
 				t.Errorf("wanted %v: got %s", wanted, lines[i])
 			}
 		}

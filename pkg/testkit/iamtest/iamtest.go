@@ -11,14 +11,14 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
-	"os"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"syncplane/pkg/testkit/templatetest"
 )
 
 // Recorder forwards calls to DynamoDB and records the actions that they need.
@@ -77,24 +77,19 @@ func (r *Recorder) record(operation string, body []byte) {
 	}
 }
 
-// Check compares the actions so far with those that a role of the template in a file
-// allows on the table: no more and no less.
-func (r *Recorder) Check(tb testing.TB, file, role string) {
+// Check compares the actions so far with those that a role or a managed policy of
+// template.yaml allows on the table: no more and no less.
+func (r *Recorder) Check(tb testing.TB, role string) {
 	tb.Helper()
-	text, err := os.ReadFile(file) //nolint:gosec // the path is the test's own
-	if err != nil {
-		tb.Fatal(err)
-	}
-	_, rest, found := strings.Cut(string(text), "\n  "+role+":\n")
-	if !found {
-		tb.Fatalf("%s has no %s", file, role)
-	}
-	if end := regexp.MustCompile(`(?m)^  \S`).FindStringIndex(rest); end != nil {
-		rest = rest[:end[0]]
-	}
-	var allowed []string
-	for _, statement := range regexp.MustCompile(`Action: (.*)\n +Resource: !GetAtt Table\.Arn\n`).FindAllStringSubmatch(rest, -1) {
-		allowed = append(allowed, regexp.MustCompile(`dynamodb:\w+`).FindAllString(statement[1], -1)...)
+	allowed := []string{}
+	for _, statement := range templatetest.Read(tb).Statements(role) {
+		resource, _ := statement["Resource"].(map[string]any)
+		if choice, ok := resource["Fn::If"].([]any); ok {
+			resource, _ = choice[1].(map[string]any) // the table that the stack creates
+		}
+		if resource["Fn::GetAtt"] == "Table.Arn" {
+			allowed = append(allowed, templatetest.Texts(statement["Action"])...)
+		}
 	}
 	slices.Sort(allowed)
 	r.mu.Lock()

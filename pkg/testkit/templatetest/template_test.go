@@ -152,12 +152,20 @@ func TestRules(t *testing.T) {
 		given   map[string]string
 		refused []string
 	}{
-		"defaults":                {nil, nil},
-		"a webhook":               {map[string]string{"WebhookUrl": "https://example.com", "WebhookApiKey": "arn"}, nil},
-		"a webhook without a key": {map[string]string{"WebhookUrl": "https://example.com"}, []string{"WebhookHasKey"}},
-		"pinned keys":             {map[string]string{"TokenJwks": "{}"}, nil},
-		"keys at an address":      {map[string]string{"TokenJwksUrl": "https://example.com"}, nil},
-		"pinned and fetched keys": {map[string]string{"TokenJwks": "{}", "TokenJwksUrl": "https://example.com"}, []string{"KeysHaveOneSource"}},
+		"defaults":                 {nil, nil},
+		"a webhook":                {map[string]string{"WebhookUrl": "https://example.com", "WebhookApiKey": "arn"}, nil},
+		"a webhook without a key":  {map[string]string{"WebhookUrl": "https://example.com"}, []string{"WebhookHasKey"}},
+		"pinned keys":              {map[string]string{"TokenJwks": "{}"}, nil},
+		"keys at an address":       {map[string]string{"TokenJwksUrl": "https://example.com"}, nil},
+		"a domain":                 {map[string]string{"DomainName": "api.example.com", "CertificateArn": "arn"}, nil},
+		"a domain alone":           {map[string]string{"DomainName": "api.example.com"}, []string{"DomainHasCertificate"}},
+		"a certificate alone":      {map[string]string{"CertificateArn": "arn"}, []string{"CertificateHasDomain"}},
+		"a table":                  {map[string]string{"TableName": "restored", "TableStreamLabel": "2026-11-30T02:15:21.000"}, nil},
+		"a table without a stream": {map[string]string{"TableName": "restored"}, []string{"TableHasStream"}},
+		"a stream without a table": {map[string]string{"TableStreamLabel": "2026-11-30T02:15:21.000"}, []string{"StreamHasTable"}},
+		"production":               {map[string]string{"Stage": "prod", "AlarmTopicArn": "arn"}, nil},
+		"silent production":        {map[string]string{"Stage": "prod"}, []string{"ProductionHasAlarms"}},
+		"pinned and fetched keys":  {map[string]string{"TokenJwks": "{}", "TokenJwksUrl": "https://example.com"}, []string{"KeysHaveOneSource"}},
 	} {
 		given := map[string]string{"TokenIssuer": "https://issuer.example.com/", "TokenAudience": "syncplane"}
 		maps.Copy(given, test.given)
@@ -181,7 +189,7 @@ func TestTrust(t *testing.T) {
 	template := templatetest.Read(t)
 	var unconditional []string
 	for _, id := range template.OfType("AWS::IAM::Role") {
-		_, trust := template.Statements(id)
+		trust := template.Trust(id)
 		if len(trust) != 1 {
 			t.Fatalf("%s has %d statements", id, len(trust))
 		}
@@ -215,8 +223,8 @@ func TestTrust(t *testing.T) {
 func TestTableKey(t *testing.T) {
 	t.Parallel()
 	template := templatetest.Read(t)
-	for _, id := range template.OfType("AWS::IAM::Role") {
-		policies, _ := template.Statements(id)
+	for _, id := range append(template.OfType("AWS::IAM::Role"), template.OfType("AWS::IAM::ManagedPolicy")...) {
+		policies := template.Statements(id)
 		uses, decrypts := false, 0
 		for _, statement := range policies {
 			for _, action := range templatetest.Texts(statement["Action"]) {
@@ -305,5 +313,58 @@ func TestBusGuard(t *testing.T) {
 	condition, _ := statement["Condition"].(map[string]any)
 	if diff := cmp.Diff([]string{"IntakeFunctionRole", "OperatorRoleArn", "RelayFunctionRole", "ScheduleRole"}, templatetest.Refs(condition["ArnNotEquals"])); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// TestAdoptedTable checks that everything that names the table or its stream names that
+// of TableName if it is given.
+func TestAdoptedTable(t *testing.T) {
+	t.Parallel()
+	template := templatetest.Read(t)
+	if template.At("Resources", "Table", "Condition") != "CreatesTable" {
+		t.Error("Table does not depend on CreatesTable")
+	}
+	uses := 0
+	templatetest.Walk(map[string]any{"Resources": template["Resources"], "Outputs": template["Outputs"]}, func(value any) {
+		members, _ := value.(map[string]any)
+		if choice, ok := members["Fn::If"].([]any); ok && choice[0] == "CreatesTable" {
+			uses++
+			if diff := cmp.Diff([]string{"Table"}, templatetest.Refs(choice[1])); diff != "" {
+				t.Error(diff)
+			}
+			if got := templatetest.Refs(choice[2]); !slices.Contains(got, "TableName") {
+				t.Errorf("got %v", got)
+			}
+		}
+	})
+	direct := 0
+	templatetest.Walk(map[string]any(template), func(value any) {
+		if members, ok := value.(map[string]any); ok && (members["Ref"] == "Table" || members["Fn::GetAtt"] == "Table.Arn" || members["Fn::GetAtt"] == "Table.StreamArn") {
+			direct++
+		}
+	})
+	if direct != uses || uses < 10 {
+		t.Errorf("%d of %d uses of the table depend on CreatesTable", uses, direct)
+	}
+}
+
+// TestAddress checks that every function that publishes events names the same address,
+// which a domain keeps when the stack is a new one.
+func TestAddress(t *testing.T) {
+	t.Parallel()
+	template := templatetest.Read(t)
+	want := template.At("Outputs", "ApiUrl", "Value")
+	if diff := cmp.Diff([]string{"Api", "ApiUrl", "DomainName"}, templatetest.Refs(want)); diff != "" {
+		t.Error(diff)
+	}
+	for _, id := range []string{"RelayFunction", "IntakeFunction", "ReconcileFunction"} {
+		if diff := cmp.Diff(want, template.Property(id, "Environment", "Variables", "API_URL")); diff != "" {
+			t.Errorf("%s: %s", id, diff)
+		}
+	}
+	for id, kind := range map[string]string{"Domain": "AWS::ApiGatewayV2::DomainName", "DomainMapping": "AWS::ApiGatewayV2::ApiMapping"} {
+		if template.At("Resources", id, "Type") != kind || template.At("Resources", id, "Condition") != "HasDomain" {
+			t.Errorf("%s is not a %s that depends on HasDomain", id, kind)
+		}
 	}
 }

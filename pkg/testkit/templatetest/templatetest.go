@@ -183,16 +183,18 @@ func Refs(value any) []string {
 	return slices.Sorted(maps.Keys(found))
 }
 
-// Statements returns the statements of a role's policies and of its trust policy.
-// Those that depend on a condition are among them.
-func (t Template) Statements(role string) (policies, trust []map[string]any) {
-	trust = statements(t.Property(role, "AssumeRolePolicyDocument", "Statement"))
-	all, _ := t.Property(role, "Policies").([]any)
-	for _, policy := range all {
-		document := Template{"Policy": policy}
-		policies = append(policies, statements(document.At("Policy", "PolicyDocument", "Statement"))...)
+// Statements returns the statements of a role's policies or of a managed policy. Those
+// that depend on a condition are among them.
+func (t Template) Statements(id string) []map[string]any {
+	if document := t.Property(id, "PolicyDocument"); document != nil {
+		return statements(document)
 	}
-	return policies, trust
+	return statements(t.Property(id, "Policies"))
+}
+
+// Trust returns the statements of a role's trust policy.
+func (t Template) Trust(role string) []map[string]any {
+	return statements(t.Property(role, "AssumeRolePolicyDocument"))
 }
 
 // statements returns the statements in a value.
