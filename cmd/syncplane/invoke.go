@@ -104,6 +104,7 @@ func invoke(ctx context.Context, env environment, c invokeConfig, file string) (
 			"SCHEDULE_FAILURES_ARN=" + env.valueOr("SCHEDULE_FAILURES_ARN", "arn:aws:sqs:us-east-1:123456789012:failures"),
 			"AWS_ENDPOINT_URL_SCHEDULER=" + schedules,
 			"WATCH_QUEUE_URL=" + env.valueOr("WATCH_QUEUE_URL", "http://127.0.0.1:5000/123456789012/watch"),
+			"RELAY_FAILURES_URL=" + env.valueOr("RELAY_FAILURES_URL", "http://127.0.0.1:5000/123456789012/relay-failures"),
 			"AWS_ENDPOINT_URL_SQS=" + queues,
 		},
 		Output: env.stderr,

@@ -51,6 +51,7 @@ func TestFaults(t *testing.T) {
 		Reconciler: eventfunc.Reconciler(broken.Common, broken.ReconcilerConfig, app.Credentials(broken.Config)),
 		Runs:       eventfunc.Runs(app.DynamoDB(broken.Config), runs.DefaultRetention().Runs),
 		Watch:      eventfunc.WatchQueue(broken.Common, broken.WatchConfig),
+		Failures:   &relay.Failures{Client: stack.Queues, URL: stack.Config.RelayFailuresURL},
 		Log:        app.Logger(io.Discard, ""),
 	}
 	random := rand.New(rand.NewPCG(3, 3))

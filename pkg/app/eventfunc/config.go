@@ -36,12 +36,19 @@ type WatchConfig struct {
 	SQSEndpoint   string // AWS_ENDPOINT_URL_SQS; "" is the region's own
 }
 
+// FailuresConfig is the configuration of what sets changes aside. SQS is reached as for
+// WatchConfig.
+type FailuresConfig struct {
+	RelayFailuresURL string // RELAY_FAILURES_URL
+}
+
 // RelayConfig is the configuration of the relay function.
 type RelayConfig struct {
 	Common
 	PublisherConfig
 	ReconcilerConfig
 	WatchConfig
+	FailuresConfig
 }
 
 // IntakeConfig is the configuration of the intake function.
@@ -60,7 +67,7 @@ type ReconcileConfig struct {
 // invalid variable.
 func ReadRelay(getenv func(string) string) (RelayConfig, error) {
 	e := &app.Environment{Getenv: getenv}
-	return RelayConfig{common(e), publisher(e), schedules(e), watched(e)}, e.Err()
+	return RelayConfig{common(e), publisher(e), schedules(e), watched(e), failures(e)}, e.Err()
 }
 
 // ReadIntake reads the environment of the intake function. The error names every
@@ -107,4 +114,8 @@ func watched(e *app.Environment) WatchConfig {
 		WatchQueueURL: e.Required("WATCH_QUEUE_URL", "the address of the queue of runs to watch"),
 		SQSEndpoint:   e.Endpoint("AWS_ENDPOINT_URL_SQS"),
 	}
+}
+
+func failures(e *app.Environment) FailuresConfig {
+	return FailuresConfig{RelayFailuresURL: e.Required("RELAY_FAILURES_URL", "the address of the queue for changes that the relay sets aside")}
 }

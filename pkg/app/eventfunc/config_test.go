@@ -18,7 +18,7 @@ func good() map[string]string {
 		"AWS_REGION": "eu-central-1", "AWS_ACCESS_KEY_ID": "AKIA", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_SESSION_TOKEN": "session",
 		"TABLE_NAME": "syncs", "EVENT_BUS": "bus", "EVENT_BUS_ARN": "arn:bus", "API_URL": "https://api.example.com/",
 		"SCHEDULE_GROUP": "group", "SCHEDULE_ROLE_ARN": "arn:role", "SCHEDULE_FAILURES_ARN": "arn:queue",
-		"WATCH_QUEUE_URL": "https://sqs.example.com/watch",
+		"WATCH_QUEUE_URL": "https://sqs.example.com/watch", "RELAY_FAILURES_URL": "https://sqs.example.com/failures",
 	}
 }
 
@@ -33,7 +33,7 @@ func TestRead(t *testing.T) {
 	schedules := eventfunc.ReconcilerConfig{EventBusARN: "arn:bus", ScheduleGroup: "group", ScheduleRoleARN: "arn:role", ScheduleFailuresARN: "arn:queue"}
 
 	relay, err := eventfunc.ReadRelay(getenv)
-	if diff := cmp.Diff(eventfunc.RelayConfig{common, publisher, schedules, eventfunc.WatchConfig{WatchQueueURL: "https://sqs.example.com/watch"}}, relay); diff != "" || err != nil {
+	if diff := cmp.Diff(eventfunc.RelayConfig{common, publisher, schedules, eventfunc.WatchConfig{WatchQueueURL: "https://sqs.example.com/watch"}, eventfunc.FailuresConfig{RelayFailuresURL: "https://sqs.example.com/failures"}}, relay); diff != "" || err != nil {
 		t.Errorf("relay: %v %s", err, diff)
 	}
 	intake, err := eventfunc.ReadIntake(getenv)
@@ -85,6 +85,7 @@ func TestReadErrors(t *testing.T) {
 		"an invalid endpoint of all services": {map[string]string{"AWS_ENDPOINT_URL": "z"}, []invalid{
 			{"relay intake reconcile", "AWS_ENDPOINT_URL must be"},
 		}},
+		"no queue of failures": {map[string]string{"RELAY_FAILURES_URL": ""}, []invalid{{"relay", "RELAY_FAILURES_URL is not set"}}},
 		"no watch queue and an invalid endpoint of SQS": {map[string]string{"WATCH_QUEUE_URL": "", "AWS_ENDPOINT_URL_SQS": "z"}, []invalid{
 			{"relay", "WATCH_QUEUE_URL is not set"},
 			{"relay", "AWS_ENDPOINT_URL_SQS must be"},

@@ -37,16 +37,8 @@ func Relay(getenv func(string) string, output io.Writer) error {
 		return err
 	}
 	log := app.Logger(output, config.LogLevel)
-	of := Runs(app.DynamoDB(config.Config), config.RunRetention)
-	queue := WatchQueue(config.Common, config.WatchConfig)
-	relays := &relay.Relay{
-		Publisher:  Publisher(config.Common, config.PublisherConfig),
-		Reconciler: Reconciler(config.Common, config.ReconcilerConfig, app.Credentials(config.Config)),
-		Runs:       of,
-		Watch:      queue,
-		Log:        log,
-	}
-	watches := &watch.Watcher{Queue: queue, Runs: of, Log: log}
+	relays := NewRelay(config, app.Credentials(config.Config), log)
+	watches := &watch.Watcher{Queue: relays.Watch, Runs: relays.Runs, Log: log}
 	lambda.Start(func(ctx context.Context, payload json.RawMessage) (any, error) {
 		var changes events.DynamoDBEvent
 		if err := json.Unmarshal(payload, &changes); err != nil {
@@ -62,6 +54,20 @@ func Relay(getenv func(string) string, output io.Writer) error {
 		return watches.Handle(ctx, messages), nil
 	})
 	return nil
+}
+
+// NewRelay returns what handles the table's stream, with these credentials in place of
+// those of c.
+func NewRelay(c RelayConfig, credentials aws.CredentialsProvider, log *slog.Logger) *relay.Relay {
+	queues := queues(c.Common, c.SQSEndpoint, credentials)
+	return &relay.Relay{
+		Publisher:  publisherAs(c.Common, c.PublisherConfig, credentials),
+		Reconciler: Reconciler(c.Common, c.ReconcilerConfig, credentials),
+		Runs:       Runs(app.DynamoDBAs(c.Config, credentials), c.RunRetention),
+		Watch:      &watch.Queue{Client: queues, URL: c.WatchQueueURL},
+		Failures:   &relay.Failures{Client: queues, URL: c.RelayFailuresURL},
+		Log:        log,
+	}
 }
 
 // Intake runs the function behind the queue of requests and due runs.
@@ -115,16 +121,26 @@ func Runs(store *dynamo.Store, retention time.Duration) *runs.Service {
 
 // WatchQueue returns the configured queue of runs to watch.
 func WatchQueue(c Common, w WatchConfig) *watch.Queue {
-	options := sqs.Options{Region: c.Region, Credentials: app.Credentials(c.Config), HTTPClient: app.HTTPClient(), Retryer: app.Retryer()}
-	if w.SQSEndpoint != "" {
-		options.BaseEndpoint = &w.SQSEndpoint
+	return &watch.Queue{Client: queues(c, w.SQSEndpoint, app.Credentials(c.Config)), URL: w.WatchQueueURL}
+}
+
+// queues returns a client of SQS.
+func queues(c Common, endpoint string, credentials aws.CredentialsProvider) *sqs.Client {
+	options := sqs.Options{Region: c.Region, Credentials: credentials, HTTPClient: app.HTTPClient(), Retryer: app.Retryer()}
+	if endpoint != "" {
+		options.BaseEndpoint = &endpoint
 	}
-	return &watch.Queue{Client: sqs.New(options), URL: w.WatchQueueURL}
+	return sqs.New(options)
 }
 
 // Publisher returns a publisher for the configured bus.
 func Publisher(c Common, p PublisherConfig) *eventbus.Publisher {
-	options := eventbridge.Options{Region: c.Region, Credentials: app.Credentials(c.Config), HTTPClient: app.HTTPClient(), Retryer: app.Retryer()}
+	return publisherAs(c, p, app.Credentials(c.Config))
+}
+
+// publisherAs returns a publisher with these credentials in place of those of c.
+func publisherAs(c Common, p PublisherConfig, credentials aws.CredentialsProvider) *eventbus.Publisher {
+	options := eventbridge.Options{Region: c.Region, Credentials: credentials, HTTPClient: app.HTTPClient(), Retryer: app.Retryer()}
 	if p.EventBridgeEndpoint != "" {
 		options.BaseEndpoint = &p.EventBridgeEndpoint
 	}

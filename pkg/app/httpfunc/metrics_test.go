@@ -20,8 +20,8 @@ func TestMetrics(t *testing.T) {
 	for _, wanted := range []bool{true, false} {
 		var log bytes.Buffer
 		handler := httpfunc.API(httpfunc.Deps{
-			Caller:  func(context.Context, string) (auth.Caller, error) { return auth.Caller{}, nil },
-			Log:     app.Logger(&log, ""),
+			Caller:    func(context.Context, string) (auth.Caller, error) { return auth.Caller{}, nil },
+			Log:       app.Logger(&log, ""),
 			MetricsOf: map[bool]string{true: "stack-api"}[wanted],
 		})
 		for range 2 {

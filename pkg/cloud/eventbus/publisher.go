@@ -4,6 +4,7 @@ package eventbus
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/eventbridge"
 	"github.com/aws/aws-sdk-go-v2/service/eventbridge/types"
+	"github.com/aws/smithy-go"
 
 	"syncplane/pkg/event"
 )
@@ -39,6 +41,15 @@ type Publisher struct {
 	Bus    string // the name of the bus
 	Origin string // the address of the API, such as https://api.example.com
 }
+
+// EntryError is the refusal of one event by EventBridge.
+type EntryError struct {
+	Code    string // such as MalformedDetail
+	Message string
+}
+
+// Error returns the code and the message.
+func (e *EntryError) Error() string { return e.Code + ": " + e.Message }
 
 // Publish puts events on the bus. It keeps the order of the events of one sync by
 // never putting two of them in one call, since EventBridge does not keep the order
@@ -80,10 +91,19 @@ func (p *Publisher) batch(events []event.Event) []types.PutEventsRequestEntry {
 	return entries
 }
 
-// put puts a batch, and then each of its refused entries alone. It returns how
-// many entries it put before the first that it could not.
+// put puts a batch, and then each of its refused entries alone; if EventBridge refuses
+// the call as invalid, all of them alone. It returns how many entries it put before
+// the first that it could not.
 func (p *Publisher) put(ctx context.Context, batch []types.PutEventsRequestEntry) (int, error) {
 	out, err := p.Client.PutEvents(ctx, &eventbridge.PutEventsInput{Entries: batch})
+	if api, ok := errors.AsType[smithy.APIError](err); ok && api.ErrorCode() == "ValidationException" && len(batch) > 1 {
+		for i := range batch {
+			if _, err := p.put(ctx, batch[i:i+1]); err != nil {
+				return i, err
+			}
+		}
+		return len(batch), nil
+	}
 	if err != nil {
 		return 0, fmt.Errorf("put events: %w", err)
 	}
@@ -120,5 +140,5 @@ func (p *Publisher) retry(ctx context.Context, entry types.PutEventsRequestEntry
 			refused = out.Entries[0]
 		}
 	}
-	return fmt.Errorf("put an event: %s: %s", aws.ToString(refused.ErrorCode), aws.ToString(refused.ErrorMessage))
+	return fmt.Errorf("put an event: %w", &EntryError{aws.ToString(refused.ErrorCode), aws.ToString(refused.ErrorMessage)})
 }

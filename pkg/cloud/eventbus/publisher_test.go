@@ -3,6 +3,7 @@ package eventbus_test
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -23,16 +24,20 @@ type fakeEventBridge struct {
 	awsfake.Server
 	refuse map[string]int // how often to refuse an entry, by the ID of its event
 	breaks int            // how many calls to refuse altogether
+	wrong  string         // the ID of an event that makes its call invalid
 }
 
 func newEventBridge(refuse map[string]int, breaks int) *fakeEventBridge {
 	b := &fakeEventBridge{refuse: refuse, breaks: breaks}
-	b.Refuse = func(awsfake.Call) *awsfake.Error {
+	b.Refuse = func(c awsfake.Call) *awsfake.Error {
+		if slices.ContainsFunc(c.Entries, func(e awsfake.Entry) bool { return b.wrong != "" && parse(e).ID == b.wrong }) {
+			return &awsfake.Error{Code: "ValidationException"}
+		}
 		if b.breaks == 0 {
 			return nil
 		}
 		b.breaks--
-		return &awsfake.Error{Code: "ValidationException"}
+		return &awsfake.Error{Code: "AccessDeniedException"}
 	}
 	b.RefuseEntry = func(e awsfake.Entry) string {
 		id := parse(e).ID
@@ -123,6 +128,21 @@ func newPublisher(origin, endpoint string) *eventbus.Publisher {
 	return eventfunc.Publisher(eventfunc.Common{
 		Config: app.Config{Region: "us-east-1", AccessKeyID: "local", SecretAccessKey: "local"}, APIURL: origin,
 	}, eventfunc.PublisherConfig{EventBus: "bus", EventBridgeEndpoint: endpoint})
+}
+
+// TestPublishInvalid checks that an event that makes a call invalid is the one that is
+// named, and that those before it are put.
+func TestPublishInvalid(t *testing.T) {
+	t.Parallel()
+	w := newEventBridge(nil, 0)
+	w.wrong = "2"
+	n, err := newPublisher("https://api.example.com", w.Start(t)).Publish(t.Context(), numbered(1, "a", "b", "c", "d"))
+	if n != 2 || err == nil {
+		t.Errorf("published %d, %v", n, err)
+	}
+	if diff := cmp.Diff([]string{"0", "1"}, w.published()); diff != "" {
+		t.Error(diff)
+	}
 }
 
 func TestPublish(t *testing.T) {

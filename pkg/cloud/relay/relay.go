@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -37,6 +38,7 @@ type Relay struct {
 	Reconciler *reconciler.Reconciler
 	Runs       *runs.Service
 	Watch      *watch.Queue
+	Failures   *Failures
 	Log        *slog.Logger
 }
 
@@ -46,7 +48,9 @@ type change struct {
 	workspace string
 	sync      string
 	sequence  string
-	run       *runs.Run // nil if the record is about a sync
+	at        time.Time // of the change
+	run       *runs.Run // nil if the record is about a sync, or cannot be read
+	scheduled time.Time // of the run, zero if there is none
 	ends      bool      // the sync was paused or deleted, or cannot be read
 }
 
@@ -60,15 +64,9 @@ func (r *Relay) Handle(ctx context.Context, batch events.DynamoDBEvent) (events.
 		defer cancel()
 	}
 	changes, unread, err := r.readChanges(ctx, batch)
-	failed := len(changes)
-	if stopped, failure := r.publish(ctx, changes); failure != nil {
-		failed, unread, err = stopped, "", failure
-	}
-	if stopped, failure := r.schedule(ctx, changes[:failed]); failure != nil {
-		failed, unread, err = stopped, "", failure
-	}
-	if stopped, failure := r.watch(ctx, changes[:failed]); failure != nil {
-		failed, unread, err = stopped, "", failure
+	failed, failure := r.relay(ctx, changes)
+	if failure != nil {
+		unread, err = "", failure
 	}
 	response := events.DynamoDBEventResponse{BatchItemFailures: []events.DynamoDBBatchItemFailure{}}
 	sequence := unread
@@ -76,7 +74,7 @@ func (r *Relay) Handle(ctx context.Context, batch events.DynamoDBEvent) (events.
 		sequence = changes[failed].sequence
 	}
 	level := slog.LevelInfo
-	attrs := []slog.Attr{slog.Int("records", len(batch.Records)), slog.Int("relayed", failed)}
+	attrs := []slog.Attr{slog.Int("records", len(batch.Records)), slog.Int("relayed", failed), slog.Any("events", count(changes[:failed]))}
 	if err != nil {
 		level = slog.LevelError
 		attrs = append(attrs, slog.String("sequence", sequence), slog.String("error", err.Error()))
@@ -86,19 +84,44 @@ func (r *Relay) Handle(ctx context.Context, batch events.DynamoDBEvent) (events.
 	return response, nil
 }
 
+// relay publishes, schedules and watches changes, and returns the index of the first
+// for which it could not.
+func (r *Relay) relay(ctx context.Context, changes []change) (failed int, err error) {
+	failed = len(changes)
+	for _, step := range []func(context.Context, []change) (int, error){r.publish, r.schedule, r.watch} {
+		if stopped, failure := step(ctx, changes[:failed]); failure != nil {
+			failed, err = stopped, failure
+		}
+	}
+	return failed, err
+}
+
+// count returns how many events of each kind changes have. A dashboard shows them.
+func count(changes []change) map[string]int {
+	counts := map[string]int{}
+	for _, c := range changes {
+		if c.event.ID != "" {
+			counts[strings.ReplaceAll(string(c.event.Kind), ".", "_")]++
+		}
+	}
+	return counts
+}
+
 // readChanges reads the records up to the first that fails, and returns the sequence
 // number of that one. A record that is unreadable would fail again at each
-// delivery, so it is logged, publishes no event and does not stop the others.
+// delivery, so it is set aside, publishes no event and does not stop the others.
 func (r *Relay) readChanges(ctx context.Context, batch events.DynamoDBEvent) (changes []change, failed string, err error) {
 	changes = make([]change, 0, len(batch.Records))
 	for _, record := range batch.Records {
-		c := change{sequence: record.Change.SequenceNumber}
+		c := change{sequence: record.Change.SequenceNumber, at: record.Change.ApproximateCreationDateTime.UTC()}
 		var isSync, isRun bool
 		if c.workspace, c.sync, isSync = dynamo.KeyOf(record); isSync {
-			err = r.readSync(ctx, record, &c)
+			err = recovered(func() error { return r.readSync(ctx, record, &c) })
 		} else if c.workspace, c.sync, isRun = dynamo.RunKeyOf(record); isRun {
-			isRun, err = r.readRun(ctx, record, &c)
+			c.scheduled = dynamo.RunTimeOf(record)
+			err = recovered(func() (err error) { isRun, err = r.readRun(ctx, record, &c); return err })
 		}
+		err = r.setAside(ctx, c, err)
 		if err != nil {
 			return changes, c.sequence, err
 		}
@@ -114,15 +137,14 @@ func (r *Relay) readSync(ctx context.Context, record events.DynamoDBEventRecord,
 	before, after, _, err := dynamo.Change(record)
 	if errors.Is(err, syncs.ErrUnreadable) {
 		c.ends = true // perhaps
-		r.unreadable(ctx, *c, err)
-		return nil
+		c.at = time.Time{}
 	}
 	if err != nil {
 		return err
 	}
 	c.event = event.OfChange(before, after)
-	if after == nil && !record.Change.ApproximateCreationDateTime.IsZero() {
-		c.event.Time = record.Change.ApproximateCreationDateTime.UTC()
+	if after == nil && !c.at.IsZero() {
+		c.event.Time = c.at
 	}
 	c.ends = after == nil || after.Status == syncs.Disabled && (before == nil || before.Status != syncs.Disabled)
 	return nil
@@ -134,8 +156,7 @@ func (r *Relay) readSync(ctx context.Context, record events.DynamoDBEventRecord,
 func (r *Relay) readRun(ctx context.Context, record events.DynamoDBEventRecord, c *change) (ok bool, err error) {
 	run, ok, err := dynamo.RunOf(record)
 	if errors.Is(err, runs.ErrUnreadable) {
-		r.unreadable(ctx, *c, err)
-		return false, nil
+		c.at = time.Time{}
 	}
 	if !ok || err != nil {
 		return false, err
@@ -173,10 +194,16 @@ func (r *Relay) publish(ctx context.Context, changes []change) (int, error) {
 			all, indexes = append(all, c.event), append(indexes, i)
 		}
 	}
-	published, err := r.Publisher.Publish(ctx, all)
-	if err != nil {
-		failed := indexes[published]
-		return failed, fmt.Errorf("publish a change of sync %s: %w", changes[failed].sync, err)
+	for done := 0; done < len(all); done++ { // a change that is set aside
+		published, err := r.Publisher.Publish(ctx, all[done:])
+		done += published
+		if err == nil {
+			break
+		}
+		failed := indexes[done]
+		if err := r.setAside(ctx, changes[failed], err); err != nil {
+			return failed, fmt.Errorf("publish a change of sync %s: %w", changes[failed].sync, err)
+		}
 	}
 	return len(changes), nil
 }
@@ -195,7 +222,7 @@ func (r *Relay) schedule(ctx context.Context, changes []change) (int, error) {
 		ends[c.sync] = ends[c.sync] || c.ends
 	}
 	started := map[string]bool{}
-	return forEach(changes, func(c change) bool {
+	return r.forEach(ctx, changes, func(c change) bool {
 		first := c.run == nil && !started[c.sync]
 		started[c.sync] = started[c.sync] || first
 		return first
@@ -221,14 +248,15 @@ func (r *Relay) schedule(ctx context.Context, changes []change) (int, error) {
 // index of the first change for which it could not.
 func (r *Relay) watch(ctx context.Context, changes []change) (int, error) {
 	now := r.Runs.Now()
-	return forEach(changes, func(c change) bool {
+	return r.forEach(ctx, changes, func(c change) bool {
 		return c.event.Kind == event.RunQueued || c.event.Kind == event.RunStarted
 	}, func(c change) error { return r.Watch.Send(ctx, *c.run, now) })
 }
 
 // forEach calls do concurrently for the changes that pick picks, and returns the
-// index of the first change for which do failed.
-func forEach(changes []change, pick func(change) bool, do func(change) error) (int, error) {
+// index of the first change for which do failed. It sets aside changes with
+// permanent faults.
+func (r *Relay) forEach(ctx context.Context, changes []change, pick func(change) bool, do func(change) error) (int, error) {
 	var mu sync.Mutex
 	var failure error
 	first := len(changes)
@@ -239,7 +267,7 @@ func forEach(changes []change, pick func(change) bool, do func(change) error) (i
 			continue
 		}
 		group.Go(func() error {
-			err := do(c)
+			err := r.setAside(ctx, c, recovered(func() error { return do(c) }))
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil && i < first {

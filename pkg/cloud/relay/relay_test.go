@@ -1,6 +1,7 @@
 package relay_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -13,7 +14,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-lambda-go/events"
-	"github.com/google/go-cmp/cmp"
+	diff "github.com/google/go-cmp/cmp"
 
 	"syncplane/pkg/app"
 	"syncplane/pkg/app/eventfunc"
@@ -28,6 +29,7 @@ import (
 // of a sync.
 type fakeAWS struct {
 	refuseEvents, refuseSchedules string // the last letter of the ID of the sync; "" is none
+	eventCode, scheduleCode       string // the error, if not InternalFailure and AccessDeniedException
 	awsfake.Server
 }
 
@@ -36,13 +38,13 @@ func (c *fakeAWS) start(t *testing.T) string {
 	t.Helper()
 	c.RefuseEntry = func(e awsfake.Entry) string {
 		if c.refuseEvents != "" && strings.HasSuffix(subject(e), c.refuseEvents) {
-			return "InternalFailure"
+			return cmp.Or(c.eventCode, "InternalFailure")
 		}
 		return ""
 	}
 	c.Refuse = func(call awsfake.Call) *awsfake.Error {
 		if c.refuseSchedules != "" && strings.HasSuffix(call.Schedule, c.refuseSchedules) {
-			return &awsfake.Error{Code: "ValidationException"}
+			return &awsfake.Error{Code: cmp.Or(c.scheduleCode, "AccessDeniedException")}
 		}
 		return nil
 	}
@@ -121,36 +123,43 @@ func TestHandle(t *testing.T) {
 		published string
 		scheduled string
 		table     table
+		aside     string
+		young     bool // the records are less than a minute old
 	}{
-		"no failure":              {"abcde", nil, &fakeAWS{}, nil, "abcde", "abcde", table{}},
-		"no records":              {"", nil, &fakeAWS{}, nil, "", "", table{}},
-		"a sync twice":            {"abab", nil, &fakeAWS{}, nil, "abab", "ab", table{}},
-		"an event is refused":     {"abcde", nil, &fakeAWS{refuseEvents: "c"}, []string{"number 2"}, "abde", "ab", table{}},
-		"a schedule is refused":   {"abcde", nil, &fakeAWS{refuseSchedules: "c"}, []string{"number 2"}, "abcde", "abde", table{}},
-		"the first schedule is":   {"abcde", nil, &fakeAWS{refuseSchedules: "a"}, []string{"number 0"}, "abcde", "bcde", table{}},
-		"an event and a schedule": {"abcde", nil, &fakeAWS{refuseEvents: "d", refuseSchedules: "b"}, []string{"number 1"}, "abce", "ac", table{}},
+		"no failure":               {"abcde", nil, &fakeAWS{}, nil, "abcde", "abcde", table{}, "", false},
+		"no records":               {"", nil, &fakeAWS{}, nil, "", "", table{}, "", false},
+		"a sync twice":             {"abab", nil, &fakeAWS{}, nil, "abab", "ab", table{}, "", false},
+		"an event is refused":      {"abcde", nil, &fakeAWS{refuseEvents: "c"}, []string{"number 2"}, "abde", "ab", table{}, "", false},
+		"a schedule is refused":    {"abcde", nil, &fakeAWS{refuseSchedules: "c"}, []string{"number 2"}, "abcde", "abde", table{}, "", false},
+		"the first schedule is":    {"abcde", nil, &fakeAWS{refuseSchedules: "a"}, []string{"number 0"}, "abcde", "bcde", table{}, "", false},
+		"an invalid event":         {"abcde", nil, &fakeAWS{refuseEvents: "c", eventCode: "MalformedDetail"}, nil, "abddee", "abcde", table{}, "c", false},
+		"an invalid event, new":    {"abcde", nil, &fakeAWS{refuseEvents: "c", eventCode: "MalformedDetail"}, []string{"number 2"}, "abde", "ab", table{}, "", true},
+		"an invalid schedule":      {"abcde", nil, &fakeAWS{refuseSchedules: "c", scheduleCode: "ValidationException"}, nil, "abcde", "abde", table{}, "c", false},
+		"an invalid schedule, new": {"abcde", nil, &fakeAWS{refuseSchedules: "c", scheduleCode: "ValidationException"}, []string{"number 2"}, "abcde", "abde", table{}, "", true},
+		"too many schedules":       {"abcde", nil, &fakeAWS{refuseSchedules: "b", scheduleCode: "ServiceQuotaExceededException"}, nil, "abcde", "acde", table{}, "b", false},
+		"an event and a schedule":  {"abcde", nil, &fakeAWS{refuseEvents: "d", refuseSchedules: "b"}, []string{"number 1"}, "abce", "ac", table{}, "", false},
 		"an unreadable record": {"abcde", func(all []events.DynamoDBEventRecord) {
 			all[3].Change.NewImage["version"] = events.NewStringAttribute("x")
-		}, &fakeAWS{}, nil, "abce", "abcde", table{}},
+		}, &fakeAWS{}, nil, "abce", "abcde", table{}, "d", false},
 		"an old image that is no sync": {"abcde", func(all []events.DynamoDBEventRecord) {
 			all[2].Change.OldImage = map[string]events.DynamoDBAttributeValue{"pk": all[2].Change.Keys["pk"], "sk": all[2].Change.Keys["sk"]}
-		}, &fakeAWS{}, nil, "abde", "abcde", table{}},
-		"a row that is unreadable by now": {"abcde", nil, &fakeAWS{}, nil, "abcde", "acde", table{unreadable: "b"}},
-		"a sync with an invalid schedule": {"abcde", nil, &fakeAWS{}, nil, "abcde", "abcd", table{unscheduled: "e"}},
+		}, &fakeAWS{}, nil, "abde", "abcde", table{}, "c", false},
+		"a row that is unreadable by now": {"abcde", nil, &fakeAWS{}, nil, "abcde", "acde", table{unreadable: "b"}, "", false},
+		"a sync with an invalid schedule": {"abcde", nil, &fakeAWS{}, nil, "abcde", "abcd", table{unscheduled: "e"}, "", false},
 		"an unreadable record and a refused event": {"ab", func(all []events.DynamoDBEventRecord) {
 			delete(all[0].Change.NewImage, "version")
-		}, &fakeAWS{refuseEvents: "b"}, []string{"number 1"}, "", "a", table{}},
+		}, &fakeAWS{refuseEvents: "b"}, []string{"number 1"}, "", "a", table{}, "a", false},
 		"a record without an image": {"abcde", func(all []events.DynamoDBEventRecord) {
 			all[1].Change.NewImage = nil
-		}, &fakeAWS{}, []string{"number 1"}, "a", "a", table{}},
+		}, &fakeAWS{}, []string{"number 1"}, "a", "a", table{}, "", false},
 		"very long cron expressions": {"abcde", func(all []events.DynamoDBEventRecord) {
 			for _, i := range []int{1, 2, 4} {
 				all[i].Change.NewImage["cron_expression"] = events.NewStringAttribute("0" + strings.Repeat(",0", 131_000) + " 6 * * *")
 			}
-		}, &fakeAWS{}, nil, "abcde", "abcde", table{}},
+		}, &fakeAWS{}, nil, "abcde", "abcde", table{}, "", false},
 		"other items": {"abc", func(all []events.DynamoDBEventRecord) {
 			all[1].Change.Keys["sk"] = events.NewStringAttribute("ONCE#k")
-		}, &fakeAWS{}, nil, "ac", "ac", table{}},
+		}, &fakeAWS{}, nil, "ac", "ac", table{}, "", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -162,8 +171,17 @@ func TestHandle(t *testing.T) {
 			schedules := eventfunc.Reconciler(config, eventfunc.ReconcilerConfig{SchedulerEndpoint: address, ScheduleGroup: "group"}, app.Credentials(config.Config))
 			schedules.Syncs, schedules.Now = test.table, time.Now
 			publisher := eventfunc.Publisher(config, eventfunc.PublisherConfig{EventBus: "bus", EventBridgeEndpoint: address})
-			r := &relay.Relay{Publisher: publisher, Reconciler: schedules, Log: app.Logger(io.Discard, ""), Runs: &runs.Service{Syncs: test.table, Now: time.Now}}
 			batch := events.DynamoDBEvent{Records: records(t, test.letters)}
+			now := batchTime(batch).Add(time.Minute)
+			if test.young {
+				now = now.Add(-time.Millisecond)
+			}
+			queues := eventfunc.WatchQueue(config, eventfunc.WatchConfig{SQSEndpoint: address}).Client
+			r := &relay.Relay{
+				Publisher: publisher, Reconciler: schedules, Log: app.Logger(io.Discard, ""),
+				Runs:     &runs.Service{Syncs: test.table, Now: func() time.Time { return now }},
+				Failures: &relay.Failures{Client: queues, URL: "https://sqs.example.com/failures"},
+			}
 			if test.edit != nil {
 				test.edit(batch.Records)
 			}
@@ -179,13 +197,29 @@ func TestHandle(t *testing.T) {
 			for _, e := range test.aws.Entries() {
 				published = append(published, subject(e))
 			}
-			want := []string{strings.Join(test.failed, " "), sorted(test.published), test.scheduled}
-			got := []string{strings.Join(failed, " "), lastLetters(published), lastLetters(test.aws.Schedules("group"))}
-			if diff := cmp.Diff(want, got); diff != "" {
+			var aside []string
+			for _, m := range test.aws.Messages() {
+				var f relay.Failure
+				if err := json.Unmarshal([]byte(m.MessageBody), &f); err != nil || f.Workspace != "demo" || f.Run != nil || !strings.HasPrefix(f.Sequence, "number ") || f.Error == "" {
+					t.Errorf("got %s: %v", m.MessageBody, err)
+				}
+				aside = append(aside, f.Sync)
+			}
+			want := []string{strings.Join(test.failed, " "), sorted(test.published), test.scheduled, test.aside}
+			got := []string{strings.Join(failed, " "), lastLetters(published), lastLetters(test.aws.Schedules("group")), lastLetters(aside)}
+			if diff := diff.Diff(want, got); diff != "" {
 				t.Error(diff)
 			}
 		})
 	}
+}
+
+// batchTime returns the time of the records of a batch.
+func batchTime(batch events.DynamoDBEvent) time.Time {
+	if len(batch.Records) == 0 {
+		return time.Time{}
+	}
+	return batch.Records[0].Change.ApproximateCreationDateTime.Time
 }
 
 func sorted(letters string) string {
@@ -266,6 +300,7 @@ func TestHandleRuns(t *testing.T) {
 				Runs:      &runs.Service{Syncs: test.table, Now: func() time.Time { return time.Unix(1795500000, 0) }},
 				Log:       app.Logger(io.Discard, ""),
 			}
+			r.Failures = &relay.Failures{Client: r.Watch.Client, URL: "https://sqs.example.com/failures"}
 			batch := events.DynamoDBEvent{Records: runRecords(test.letters)}
 			if test.edit != nil {
 				test.edit(batch.Records)
@@ -287,6 +322,9 @@ func TestHandleRuns(t *testing.T) {
 				}
 			}
 			for _, m := range test.aws.Messages() {
+				if strings.HasSuffix(m.QueueURL, "failures") {
+					continue // TestHandle compares them
+				}
 				var body struct {
 					Sync string `json:"sync"`
 				}
@@ -295,7 +333,7 @@ func TestHandleRuns(t *testing.T) {
 				}
 				watched = append(watched, body.Sync)
 			}
-			if diff := cmp.Diff([]string{test.failed, test.published, test.watched}, []string{failed, lastLetters(published), lastLetters(watched)}); diff != "" {
+			if diff := diff.Diff([]string{test.failed, test.published, test.watched}, []string{failed, lastLetters(published), lastLetters(watched)}); diff != "" {
 				t.Error(diff)
 			}
 		})

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-lambda-go/events"
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -13,6 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
 	"syncplane/pkg/runs"
+	"syncplane/pkg/syncjson"
 	"syncplane/pkg/syncs"
 )
 
@@ -87,6 +89,16 @@ func RunKeyOf(record events.DynamoDBEventRecord) (workspace, syncID string, ok b
 		return "", "", false
 	}
 	return strings.Cut(partition.String(), "#")
+}
+
+// RunTimeOf returns the scheduled time of the run that a record of the table's stream
+// is about, zero if its key holds none.
+func RunTimeOf(record events.DynamoDBEventRecord) time.Time {
+	if _, _, ok := RunKeyOf(record); !ok {
+		return time.Time{}
+	}
+	at, _ := syncjson.ParseRunTime(strings.TrimPrefix(record.Change.Keys[sortKey].String(), runPrefix))
+	return at
 }
 
 // RunOf reads the run that a record of the table's stream wrote. ok is false for an

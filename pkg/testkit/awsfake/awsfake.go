@@ -65,6 +65,16 @@ type Message struct {
 	QueueURL     string `json:"QueueUrl"`     //nolint:tagliatelle // SQS's names
 	MessageBody  string `json:"MessageBody"`  //nolint:tagliatelle // as above
 	DelaySeconds int    `json:"DelaySeconds"` //nolint:tagliatelle // as above
+
+	MessageAttributes map[string]any `json:"MessageAttributes"` //nolint:tagliatelle // as above
+}
+
+// queued is a message in a queue. A message that was received stays invisible.
+type queued struct {
+	Message
+
+	handle   string
+	received bool
 }
 
 // Error is an error response of AWS. Status 0 is 400.
@@ -97,6 +107,7 @@ type Server struct {
 	calls     []Call
 	entries   []Entry
 	messages  []Message
+	queued    []*queued
 	schedules map[string]map[string]json.RawMessage // by group and name, as created
 }
 
@@ -143,7 +154,7 @@ func (s *Server) Schedules(group string) []string {
 func (s *Server) Clear() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.schedules, s.calls, s.entries, s.messages = nil, nil, nil, nil
+	s.schedules, s.calls, s.entries, s.messages, s.queued = nil, nil, nil, nil, nil
 }
 
 // Do handles a request in this process, without a connection.
@@ -171,6 +182,12 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	case "AmazonSQS.SendMessage":
 		s.sendMessage(w, body)
+		return
+	case "AmazonSQS.ReceiveMessage":
+		s.receiveMessage(w, body)
+		return
+	case "AmazonSQS.DeleteMessage":
+		s.deleteMessage(w, body)
 		return
 	}
 	s.schedule(w, r, body)
@@ -254,9 +271,57 @@ func (s *Server) sendMessage(w http.ResponseWriter, body []byte) {
 	}
 	s.mu.Lock()
 	s.messages = append(s.messages, in)
+	s.queued = append(s.queued, &queued{Message: in, handle: uuid.NewString()})
 	s.mu.Unlock()
 	sum := md5.Sum([]byte(in.MessageBody)) //nolint:gosec // SQS's own check of transmission, not of security
 	answer(w, "application/x-amz-json-1.0", map[string]string{"MessageId": uuid.NewString(), "MD5OfMessageBody": hex.EncodeToString(sum[:])})
+}
+
+// receiveMessage handles SQS's ReceiveMessage. Delayed messages are not received.
+func (s *Server) receiveMessage(w http.ResponseWriter, body []byte) {
+	var in struct {
+		QueueURL            string `json:"QueueUrl"`            //nolint:tagliatelle // SQS's names
+		MaxNumberOfMessages int    `json:"MaxNumberOfMessages"` //nolint:tagliatelle // as above
+	}
+	if err := json.Unmarshal(body, &in); err != nil {
+		refuse(w, Error{Code: "SerializationException"}, err.Error())
+		return
+	}
+	if s.record(w, Call{Operation: "ReceiveMessage"}) {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	messages := []map[string]any{}
+	for _, q := range s.queued {
+		if len(messages) == max(in.MaxNumberOfMessages, 1) || q.QueueURL != in.QueueURL || q.received || q.DelaySeconds > 0 {
+			continue
+		}
+		q.received = true
+		sum := md5.Sum([]byte(q.MessageBody)) //nolint:gosec // SQS's own check of transmission, not of security
+		messages = append(messages, map[string]any{
+			"MessageId": q.handle, "ReceiptHandle": q.handle, "Body": q.MessageBody, "MD5OfBody": hex.EncodeToString(sum[:]), "MessageAttributes": q.MessageAttributes,
+		})
+	}
+	answer(w, "application/x-amz-json-1.0", map[string]any{"Messages": messages})
+}
+
+// deleteMessage handles SQS's DeleteMessage.
+func (s *Server) deleteMessage(w http.ResponseWriter, body []byte) {
+	var in struct {
+		ReceiptHandle string `json:"ReceiptHandle"` //nolint:tagliatelle // SQS's name
+	}
+	if err := json.Unmarshal(body, &in); err != nil {
+		refuse(w, Error{Code: "SerializationException"}, err.Error())
+		return
+	}
+	if s.record(w, Call{Operation: "DeleteMessage"}) {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.queued = slices.DeleteFunc(s.queued, func(q *queued) bool { return q.handle == in.ReceiptHandle })
+	answer(w, "application/x-amz-json-1.0", struct{}{})
 }
 
 // schedule handles the operations of Scheduler.

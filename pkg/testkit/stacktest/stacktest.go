@@ -36,6 +36,7 @@ const Origin = "https://api.example.com"
 type Stack struct {
 	Config    eventfunc.RelayConfig
 	Schedules *scheduler.Client
+	Queues    *sqs.Client
 	drain     func(testing.TB) []published // returns the events since the last call
 	received  func(testing.TB) []string    // returns the bodies of the messages since the last call
 }
@@ -66,6 +67,7 @@ func New(tb testing.TB, table app.Config) *Stack {
 		s.moto(tb, endpoint, name)
 	}
 	s.Config.EventBridgeEndpoint, s.Config.SchedulerEndpoint, s.Config.SQSEndpoint = endpoint, endpoint, endpoint
+	s.Queues = sqs.New(sqs.Options{Region: table.Region, BaseEndpoint: &endpoint, Credentials: static()})
 	s.Schedules = scheduler.New(scheduler.Options{Region: table.Region, BaseEndpoint: &endpoint, Credentials: static()})
 	if os.Getenv(Variable) != "" {
 		_, err := s.Schedules.CreateScheduleGroup(tb.Context(), &scheduler.CreateScheduleGroupInput{Name: &name})
@@ -96,10 +98,11 @@ func (s *Stack) fake(tb testing.TB) (endpoint string) {
 		return all
 	}
 	s.Config.WatchQueueURL = "https://sqs.us-east-1.amazonaws.com/123456789012/watch"
+	s.Config.RelayFailuresURL = "https://sqs.us-east-1.amazonaws.com/123456789012/relay-failures"
 	s.received = func(testing.TB) []string {
 		var bodies []string
 		for _, m := range server.Messages() {
-			if m.DelaySeconds == 0 {
+			if m.DelaySeconds == 0 && m.QueueURL == s.Config.WatchQueueURL {
 				bodies = append(bodies, m.MessageBody)
 			}
 		}
@@ -134,6 +137,9 @@ func (s *Stack) moto(tb testing.TB, endpoint, name string) {
 	check(tb, err)
 	s.Config.WatchQueueURL = *watched.QueueUrl
 	s.received = func(tb testing.TB) []string { return receive(tb, queues, watched.QueueUrl) }
+	failures, err := queues.CreateQueue(ctx, &sqs.CreateQueueInput{QueueName: aws.String(name + "-failures")})
+	check(tb, err)
+	s.Config.RelayFailuresURL = *failures.QueueUrl
 	s.drain = func(tb testing.TB) []published {
 		var all []published
 		for _, body := range receive(tb, queues, queue.QueueUrl) {
@@ -170,6 +176,12 @@ func (s *Stack) Watched(tb testing.TB) []string {
 	return s.received(tb)
 }
 
+// Failures returns the messages in the queue of the relay's failures, and deletes them.
+func (s *Stack) Failures(tb testing.TB) []string {
+	tb.Helper()
+	return receive(tb, s.Queues, &s.Config.RelayFailuresURL)
+}
+
 // Env returns the environment of a function of the stack.
 func (s *Stack) Env() []string {
 	c := s.Config
@@ -178,7 +190,7 @@ func (s *Stack) Env() []string {
 		"TABLE_NAME=" + c.TableName, "AWS_ENDPOINT_URL_DYNAMODB=" + c.DynamoDBEndpoint, "EVENT_BUS=" + c.EventBus, "EVENT_BUS_ARN=" + c.EventBusARN,
 		"API_URL=" + c.APIURL, "AWS_ENDPOINT_URL_EVENTBRIDGE=" + c.EventBridgeEndpoint, "SCHEDULE_GROUP=" + c.ScheduleGroup,
 		"SCHEDULE_ROLE_ARN=" + c.ScheduleRoleARN, "SCHEDULE_FAILURES_ARN=" + c.ScheduleFailuresARN, "AWS_ENDPOINT_URL_SCHEDULER=" + c.SchedulerEndpoint,
-		"WATCH_QUEUE_URL=" + c.WatchQueueURL, "AWS_ENDPOINT_URL_SQS=" + c.SQSEndpoint,
+		"WATCH_QUEUE_URL=" + c.WatchQueueURL, "RELAY_FAILURES_URL=" + c.RelayFailuresURL, "AWS_ENDPOINT_URL_SQS=" + c.SQSEndpoint,
 	}
 }
 
