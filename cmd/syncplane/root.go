@@ -64,7 +64,7 @@ Exit codes: 0 success, 1 failure, 2 invalid arguments or settings.`,
 	}
 	add(groupServer, newServe(env), newToken(env), newKeys(env), newDeadLetters(env))
 	add(groupAPI, newApply(env))
-	add(groupCloud, newReconcile(env), newInvoke(env), newEmulate(env))
+	add(groupCloud, newReconcile(env), newReplay(env), newInvoke(env), newEmulate(env))
 	add("", newWhen(env), newVersion(env))
 	root.SetHelpCommand(newHelp(root))
 	root.InitDefaultCompletionCmd()

@@ -68,6 +68,13 @@ func TestUsage(t *testing.T) {
 		"serve: a scope":          {"SCOPE=sync:read", "serve", "SCOPE " + scopes + `"sync:read"`},
 		"serve: a prefixed level": {"SYNCPLANE_LOG_LEVEL=loud;LOG_LEVEL=INFO", "serve", `SYNCPLANE_LOG_LEVEL must be DEBUG, INFO, WARN or ERROR, got "loud"`},
 
+		"replay: no stack":        {"", "replay", "--stack must be given"},
+		"replay: a queue":         {"", "replay;--stack;s;--queue;intake", `--queue must be relay, schedules or webhook, got "intake"; see syncplane replay --help`},
+		"replay: a time":          {"", "replay;--stack;s;--from;today", `--from must be a time such as 2026-11-30T02:00:00Z, got "today"; see syncplane replay --help`},
+		"replay: queue and range": {"", "replay;--stack;s;--queue;relay;--from;2026-11-30T02:00:00Z", "--queue and --from exclude each other"},
+		"replay: an end alone":    {"", "replay;--stack;s;--to;2026-11-30T02:00:00Z", "--to needs --from"},
+		"replay: an empty range":  {"", "replay;--stack;s;--from;2026-11-30T02:00:00Z;--to;2026-11-30T02:00:00Z", "--to must be after --from"},
+
 		"keys: no command":           {"", "keys", "no command given; must be one of create, list, revoke; see syncplane keys --help"},
 		"keys: an unknown command":   {"", "keys;show;--workspace;a", `unknown command "keys show"; see syncplane keys --help`},
 		"keys create: no name":       {"", "keys;create", "keys create takes one argument, the name of the key, such as CI; see syncplane keys create --help"},

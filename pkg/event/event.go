@@ -6,6 +6,7 @@ package event
 
 import (
 	"strconv"
+	"strings"
 	"time"
 
 	"syncplane/pkg/syncjson"
@@ -159,6 +160,19 @@ func RunTemplate(origin string, s *syncs.Sync, placeholder string) []byte {
 
 // Type returns the CloudEvents type of e, with its version.
 func (e Event) Type() string { return string(e.Kind) + version }
+
+// Published returns the kind of a type that is published, with its version. ok is false
+// for other types, such as those of requests.
+func Published(eventType string) (kind Kind, ok bool) {
+	name, ok := strings.CutSuffix(eventType, version)
+	switch kind = Kind(name); kind {
+	case Created, Updated, Deleted, Due, Rejected,
+		RunQueued, RunStarted, RunSucceeded, RunFailed, RunCanceled, RunSkipped, RunCancelRequested, RunRejected:
+		return kind, ok
+	case Requested, RunRequested, RunReported:
+	}
+	return "", false
+}
 
 // Source returns the CloudEvents source of the events of the API at origin.
 func Source(origin string) string { return origin + "/api/v1/syncs" }

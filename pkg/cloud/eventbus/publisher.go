@@ -142,3 +142,12 @@ func (p *Publisher) retry(ctx context.Context, entry types.PutEventsRequestEntry
 	}
 	return fmt.Errorf("put an event: %w", &EntryError{aws.ToString(refused.ErrorCode), aws.ToString(refused.ErrorMessage)})
 }
+
+// Put puts an event on the bus that Append has written before, such as one from a
+// dead-letter queue.
+func (p *Publisher) Put(ctx context.Context, kind event.Kind, text string, at time.Time) error {
+	_, err := p.put(ctx, []types.PutEventsRequestEntry{{
+		EventBusName: &p.Bus, Source: aws.String(Source), DetailType: aws.String(string(kind)), Detail: &text, Time: &at,
+	}})
+	return err
+}

@@ -27,6 +27,27 @@ type Slots interface {
 // changed, never concurrently; expired counts them. Runs that cannot be read are left
 // as they are, and the returned error names them.
 func ExpireAll(ctx context.Context, slots Slots, service *runs.Service, onExpire func(syncID string)) (expired int, err error) {
+	return forEachSlot(ctx, slots, onExpire, func(ctx context.Context, slot runs.Slot) (bool, error) {
+		return expire(ctx, service, slot)
+	})
+}
+
+// FindExpired reports the runs that ExpireAll would change because of their time, and
+// changes nothing.
+func FindExpired(ctx context.Context, slots Slots, service *runs.Service, onExpired func(syncID string)) (expired int, err error) {
+	return forEachSlot(ctx, slots, onExpired, func(ctx context.Context, slot runs.Slot) (bool, error) {
+		stored, err := service.Store.Run(ctx, runs.Key{Workspace: slot.Workspace, SyncID: slot.SyncID, Time: slot.Open})
+		if fault.Is(err, fault.NotFound) {
+			return false, dangling(ctx, service, slot)
+		}
+		_, steps := stored.At(service.Now())
+		return err == nil && steps > 0, err
+	})
+}
+
+// forEachSlot calls handle for each slot, and onChange for those for which it returned
+// true, which it counts.
+func forEachSlot(ctx context.Context, slots Slots, onChange func(syncID string), handle func(context.Context, runs.Slot) (bool, error)) (changes int, err error) {
 	var mu sync.Mutex
 	var unreadable []error // these do not stop the others
 	group, grouped := errgroup.WithContext(ctx)
@@ -37,12 +58,12 @@ func ExpireAll(ctx context.Context, slots Slots, service *runs.Service, onExpire
 			break
 		}
 		group.Go(func() error {
-			changed, err := expire(grouped, service, slot)
+			changed, err := handle(grouped, slot)
 			mu.Lock()
 			defer mu.Unlock()
 			if changed {
-				expired++
-				onExpire(slot.SyncID)
+				changes++
+				onChange(slot.SyncID)
 			}
 			if errors.Is(err, syncs.ErrUnreadable) || errors.Is(err, runs.ErrUnreadable) {
 				unreadable = append(unreadable, err)
@@ -52,9 +73,9 @@ func ExpireAll(ctx context.Context, slots Slots, service *runs.Service, onExpire
 		})
 	}
 	if failure := group.Wait(); failure != nil {
-		return expired, failure // the scan was only canceled by it
+		return changes, failure // the scan was only canceled by it
 	}
-	return expired, errors.Join(append(unreadable, err)...)
+	return changes, errors.Join(append(unreadable, err)...)
 }
 
 // expire stores what time has changed of the run in a slot, and stops it if its sync

@@ -182,3 +182,10 @@ func (st *Store) All(ctx context.Context) iter.Seq2[syncs.Sync, error] {
 func (st Runs) AllSlots(ctx context.Context) iter.Seq2[runs.Slot, error] {
 	return scanAll(st.scan(ctx, slotPrefix), slotOf)
 }
+
+// AllRuns yields every run that has not expired, and ends after the first error. Rows
+// that cannot be read are left out; after all runs it yields one runs.ErrUnreadable
+// that names their keys.
+func (st Runs) AllRuns(ctx context.Context) iter.Seq2[runs.Run, error] {
+	return scanAll(st.scan(ctx, runPrefix), runOf)
+}

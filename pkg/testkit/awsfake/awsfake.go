@@ -9,6 +9,7 @@ import (
 	"crypto/md5" //nolint:gosec // as SQS does
 	"encoding/hex"
 	"encoding/json"
+	"encoding/xml"
 	"fmt"
 	"io"
 	"maps"
@@ -102,6 +103,8 @@ type Server struct {
 	// RefuseEntry returns the error code of one entry of a PutEvents call, "" to
 	// accept the entry.
 	RefuseEntry func(Entry) string
+	// Outputs are those of the only stack of CloudFormation.
+	Outputs map[string]string
 
 	mu        sync.Mutex
 	calls     []Call
@@ -186,8 +189,12 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "AmazonSQS.ReceiveMessage":
 		s.receiveMessage(w, body)
 		return
-	case "AmazonSQS.DeleteMessage":
-		s.deleteMessage(w, body)
+	case "AmazonSQS.DeleteMessage", "AmazonSQS.ChangeMessageVisibility":
+		s.handleMessage(w, strings.TrimPrefix(r.Header.Get("X-Amz-Target"), "AmazonSQS."), body)
+		return
+	}
+	if strings.HasPrefix(string(body), "Action=DescribeStacks") {
+		s.describeStacks(w)
 		return
 	}
 	s.schedule(w, r, body)
@@ -306,8 +313,9 @@ func (s *Server) receiveMessage(w http.ResponseWriter, body []byte) {
 	answer(w, "application/x-amz-json-1.0", map[string]any{"Messages": messages})
 }
 
-// deleteMessage handles SQS's DeleteMessage.
-func (s *Server) deleteMessage(w http.ResponseWriter, body []byte) {
+// handleMessage handles SQS's DeleteMessage, and a ChangeMessageVisibility that makes
+// the message visible.
+func (s *Server) handleMessage(w http.ResponseWriter, operation string, body []byte) {
 	var in struct {
 		ReceiptHandle string `json:"ReceiptHandle"` //nolint:tagliatelle // SQS's name
 	}
@@ -315,13 +323,43 @@ func (s *Server) deleteMessage(w http.ResponseWriter, body []byte) {
 		refuse(w, Error{Code: "SerializationException"}, err.Error())
 		return
 	}
-	if s.record(w, Call{Operation: "DeleteMessage"}) {
+	if s.record(w, Call{Operation: operation}) {
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.queued = slices.DeleteFunc(s.queued, func(q *queued) bool { return q.handle == in.ReceiptHandle })
+	i := slices.IndexFunc(s.queued, func(q *queued) bool { return q.handle == in.ReceiptHandle })
+	switch {
+	case i < 0:
+		refuse(w, Error{Code: "ReceiptHandleIsInvalid"}, in.ReceiptHandle)
+		return
+	case operation == "DeleteMessage":
+		s.queued = slices.Delete(s.queued, i, i+1)
+	default:
+		s.queued[i].received = false
+	}
 	answer(w, "application/x-amz-json-1.0", struct{}{})
+}
+
+// describeStacks handles CloudFormation's DescribeStacks: there is one stack, which has
+// Outputs.
+func (s *Server) describeStacks(w http.ResponseWriter) {
+	if s.record(w, Call{Operation: "DescribeStacks"}) {
+		return
+	}
+	type output struct {
+		OutputKey   string `xml:"OutputKey"`
+		OutputValue string `xml:"OutputValue"`
+	}
+	var stack struct {
+		XMLName xml.Name `xml:"DescribeStacksResponse"`
+		Outputs []output `xml:"DescribeStacksResult>Stacks>member>Outputs>member"`
+	}
+	for _, key := range slices.Sorted(maps.Keys(s.Outputs)) {
+		stack.Outputs = append(stack.Outputs, output{key, s.Outputs[key]})
+	}
+	w.Header().Set("Content-Type", "text/xml")
+	_ = xml.NewEncoder(w).Encode(stack) // if it fails, the client receives a truncated body
 }
 
 // schedule handles the operations of Scheduler.

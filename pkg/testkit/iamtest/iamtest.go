@@ -77,8 +77,16 @@ func (r *Recorder) record(operation string, body []byte) {
 	}
 }
 
+// called reports whether an action was called.
+func (r *Recorder) called(action string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.actions[action]
+}
+
 // Check compares the actions so far with those that a role or a managed policy of
-// template.yaml allows on the table: no more and no less.
+// template.yaml allows on the table, and on its stream if it was read: no more and no
+// less.
 func (r *Recorder) Check(tb testing.TB, role string) {
 	tb.Helper()
 	allowed := []string{}
@@ -87,7 +95,7 @@ func (r *Recorder) Check(tb testing.TB, role string) {
 		if choice, ok := resource["Fn::If"].([]any); ok {
 			resource, _ = choice[1].(map[string]any) // the table that the stack creates
 		}
-		if resource["Fn::GetAtt"] == "Table.Arn" {
+		if resource["Fn::GetAtt"] == "Table.Arn" || resource["Fn::GetAtt"] == "Table.StreamArn" && r.called("dynamodb:GetRecords") {
 			allowed = append(allowed, templatetest.Texts(statement["Action"])...)
 		}
 	}

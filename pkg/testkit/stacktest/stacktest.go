@@ -13,6 +13,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
 	"github.com/aws/aws-sdk-go-v2/service/eventbridge"
 	bustypes "github.com/aws/aws-sdk-go-v2/service/eventbridge/types"
 	"github.com/aws/aws-sdk-go-v2/service/scheduler"
@@ -37,8 +38,13 @@ type Stack struct {
 	Config    eventfunc.RelayConfig
 	Schedules *scheduler.Client
 	Queues    *sqs.Client
-	drain     func(testing.TB) []published // returns the events since the last call
-	received  func(testing.TB) []string    // returns the bodies of the messages since the last call
+	Name      string
+	// ScheduleFailuresURL is the address of the dead-letter queue of the schedules.
+	ScheduleFailuresURL string
+	deploy              func(tb testing.TB, outputs map[string]string)
+
+	drain    func(testing.TB) []published // returns the events since the last call
+	received func(testing.TB) []string    // returns the bodies of the messages since the last call
 }
 
 // published is an event as it left the bus.
@@ -51,7 +57,7 @@ type published struct {
 func New(tb testing.TB, table app.Config) *Stack {
 	tb.Helper()
 	name := "test-" + uuid.NewString()
-	s := &Stack{Config: eventfunc.RelayConfig{
+	s := &Stack{Name: name, Config: eventfunc.RelayConfig{
 		Common:          eventfunc.Common{Config: table, APIURL: Origin},
 		PublisherConfig: eventfunc.PublisherConfig{EventBus: name},
 		ReconcilerConfig: eventfunc.ReconcilerConfig{
@@ -99,6 +105,8 @@ func (s *Stack) fake(tb testing.TB) (endpoint string) {
 	}
 	s.Config.WatchQueueURL = "https://sqs.us-east-1.amazonaws.com/123456789012/watch"
 	s.Config.RelayFailuresURL = "https://sqs.us-east-1.amazonaws.com/123456789012/relay-failures"
+	s.ScheduleFailuresURL = "https://sqs.us-east-1.amazonaws.com/123456789012/schedule-failures"
+	s.deploy = func(_ testing.TB, outputs map[string]string) { server.Outputs = outputs }
 	s.received = func(testing.TB) []string {
 		var bodies []string
 		for _, m := range server.Messages() {
@@ -140,6 +148,10 @@ func (s *Stack) moto(tb testing.TB, endpoint, name string) {
 	failures, err := queues.CreateQueue(ctx, &sqs.CreateQueueInput{QueueName: aws.String(name + "-failures")})
 	check(tb, err)
 	s.Config.RelayFailuresURL = *failures.QueueUrl
+	schedules, err := queues.CreateQueue(ctx, &sqs.CreateQueueInput{QueueName: aws.String(name + "-schedule-failures")})
+	check(tb, err)
+	s.ScheduleFailuresURL = *schedules.QueueUrl
+	s.deploy = func(tb testing.TB, outputs map[string]string) { s.motoStack(tb, endpoint, outputs) }
 	s.drain = func(tb testing.TB) []published {
 		var all []published
 		for _, body := range receive(tb, queues, queue.QueueUrl) {
@@ -174,6 +186,58 @@ func receive(tb testing.TB, queues *sqs.Client, url *string) []string {
 func (s *Stack) Watched(tb testing.TB) []string {
 	tb.Helper()
 	return s.received(tb)
+}
+
+// Deploy gives the stack the outputs that it has in AWS, in CloudFormation.
+func (s *Stack) Deploy(tb testing.TB, streamARN string) {
+	tb.Helper()
+	c := s.Config
+	s.deploy(tb, map[string]string{
+		"TableName": c.TableName, "TableStreamArn": streamARN, "ApiUrl": c.APIURL, "RunRetentionDays": "30",
+		"EventBusName": c.EventBus, "EventBusArn": c.EventBusARN, "ScheduleGroupName": c.ScheduleGroup,
+		"ScheduleRoleArn": c.ScheduleRoleARN, "ScheduleFailuresArn": c.ScheduleFailuresARN, "ScheduleFailuresUrl": s.ScheduleFailuresURL,
+		"WatchQueueUrl": c.WatchQueueURL, "RelayFailuresUrl": c.RelayFailuresURL,
+	})
+}
+
+// motoStack creates a stack in moto's CloudFormation that has outputs.
+func (s *Stack) motoStack(tb testing.TB, endpoint string, outputs map[string]string) {
+	tb.Helper()
+	type value struct {
+		Value string `json:"Value"` //nolint:tagliatelle // CloudFormation's name
+	}
+	template := map[string]any{"Resources": map[string]any{"Queue": map[string]any{"Type": "AWS::SQS::Queue"}}}
+	values := map[string]value{}
+	for name, text := range outputs {
+		values[name] = value{text}
+	}
+	template["Outputs"] = values
+	body, err := json.Marshal(template)
+	check(tb, err)
+	stacks := cloudformation.New(cloudformation.Options{Region: s.Config.Region, BaseEndpoint: &endpoint, Credentials: static()})
+	_, err = stacks.CreateStack(tb.Context(), &cloudformation.CreateStackInput{StackName: &s.Name, TemplateBody: aws.String(string(body))})
+	check(tb, err)
+}
+
+// Send puts a message into a queue, with text attributes.
+func (s *Stack) Send(tb testing.TB, url, body string, attributes map[string]string) {
+	tb.Helper()
+	all := map[string]queuetypes.MessageAttributeValue{}
+	for name, text := range attributes {
+		all[name] = queuetypes.MessageAttributeValue{DataType: aws.String("String"), StringValue: aws.String(text)}
+	}
+	_, err := s.Queues.SendMessage(tb.Context(), &sqs.SendMessageInput{QueueUrl: &url, MessageBody: &body, MessageAttributes: all})
+	check(tb, err)
+}
+
+// OperatorEnv returns the environment of an operator's command, which reads everything
+// else from the outputs of the stack.
+func (s *Stack) OperatorEnv() []string {
+	c := s.Config
+	return []string{
+		"AWS_REGION=" + c.Region, "AWS_ACCESS_KEY_ID=local", "AWS_SECRET_ACCESS_KEY=local",
+		"AWS_ENDPOINT_URL=" + c.SQSEndpoint, "AWS_ENDPOINT_URL_DYNAMODB=" + c.DynamoDBEndpoint, "AWS_ENDPOINT_URL_DYNAMODB_STREAMS=" + c.DynamoDBEndpoint,
+	}
 }
 
 // Failures returns the messages in the queue of the relay's failures, and deletes them.
