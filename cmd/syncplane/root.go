@@ -40,8 +40,7 @@ prefix SYNCPLANE_, such as SYNCPLANE_PORT, the variable takes precedence over
 the one without; the flag takes precedence over both.
 
 Exit codes: 0 success, 1 failure, 2 invalid arguments or settings.`,
-		Example: `  syncplane serve
-  syncplane token --workspace acme
+		Example: `  syncplane token --workspace acme
   syncplane help keys create`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -63,7 +62,7 @@ Exit codes: 0 success, 1 failure, 2 invalid arguments or settings.`,
 		}
 	}
 	add(groupServer, newServe(env), newToken(env), newKeys(env), newDeadLetters(env))
-	add(groupAPI, newApply(env))
+	add(groupAPI, newSyncs(env), newRuns(env), newEvents(env), newApply(env))
 	add(groupCloud, newReconcile(env), newReplay(env), newInvoke(env), newEmulate(env))
 	add("", newWhen(env), newVersion(env))
 	root.SetHelpCommand(newHelp(root))

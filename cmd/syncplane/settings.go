@@ -148,6 +148,14 @@ func parsePort(text string) (string, error) {
 	return text, nil
 }
 
+func parseLimit(text string) (int, error) {
+	limit, err := strconv.Atoi(text)
+	if err != nil || limit < 1 {
+		return 0, fmt.Errorf("must be a positive integer, got %q", text)
+	}
+	return limit, nil
+}
+
 func parseBool(text string) (bool, error) {
 	value, err := strconv.ParseBool(text)
 	if err != nil {

@@ -363,7 +363,7 @@ func (a *Applier) prune(ctx context.Context, want []Sync, named map[string][]cur
 		}
 		for i := range named[name] {
 			c := &named[name][i]
-			fmt.Fprintf(a.Out, "- delete %s (%s)\n", printable(name), c.id)
+			fmt.Fprintf(a.Out, "- delete %s (%s)\n", remote.Printable(name), c.id)
 			if !a.DryRun {
 				if err := a.deleteNamed(ctx, name, c.id); err != nil {
 					errs = append(errs, fmt.Errorf("sync %q: delete %s: %w", name, c.id, err))
@@ -405,7 +405,7 @@ func idsOf(all []current) string {
 }
 
 func (a *Applier) printCreate(s *Sync) {
-	fmt.Fprintf(a.Out, "+ create %s\n", printable(s.Name))
+	fmt.Fprintf(a.Out, "+ create %s\n", remote.Printable(s.Name))
 	all, _ := differences(&syncs.Draft{}, &s.Draft)
 	for _, d := range all {
 		fmt.Fprintf(a.Out, "    %s\n", d)
@@ -416,7 +416,7 @@ func (a *Applier) printCreate(s *Sync) {
 }
 
 func (a *Applier) printChange(s *Sync, old *current, all []difference, pauses bool) {
-	fmt.Fprintf(a.Out, "~ change %s (%s)\n", printable(s.Name), old.id)
+	fmt.Fprintf(a.Out, "~ change %s (%s)\n", remote.Printable(s.Name), old.id)
 	for _, d := range all {
 		fmt.Fprintf(a.Out, "    %s\n", d)
 	}

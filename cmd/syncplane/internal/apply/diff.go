@@ -7,10 +7,10 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"unicode"
 
 	"github.com/go-json-experiment/json/jsontext"
 
+	"syncplane/cmd/syncplane/internal/remote"
 	"syncplane/pkg/client"
 	"syncplane/pkg/jsonpool"
 	"syncplane/pkg/syncjson"
@@ -178,12 +178,12 @@ func (d difference) String() string {
 		case isSecret(d.path, v):
 			return "(hidden)"
 		}
-		return printable(shorten(string(v)))
+		return remote.Printable(shorten(string(v)))
 	}
 	if d.from == nil {
-		return printable(d.path) + ": " + show(d.to)
+		return remote.Printable(d.path) + ": " + show(d.to)
 	}
-	return printable(d.path) + ": " + show(d.from) + " → " + show(d.to)
+	return remote.Printable(d.path) + ": " + show(d.from) + " → " + show(d.to)
 }
 
 func shorten(text string) string {
@@ -191,17 +191,6 @@ func shorten(text string) string {
 		return strings.ToValidUTF8(text[:maxShown], "") + "…"
 	}
 	return text
-}
-
-// printable replaces characters that are not visible, such as those that control a
-// terminal.
-func printable(text string) string {
-	return strings.Map(func(c rune) rune {
-		if unicode.IsPrint(c) {
-			return c
-		}
-		return unicode.ReplacementChar
-	}, text)
 }
 
 // patch returns the body of a request that changes some fields to those of a draft.

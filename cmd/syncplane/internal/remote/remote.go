@@ -14,6 +14,7 @@ import (
 	"strings"
 	"syscall"
 	"time"
+	"unicode"
 
 	"syncplane/pkg/client"
 )
@@ -187,4 +188,15 @@ func Failure(status int, body []byte) error {
 	}
 	failure.text = strconv.Quote(string(body))
 	return failure
+}
+
+// Printable replaces characters that are not visible, such as those that control a
+// terminal.
+func Printable(text string) string {
+	return strings.Map(func(c rune) rune {
+		if unicode.IsPrint(c) {
+			return c
+		}
+		return unicode.ReplacementChar
+	}, text)
 }

@@ -1,0 +1,365 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/google/uuid"
+	"github.com/spf13/cobra"
+
+	"syncplane/cmd/syncplane/internal/remote"
+	"syncplane/pkg/client"
+	"syncplane/pkg/syncs"
+)
+
+// apiCommand holds the settings that all commands for the API have.
+type apiCommand struct {
+	remoteConfig
+
+	env  environment
+	json bool
+}
+
+// newSyncs returns the command for syncs.
+func newSyncs(env environment) *cobra.Command {
+	c := &apiCommand{env: env}
+	cmd := newGroup(&cobra.Command{
+		Use:     "syncs",
+		Short:   "Create, read, list, change, pause, resume and delete syncs",
+		Long:    "Syncs calls the API.\n\n" + remoteHelp,
+		Example: "  syncplane syncs list",
+	})
+	defineRemote(cmd, &c.remoteConfig)
+	defineJSON(cmd, &c.json)
+	cmd.AddCommand(
+		newSyncsCreate(c), newSyncsGet(c), newSyncsList(c), newSyncsUpdate(c),
+		newSyncsEnable(c, false), newSyncsEnable(c, true), newSyncsDelete(c),
+	)
+	return cmd
+}
+
+// parseSyncID parses the ID of a sync.
+func parseSyncID(text string) (client.SyncID, error) {
+	id, err := uuid.Parse(text)
+	if err != nil || len(text) != len(id.String()) {
+		return id, usageErrorf("the ID of a sync must be a UUID, as syncs list prints it, got %.60q", text)
+	}
+	return id, nil
+}
+
+// syncFields holds the fields of a sync from a file and from flags.
+type syncFields struct {
+	file   string
+	values map[string]json.RawMessage // from flags
+}
+
+// defineFields adds a flag for each field of a sync, and -f.
+func (f *syncFields) defineFields(cmd *cobra.Command) {
+	f.values = map[string]json.RawMessage{}
+	cmd.Flags().StringVarP(&f.file, "file", "f", "", "a JSON `file` with the fields of the sync, or with {\"sync\": {…}}; - for standard input")
+	integer := func(text string) (json.RawMessage, error) {
+		if _, err := strconv.ParseInt(text, 10, 64); err != nil {
+			return nil, fmt.Errorf("must be an integer, got %q", text)
+		}
+		return json.RawMessage(text), nil
+	}
+	quoted := func(text string) (json.RawMessage, error) { return json.Marshal(text) }
+	object := func(text string) (json.RawMessage, error) {
+		if !json.Valid([]byte(text)) {
+			return nil, fmt.Errorf("must be a JSON object, got %.60q", text)
+		}
+		return json.RawMessage(text), nil
+	}
+	for _, s := range []setting[json.RawMessage]{
+		{flag: "source-id", kind: "number", parse: integer, usage: "the source"},
+		{flag: "destination-id", kind: "number", parse: integer, usage: "the destination"},
+		{flag: "model-id", kind: "number", parse: integer, usage: "the model"},
+		{flag: "stream-name", kind: "text", parse: quoted, usage: "the stream of the destination"},
+		{flag: "sync-interval", kind: "minutes", parse: integer, usage: "the interval, in minutes"},
+		{flag: "cron-expression", kind: "cron", parse: quoted, usage: "the cron expression, which takes precedence over the interval"},
+		{flag: "cursor-field", kind: "text", parse: quoted, usage: "the cursor field; it cannot be changed"},
+		{flag: "configuration", kind: "json", parse: object, usage: "the configuration, a JSON object"},
+	} {
+		define(cmd, cmd.Flags(), new(json.RawMessage), setting[json.RawMessage]{
+			flag: s.flag, kind: s.kind, usage: s.usage,
+			parse: func(text string) (json.RawMessage, error) {
+				value, err := s.parse(text)
+				if err == nil {
+					f.values[fieldOf(s.flag)] = value
+				}
+				return value, err
+			},
+		})
+	}
+}
+
+// fieldOf returns the name of the field that a flag sets.
+func fieldOf(flag string) string { return strings.ReplaceAll(flag, "-", "_") }
+
+// body returns the body of a request: the fields of the file and of the flags, which
+// take precedence, and defaults.
+func (f *syncFields) body(env environment, defaults map[string]json.RawMessage) ([]byte, error) {
+	fields := maps.Clone(defaults)
+	if f.file != "" {
+		text, err := readInput(env, f.file)
+		if err != nil {
+			return nil, err
+		}
+		var document map[string]json.RawMessage
+		err = json.Unmarshal(text, &document)
+		if inner, ok := document["sync"]; err == nil && ok && len(document) == 1 {
+			document = nil
+			err = json.Unmarshal(inner, &document)
+		}
+		if err != nil || document == nil {
+			return nil, usageErrorf("%s must hold a JSON object with the fields of a sync", f.file)
+		}
+		maps.Copy(fields, document)
+	}
+	maps.Copy(fields, f.values)
+	text := []byte(`{"sync":{`)
+	for i, name := range slices.Sorted(maps.Keys(fields)) { // json.Marshal would change a configuration
+		if i > 0 {
+			text = append(text, ',')
+		}
+		quoted, err := jsontext.AppendQuote(nil, name)
+		if err != nil {
+			return nil, usageErrorf("%s: %w", f.file, err)
+		}
+		text = append(append(append(text, quoted...), ':'), fields[name]...)
+	}
+	return append(text, "}}"...), nil
+}
+
+func newSyncsCreate(c *apiCommand) *cobra.Command {
+	var fields syncFields
+	key := ""
+	cmd := &cobra.Command{
+		Use:   "create",
+		Short: "Create a sync",
+		Long: `Create creates a sync from flags or from a JSON file. configuration, schedule_type,
+sync_mode and sync_interval_unit may be left out.`,
+		Example: `  syncplane syncs create --source-id 1 --destination-id 2 --model-id 3 --stream-name contacts --sync-interval 30
+  syncplane syncs create --source-id 1 --destination-id 2 --model-id 3 --stream-name orders --sync-interval 60 --cron-expression '0 6 * * 1-5' --json`,
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			body, err := fields.body(c.env, map[string]json.RawMessage{
+				"configuration": json.RawMessage(`{}`), "schedule_type": json.RawMessage(`"` + syncs.ScheduleAutomated + `"`),
+				"sync_mode": json.RawMessage(`"` + syncs.ModeFullRefresh + `"`), "sync_interval_unit": json.RawMessage(`"` + syncs.UnitMinutes + `"`),
+			})
+			if err != nil {
+				return err
+			}
+			api, err := c.open()
+			if err != nil {
+				return err
+			}
+			params := client.CreateSyncParams{}
+			if key != "" {
+				params.IdempotencyKey = &key
+			}
+			response, err := api.CreateSyncWithBodyWithResponse(cmd.Context(), &params, "application/json", bytes.NewReader(body))
+			if err := remote.Check(response, err); err != nil {
+				return err
+			}
+			return c.printSync(response.JSON200, response.Body)
+		},
+	}
+	fields.defineFields(cmd)
+	define(cmd, cmd.Flags(), &key, setting[string]{flag: "idempotency-key", kind: "key", parse: parseText, usage: "repeated creates with the same key create one sync"})
+	return cmd
+}
+
+func newSyncsGet(c *apiCommand) *cobra.Command {
+	return &cobra.Command{
+		Use:     "get ID",
+		Short:   "Print a sync",
+		Example: "  syncplane syncs get \"$(syncplane syncs list --json | jq -r '.[0].id')\"",
+		Args:    oneArgument("the ID of the sync, as syncs list prints it"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return c.withSync(args[0], func(api *client.ClientWithResponses, id client.SyncID) error {
+				response, err := api.ReadSyncWithResponse(cmd.Context(), id, nil)
+				if err := remote.Check(response, err); err != nil {
+					return err
+				}
+				return c.printSync(response.JSON200, response.Body)
+			})
+		},
+	}
+}
+
+// withSync calls do with a client and the ID of a sync.
+func (c *apiCommand) withSync(text string, do func(api *client.ClientWithResponses, id client.SyncID) error) error {
+	id, err := parseSyncID(text)
+	if err != nil {
+		return err
+	}
+	api, err := c.open()
+	if err != nil {
+		return err
+	}
+	return do(api, id)
+}
+
+func newSyncsList(c *apiCommand) *cobra.Command {
+	status := ""
+	var statuses []string
+	for _, s := range syncs.Statuses() {
+		statuses = append(statuses, string(s))
+	}
+	cmd := &cobra.Command{
+		Use:     "list",
+		Short:   "List the syncs of the workspace, newest first",
+		Example: "  syncplane syncs list --status pending\n  syncplane syncs list --json",
+		Args:    noArguments,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return c.listSyncs(cmd.Context(), status) },
+	}
+	define(cmd, cmd.Flags(), &status, setting[string]{
+		flag: "status", kind: "status", values: statuses, parse: parseOneOf(statuses...), usage: "only those with a status: " + listOf(statuses),
+	})
+	return cmd
+}
+
+// listSyncs prints all pages.
+func (c *apiCommand) listSyncs(ctx context.Context, status string) error {
+	api, err := c.open()
+	if err != nil {
+		return err
+	}
+	size := syncs.MaxPage
+	params := client.ListSyncsParams{PageSize: &size}
+	if status != "" {
+		wanted := client.SyncStatus(status)
+		params.FilterStatus = &wanted
+	}
+	var all []json.RawMessage
+	rows := newTable(c.env.stdout, "ID", "STATUS", "STREAM", "SCHEDULE", "SOURCE", "DESTINATION", "MODEL", "NEXT RUN")
+	for {
+		page, err := api.ListSyncsWithResponse(ctx, &params)
+		if err := remote.Check(page, err); err != nil {
+			return err
+		}
+		data, err := dataOf(page.Body)
+		if err != nil {
+			return err
+		}
+		all = append(all, data...)
+		for _, s := range page.JSON200.Data {
+			a := s.Attributes
+			rows.row(s.ID, a.Status, a.StreamName, scheduleOf(a), a.SourceID, a.DestinationID, a.ModelID, a.NextRunAt)
+		}
+		if params.PageAfter = page.JSON200.Meta.Page.After; params.PageAfter == nil {
+			break
+		}
+	}
+	if c.json {
+		return printArray(c.env.stdout, all)
+	}
+	return rows.Flush()
+}
+
+// scheduleOf returns the cron expression or the interval of a sync.
+func scheduleOf(a client.SyncAttributes) string {
+	if a.CronExpression != nil {
+		return *a.CronExpression
+	}
+	return fmt.Sprintf("every %d minutes", a.SyncInterval)
+}
+
+func newSyncsUpdate(c *apiCommand) *cobra.Command {
+	var fields syncFields
+	match := ""
+	cmd := &cobra.Command{
+		Use:   "update ID",
+		Short: "Change fields of a sync",
+		Example: `  id=$(syncplane syncs list --json | jq -r '.[0].id')
+  syncplane syncs update "$id" --sync-interval 45 --cron-expression ''`,
+		Args: oneArgument("the ID of the sync, as syncs list prints it"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			body, err := fields.body(c.env, map[string]json.RawMessage{})
+			if err != nil {
+				return err
+			}
+			return c.withSync(args[0], func(api *client.ClientWithResponses, id client.SyncID) error {
+				params := client.ChangeSyncParams{}
+				if match != "" {
+					params.IfMatch = &match
+				}
+				response, err := api.ChangeSyncWithBodyWithResponse(cmd.Context(), id, &params, "application/json", bytes.NewReader(body))
+				if err := remote.Check(response, err); err != nil {
+					return err
+				}
+				return c.printSync(response.JSON200, response.Body)
+			})
+		},
+	}
+	fields.defineFields(cmd)
+	define(cmd, cmd.Flags(), &match, setting[string]{flag: "if-match", kind: "etag", parse: parseText, usage: `change only this version, by its ETag, such as '"3"'`})
+	return cmd
+}
+
+// newSyncsEnable returns the command that resumes a sync, or the one that pauses it.
+func newSyncsEnable(c *apiCommand, enable bool) *cobra.Command {
+	name, short := "pause", "Pause a sync, so that it does not run"
+	if enable {
+		name, short = "resume", "Resume a sync that is paused"
+	}
+	return &cobra.Command{
+		Use:     name + " ID",
+		Short:   short,
+		Example: "  syncplane syncs " + name + " \"$(syncplane syncs list --json | jq -r '.[0].id')\"",
+		Args:    oneArgument("the ID of the sync, as syncs list prints it"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return c.withSync(args[0], func(api *client.ClientWithResponses, id client.SyncID) error {
+				response, err := api.EnableSyncWithResponse(cmd.Context(), id, nil, client.Enable{Enable: enable})
+				if err := remote.Check(response, err); err != nil {
+					return err
+				}
+				return c.printSync(response.JSON200, response.Body)
+			})
+		},
+	}
+}
+
+func newSyncsDelete(c *apiCommand) *cobra.Command {
+	return &cobra.Command{
+		Use:     "delete ID",
+		Short:   "Delete a sync",
+		Example: "  syncplane syncs delete \"$(syncplane syncs list --json | jq -r '.[0].id')\"",
+		Args:    oneArgument("the ID of the sync, as syncs list prints it"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return c.withSync(args[0], func(api *client.ClientWithResponses, id client.SyncID) error {
+				response, err := api.DeleteSyncWithResponse(cmd.Context(), id, nil)
+				return remote.Check(response, err)
+			})
+		},
+	}
+}
+
+// printSync prints a sync.
+func (c *apiCommand) printSync(s *client.Sync, body []byte) error {
+	if c.json {
+		return printJSON(c.env.stdout, body)
+	}
+	a := s.Attributes
+	rows := newTable(c.env.stdout, "id", s.ID)
+	rows.row("status", a.Status)
+	rows.row("stream_name", a.StreamName)
+	rows.row("schedule", scheduleOf(a))
+	rows.row("source_id", a.SourceID)
+	rows.row("destination_id", a.DestinationID)
+	rows.row("model_id", a.ModelID)
+	rows.row("cursor_field", a.CursorField)
+	rows.row("configuration", string(a.Configuration))
+	rows.row("created_at", a.CreatedAt)
+	rows.row("updated_at", a.UpdatedAt)
+	rows.row("next_run_at", a.NextRunAt)
+	return rows.Flush()
+}
