@@ -35,7 +35,7 @@ const (
 // Config is the endpoint of a Client.
 type Config struct {
 	URL    string
-	Secret string // 24 to 64 bytes in base64, optionally prefixed with whsec_
+	Secret string // one or two secrets, separated by a space: 24 to 64 bytes in base64, optionally prefixed with whsec_
 }
 
 // Client sends events to an endpoint.
@@ -43,9 +43,9 @@ type Client struct {
 	// Transport sends the requests. NewClient sets it.
 	Transport http.RoundTripper
 
-	now    func() time.Time
-	url    string
-	secret []byte
+	now     func() time.Time
+	url     string
+	secrets [][]byte // each signs every event, so that a receiver can change from one to the other
 }
 
 // NewClient returns a Client. The error names the invalid setting of config.
@@ -54,7 +54,7 @@ func NewClient(config Config, now func() time.Time) (*Client, error) {
 	if err != nil || address.Scheme != "https" && address.Scheme != "http" || address.Host == "" {
 		return nil, errors.New("WEBHOOK_URL must be an http or https address")
 	}
-	secret, err := decodeSecret(config.Secret)
+	secrets, err := decodeSecrets(config.Secret)
 	if err != nil {
 		return nil, err
 	}
@@ -62,7 +62,27 @@ func NewClient(config Config, now func() time.Time) (*Client, error) {
 		Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true,
 		MaxIdleConnsPerHost: maxInFlight, IdleConnTimeout: time.Minute, TLSHandshakeTimeout: timeout,
 	}
-	return &Client{Transport: transport, now: now, url: config.URL, secret: secret}, nil
+	return &Client{Transport: transport, now: now, url: config.URL, secrets: secrets}, nil
+}
+
+// maxSecrets is how many secrets sign an event: the old one and the new one. Our own
+// choice.
+const maxSecrets = 2
+
+// decodeSecrets decodes secrets that are separated by a space.
+func decodeSecrets(text string) ([][]byte, error) {
+	var secrets [][]byte
+	for text := range strings.SplitSeq(text, " ") {
+		secret, err := decodeSecret(text)
+		if err != nil {
+			return nil, err
+		}
+		secrets = append(secrets, secret)
+	}
+	if len(secrets) > maxSecrets {
+		return nil, fmt.Errorf("WEBHOOK_SECRET must be at most %d secrets, separated by a space, got %d", maxSecrets, len(secrets))
+	}
+	return secrets, nil
 }
 
 // decodeSecret decodes a secret as the libraries of Standard Webhooks do: base64
@@ -102,7 +122,11 @@ func (c *Client) Send(ctx context.Context, origin string, e event.Event) error {
 	r.Header.Set("User-Agent", "Syncplane")
 	r.Header.Set("Webhook-Id", e.ID)
 	r.Header.Set("Webhook-Timestamp", at)
-	r.Header.Set("Webhook-Signature", "v1,"+sign(c.secret, e.ID, at, e.Data))
+	var signatures []string
+	for _, secret := range c.secrets {
+		signatures = append(signatures, "v1,"+sign(secret, e.ID, at, e.Data))
+	}
+	r.Header.Set("Webhook-Signature", strings.Join(signatures, " "))
 	for name, value := range map[string]string{
 		"Ce-Specversion": "1.0",
 		"Ce-Id":          e.ID,

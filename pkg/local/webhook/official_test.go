@@ -9,6 +9,8 @@ import (
 	"time"
 
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
+
+	"syncplane/pkg/local/webhook"
 )
 
 // TestOfficialLibrary verifies deliveries by the Go library of Standard
@@ -60,5 +62,36 @@ func TestOfficialLibrary(t *testing.T) {
 				t.Error("another secret verifies it")
 			}
 		})
+	}
+}
+
+// TestTwoSecrets checks that a receiver with the old or with the new secret accepts an
+// event while a secret is changed, and that a third secret is refused.
+func TestTwoSecrets(t *testing.T) {
+	t.Parallel()
+	secrets := []string{
+		"whsec_" + base64.StdEncoding.EncodeToString([]byte(strings.Repeat("a", 32))),
+		base64.StdEncoding.EncodeToString([]byte(strings.Repeat("b", 32))),
+	}
+	g := newHarness(t)
+	g.now = time.Now // the library refuses a timestamp of another time
+	g.run(strings.Join(secrets, " "))
+	g.create()
+	g.await(1)
+	g.stop()
+	got := g.endpoint.got[0]
+	for _, secret := range secrets {
+		receiver, err := standardwebhooks.NewWebhook(secret)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := receiver.Verify([]byte(got.body), got.header); err != nil {
+			t.Errorf("%v: %v", err, got.header)
+		}
+	}
+	for _, text := range []string{strings.Join(append(secrets, secrets[0]), " "), secrets[0] + "  " + secrets[1], secrets[0] + " "} {
+		if _, err := webhook.NewClient(webhook.Config{URL: "https://example.com", Secret: text}, time.Now); err == nil {
+			t.Errorf("%q was accepted", text)
+		}
 	}
 }
