@@ -10,6 +10,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/scheduler"
+	"github.com/aws/smithy-go"
 	"golang.org/x/sync/errgroup"
 
 	"syncplane/pkg/syncs"
@@ -38,8 +39,8 @@ const maxConcurrent = 16
 // ReconcileAll reconciles the schedules of all syncs and removes the schedules
 // that belong to no sync. It repairs what a
 // change missing from the stream leaves behind. onRepair is called with the ID of each sync whose schedules differed,
-// never concurrently. The schedules of a sync that cannot be read stay as they
-// are, and the returned error names the sync.
+// never concurrently. The schedules of a sync that cannot be read, or whose
+// schedule Scheduler refuses, stay as they are, and the returned error names the sync.
 func (r *Reconciler) ReconcileAll(ctx context.Context, table Table, onRepair func(id string)) (Report, error) {
 	return r.forEach(ctx, table, onRepair, func(ctx context.Context, workspace, id string, _ *syncs.Sync) (bool, error) {
 		return r.Reconcile(ctx, workspace, id)
@@ -53,6 +54,13 @@ func (r *Reconciler) FindDrift(ctx context.Context, table Table, onDrift func(id
 		actions, err := r.plan(ctx, id, s)
 		return len(actions) > 0, err
 	})
+}
+
+// refused reports whether Scheduler refused the schedule of one sync, because it is
+// invalid or because there are too many.
+func refused(err error) bool {
+	api, ok := errors.AsType[smithy.APIError](err)
+	return ok && (api.ErrorCode() == "ValidationException" || api.ErrorCode() == "ServiceQuotaExceededException")
 }
 
 // handler handles the schedules of one sync, nil if there is none, and reports
@@ -84,7 +92,7 @@ func (r *Reconciler) forEach(ctx context.Context, table Table, onDrift func(id s
 				report.Repaired++
 				onDrift(s.ID)
 			}
-			if errors.Is(err, syncs.ErrUnreadable) {
+			if errors.Is(err, syncs.ErrUnreadable) || refused(err) {
 				unreadable = append(unreadable, err)
 				return nil
 			}

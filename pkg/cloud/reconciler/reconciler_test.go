@@ -422,6 +422,29 @@ func TestReconcileAllFails(t *testing.T) {
 	}
 }
 
+// TestReconcileAllRefused checks that a sync whose schedule Scheduler refuses does not
+// stop the others.
+func TestReconcileAllRefused(t *testing.T) {
+	t.Parallel()
+	for _, code := range []string{"ValidationException", "ServiceQuotaExceededException"} {
+		h := newHarness()
+		all := []syncs.Sync{h.add(t, "0 1 * * *"), h.add(t, "0 2 * * *"), h.add(t, "0 3 * * *")}
+		h.server.Refuse = func(c awsfake.Call) *awsfake.Error {
+			if c.Operation == "CreateSchedule" && strings.Contains(c.Schedule, all[1].ID) {
+				return &awsfake.Error{Code: code}
+			}
+			return nil
+		}
+		report, err := h.ReconcileAll(t.Context(), h.table, func(string) {})
+		if err == nil || !strings.Contains(err.Error(), all[1].ID) || !strings.Contains(err.Error(), code) {
+			t.Errorf("got %v", err)
+		}
+		if diff := cmp.Diff(reconciler.Report{Syncs: 3, Repaired: 2}, report); diff != "" {
+			t.Errorf("%s: %s", code, diff)
+		}
+	}
+}
+
 // TestReconcileAllUnreadable checks that a sync that is unreadable, or whose schedule
 // is, keeps its schedules and does not stop the others.
 func TestReconcileAllUnreadable(t *testing.T) {
