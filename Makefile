@@ -19,7 +19,7 @@ FUNCTIONS  := api relay intake reconcile
 BUILDS     := $(FUNCTIONS:%=build-%)
 SAM_BUILDS := build-ApiFunction build-RelayFunction build-IntakeFunction build-ReconcileFunction
 
-.PHONY: run test help token invoke generate lint vuln verify soak bench build bin/syncplane $(BUILDS) $(SAM_BUILDS)
+.PHONY: run test help token invoke generate lint vuln verify soak bench build image bin/syncplane bin/image/syncplane $(BUILDS) $(SAM_BUILDS)
 
 ## First steps
 
@@ -42,6 +42,15 @@ EVENT ?= events/create-sync.json
 invoke: bin/syncplane ## invoke the Lambda function locally; EVENT=events/create-sync.json
 	@for name in api relay intake; do $(LAMBDA_ENV) $(BOOTSTRAP) -o bin/host/$$name/bootstrap ./functions/$$name; done
 	@bin/syncplane invoke $(EVENT)
+
+IMAGE ?= syncplane
+
+image: bin/image/syncplane ## build the container image of the local server; IMAGE=syncplane
+	docker build --quiet --tag $(IMAGE) --file Dockerfile bin/image
+
+bin/image/syncplane:
+	@CGO_ENABLED=0 GOOS=linux go build -trimpath -ldflags="-s -w" -o $@ ./cmd/syncplane
+	@mkdir -p -m 700 bin/image/data
 
 bin/syncplane:
 	@[ -e $@ ] || echo 'compiling $@; the first time this takes a minute or two' >&2

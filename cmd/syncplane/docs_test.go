@@ -237,6 +237,7 @@ func (d docsRunner) command(t *testing.T, text string) string {
 func (d docsRunner) shell(t *testing.T, text string) *exec.Cmd {
 	t.Helper()
 	text = strings.ReplaceAll(text, "http://127.0.0.1:8080", d.address)
+	text = strings.ReplaceAll(text, "--port 8080", "--port "+d.address[strings.LastIndexByte(d.address, ':')+1:])
 	if d.database != "" {
 		text = strings.ReplaceAll(text, "http://127.0.0.1:8000", d.database)
 	}

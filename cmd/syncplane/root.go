@@ -61,7 +61,7 @@ Exit codes: 0 success, 1 failure, 2 invalid arguments or settings.`,
 			root.AddCommand(command)
 		}
 	}
-	add(groupServer, newServe(env), newToken(env), newKeys(env), newDeadLetters(env))
+	add(groupServer, newServe(env), newHealthcheck(env), newToken(env), newKeys(env), newDeadLetters(env))
 	add(groupAPI, newSyncs(env), newRuns(env), newEvents(env), newApply(env))
 	add(groupCloud, newReconcile(env), newReplay(env), newInvoke(env), newEmulate(env))
 	add("", newWhen(env), newVersion(env))

@@ -63,14 +63,8 @@ standard error.`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error { return serve(cmd.Context(), env, c) },
 	}
-	define(cmd, cmd.Flags(), &c.port, setting[string]{
-		flag: "port", variable: "PORT", fallback: "8080", kind: "number", parse: parsePort,
-		usage: "the TCP port; 0 takes one that is free",
-	})
-	define(cmd, cmd.Flags(), &c.host, setting[string]{
-		flag: "host", variable: "HOST", fallback: loopback, kind: "address", parse: parseHost,
-		usage: "the address or host name to listen on; 0.0.0.0 for all, such as in a container",
-	})
+	definePort(cmd, &c.port)
+	defineHost(cmd, &c.host)
 	define(cmd, cmd.Flags(), &c.origins, setting[[]string]{
 		flag: "cors-origins", variable: "CORS_ORIGINS", kind: "origins", parse: parseOrigins,
 		usage: "the origins whose pages may call the API, such as http://localhost:3000, separated by commas, or *",
@@ -90,6 +84,22 @@ standard error.`,
 	defineWebhook(cmd, &c.hook)
 	defineToken(cmd, &c.token)
 	return cmd
+}
+
+// definePort adds the flag of the port of the local server.
+func definePort(cmd *cobra.Command, to *string) {
+	define(cmd, cmd.Flags(), to, setting[string]{
+		flag: "port", variable: "PORT", fallback: "8080", kind: "number", parse: parsePort,
+		usage: "the TCP port; 0 takes one that is free",
+	})
+}
+
+// defineHost adds the flag of the address of the local server.
+func defineHost(cmd *cobra.Command, to *string) {
+	define(cmd, cmd.Flags(), to, setting[string]{
+		flag: "host", variable: "HOST", fallback: loopback, kind: "address", parse: parseHost,
+		usage: "the address or host name to listen on; 0.0.0.0 for all, such as in a container",
+	})
 }
 
 // check returns a usageError for settings that exclude each other.

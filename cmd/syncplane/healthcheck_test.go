@@ -1,0 +1,29 @@
+package main_test
+
+import (
+	"os"
+	"strings"
+	"testing"
+)
+
+// TestHealthcheck checks the exit code and the output over a server, a server with
+// another data directory, and none.
+func TestHealthcheck(t *testing.T) {
+	t.Parallel()
+	dataDir := t.TempDir()
+	s := serve(t, dataDir, "HOST=0.0.0.0")
+	port := s.address[strings.LastIndexByte(s.address, ':')+1:]
+	for _, env := range [][]string{{"HOST=0.0.0.0"}, {"HOST=127.0.0.1"}, {}} {
+		out, err := command(t, append(env, "PORT="+port, "DATA_DIR="+dataDir), "healthcheck").Output()
+		if err != nil || string(out) != "healthy\n" {
+			t.Errorf("%v: got %q, %v", env, out, err)
+		}
+	}
+	checkFails(t, 1, "the server at http://127.0.0.1:"+port+"/api/v1/syncs must answer 200, got 401 Unauthorized",
+		[]string{"PORT=" + port, "DATA_DIR=" + t.TempDir()}, "healthcheck")
+	s.stop(t, os.Interrupt)
+	cmd := command(t, []string{"PORT=" + port, "DATA_DIR=" + dataDir}, "healthcheck")
+	if out, err := cmd.CombinedOutput(); err == nil || cmd.ProcessState.ExitCode() != 1 || !strings.Contains(string(out), "check the server: ") {
+		t.Errorf("without a server: got %q, %v", out, err)
+	}
+}
