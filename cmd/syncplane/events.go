@@ -24,7 +24,7 @@ func newEvents(env environment) *cobra.Command {
 		Use:     "events",
 		Short:   "Print the events of the local server as they come",
 		Long:    "Events calls the local server.\n\n" + remoteHelp,
-		Example: "  syncplane events tail",
+		Example: "  syncplane events tail --after 0",
 	})
 	defineRemote(cmd, &c.remoteConfig)
 	defineJSON(cmd, &c.json)

@@ -1,0 +1,74 @@
+package main_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"syncplane/pkg/testkit/dynamotest"
+	"syncplane/pkg/testkit/stacktest"
+)
+
+// TestHelpExamples runs the examples of the help of each command against a server, in
+// a copy of the repository. The tests of emulate and replay run theirs, which need moto
+// and a table with a stream.
+func TestHelpExamples(t *testing.T) {
+	t.Parallel()
+	checkJQ(t)
+	d := newDocsRunner(t)
+	const setup = `PATH="$PWD/bin:$PATH"
+id=$(syncplane syncs create --source-id 1 --destination-id 2 --model-id 3 --stream-name contacts --sync-interval 30 --json | jq -r .id)
+syncplane runs trigger "$id" >/dev/null
+`
+	ran := 0
+	var check func(path string)
+	check = func(path string) {
+		out, err := command(t, nil, append([]string{"help"}, strings.Fields(path)[1:]...)...).Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, examples, _ := strings.Cut(string(out), "\nExamples:\n")
+		examples, _, _ = strings.Cut(examples, "\n\n")
+		switch path {
+		case "syncplane emulate", "syncplane replay":
+		case "syncplane serve", "syncplane events", "syncplane events tail":
+			for line := range strings.Lines(examples) {
+				line = strings.NewReplacer("--port 8081", "--port 0", "/tmp/syncs", t.TempDir()).Replace(line)
+				d := d
+				if strings.Contains(line, "STORE=dynamodb") {
+					d = d.over(dynamotest.Endpoint(t))
+				}
+				if strings.Contains(line, "syncplane serve") {
+					d.env = append(slices.Clone(d.env), "PORT=0", "DATA_DIR="+t.TempDir())
+				} else if !strings.Contains(line, "--after") {
+					continue // it prints nothing until a sync is created
+				}
+				d.interrupt(t, &block{info: []string{"sh", untilInterrupted}, text: strings.Replace(line, "syncplane ", "exec bin/syncplane ", 1)})
+				ran++
+			}
+		default:
+			d := d
+			switch path {
+			case "syncplane reconcile":
+				stack := stacktest.New(t, dynamotest.NewTable(t))
+				stack.Deploy(t, "arn:aws:dynamodb:us-east-1:123456789012:table/t/stream/s")
+				d.env = append(slices.Clone(d.env), stack.OperatorEnv()...)
+				examples = strings.ReplaceAll(examples, "syncplane-prod", stack.Name)
+			case "syncplane dead-letters resend":
+				d.env = append(slices.Clone(d.env), "WEBHOOK_SECRET=MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5")
+			case "syncplane invoke":
+				d = d.over(dynamotest.Endpoint(t))
+				d.command(t, "make invoke EVENT=events/create-sync.json") // it builds the function
+			}
+			d.command(t, setup+examples)
+			ran++
+		}
+		for _, name := range commands(t, path) {
+			check(path + " " + name)
+		}
+	}
+	check("syncplane")
+	if ran < 30 {
+		t.Errorf("only %d examples ran", ran)
+	}
+}
