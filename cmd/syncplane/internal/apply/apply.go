@@ -21,6 +21,7 @@ import (
 // The bounds of loops that end early unless other writers never stop. Our own choices.
 const (
 	maxConflicts   = 20  // of one sync with other writers
+	maxConditional = 5   // of them, after which a change no longer requires the version that was read
 	maxGenerations = 200 // how often a name can be deleted and created again in a day
 )
 
@@ -141,8 +142,11 @@ func (a *Applier) read(ctx context.Context, id client.SyncID) (c current, found 
 	return c, err == nil, err
 }
 
-// progress holds what was printed about a sync.
-type progress struct{ create, change bool }
+// progress holds what was printed about a sync, and the number of earlier attempts.
+type progress struct {
+	create, change bool
+	attempts       int
+}
 
 // applyTo creates s or changes the sync with its name. It adds a sync that it created
 // to created.
@@ -155,8 +159,8 @@ func (a *Applier) applyTo(ctx context.Context, s *Sync, named []current, created
 		old = &named[0]
 	}
 	var printed progress
-	for attempt := range maxConflicts {
-		if attempt > 1 {
+	for printed.attempts = range maxConflicts {
+		if printed.attempts > 1 {
 			if err := pause(ctx, conflictPause); err != nil {
 				return err
 			}
@@ -175,9 +179,15 @@ func (a *Applier) applyTo(ctx context.Context, s *Sync, named []current, created
 				return err
 			}
 			if isNew {
+				switch err := a.setEnabled(ctx, s, &made); {
+				case isOvertaken(err): // another writer deleted it
+					continue
+				case err != nil:
+					return err
+				}
 				a.report.Created++
 				created[s.Name] = made.id
-				return a.setEnabled(ctx, s, &made)
+				return nil
 			}
 			old = &made
 			continue
@@ -225,7 +235,11 @@ func (a *Applier) change(ctx context.Context, s *Sync, old *current, printed *pr
 		return false, nil
 	}
 	if len(fields) > 0 {
-		response, err := a.Client.ChangeSyncWithBodyWithResponse(ctx, old.id, &client.ChangeSyncParams{IfMatch: &old.etag}, "application/json", bytes.NewReader(patch(&s.Draft, fields)))
+		params := client.ChangeSyncParams{IfMatch: &old.etag}
+		if printed.attempts > maxConditional {
+			params.IfMatch = nil
+		}
+		response, err := a.Client.ChangeSyncWithBodyWithResponse(ctx, old.id, &params, "application/json", bytes.NewReader(patch(&s.Draft, fields)))
 		if err := remote.Check(response, err); err != nil {
 			return isOvertaken(err), errUnless(isOvertaken(err), err)
 		}
