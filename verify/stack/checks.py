@@ -1,0 +1,567 @@
+"""Checks of a deployed stack. Each works in a workspace of its own, so they run at the same time."""
+
+import datetime
+import json
+import time
+import uuid
+
+from botocore.exceptions import ClientError
+
+from stack import COMMAND, WEBHOOK_KEY, Failed, eventually, expect
+
+SYNCS = "/api/v1/syncs"
+
+
+class Client:
+    """A client of one workspace of a stack."""
+
+    def __init__(self, stack, name, scope=""):
+        self.stack, self.workspace = stack, name + "-" + uuid.uuid4().hex[:8]
+        self.token = stack.token(self.workspace, scope)
+
+    def want(self, status, method, path, body=None, token=None, **headers):
+        """Sends a request that must have this status."""
+        answer = self.stack.send(method, path, body, token or self.token, {k.replace("_", "-"): v for k, v in headers.items()})
+        if answer.status != status:
+            raise Failed(f"{method} {path}: got {answer.status} {json.dumps(answer.body)[:500]}, want {status}")
+        return answer
+
+    def create(self, **fields):
+        """Creates a sync and returns its ID."""
+        return self.want(200, "POST", SYNCS, sync(**fields)).body["id"]
+
+    def trigger(self, sync_id):
+        """Queues a run and returns its path and attributes."""
+        run = self.want(201, "POST", f"{SYNCS}/{sync_id}/sync_runs").body["attributes"]
+        return f"{SYNCS}/{sync_id}/sync_runs/{run['scheduled_time']}", run
+
+    def claim(self, run, lease=300):
+        """Claims a run and returns the answer."""
+        return self.want(200, "POST", run + "/claim", {"executor": "worker", "lease_seconds": lease}).body
+
+    def run(self, run):
+        return self.want(200, "GET", run).body["attributes"]
+
+
+def sync(**fields):
+    return {"sync": {
+        "source_id": 1, "destination_id": 2, "model_id": 3, "schedule_type": "automated", "configuration": {"b": 1.50, "a": []},
+        "stream_name": "contacts", "sync_mode": "full_refresh", "sync_interval": 30, "sync_interval_unit": "minutes", **fields}}
+
+
+def refused(answer, code):
+    expect([e["code"] for e in answer.body["errors"]], [code], "the codes of the errors")
+
+
+# The API
+
+
+def check_syncs(stack):
+    c = Client(stack, "syncs")
+    created = c.want(200, "POST", SYNCS, sync())
+    at = f"{SYNCS}/{created.body['id']}"
+    expect(created.headers["Location"], at, "Location")
+    other = c.create(stream_name="orders")
+
+    read = c.want(200, "GET", at)
+    expect(read.body, created.body, "the sync that was created")
+    c.want(304, "GET", at, If_None_Match=read.headers["ETag"])
+    page = c.want(200, "GET", SYNCS + "?page%5Bsize%5D=1").body
+    expect([s["id"] for s in page["data"]], [other], "the first page")
+    page = c.want(200, "GET", page["links"]["next"]).body
+    expect([s["id"] for s in page["data"]], [created.body["id"]], "the second page")
+
+    expect(c.want(200, "PATCH", at, {"sync": {"stream_name": "people"}}).body["attributes"]["stream_name"], "people", "PATCH")
+    c.want(412, "PATCH", at, {"sync": {"stream_name": "users"}}, If_Match=read.headers["ETag"])
+    expect(c.want(200, "PUT", at, sync(stream_name="users")).body["attributes"]["stream_name"], "users", "PUT")
+    expect(c.want(200, "PATCH", at + "/enable", {"enable": False}).body["attributes"]["status"], "disabled", "the status when paused")
+    expect(c.want(200, "PATCH", at + "/enable", {"enable": True}).body["attributes"]["status"], "pending", "the status when resumed")
+    c.want(204, "DELETE", at)
+    c.want(404, "DELETE", at)
+    c.want(404, "GET", at)
+    expect([s["id"] for s in c.want(200, "GET", SYNCS).body["data"]], [other], "the syncs that are left")
+
+
+def check_large(stack):
+    c = Client(stack, "large")
+    configuration = {"name": "Zoë 🚀", "query": "x" * 100_000}
+    sync_id = c.create(configuration=configuration)
+    expect(c.want(200, "GET", f"{SYNCS}/{sync_id}").body["attributes"]["configuration"], configuration, "the configuration")
+    event = stack.event("sync.created", sync_id)
+    expect(event["data"].get("configuration_omitted"), True, "configuration_omitted")
+    eventually("a schedule", lambda: stack.schedule(sync_id))
+    c.want(413, "POST", SYNCS, sync(configuration={"query": "x" * 300_000}))
+
+
+def check_documents(stack):
+    document = stack.send("GET", "/api/v1/openapi.json")
+    expect(document.status, 200, "GET openapi.json")
+    schema = stack.send("GET", "/api/v1/schemas/sync.due.v1.json")
+    expect(schema.status, 200, "GET a schema")
+
+
+def check_replay(stack):
+    c = Client(stack, "replay")
+    first = c.want(200, "POST", SYNCS, sync(), Idempotency_Key="once")
+    again = c.want(200, "POST", SYNCS, sync(), Idempotency_Key="once")
+    expect((again.body, again.headers["Idempotent-Replayed"]), (first.body, "true"), "the replay")
+    c.want(422, "POST", SYNCS, sync(stream_name="other"), Idempotency_Key="once")
+    expect(len(c.want(200, "GET", SYNCS).body["data"]), 1, "the syncs")
+
+
+def check_limit(stack):
+    answer = Client(stack, "limit").want(200, "POST", SYNCS, sync())
+    limit, _ = stack.parameters["CreateLimit"].split("/")
+    expect((answer.headers["RateLimit-Policy"] or "").split(";")[1:2], ["q=" + limit], "the limit")
+
+
+def check_retention(stack):
+    """Runs have the life that RunRetentionDays sets, whichever function stores them."""
+    c = Client(stack, "retention")
+    triggered, requested = c.create(), c.create()
+    c.trigger(triggered)
+    stack.publish("sync.run.requested", {"workspace_id": c.workspace, "sync_id": requested})
+
+    def life(sync_id):
+        values = {":pk": {"S": f"{c.workspace}#{sync_id}"}, ":prefix": {"S": "RUN#"}}
+        items = stack.client("dynamodb").query(TableName=stack.outputs["TableName"], ConsistentRead=True, ExpressionAttributeValues=values,
+                                               KeyConditionExpression="pk = :pk AND begins_with(sk, :prefix)")["Items"]
+        return items and round((int(items[0]["expires_at"]["N"]) - time.time()) / 86400)
+
+    for sync_id in triggered, requested:
+        days = eventually("a run", lambda: life(sync_id))
+        expect(days, int(stack.parameters["RunRetentionDays"]), "the days for which the run is kept")
+
+
+def check_address(stack):
+    """Links and events have the address of the domain, whether the stack or another one maps it to the API."""
+    c = Client(stack, "address")
+    address = stack.outputs["ApiUrl"]
+    domain, _, key = address.removeprefix("https://").partition("/")
+    path, gateway = "/" + key if key else "", stack.client("apigatewayv2")
+    if "Domain" not in stack.resources:
+        gateway.create_domain_name(DomainName=domain, DomainNameConfigurations=[{"EndpointType": "REGIONAL"}])
+        gateway.create_api_mapping(DomainName=domain, ApiId=stack.resources["Api"], Stage="$default", ApiMappingKey=key)
+    try:
+        created = c.want(200, "POST", path + SYNCS, sync(), Host=domain)
+        location = f"{path}{SYNCS}/{created.body['id']}"
+        expect(created.headers["Location"], location, "Location")
+        expect(c.want(200, "GET", location, Host=domain).body, created.body, "the sync")
+    finally:
+        if "Domain" not in stack.resources:
+            gateway.delete_domain_name(DomainName=domain)
+    expect(stack.event("sync.created", created.body["id"])["source"], address + SYNCS, "the source of the event")
+    due = json.loads(eventually("a schedule", lambda: stack.schedule(created.body["id"]))["Target"]["Input"])
+    expect(due["source"], address + SYNCS, "the source of sync.due")
+    wrong = stack.publish("sync.create.requested", {"workspace_id": c.workspace})
+    event = stack.event("sync.create.rejected", where=lambda e: e["data"]["request_id"] == wrong)
+    expect(event["source"], address + SYNCS, "the source of a rejection")
+
+
+def check_refusals(stack):
+    c = Client(stack, "refusals")
+    answer = stack.send("POST", SYNCS, sync())
+    expect(answer.status, 401, "without a token")
+    refused(answer, "token_missing")
+    c.want(401, "GET", SYNCS, token=c.token[:-8] + "AAAAAAAA")
+    reader = stack.token(c.workspace, "syncs:read")
+    c.want(200, "GET", SYNCS, token=reader)
+    for method, path in [("POST", SYNCS), ("POST", f"{SYNCS}/{uuid.uuid4()}/sync_runs"), ("DELETE", f"{SYNCS}/{uuid.uuid4()}")]:
+        c.want(403, method, path, sync(), token=reader)
+    c.want(404, "GET", f"{SYNCS}/{uuid.uuid4()}")
+    c.want(404, "GET", f"{SYNCS}/a%25zz%00")
+    c.want(404, "GET", "/api/v2/syncs")
+    c.want(404, "GET", "/")
+    answer = c.want(405, "DELETE", SYNCS)
+    expect(answer.headers["Allow"] is not None, True, "Allow is present")
+    c.want(422, "POST", SYNCS, sync(sync_mode="partial"))
+    c.want(400, "POST", SYNCS, [])
+
+    stranger = Client(stack, "stranger")
+    stranger.want(404, "GET", f"{SYNCS}/{c.create()}")
+    expect(stranger.want(200, "GET", SYNCS).body["data"], [], "the syncs of another workspace")
+
+
+def check_keys(stack):
+    c = Client(stack, "keys")
+
+    def keys(action, *arguments):
+        variables = {"STORE": "dynamodb", "TABLE_NAME": stack.outputs["TableName"]}
+        return stack.emulator.run(COMMAND, "keys", action, *arguments, "--workspace", c.workspace, **variables)
+
+    key = keys("create", "CI").split()[-1]
+    c.want(200, "POST", SYNCS, sync(), token=key)
+    c.want(403, "GET", "/api/v1/sync_runs", token=keys("create", "writer", "--scopes", "syncs:write").split()[-1])
+    revoked = keys("create", "another").split()[-1]
+    keys("revoke", revoked.split("_")[1])
+    c.want(401, "GET", SYNCS, token=revoked)
+    c.want(401, "GET", SYNCS, token=key[:-1] + ("a" if key[-1] != "a" else "b"))
+
+
+def check_cors(stack):
+    c = Client(stack, "cors")
+    origin = "https://app.example.com"
+    answer = stack.send("OPTIONS", SYNCS, headers={"Origin": origin, "Access-Control-Request-Method": "POST"})
+    expect((answer.status, answer.headers["Access-Control-Allow-Origin"]), (204, origin), "the preflight request")
+    for method in "DELETE", "GET", "PATCH", "POST", "PUT":
+        expect(method in answer.headers["Access-Control-Allow-Methods"].split(","), True, method + " is allowed")
+    for name in "authorization", "idempotency-key", "if-match":
+        expect(name in answer.headers["Access-Control-Allow-Headers"].split(","), True, name + " is allowed")
+    exposed = c.want(200, "GET", SYNCS, Origin=origin).headers["Access-Control-Expose-Headers"]
+    expect("etag" in exposed.split(","), True, "etag is exposed")
+    answer = stack.send("OPTIONS", SYNCS, headers={"Origin": "https://other.example.com", "Access-Control-Request-Method": "POST"})
+    expect(answer.headers["Access-Control-Allow-Origin"], None, "the answer to another origin")
+
+
+# Schedules and events
+
+
+def check_schedules(stack):
+    c = Client(stack, "schedules")
+    daily = c.create(cron_expression="0 6 * * *")
+    at = f"{SYNCS}/{daily}"
+
+    def becomes(what, expression, state="ENABLED"):
+        def matches():
+            found = stack.schedule(daily)
+            return found if found and (found["ScheduleExpression"], found["State"]) == (expression, state) else None
+        return eventually(what, matches)
+
+    found = becomes("a schedule", "cron(0 6 * * ? *)")
+    target = found["Target"]
+    expect(target["Arn"], stack.outputs["EventBusArn"], "the target")
+    expect(target["EventBridgeParameters"]["DetailType"], "sync.due", "the type of the event")
+    expect(json.loads(target["Input"])["data"]["sync_id"], daily, "the sync of the event")
+    c.want(200, "PATCH", at, {"sync": {"cron_expression": "30 7 * * 1"}})
+    becomes("the new expression", "cron(30 7 ? * 2 *)")
+    c.want(200, "PATCH", at + "/enable", {"enable": False})
+    becomes("the disabled schedule", "cron(30 7 ? * 2 *)", "DISABLED")
+    c.want(200, "PATCH", at + "/enable", {"enable": True})
+    becomes("the enabled schedule", "cron(30 7 ? * 2 *)")
+    c.want(204, "DELETE", at)
+    eventually("no schedule", lambda: stack.schedule(daily) is None)
+
+    interval = c.want(200, "POST", SYNCS, sync(sync_interval=90)).body
+    found = eventually("a rate", lambda: stack.schedule(interval["id"]))
+    expect(found["ScheduleExpression"], "rate(90 minutes)", "the expression of an interval")
+    expect(found["StartDate"], datetime.datetime.fromisoformat(interval["attributes"]["next_run_at"]), "the first run")
+
+
+def check_events(stack):
+    c = Client(stack, "events")
+    created = c.want(200, "POST", SYNCS, sync()).body
+    at = f"{SYNCS}/{created['id']}"
+    event = stack.event("sync.created", created["id"])
+    expect(event["source"], stack.outputs["ApiUrl"] + SYNCS, "the source")
+    expect((event["workspace"], event["data"]["id"]), (c.workspace, created["id"]), "the workspace and the sync")
+    schema = stack.send("GET", event["dataschema"].removeprefix(stack.outputs["ApiUrl"]))
+    expect(schema.status, 200, "the schema of the event")
+    c.want(200, "PATCH", at, {"sync": {"stream_name": "people"}})
+    expect(stack.event("sync.updated", created["id"])["data"]["changed"], ["stream_name"], "the change")
+    c.want(204, "DELETE", at)
+    stack.event("sync.deleted", created["id"])
+    kinds = [e["type"] for e in stack.webhook.received(stack.path, subject=created["id"])]
+    expect(sorted(set(kinds), key=kinds.index), ["sync.created.v1", "sync.updated.v1", "sync.deleted.v1"], "the order of the events")
+
+    path, headers, _ = next(e for e in stack.webhook.events if e[2].get("subject") == created["id"])
+    expect((headers["X-Api-Key"], headers["Content-Type"]), (WEBHOOK_KEY, "application/cloudevents+json"), "the headers")
+
+
+def check_create_by_event(stack):
+    c = Client(stack, "requests")
+    request = {"workspace_id": c.workspace, "idempotency_key": "crm-1", **sync(stream_name="by event")}
+    for _ in range(2):
+        stack.publish("sync.create.requested", request)
+    listed = eventually("the sync", lambda: c.want(200, "GET", SYNCS).body["data"])
+    expect([s["attributes"]["stream_name"] for s in listed], ["by event"], "the syncs")
+    stack.event("sync.created", listed[0]["id"])
+
+    wrong = stack.publish("sync.create.requested", {**request, **sync(sync_mode="partial"), "idempotency_key": "crm-2"})
+    event = stack.event("sync.create.rejected", where=lambda e: e["data"]["request_id"] == wrong)
+    expect([e["code"] for e in event["data"]["errors"]], ["not_in_enum"], "the codes of the rejection")
+    stack.publish("sync.create.requested", {**request, "idempotency_key": "crm-3"})
+    eventually("the second sync", lambda: len(c.want(200, "GET", SYNCS).body["data"]) == 2)
+
+
+def check_senders(stack):
+    """The accounts of EventSenders may request, and nothing else. Another account may not."""
+    c = Client(stack, "senders")
+
+    def publish(account, kind, detail):
+        try:
+            stack.publish(kind, detail, account)
+        except ClientError as err:
+            return err.response["Error"]["Code"]
+
+    request = {"workspace_id": c.workspace, **sync(), "idempotency_key": "crm-1"}
+    refusal = "AccessDeniedException"
+    expect(publish("333333333333", "sync.create.requested", request), refusal, "a request of another account")
+    expect(publish("222222222222", "sync.due", request), refusal, "sync.due of a sender")
+    for kind in "sync.create.requested", "sync.run.requested", "sync.run.reported":
+        expect(publish("222222222222", kind, request), None, f"{kind} of a sender")
+    eventually("the sync", lambda: len(c.want(200, "GET", SYNCS).body["data"]) == 1)
+
+
+def check_operator(stack):
+    """The operator's role may put any event on the bus."""
+    c = Client(stack, "operator")
+    sync_id = c.create()
+    entry = {"EventBusName": stack.outputs["EventBusName"], "Source": "syncplane", "DetailType": "sync.due",
+             "Detail": eventually("a schedule", lambda: stack.schedule(sync_id))["Target"]["Input"]}
+    stack.emulator.client("events", session=stack.as_operator()).put_events(Entries=[entry])
+
+
+def check_bus_guard(stack):
+    c = Client(stack, "guard")
+    sync_id = c.create()
+    forged = {"specversion": "1.0", "id": f"{sync_id}/2026-11-24T06:00:00Z", "type": "sync.due.v1", "subject": sync_id,
+              "data": {"sync_id": sync_id, "workspace_id": c.workspace, "scheduled_time": "2026-11-24T06:00:00Z",
+                       "run_id": f"{sync_id}/2026-11-24T06:00:00Z"}}
+    for kind in "sync.due", "sync.deleted", "sync.run.queued":
+        try:
+            stack.publish(kind, forged)
+            raise Failed(f"a forged {kind} was accepted")
+        except ClientError as err:
+            expect(err.response["Error"]["Code"], "AccessDeniedException", "the error")
+
+
+def check_due(stack):
+    """A schedule starts a run, which an executor executes. It waits for up to two minutes."""
+    c = Client(stack, "due")
+    created = c.want(200, "POST", SYNCS, sync(sync_interval=1)).body
+    minutely = created["id"]
+    event = stack.event("sync.due", minutely, timeout=90)
+    due = event["data"]
+    expect(due["run_id"], f"{minutely}/{due['scheduled_time']}", "the run")
+    expect(due["scheduled_time"].removesuffix("Z"), created["attributes"]["next_run_at"].removesuffix(".000Z"), "the time of the run")
+    queued = stack.event("sync.run.queued", minutely)["data"]
+    expect(queued["id"], due["run_id"], "the queued run")
+    run = f"{SYNCS}/{minutely}/sync_runs/{due['scheduled_time']}"
+    claimed = c.claim(run)
+    expect((claimed["attributes"]["status"], claimed["attributes"]["trigger"]), ("in_progress", "schedule"), "the claimed run")
+    c.want(200, "POST", run + "/finish", {"fence": claimed["attributes"]["fence"], "status": "success"})
+    expect(c.want(200, "GET", f"{SYNCS}/{minutely}").body["attributes"]["status"], "healthy", "the status of the sync")
+    c.want(200, "PATCH", f"{SYNCS}/{minutely}/enable", {"enable": False})
+
+
+def check_undelivered(stack):
+    """An event that the bus does not take reaches the dead-letter queue. It waits for up to a minute."""
+    c = Client(stack, "undelivered")
+    sync_id = c.create()
+    schedules = stack.client("scheduler")
+    found = eventually("a schedule", lambda: stack.schedule(sync_id))
+    found["Target"]["Arn"] = found["Target"]["Arn"].replace(stack.outputs["EventBusName"], "another-bus")
+    same = {k: found[k] for k in ("GroupName", "FlexibleTimeWindow", "Target")}
+    schedules.create_schedule(**same, Name="undelivered", ScheduleExpression="rate(1 minute)")
+    try:
+        queues, failures = stack.client("sqs"), stack.resources["ScheduleFailures"]
+
+        def arrived():
+            messages = queues.receive_message(QueueUrl=failures, MaxNumberOfMessages=10, VisibilityTimeout=0).get("Messages", [])
+            return sync_id in [json.loads(m["Body"])["data"]["sync_id"] for m in messages]
+        eventually("the message", arrived, 80)
+    finally:
+        schedules.delete_schedule(Name="undelivered", GroupName=same["GroupName"])
+    stack.operate("replay", "--queue", "schedules")
+    stack.event("sync.due", sync_id)
+    expect(arrived(), False, "the message is still there")
+
+
+# Runs
+
+
+def check_runs(stack):
+    c = Client(stack, "runs")
+    sync_id = c.create()
+    runs = f"{SYNCS}/{sync_id}/sync_runs"
+    first = c.want(201, "POST", runs, Idempotency_Key="now").body
+    again = c.want(201, "POST", runs, Idempotency_Key="now")
+    expect((again.body["id"], again.headers["Idempotent-Replayed"]), (first["id"], "true"), "the repeated trigger")
+    run = runs + "/" + first["attributes"]["scheduled_time"]
+    queued = stack.event("sync.run.queued", sync_id)["data"]
+    expect((queued["id"], queued["sync"]["id"]), (first["id"], sync_id), "the queued run and its sync")
+    expect([r["id"] for r in c.want(200, "GET", "/api/v1/sync_runs").body["data"]], [first["id"]], "the open runs")
+
+    claimed = c.claim(run)
+    expect(claimed["sync"]["id"], sync_id, "the sync of the claim")
+    fence = claimed["attributes"]["fence"]
+    stack.event("sync.run.started", sync_id)
+    refused(c.want(409, "POST", run + "/claim", {"executor": "other"}), "run_claimed")
+    refused(c.want(409, "POST", run + "/heartbeat", {"fence": fence + 1}), "fenced")
+    beat = c.want(200, "POST", run + "/heartbeat", {"fence": fence, "counters": {"total_rows": 10}}).body
+    expect(beat["attributes"]["total_rows"], 10, "the counter")
+    report = {"fence": fence, "status": "failed", "counters": {"total_rows": 10, "failed_rows": 1}, "error": "no access",
+              "failed_records": [{"primary_key": "7", "action": "insert", "error": "denied"}]}
+    for _ in range(2):
+        expect(c.want(200, "POST", run + "/finish", report).body["attributes"]["status"], "failed", "the status")
+    refused(c.want(409, "POST", run + "/claim", {"executor": "other"}), "run_ended")
+    stack.event("sync.run.failed", sync_id)
+    expect([r["attributes"]["primary_key"] if "attributes" in r else r["primary_key"]
+            for r in c.want(200, "GET", run + "/sync_records").body["data"]], ["7"], "the failed rows")
+    expect(c.want(200, "GET", f"{SYNCS}/{sync_id}").body["attributes"]["status"], "failed", "the status of the sync")
+
+    second, _ = c.trigger(sync_id)
+    claimed = c.claim(second)
+    waiting, attributes = c.trigger(sync_id)
+    expect(attributes["status"], "pending", "a run behind an open one")
+    c.want(200, "POST", second + "/finish", {"fence": claimed["attributes"]["fence"], "status": "success"})
+    stack.event("sync.run.succeeded", sync_id)
+    expect(c.run(waiting)["status"], "queued", "the run that waited")
+    listed = [r["attributes"]["status"] for r in c.want(200, "GET", runs).body["data"]]
+    expect(listed, ["queued", "success", "failed"], "the runs of the sync")
+    read = c.want(200, "GET", run)
+    c.want(304, "GET", run, If_None_Match=read.headers["ETag"])
+    c.want(404, "GET", runs + "/2020-01-01T00:00:00Z")
+
+
+def check_cancel(stack):
+    c = Client(stack, "cancel")
+    sync_id = c.create()
+    run, _ = c.trigger(sync_id)
+    expect(c.want(200, "POST", run + "/cancel").body["attributes"]["status"], "canceled", "a canceled run")
+    stack.event("sync.run.canceled", sync_id)
+    run, _ = c.trigger(sync_id)
+    fence = c.claim(run)["attributes"]["fence"]
+    c.want(202, "POST", run + "/cancel")
+    stack.event("sync.run.cancel_requested", sync_id)
+    beat = c.want(200, "POST", run + "/heartbeat", {"fence": fence}).body
+    expect(beat["attributes"]["cancel_requested_at"] is not None, True, "the heartbeat shows the request")
+    c.want(200, "POST", run + "/cancel", {"force": True})
+    refused(c.want(409, "POST", run + "/finish", {"fence": fence, "status": "success"}), "fenced")
+    expect(c.run(run)["late_report"]["status"], "success", "the late report")
+
+    paused = c.create()
+    run, _ = c.trigger(paused)
+    c.want(200, "PATCH", f"{SYNCS}/{paused}/enable", {"enable": False})
+    stack.event("sync.run.canceled", paused)
+    refused(c.want(409, "POST", f"{SYNCS}/{paused}/sync_runs"), "sync_disabled")
+
+
+def check_runs_by_event(stack):
+    c = Client(stack, "by-event")
+    sync_id = c.create()
+    stack.publish("sync.run.requested", {"workspace_id": c.workspace, "sync_id": sync_id, "idempotency_key": "go"})
+    queued = stack.event("sync.run.queued", sync_id)["data"]
+    run = f"{SYNCS}/{sync_id}/sync_runs/{queued['attributes']['scheduled_time']}"
+    fence = c.claim(run)["attributes"]["fence"]
+    report = {"workspace_id": c.workspace, "run_id": queued["id"]}
+    wrong = stack.publish("sync.run.reported", {**report, "sync_run": {"fence": fence + 1, "status": "success"}})
+    event = stack.event("sync.run.rejected", where=lambda e: e["data"]["request_id"] == wrong)
+    expect([e["code"] for e in event["data"]["errors"]], ["fenced"], "the codes of the rejection")
+    stack.publish("sync.run.reported", {**report, "sync_run": {"fence": fence, "status": "success", "counters": {"successful_rows": 3}}})
+    stack.event("sync.run.succeeded", sync_id)
+    expect(c.run(run)["successful_rows"], 3, "the counter")
+
+
+def requeued(event):
+    """Reports whether an event sync.run.queued is that of a lost lease."""
+    return event["data"]["attributes"].get("attempt") == 1
+
+
+def check_watch(stack):
+    """The watch queue ends a lease whose executor is silent. It waits for half a minute."""
+    c = Client(stack, "watch")
+    lost, canceled = c.create(), c.create()
+    for sync_id in lost, canceled:
+        run, _ = c.trigger(sync_id)
+        c.claim(run, lease=30)
+        stack.event("sync.run.started", sync_id)
+    c.want(202, "POST", run + "/cancel")
+    again = stack.event("sync.run.queued", lost, where=requeued, timeout=50)
+    expect(again["data"]["attributes"]["status"], "queued", "the status after the lease")
+    stack.event("sync.run.canceled", canceled, timeout=20)
+
+
+# Reconciliation
+
+
+def damage(stack, c):
+    """Deletes, changes and adds a schedule. Returns a function that reports whether they are repaired."""
+    schedules, group = stack.client("scheduler"), stack.outputs["ScheduleGroupName"]
+    deleted, changed, stray = c.create(), c.create(), str(uuid.uuid4())
+    found = [eventually("a schedule", lambda: stack.schedule(sync_id)) for sync_id in (deleted, changed)]
+    schedules.delete_schedule(Name="sync-" + deleted, GroupName=group)
+    same = {k: found[1][k] for k in ("Name", "GroupName", "FlexibleTimeWindow", "Target")}
+    schedules.update_schedule(**same, ScheduleExpression="rate(7 days)")
+    schedules.create_schedule(**{**same, "Name": "sync-" + stray}, ScheduleExpression="rate(7 days)")
+
+    def repaired():
+        now = [stack.schedule(sync_id) for sync_id in (deleted, changed)]
+        return all(s and s["ScheduleExpression"] == "rate(30 minutes)" for s in now) and stack.schedule(stray) is None
+
+    expect(repaired(), False, "the schedules are as they should be")
+    return repaired
+
+
+def check_reconcile(stack):
+    repaired = damage(stack, Client(stack, "reconcile"))
+    answer = stack.client("lambda").invoke(FunctionName=stack.resources["ReconcileFunction"], Payload="{}")
+    if "FunctionError" in answer:
+        raise Failed("the reconcile function: " + answer["Payload"].read().decode())
+    expect(repaired(), True, "the schedules are repaired")
+
+
+def check_reconcile_command(stack):
+    """The command reconciles as the function does, with the permissions of an operator."""
+    repaired = damage(stack, Client(stack, "command"))
+    differences = sorted(stack.operate("reconcile", "--dry-run").split())
+    expect((len(differences), repaired()), (3, False), "the differences, and whether they are repaired")
+    expect(sorted(stack.operate("reconcile").split()), differences, "the repaired schedules")
+    expect(repaired(), True, "the schedules are repaired")
+
+
+def check_replay_command(stack):
+    """The command publishes the changes of a range of time again, with the same IDs."""
+    began = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    c = Client(stack, "again")
+    sync_id = c.create()
+    first = stack.event("sync.created", sync_id)
+    expect(first["id"] in stack.operate("replay", "--from", began), True, "the event is printed")
+
+    def again():
+        return len(stack.webhook.received(stack.path, "sync.created.v1", sync_id)) > 1
+    eventually("the event again", again)
+    expect({e["id"] for e in stack.webhook.received(stack.path, "sync.created.v1", sync_id)}, {first["id"]}, "the ID of the event")
+
+
+def check_daily(stack):
+    """The daily schedule invokes the reconcile function. It is changed to run each minute."""
+    schedules = stack.client("scheduler")
+    daily = schedules.get_schedule(Name=stack.resources["ReconcileFunctionDaily"])
+    same = {k: daily[k] for k in ("Name", "FlexibleTimeWindow", "Target")}
+    schedules.update_schedule(**same, ScheduleExpression="rate(1 minute)")
+    repaired = damage(stack, Client(stack, "daily"))
+    try:
+        eventually("the schedules are repaired", repaired, 90)
+    finally:
+        schedules.update_schedule(**same, ScheduleExpression=daily["ScheduleExpression"])
+
+
+def check_lost_watch(stack):
+    """The reconcile function ends leases whose messages are lost. It waits for half a minute."""
+    c = Client(stack, "lost")
+    lost, canceled = c.create(), c.create()
+    for sync_id in lost, canceled:
+        run, _ = c.trigger(sync_id)
+        c.claim(run, lease=30)
+        stack.event("sync.run.started", sync_id)
+    c.want(202, "POST", run + "/cancel")
+    stack.event("sync.run.cancel_requested", canceled)
+    time.sleep(1)  # the messages follow the events
+    stack.client("sqs").purge_queue(QueueUrl=stack.resources["WatchQueue"])
+    deadline = datetime.datetime.fromisoformat(c.run(run)["deadline_at"]).timestamp()
+    time.sleep(max(0, deadline + 2 - time.time()))
+    expect(any(map(requeued, stack.webhook.received(stack.path, "sync.run.queued.v1", lost))), False, "the run is queued again")
+    stack.client("lambda").invoke(FunctionName=stack.resources["ReconcileFunction"], Payload="{}")
+    stack.event("sync.run.queued", lost, where=requeued)
+    stack.event("sync.run.canceled", canceled)
+
+
+def checks(*without):
+    return [value for name, value in globals().items() if name.startswith("check_") and value not in without]
+
+
+# These reconcile or remove messages, and would disturb each other and the rest.
+# check_address needs a stack with an address of its own.
+APART = [check_address, check_reconcile, check_reconcile_command, check_replay_command, check_lost_watch]
+TOGETHER = checks(*APART)
