@@ -368,3 +368,22 @@ func TestAddress(t *testing.T) {
 		}
 	}
 }
+
+// TestOperatorPolicy checks that an operator may read the outputs of the stack by its
+// name. Such a request is for the resource stack/NAME/*, not for the stack's ID.
+func TestOperatorPolicy(t *testing.T) {
+	t.Parallel()
+	statements, _ := templatetest.Read(t).Property("OperatorPolicy", "PolicyDocument", "Statement").([]any)
+	for _, s := range statements {
+		statement, _ := s.(map[string]any)
+		if statement["Action"] != "cloudformation:DescribeStacks" {
+			continue
+		}
+		want := map[string]any{"Fn::Sub": "arn:${AWS::Partition}:cloudformation:${AWS::Region}:${AWS::AccountId}:stack/${AWS::StackName}/*"}
+		if diff := cmp.Diff(want, statement["Resource"]); diff != "" {
+			t.Error(diff)
+		}
+		return
+	}
+	t.Error("OperatorPolicy does not allow cloudformation:DescribeStacks")
+}
