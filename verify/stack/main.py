@@ -154,7 +154,7 @@ def try_sample(first):
 def try_all(first, patterns):
     """Tries all mutants of the template, or those whose names contain one of the patterns."""
     first.deploy()
-    copies = stages(first, [None, "second", "third"])
+    copies = stages(first, [None, "third", "fourth"])
     wanted = [m for m in mutations.mutants(copies[0].template) if not patterns or any(p in m.name for p in patterns)]
     for m in wanted:
         if m.reason:
@@ -192,9 +192,9 @@ def main():
     signal.signal(signal.SIGINT, interrupted)
 
     first = Stack(emulator, webhook, "first", TokenJwksUrl=webhook.url + "/jwks.json", CorsOrigins="https://app.example.com", CreateLimit="1000/1h",
-                  EventSenders="111111111111,222222222222", OperatorRoleArn=emulator.operator, RunRetentionDays="20")
+                  EventSenders="111111111111,222222222222", RunRetentionDays="20")
     second = Stack(emulator, webhook, "second", TokenJwks=webhook.keys, KeepTable="true", DomainName="api.example.com",
-                   OperatorRoleArn=emulator.operator, CertificateArn=f"arn:aws:acm:{REGION}:{ACCOUNT}:certificate/{uuid.uuid4()}")
+                   CertificateArn=f"arn:aws:acm:{REGION}:{ACCOUNT}:certificate/{uuid.uuid4()}")
 
     def check_second():
         return (run("sam deploy of a second stack", second.deploy) and run_all(checks.APART, second, 1)

@@ -30,10 +30,6 @@ CERTIFICATE, KEY = WORK / "cert.pem", WORK / "key.pem"
 WEBHOOK_KEY = "hush, hush"
 
 
-def policy(statement):
-    return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
-
-
 class Failed(Exception):
     """A check found another result than it expects."""
 
@@ -91,10 +87,7 @@ class Emulator:
                      "TMPDIR": str(WORK)},
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
         eventually("the emulator listens", self._listens, 60)
-        secrets, roles = self.client("secretsmanager"), self.client("iam")
-        self.secret = secrets.create_secret(Name="webhook", SecretString=WEBHOOK_KEY)["ARN"]
-        trust = {"Effect": "Allow", "Principal": {"AWS": ACCOUNT}, "Action": "sts:AssumeRole"}
-        self.operator = roles.create_role(RoleName="operator", AssumeRolePolicyDocument=policy(trust))["Role"]["Arn"]
+        self.secret = self.client("secretsmanager").create_secret(Name="webhook", SecretString=WEBHOOK_KEY)["ARN"]
 
     def _listens(self):
         if self.process.poll() is not None:
@@ -171,10 +164,14 @@ class Stack:
     def __init__(self, emulator, webhook, name, **parameters):
         self.emulator, self.webhook, self.name = emulator, webhook, name
         self.path = f"/{name}"
+        trust = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {"AWS": ACCOUNT}, "Action": "sts:AssumeRole"}]}
+        self.operator = "operator-of-" + name
+        role = emulator.client("iam").create_role(RoleName=self.operator, AssumeRolePolicyDocument=json.dumps(trust))["Role"]
         self.parameters = {
             "Architecture": "x86_64" if os.uname().machine == "x86_64" else "arm64",
             "TokenIssuer": "syncplane-local", "TokenAudience": "syncplane", "Deployment": "AllAtOnce", "KeepTable": "false",
             "WebhookUrl": webhook.url + self.path, "WebhookApiKey": emulator.secret, **parameters,
+            "OperatorRoleArn": role["Arn"],
         }
 
     def sibling(self, name, **parameters):
@@ -217,9 +214,8 @@ class Stack:
 
     def as_operator(self):
         """Returns a session of the operator's role with the policy for operators of this stack."""
-        name = self.emulator.operator.split("/")[1]
-        self.client("iam").attach_role_policy(RoleName=name, PolicyArn=self.outputs["OperatorPolicyArn"])
-        return self.client("sts").assume_role(RoleArn=self.emulator.operator, RoleSessionName="operator")["Credentials"]
+        self.client("iam").attach_role_policy(RoleName=self.operator, PolicyArn=self.outputs["OperatorPolicyArn"])
+        return self.client("sts").assume_role(RoleArn=self.parameters["OperatorRoleArn"], RoleSessionName="operator")["Credentials"]
 
     def operate(self, *arguments):
         """Runs the command as an operator of this stack, and returns its output."""
