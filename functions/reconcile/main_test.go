@@ -94,6 +94,10 @@ func TestReconcile(t *testing.T) {
 			t.Error(diff)
 		}
 	}
+	answer, err := function.Invoke(t.Context(), []byte(`{"resume": true}`))
+	if want := `{"syncs":0,"repaired":0,"removed":0,"expired":0}`; string(answer) != want || err != nil {
+		t.Errorf("with no round to go on with: got %s, %v", answer, err)
+	}
 	got := stack.All(t)
 	for name, s := range got {
 		w := want[name]

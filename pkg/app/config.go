@@ -102,6 +102,20 @@ func (e *Environment) Days(name string, fallback, least time.Duration) time.Dura
 // maxDays is the longest retention, in days: ten years. Our own choice.
 const maxDays = 3653
 
+// Number returns a variable that holds a whole number, fallback if it is not set. A
+// number below least or above most is an error.
+func (e *Environment) Number(name string, fallback, least, most int64) int64 {
+	text := e.Getenv(name)
+	if text == "" {
+		return fallback
+	}
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || n < least || n > most {
+		e.Reject(fmt.Errorf("%s must be a number from %d to %d, got %q", name, least, most, text))
+	}
+	return n
+}
+
 // Common reads and returns a Config.
 func (e *Environment) Common() Config {
 	c := Config{

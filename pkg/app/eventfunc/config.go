@@ -61,6 +61,8 @@ type IntakeConfig struct {
 type ReconcileConfig struct {
 	Common
 	ReconcilerConfig
+
+	Rate int64 // RECONCILE_RATE, calls of Scheduler a second
 }
 
 // ReadRelay reads the environment of the relay function. The error names every
@@ -77,11 +79,18 @@ func ReadIntake(getenv func(string) string) (IntakeConfig, error) {
 	return IntakeConfig{common(e), publisher(e)}, e.Err()
 }
 
+// The bounds of RECONCILE_RATE. The default is below the default rate limit of accounts in
+// the regions with the lowest, 250 calls a second.
+const (
+	defaultRate = 200
+	maxRate     = 100_000
+)
+
 // ReadReconcile reads the environment of the reconcile function. The error names
 // every invalid variable.
 func ReadReconcile(getenv func(string) string) (ReconcileConfig, error) {
 	e := &app.Environment{Getenv: getenv}
-	return ReconcileConfig{common(e), schedules(e)}, e.Err()
+	return ReconcileConfig{common(e), schedules(e), e.Number("RECONCILE_RATE", defaultRate, 1, maxRate)}, e.Err()
 }
 
 func common(e *app.Environment) Common {

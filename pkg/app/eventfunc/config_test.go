@@ -41,7 +41,7 @@ func TestRead(t *testing.T) {
 		t.Errorf("intake: %v %s", err, diff)
 	}
 	reconcile, err := eventfunc.ReadReconcile(getenv)
-	if diff := cmp.Diff(eventfunc.ReconcileConfig{common, schedules}, reconcile); diff != "" || err != nil {
+	if diff := cmp.Diff(eventfunc.ReconcileConfig{common, schedules, 200}, reconcile); diff != "" || err != nil {
 		t.Errorf("reconcile: %v %s", err, diff)
 	}
 }
@@ -89,6 +89,9 @@ func TestReadErrors(t *testing.T) {
 		"no watch queue and an invalid endpoint of SQS": {map[string]string{"WATCH_QUEUE_URL": "", "AWS_ENDPOINT_URL_SQS": "z"}, []invalid{
 			{"relay", "WATCH_QUEUE_URL is not set"},
 			{"relay", "AWS_ENDPOINT_URL_SQS must be"},
+		}},
+		"a rate that is not a number": {map[string]string{"RECONCILE_RATE": "0"}, []invalid{
+			{"reconcile", "RECONCILE_RATE must be a number from 1 to 100000"},
 		}},
 		"no credentials": {map[string]string{"AWS_ACCESS_KEY_ID": ""}, []invalid{
 			{"relay intake reconcile", "AWS_ACCESS_KEY_ID and"},

@@ -87,8 +87,9 @@ func Intake(getenv func(string) string, output io.Writer) error {
 	return nil
 }
 
-// Reconcile runs the function that reconciles all schedules, and then ends the runs
-// that time has ended, once a day.
+// Reconcile runs the function that once a day ends the runs that time has ended and
+// begins to reconcile all schedules. Calls with resume go on where a call has stopped
+// before its deadline.
 func Reconcile(getenv func(string) string, output io.Writer) error {
 	config, err := ReadReconcile(getenv)
 	if err != nil {
@@ -96,22 +97,49 @@ func Reconcile(getenv func(string) string, output io.Writer) error {
 	}
 	store := app.DynamoDB(config.Config)
 	schedules := Reconciler(config.Common, config.ReconcilerConfig, app.Credentials(config.Config))
+	schedules.Rate = &reconciler.Rate{PerSecond: float64(config.Rate)}
+	round := &reconciler.Round{Reconciler: schedules, Table: store, Checkpoints: checkpoints{store}}
 	of := Runs(store, config.RunRetention)
 	slots := dynamo.Runs{Store: store, Now: of.Now}
 	log := app.Logger(output, config.LogLevel)
-	lambda.Start(func(ctx context.Context) (reconciler.Report, error) {
-		report, err := schedules.ReconcileAll(ctx, store, func(id string) {
+	lambda.Start(func(ctx context.Context, in struct {
+		Resume bool `json:"resume"`
+	},
+	) (reconciler.Report, error) {
+		expired := 0
+		var failure error
+		if !in.Resume {
+			expired, failure = reconciler.ExpireAll(ctx, slots, of, func(id string) {
+				log.LogAttrs(ctx, slog.LevelWarn, "expired", slog.String("sync", id))
+			})
+		}
+		report, err := round.Run(ctx, in.Resume, func(id string) {
 			log.LogAttrs(ctx, slog.LevelWarn, "repaired", slog.String("sync", id))
 		})
-		expired, failure := reconciler.ExpireAll(ctx, slots, of, func(id string) {
-			log.LogAttrs(ctx, slog.LevelWarn, "expired", slog.String("sync", id))
-		})
 		report.Expired = expired
-		log.LogAttrs(ctx, slog.LevelInfo, "reconcile", slog.Int("syncs", report.Syncs),
-			slog.Int("repaired", report.Repaired), slog.Int("removed", report.Removed), slog.Int("expired", report.Expired))
+		log.LogAttrs(ctx, slog.LevelInfo, "reconcile", slog.Int("syncs", report.Syncs), slog.Int("repaired", report.Repaired),
+			slog.Int("removed", report.Removed), slog.Int("expired", report.Expired), slog.Bool("unfinished", report.Unfinished))
 		return report, errors.Join(err, failure)
 	})
 	return nil
+}
+
+// checkpoints stores the checkpoint of a round in the table.
+type checkpoints struct{ store *dynamo.Store }
+
+// LoadCheckpoint returns the stored checkpoint.
+func (c checkpoints) LoadCheckpoint(ctx context.Context) (reconciler.Checkpoint, error) {
+	stored, err := c.store.LoadCheckpoint(ctx)
+	return reconciler.Checkpoint(stored), err
+}
+
+// SaveCheckpoint stores a checkpoint.
+func (c checkpoints) SaveCheckpoint(ctx context.Context, next reconciler.Checkpoint) error {
+	err := c.store.SaveCheckpoint(ctx, dynamo.Checkpoint(next))
+	if errors.Is(err, dynamo.ErrCheckpointOvertaken) {
+		return reconciler.ErrOvertaken
+	}
+	return err
 }
 
 // Runs returns the operations on the runs in a table.

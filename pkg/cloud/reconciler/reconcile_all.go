@@ -29,6 +29,8 @@ type Report struct {
 	Repaired int `json:"repaired"` // syncs whose schedules differed
 	Removed  int `json:"removed"`  // IDs that had schedules and no sync
 	Expired  int `json:"expired"`  // runs that time had ended; ExpireAll sets it
+
+	Unfinished bool `json:"unfinished,omitempty"` // a later call of Round.Run goes on
 }
 
 // maxConcurrent is how many syncs are compared at the same time. A call to

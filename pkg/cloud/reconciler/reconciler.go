@@ -54,7 +54,11 @@ type Reconciler struct {
 	BusARN      string
 	FailuresARN string // the dead-letter queue for runs that could not be delivered
 	Origin      string // the address of the API, such as https://api.example.com
+	Rate        *Rate  // of the calls of Client; nil does not limit them
 }
+
+// wait waits until a call of Scheduler that counts as n may begin.
+func (r *Reconciler) wait(ctx context.Context, n int) error { return r.Rate.Wait(ctx, r.Now(), n) }
 
 // prefix begins the name of each schedule; the ID of its sync follows.
 const prefix = "sync-"
@@ -250,6 +254,9 @@ func asUpdate(want *scheduler.CreateScheduleInput) *scheduler.UpdateScheduleInpu
 
 // get returns a schedule, nil if it does not exist.
 func (r *Reconciler) get(ctx context.Context, name string) (*scheduler.GetScheduleOutput, error) {
+	if err := r.wait(ctx, 1); err != nil {
+		return nil, err
+	}
 	current, err := r.Client.GetSchedule(ctx, &scheduler.GetScheduleInput{Name: &name, GroupName: &r.Group})
 	if _, missing := errors.AsType[*types.ResourceNotFoundException](err); missing {
 		return nil, nil //nolint:nilnil // nil is a schedule that does not exist
@@ -262,7 +269,10 @@ func (r *Reconciler) get(ctx context.Context, name string) (*scheduler.GetSchedu
 
 // do carries out an action.
 func (r *Reconciler) do(ctx context.Context, a action) error {
-	var err error
+	err := r.wait(ctx, 1)
+	if err != nil {
+		return err
+	}
 	switch {
 	case a.create != nil:
 		_, err = r.Client.CreateSchedule(ctx, a.create)

@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+	"golang.org/x/sync/errgroup"
 
 	"syncplane/pkg/runs"
 	"syncplane/pkg/syncjson"
@@ -188,4 +189,74 @@ func (st Runs) AllSlots(ctx context.Context) iter.Seq2[runs.Slot, error] {
 // that names their keys.
 func (st Runs) AllRuns(ctx context.Context) iter.Seq2[runs.Run, error] {
 	return scanAll(st.scan(ctx, runPrefix), runOf)
+}
+
+// scanSegments is how many parts of the table Between reads at the same time. Our own
+// choice: one part yields some 20 MB a second.
+const scanSegments = 8
+
+// Between yields every sync with an ID from from on and before to, in no order; without
+// an end if to is "". It ends after the first error. Rows that cannot be read are left
+// out; after all others it yields one syncs.ErrUnreadable that names their keys.
+func (st *Store) Between(ctx context.Context, from, to string) iter.Seq2[syncs.Sync, error] {
+	end := syncPrefix[:len(syncPrefix)-1] + string(syncPrefix[len(syncPrefix)-1]+1) // after every sync
+	if to != "" {
+		end = syncPrefix + to
+	}
+	return scanAll(st.scanParallel(ctx, &dynamodb.ScanInput{
+		TableName:                 &st.Table,
+		FilterExpression:          aws.String("sk >= :from AND sk < :end"),
+		ExpressionAttributeValues: row{":from": text(syncPrefix + from), ":end": text(end)},
+	}), func(item row) (syncs.Sync, error) {
+		s, err := syncOf(item)
+		if err != nil {
+			key := reader{row: item}
+			err = fmt.Errorf("%s: %w", key.text(sortKey), err)
+		}
+		return s, err
+	})
+}
+
+// scanParallel yields the items of a scan, whose segments it reads at the same time, and
+// ends after the first error.
+func (st *Store) scanParallel(ctx context.Context, in *dynamodb.ScanInput) iter.Seq2[row, error] {
+	return func(yield func(row, error) bool) {
+		group, ctx := errgroup.WithContext(ctx)
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		pages := make(chan []map[string]types.AttributeValue)
+		for segment := range int32(scanSegments) {
+			part := *in
+			part.Segment, part.TotalSegments = aws.Int32(segment), aws.Int32(scanSegments)
+			group.Go(func() error {
+				for all := dynamodb.NewScanPaginator(st.Client, &part); all.HasMorePages(); {
+					page, err := all.NextPage(ctx)
+					if err != nil {
+						return translate("read the table", err)
+					}
+					select {
+					case pages <- page.Items:
+					case <-ctx.Done():
+						return ctx.Err()
+					}
+				}
+				return nil
+			})
+		}
+		failed := make(chan error, 1)
+		go func() { failed <- group.Wait(); close(pages) }()
+		for items := range pages {
+			for _, item := range items {
+				if !yield(item, nil) {
+					cancel()
+					for range pages { //nolint:revive // until the readers have ended
+					}
+					return
+				}
+			}
+		}
+		if err := <-failed; err != nil {
+			yield(nil, err)
+		}
+	}
 }

@@ -19,6 +19,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/google/uuid"
 )
@@ -105,8 +106,14 @@ type Server struct {
 	RefuseEntry func(Entry) string
 	// Outputs are those of the only stack of CloudFormation.
 	Outputs map[string]string
+	// Now is the time source of Scheduler; nil is the time of the machine.
+	Now func() time.Time
+	// Unordered has ListSchedules return the schedules in another order than that of
+	// their names, which its reference leaves open.
+	Unordered bool
 
 	mu        sync.Mutex
+	names     map[string][]string // of each group, sorted; absent after a change
 	calls     []Call
 	entries   []Entry
 	messages  []Message
@@ -157,7 +164,7 @@ func (s *Server) Schedules(group string) []string {
 func (s *Server) Clear() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.schedules, s.calls, s.entries, s.messages, s.queued = nil, nil, nil, nil, nil
+	s.schedules, s.names, s.calls, s.entries, s.messages, s.queued = nil, nil, nil, nil, nil, nil
 }
 
 // Do handles a request in this process, without a connection.
@@ -383,7 +390,7 @@ func (s *Server) schedule(w http.ResponseWriter, r *http.Request, body []byte) {
 	}
 	group := r.URL.Query().Get("groupName")
 	if r.Method == http.MethodPost || r.Method == http.MethodPut {
-		given, stored, err := stored(name, body)
+		given, stored, err := s.stored(name, body)
 		if err != nil {
 			refuse(w, Error{Code: "ValidationException"}, err.Error())
 			return
@@ -402,6 +409,7 @@ func (s *Server) schedule(w http.ResponseWriter, r *http.Request, body []byte) {
 		answer(w, "application/json", current)
 	case operation == "DeleteSchedule":
 		delete(s.schedules[group], name)
+		delete(s.names, group)
 		answer(w, "application/json", struct{}{})
 	default:
 		if s.schedules == nil {
@@ -411,6 +419,9 @@ func (s *Server) schedule(w http.ResponseWriter, r *http.Request, body []byte) {
 			s.schedules[group] = map[string]json.RawMessage{}
 		}
 		s.schedules[group][name] = body
+		if !exists {
+			delete(s.names, group)
+		}
 		answer(w, "application/json", map[string]string{"ScheduleArn": "arn:aws:scheduler:us-east-1:123456789012:schedule/" + group + "/" + name})
 	}
 }
@@ -418,7 +429,7 @@ func (s *Server) schedule(w http.ResponseWriter, r *http.Request, body []byte) {
 // stored returns the group that a CreateSchedule or UpdateSchedule names, and the
 // response of a later GetSchedule. An update sets absent members to their defaults
 // (Scheduler API reference, UpdateSchedule).
-func stored(name string, body []byte) (group string, text []byte, err error) {
+func (s *Server) stored(name string, body []byte) (group string, text []byte, err error) {
 	var in map[string]any
 	if err := json.Unmarshal(body, &in); err != nil {
 		return "", nil, err
@@ -432,6 +443,11 @@ func stored(name string, body []byte) (group string, text []byte, err error) {
 		return "", nil, fmt.Errorf("the Description has %d characters", len(description))
 	}
 	delete(in, "ClientToken")
+	now := time.Now //nolint:forbidigo // Scheduler has a clock of its own
+	if s.Now != nil {
+		now = s.Now
+	}
+	in["CreationDate"], in["LastModificationDate"] = now().Unix(), now().Unix() // an update does not keep the former
 	in["Name"] = name
 	for member, value := range map[string]string{"State": "ENABLED", "GroupName": "default", "ScheduleExpressionTimezone": "UTC"} {
 		if in[member] == nil {
@@ -455,24 +471,53 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request) {
 		}
 		size = n
 	}
-	group, after := query.Get("ScheduleGroup"), query.Get("NextToken")
+	group, after, prefix := query.Get("ScheduleGroup"), query.Get("NextToken"), query.Get("NamePrefix")
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	page := struct {
-		Schedules []map[string]string `json:"Schedules"`           //nolint:tagliatelle // Scheduler's names
-		NextToken string              `json:"NextToken,omitempty"` //nolint:tagliatelle // as above
-	}{Schedules: []map[string]string{}}
-	for _, name := range slices.Sorted(maps.Keys(s.schedules[group])) {
-		if name <= after {
-			continue
-		}
+		Schedules []map[string]any `json:"Schedules"`           //nolint:tagliatelle // Scheduler's names
+		NextToken string           `json:"NextToken,omitempty"` //nolint:tagliatelle // as above
+	}{Schedules: []map[string]any{}}
+	names := s.sorted(group)
+	begin, _ := slices.BinarySearch(names, prefix)
+	end, _ := slices.BinarySearch(names, prefix+"\x7f")
+	names = names[begin:end]
+	if s.Unordered {
+		names = slices.Clone(names)
+		slices.Reverse(names)
+	}
+	if after != "" {
+		names = names[slices.Index(names, after)+1:]
+	}
+	for _, name := range names {
 		if len(page.Schedules) == size {
-			page.NextToken = page.Schedules[size-1]["Name"]
+			page.NextToken, _ = page.Schedules[size-1]["Name"].(string)
 			break
 		}
-		page.Schedules = append(page.Schedules, map[string]string{"Name": name, "GroupName": group})
+		summary := map[string]any{}
+		var stored map[string]any
+		if json.Unmarshal(s.schedules[group][name], &stored) == nil {
+			for _, member := range []string{"State", "CreationDate", "LastModificationDate"} {
+				summary[member] = stored[member]
+			}
+		}
+		summary["Name"], summary["GroupName"] = name, group
+		page.Schedules = append(page.Schedules, summary)
 	}
 	answer(w, "application/json", page)
+}
+
+// sorted returns the names of a group's schedules, sorted. s.mu must be held.
+func (s *Server) sorted(group string) []string {
+	names, ok := s.names[group]
+	if !ok {
+		names = slices.Sorted(maps.Keys(s.schedules[group]))
+		if s.names == nil {
+			s.names = map[string][]string{}
+		}
+		s.names[group] = names
+	}
+	return names
 }
 
 func answer(w http.ResponseWriter, mediaType string, value any) {
