@@ -117,7 +117,7 @@ func run(ctx context.Context) error {
 	if r.scheduler, err = measureScheduler(ctx, dir); err != nil {
 		return err
 	}
-	return errors.Join(report(r), measureRuns(ctx, lab, dir), measureMillion(ctx, dir))
+	return errors.Join(report(r), measureRuns(ctx, lab, dir), measureMillion(ctx, dir), measureReconcile(ctx))
 }
 
 // lab holds the candidates and the services that they use.
