@@ -7,7 +7,6 @@ package bolt
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"iter"
@@ -235,18 +234,46 @@ func (st *Store) List(ctx context.Context, workspace, after string, limit int) (
 	return list, more, err
 }
 
-// filterRow has the members of a row that a filter compares.
-type filterRow struct {
-	SourceID      int64  `json:"source_id"`
-	DestinationID int64  `json:"destination_id"`
-	ModelID       int64  `json:"model_id"`
-	Status        string `json:"status"`
+// filter selects rows without decoding them.
+type filter struct {
+	numbers [][]byte // members that the beginning of a row must have
+	status  []byte   // a member that a row must have
+}
+
+func filterOf(f syncs.Filter) filter {
+	var made filter
+	for name, id := range map[string]int64{"source_id": f.SourceID, "destination_id": f.DestinationID, "model_id": f.ModelID} {
+		if id != 0 {
+			made.numbers = append(made.numbers, fmt.Appendf(nil, `,"%s":%d,`, name, id))
+		}
+	}
+	if f.Status != "" {
+		made.status = fmt.Appendf(nil, `,"status":"%s",`, f.Status)
+	}
+	return made
+}
+
+// rejects reports whether a row that rowOf has written does not match. Its numbers are
+// before the configuration. A text in it cannot contain a member, because its quotation
+// marks are escaped. A row in another form is not rejected.
+func (f filter) rejects(value []byte) bool {
+	const longest = 400 // bytes before the configuration
+	end := bytes.Index(value[:min(len(value), longest)], []byte(`,"configuration":`))
+	if end < 0 || !bytes.HasPrefix(value, []byte(`{"id":"`)) {
+		return false
+	}
+	for _, member := range f.numbers {
+		if !bytes.Contains(value[:end+1], member) {
+			return true
+		}
+	}
+	return f.status != nil && !bytes.Contains(value[end:], f.status)
 }
 
 // Search decodes only those rows whole that match.
 func (st *Store) Search(ctx context.Context, workspace string, search syncs.Search) (found syncs.Found, err error) {
 	err = st.view(func(tx *tx) error {
-		read := 0
+		read, quick := 0, filterOf(search.Filter)
 		for id, value := range tx.older(workspace, search.After) {
 			if read == search.Read {
 				found.More = true
@@ -254,14 +281,15 @@ func (st *Store) Search(ctx context.Context, workspace string, search syncs.Sear
 			}
 			read++
 			found.Last = id
-			var r filterRow
-			err := json.Unmarshal(value, &r)
-			if err == nil && !search.Filter.Matches(syncs.Sync{Status: syncs.Status(r.Status), SourceID: r.SourceID, DestinationID: r.DestinationID, ModelID: r.ModelID}) {
+			if quick.rejects(value) {
 				continue
 			}
 			s, err := decode(workspace, id, value)
 			if err != nil {
 				st.unreadable(ctx, err)
+				continue
+			}
+			if !search.Filter.Matches(s) {
 				continue
 			}
 			found.Syncs = append(found.Syncs, s)

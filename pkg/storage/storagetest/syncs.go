@@ -261,6 +261,8 @@ func testSearch(t *testing.T, store syncs.Store) {
 		s := NewSync(t)
 		s.Workspace = first.Workspace
 		s.SourceID, s.DestinationID, s.ModelID = int64(1+i%2), int64(1+i%3), int64(1+i%4)
+		// A text that looks like what a filter selects.
+		s.Configuration = `{"source_id":2,"model_id":4,"status":"disabled","a":"` + strings.Repeat("é,", i*20) + `"}`
 		if i%5 == 0 {
 			s.Status = syncs.Disabled
 		}
