@@ -429,7 +429,7 @@ func TestDocsVariables(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			for _, match := range regexp.MustCompile(`(?:(?:etenv|valueOr|[rR]equired|[aA]ddress|Endpoint|Days)\(|variable: )"([A-Z][A-Z_]+)"`).FindAllSubmatch(text, -1) {
+			for _, match := range regexp.MustCompile(`(?:(?:etenv|valueOr|[rR]equired|[aA]ddress|Endpoint|Days|Number)\(|variable: )"([A-Z][A-Z_]+)"`).FindAllSubmatch(text, -1) {
 				read[string(match[1])] = true
 			}
 			return nil
