@@ -67,6 +67,7 @@ async function fill(block, name, value) {
 
 async function open(context) {
   const page = await context.newPage();
+  page.setDefaultTimeout(120_000); // a busy machine needs long to draw all operations
   watch(page);
   const response = await page.goto(`${address}/docs`);
   check("the policy permits no other host and no inline script", /default-src 'none'; script-src 'self';/.test(response.headers()["content-security-policy"]));
