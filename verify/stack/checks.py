@@ -362,6 +362,8 @@ def check_undelivered(stack):
         eventually("the message", arrived, 80)
     finally:
         schedules.delete_schedule(Name="undelivered", GroupName=same["GroupName"])
+    stack.operate("replay", "--queue", "schedules", "--dry-run")
+    expect(arrived(), True, "the message is there after a dry run")
     stack.operate("replay", "--queue", "schedules")
     stack.event("sync.due", sync_id)
     expect(arrived(), False, "the message is still there")

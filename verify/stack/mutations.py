@@ -43,7 +43,7 @@ UNSEEN = {
     r"Role: no logs:": "the emulator writes the logs of a function itself",
     r"WebhookRule: detail-type sync.run.skipped": "the checks wait for no run that is skipped",
     r"OperatorPolicy: no (dynamodb:DeleteItem|dynamodb:PutItem|sqs:SendMessage)": "the command ends no run in the checks",
-    r"OperatorPolicy: sqs:DeleteMessage without .*(RelayFailures|WebhookFailures)": "the command replays ScheduleFailures in the checks",
+    r"OperatorPolicy: sqs:\w+ without .*(RelayFailures|WebhookFailures)": "the command replays ScheduleFailures in the checks",
     r"WebhookFailuresPolicy:": "the emulator sends nothing to the dead-letter queue of a rule",
     r"variable AWS_ENDPOINT_URL_\w+ renamed": "it is empty outside of sam local",
     r"variable TOKEN_WORKSPACE_CLAIM renamed": "the tokens have the claim of the default",
