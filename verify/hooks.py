@@ -2,10 +2,10 @@
 
 import json
 import os
+import re
 import urllib.request
 import uuid
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
 
 import schemathesis
 from hypothesis import strategies as st
@@ -50,6 +50,8 @@ schemathesis.openapi.format("cron", CRON)
 # CRON generates only shorter expressions, in characters.
 LONGEST = 200
 
+INVISIBLE = re.compile("[\U00013430-\U0001343F\U0001BCA0-\U0001BCA3\U0001D173-\U0001D17A\U000E0000-\U000E0FFF]")
+
 AFTER = "page[after]"
 
 # The latest values that only the server can generate.
@@ -66,9 +68,9 @@ def after_call(context, case, response):
     body = response.json()
     resource = body.get("data", body)
     if isinstance(resource, list):
-        after = parse_qs(urlsplit(body.get("links", {}).get("next") or "").query).get(AFTER)
+        after = body.get("meta", {}).get("page", {}).get("after")
         if after:
-            cursors[case.auth_identity, case.formatted_path] = after[0]
+            cursors[case.auth_identity, case.formatted_path] = after
     elif resource.get("type") == "syncs" and "etag" in response.headers:
         tags[resource["id"]] = response.headers["etag"][0]
 
@@ -90,11 +92,16 @@ def before_call(context, case, kwargs):
     if "{time}" in case.path:
         begin_run(case)
     replace(case.query, AFTER, cursors.get((case.auth_identity, case.formatted_path)))
-    # The longest expressions are generated from the pattern, which ignores days.
     sync = case.body.get("sync") if isinstance(case.body, dict) else None
+    # A name of only characters that show nothing is rejected; the patterns do not name
+    # those beyond U+FFFF.
+    for name in ("stream_name", "cursor_field"):
+        if isinstance(sync, dict) and INVISIBLE.search(str(sync.get(name))):
+            sync[name] = "contacts"
     # A change must name a field that can be changed.
     if case.method in ("PATCH", "PUT") and isinstance(sync, dict) and not FIELDS & sync.keys():
         sync["stream_name"] = "contacts"
+    # The longest expressions are generated from the pattern, which ignores days.
     cron = sync.get("cron_expression") if isinstance(sync, dict) else None
     if isinstance(cron, str) and len(cron) > LONGEST:
         sync["cron_expression"] = "0 6 * * 1-5".ljust(len(cron))

@@ -176,7 +176,7 @@ func newRunsTrigger(c *apiCommand) *cobra.Command {
 				}
 				if test {
 					kind := client.SyncRunKindTest
-					body.SyncRun = &client.NewSyncRun{SyncRunType: &kind}
+					body.SyncRun = &client.SyncRunOptions{SyncRunType: &kind}
 				}
 				response, err := api.TriggerRunWithResponse(cmd.Context(), id, &params, body)
 				if err := remote.Check(response, err); err != nil {

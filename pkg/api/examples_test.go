@@ -291,9 +291,6 @@ func TestExamplesAreAnswers(t *testing.T) {
 			func(t *testing.T, _ *exampleServer) *http.Request { return get(onePath)(t) },
 			func(t *testing.T, _ *exampleServer) *http.Request { return changes["patch"](t, jsonAPI...) },
 		},
-		"MethodNotAllowed": {func(t *testing.T, _ *exampleServer) *http.Request {
-			return request(t, http.MethodPut, "/api/v1/syncs", "{}")
-		}},
 		"NotAcceptable": {after(get(onePath), "Accept", "text/html")},
 		"KeyInUse":      {over(fault.Conflict, "KeyInUse")},
 		"Overtaken": {func(t *testing.T, s *exampleServer) *http.Request {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -47,5 +48,31 @@ func TestSchemas(t *testing.T) {
 	}
 	if diff := cmp.Diff(event.Schemas(), documented.Paths[event.SchemaPath+"{name}"].Parameters[0].Schema.Enum); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// TestWebhooksAreEvents checks that every type of event is a webhook of the document,
+// with the example of its schema. (The document has no schema of its own for events:
+// oapi-codegen removes those that only webhooks use, and then cannot compile.)
+func TestWebhooksAreEvents(t *testing.T) {
+	t.Parallel()
+	member := func(name, pointer string) any {
+		text, _ := event.Schema(name)
+		return lookup(parsed(t, text), pointer)
+	}
+	webhooks, _ := lookup(parsed(t, api.OpenAPI), "/webhooks").(map[string]any)
+	types, _ := member("cloudevent.v1.json", "/properties/type/enum").([]any)
+	if len(types) == 0 || len(types) != len(webhooks) {
+		t.Errorf("%d types of events are published, %d documented", len(types), len(webhooks))
+	}
+	for _, name := range types {
+		operation := lookup(webhooks[name.(string)], "/post")
+		examples, _ := member(name.(string)+".json", "/examples").([]any)
+		if diff := cmp.Diff(examples[0], lookup(operation, "/requestBody/content/application~1json/example")); diff != "" {
+			t.Errorf("%s: the schema (-) and the document (+) have different examples: %s", name, diff)
+		}
+		if text, _ := lookup(operation, "/description").(string); !strings.Contains(text, "`"+event.SchemaPath+name.(string)+".json`") {
+			t.Errorf("%s: the description does not name the schema: %s", name, text)
+		}
 	}
 }

@@ -483,7 +483,7 @@ type CreateSync struct {
 	Sync NewSync `json:"sync"`
 }
 
-// CronExpression When runs start, in UTC: five POSIX fields (minute, hour, day-of-month, month, day-of-week) with *, lists, ranges, steps and English names of three letters; Sunday is 0 or 7; if both day fields are restricted, that is other than * and */1, a day matches if either field matches. A step counts from the start of its field and restarts there: */45 in the minutes runs at 0 and 45; such a step is accepted, and a `Warning` header names the values at which it runs. An expression that never fires and a step longer than its field are refused. "" and null mean none. It takes precedence over sync_interval.
+// CronExpression When runs start, in UTC: five POSIX fields (minute, hour, day-of-month, month, day-of-week) with *, lists, ranges, steps and English names of three letters; Sunday is 0 or 7; if both day fields are restricted, that is neither * nor * with the step 1, a day matches if either field matches. A step counts from the start of its field and restarts there: every 45th minute runs at 0 and 45; such a step is accepted, and a `Warning` header names the values at which it runs. An expression that never fires and a step longer than its field are refused. "" and null mean none. It takes precedence over sync_interval.
 //
 // Examples: 0 6 * * 1-5
 type CronExpression = string
@@ -502,6 +502,14 @@ type Enable struct {
 // Errors defines model for Errors.
 type Errors struct {
 	Errors []APIError `json:"errors"`
+}
+
+// EventSchema defines model for EventSchema.
+type EventSchema struct {
+	// Schema The dialect of JSON Schema.
+	Schema               string                 `json:"$schema"`
+	Title                string                 `json:"title"`
+	AdditionalProperties map[string]interface{} `json:"-"`
 }
 
 // FailedRecord defines model for FailedRecord.
@@ -534,7 +542,7 @@ type NewSync struct {
 	// Configuration Settings of the destination; nested at most 64 levels deep. It is stored as text and returned byte for byte.
 	Configuration SyncConfiguration `json:"configuration"`
 
-	// CronExpression When runs start, in UTC: five POSIX fields (minute, hour, day-of-month, month, day-of-week) with *, lists, ranges, steps and English names of three letters; Sunday is 0 or 7; if both day fields are restricted, that is other than * and */1, a day matches if either field matches. A step counts from the start of its field and restarts there: */45 in the minutes runs at 0 and 45; such a step is accepted, and a `Warning` header names the values at which it runs. An expression that never fires and a step longer than its field are refused. "" and null mean none. It takes precedence over sync_interval.
+	// CronExpression When runs start, in UTC: five POSIX fields (minute, hour, day-of-month, month, day-of-week) with *, lists, ranges, steps and English names of three letters; Sunday is 0 or 7; if both day fields are restricted, that is neither * nor * with the step 1, a day matches if either field matches. A step counts from the start of its field and restarts there: every 45th minute runs at 0 and 45; such a step is accepted, and a `Warning` header names the values at which it runs. An expression that never fires and a step longer than its field are refused. "" and null mean none. It takes precedence over sync_interval.
 	//
 	// Examples: 0 6 * * 1-5
 	CronExpression *CronExpression `json:"cron_expression,omitempty"`
@@ -567,10 +575,11 @@ type NewSync struct {
 	SyncMode SyncMode `json:"sync_mode"`
 }
 
-// NewSyncRun defines model for NewSyncRun.
-type NewSyncRun struct {
-	// SyncRunType A test run does not count for the status of its sync. The default is general.
-	SyncRunType *SyncRunKind `json:"sync_run_type,omitempty"`
+// OpenAPIDocument defines model for OpenAPIDocument.
+type OpenAPIDocument struct {
+	// Openapi The version of the OpenAPI Specification.
+	Openapi              string                 `json:"openapi"`
+	AdditionalProperties map[string]interface{} `json:"-"`
 }
 
 // PageInfo defines model for PageInfo.
@@ -668,7 +677,7 @@ type SyncChange struct {
 	// Configuration Settings of the destination; nested at most 64 levels deep. It is stored as text and returned byte for byte.
 	Configuration *SyncConfiguration `json:"configuration,omitempty"`
 
-	// CronExpression When runs start, in UTC: five POSIX fields (minute, hour, day-of-month, month, day-of-week) with *, lists, ranges, steps and English names of three letters; Sunday is 0 or 7; if both day fields are restricted, that is other than * and */1, a day matches if either field matches. A step counts from the start of its field and restarts there: */45 in the minutes runs at 0 and 45; such a step is accepted, and a `Warning` header names the values at which it runs. An expression that never fires and a step longer than its field are refused. "" and null mean none. It takes precedence over sync_interval.
+	// CronExpression When runs start, in UTC: five POSIX fields (minute, hour, day-of-month, month, day-of-week) with *, lists, ranges, steps and English names of three letters; Sunday is 0 or 7; if both day fields are restricted, that is neither * nor * with the step 1, a day matches if either field matches. A step counts from the start of its field and restarts there: every 45th minute runs at 0 and 45; such a step is accepted, and a `Warning` header names the values at which it runs. An expression that never fires and a step longer than its field are refused. "" and null mean none. It takes precedence over sync_interval.
 	//
 	// Examples: 0 6 * * 1-5
 	CronExpression *CronExpression `json:"cron_expression,omitempty"`
@@ -835,7 +844,7 @@ type SyncRunAttributes struct {
 
 // SyncRunCancellation defines model for SyncRunCancellation.
 type SyncRunCancellation struct {
-	// Force true revokes the lease now instead of requesting the executor to stop.
+	// Force true revokes the lease now instead of requesting the executor to stop. The default is false.
 	Force *bool `json:"force,omitempty"`
 }
 
@@ -844,7 +853,7 @@ type SyncRunClaim struct {
 	// Executor The name of the executor. The same executor may claim again and gets the lease that it already holds.
 	Executor string `json:"executor"`
 
-	// LeaseSeconds How long the lease lasts from now, in seconds.
+	// LeaseSeconds How long the lease lasts from now, in seconds. The default is 300.
 	LeaseSeconds *int `json:"lease_seconds,omitempty"`
 }
 
@@ -915,6 +924,12 @@ type SyncRunList struct {
 	Meta  PageMeta  `json:"meta"`
 }
 
+// SyncRunOptions defines model for SyncRunOptions.
+type SyncRunOptions struct {
+	// SyncRunType A test run does not count for the status of its sync. The default is general.
+	SyncRunType *SyncRunKind `json:"sync_run_type,omitempty"`
+}
+
 // SyncRunOutcome How a run ended. success is refused with all_rows_failed if rows failed and none succeeded.
 type SyncRunOutcome string
 
@@ -956,7 +971,7 @@ type SyncStatus string
 
 // TriggerSyncRun defines model for TriggerSyncRun.
 type TriggerSyncRun struct {
-	SyncRun *NewSyncRun `json:"sync_run,omitempty"`
+	SyncRun *SyncRunOptions `json:"sync_run,omitempty"`
 }
 
 // IfMatch defines model for IfMatch.
@@ -982,6 +997,12 @@ type SyncRunTimeInPath = SyncRunTime
 
 // Workspace defines model for Workspace.
 type Workspace = string
+
+// StreamEventsParams defines parameters for StreamEvents.
+type StreamEventsParams struct {
+	// LastEventID Continue after this event; `0` starts with the oldest event that is kept. An unknown ID is a 400 `unknown_event_id`. Without it the stream starts with the next event.
+	LastEventID *string `json:"Last-Event-ID,omitempty"`
+}
 
 // ListOpenRunsParams defines parameters for ListOpenRuns.
 type ListOpenRunsParams struct {
@@ -1136,6 +1157,151 @@ type FinishRunJSONRequestBody = FinishSyncRun
 // HeartbeatRunJSONRequestBody defines body for HeartbeatRun for application/json ContentType.
 type HeartbeatRunJSONRequestBody = HeartbeatSyncRun
 
+// Getter for additional properties for EventSchema. Returns the specified
+// element and whether it was found
+func (a EventSchema) Get(fieldName string) (value interface{}, found bool) {
+	if a.AdditionalProperties != nil {
+		value, found = a.AdditionalProperties[fieldName]
+	}
+	return
+}
+
+// Setter for additional properties for EventSchema
+func (a *EventSchema) Set(fieldName string, value interface{}) {
+	if a.AdditionalProperties == nil {
+		a.AdditionalProperties = make(map[string]interface{})
+	}
+	a.AdditionalProperties[fieldName] = value
+}
+
+// Override default JSON handling for EventSchema to handle AdditionalProperties
+func (a *EventSchema) UnmarshalJSON(b []byte) error {
+	object := make(map[string]json.RawMessage)
+	err := json.Unmarshal(b, &object)
+	if err != nil {
+		return err
+	}
+
+	if raw, found := object["$schema"]; found {
+		err = json.Unmarshal(raw, &a.Schema)
+		if err != nil {
+			return fmt.Errorf("error reading '$schema': %w", err)
+		}
+		delete(object, "$schema")
+	}
+
+	if raw, found := object["title"]; found {
+		err = json.Unmarshal(raw, &a.Title)
+		if err != nil {
+			return fmt.Errorf("error reading 'title': %w", err)
+		}
+		delete(object, "title")
+	}
+
+	if len(object) != 0 {
+		a.AdditionalProperties = make(map[string]interface{})
+		for fieldName, fieldBuf := range object {
+			var fieldVal interface{}
+			err := json.Unmarshal(fieldBuf, &fieldVal)
+			if err != nil {
+				return fmt.Errorf("error unmarshaling field %s: %w", fieldName, err)
+			}
+			a.AdditionalProperties[fieldName] = fieldVal
+		}
+	}
+	return nil
+}
+
+// Override default JSON handling for EventSchema to handle AdditionalProperties
+func (a EventSchema) MarshalJSON() ([]byte, error) {
+	var err error
+	object := make(map[string]json.RawMessage)
+
+	object["$schema"], err = json.Marshal(a.Schema)
+	if err != nil {
+		return nil, fmt.Errorf("error marshaling '$schema': %w", err)
+	}
+
+	object["title"], err = json.Marshal(a.Title)
+	if err != nil {
+		return nil, fmt.Errorf("error marshaling 'title': %w", err)
+	}
+
+	for fieldName, field := range a.AdditionalProperties {
+		object[fieldName], err = json.Marshal(field)
+		if err != nil {
+			return nil, fmt.Errorf("error marshaling '%s': %w", fieldName, err)
+		}
+	}
+	return json.Marshal(object)
+}
+
+// Getter for additional properties for OpenAPIDocument. Returns the specified
+// element and whether it was found
+func (a OpenAPIDocument) Get(fieldName string) (value interface{}, found bool) {
+	if a.AdditionalProperties != nil {
+		value, found = a.AdditionalProperties[fieldName]
+	}
+	return
+}
+
+// Setter for additional properties for OpenAPIDocument
+func (a *OpenAPIDocument) Set(fieldName string, value interface{}) {
+	if a.AdditionalProperties == nil {
+		a.AdditionalProperties = make(map[string]interface{})
+	}
+	a.AdditionalProperties[fieldName] = value
+}
+
+// Override default JSON handling for OpenAPIDocument to handle AdditionalProperties
+func (a *OpenAPIDocument) UnmarshalJSON(b []byte) error {
+	object := make(map[string]json.RawMessage)
+	err := json.Unmarshal(b, &object)
+	if err != nil {
+		return err
+	}
+
+	if raw, found := object["openapi"]; found {
+		err = json.Unmarshal(raw, &a.Openapi)
+		if err != nil {
+			return fmt.Errorf("error reading 'openapi': %w", err)
+		}
+		delete(object, "openapi")
+	}
+
+	if len(object) != 0 {
+		a.AdditionalProperties = make(map[string]interface{})
+		for fieldName, fieldBuf := range object {
+			var fieldVal interface{}
+			err := json.Unmarshal(fieldBuf, &fieldVal)
+			if err != nil {
+				return fmt.Errorf("error unmarshaling field %s: %w", fieldName, err)
+			}
+			a.AdditionalProperties[fieldName] = fieldVal
+		}
+	}
+	return nil
+}
+
+// Override default JSON handling for OpenAPIDocument to handle AdditionalProperties
+func (a OpenAPIDocument) MarshalJSON() ([]byte, error) {
+	var err error
+	object := make(map[string]json.RawMessage)
+
+	object["openapi"], err = json.Marshal(a.Openapi)
+	if err != nil {
+		return nil, fmt.Errorf("error marshaling 'openapi': %w", err)
+	}
+
+	for fieldName, field := range a.AdditionalProperties {
+		object[fieldName], err = json.Marshal(field)
+		if err != nil {
+			return nil, fmt.Errorf("error marshaling '%s': %w", fieldName, err)
+		}
+	}
+	return json.Marshal(object)
+}
+
 // RequestEditorFn is the function signature for the RequestEditor callback function
 type RequestEditorFn func(ctx context.Context, req *http.Request) error
 
@@ -1209,6 +1375,13 @@ func WithRequestEditorFn(fn RequestEditorFn) ClientOption {
 
 // The interface specification for the client above.
 type ClientInterface interface {
+
+	// StreamEvents Stream events
+	//
+	// Only on the local server; elsewhere the path does not exist. Server-Sent Events of the token's workspace: `id` is a number, `event` the type without its version, `data` one line with the event as a CloudEvent in structured mode, which `/api/v1/schemas/cloudevent.v1.json` describes. An event `gap` with the data `{"from":1,"to":4000}` replaces events that are no longer kept, by their IDs; some of them may belong to other workspaces. The first block of a stream is an `id` without data, so that a client that reconnects misses no event. A stream ends at most 15 s after its token expired or its key was revoked (a minute if that cannot be verified), and when its client does not read for 10 s. Needs the scope `syncs:read`.
+	//
+	// Corresponds with GET /api/v1/events (the `StreamEvents` operationId).
+	StreamEvents(ctx context.Context, params *StreamEventsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// OpenAPI This document
 	//
@@ -1441,6 +1614,23 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /api/v1/syncs/{id}/sync_runs/{time}/sync_records (the `ListRecords` operationId).
 	ListRecords(ctx context.Context, id SyncIDInPath, time SyncRunTimeInPath, reqEditors ...RequestEditorFn) (*http.Response, error)
+}
+
+// StreamEvents Stream events
+//
+// Only on the local server; elsewhere the path does not exist. Server-Sent Events of the token's workspace: `id` is a number, `event` the type without its version, `data` one line with the event as a CloudEvent in structured mode, which `/api/v1/schemas/cloudevent.v1.json` describes. An event `gap` with the data `{"from":1,"to":4000}` replaces events that are no longer kept, by their IDs; some of them may belong to other workspaces. The first block of a stream is an `id` without data, so that a client that reconnects misses no event. A stream ends at most 15 s after its token expired or its key was revoked (a minute if that cannot be verified), and when its client does not read for 10 s. Needs the scope `syncs:read`.
+//
+// Corresponds with GET /api/v1/events (the `StreamEvents` operationId).
+func (c *Client) StreamEvents(ctx context.Context, params *StreamEventsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewStreamEventsRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
 }
 
 // OpenAPI This document
@@ -1953,6 +2143,48 @@ func (c *Client) ListRecords(ctx context.Context, id SyncIDInPath, time SyncRunT
 		return nil, err
 	}
 	return c.Client.Do(req)
+}
+
+// NewStreamEventsRequest constructs an http.Request for the StreamEvents method
+func NewStreamEventsRequest(server string, params *StreamEventsParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/api/v1/events")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+
+		if params.LastEventID != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Last-Event-ID", *params.LastEventID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Last-Event-ID", headerParam0)
+		}
+
+	}
+
+	return req, nil
 }
 
 // NewOpenAPIRequest constructs an http.Request for the OpenAPI method
@@ -3178,6 +3410,15 @@ func WithBaseURL(baseURL string) ClientOption {
 // ClientWithResponsesInterface is the interface specification for the client with responses above.
 type ClientWithResponsesInterface interface {
 
+	// StreamEventsWithResponse Stream events
+	//
+	// Only on the local server; elsewhere the path does not exist. Server-Sent Events of the token's workspace: `id` is a number, `event` the type without its version, `data` one line with the event as a CloudEvent in structured mode, which `/api/v1/schemas/cloudevent.v1.json` describes. An event `gap` with the data `{"from":1,"to":4000}` replaces events that are no longer kept, by their IDs; some of them may belong to other workspaces. The first block of a stream is an `id` without data, so that a client that reconnects misses no event. A stream ends at most 15 s after its token expired or its key was revoked (a minute if that cannot be verified), and when its client does not read for 10 s. Needs the scope `syncs:read`.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /api/v1/events (the `StreamEvents` operationId).
+	StreamEventsWithResponse(ctx context.Context, params *StreamEventsParams, reqEditors ...RequestEditorFn) (*StreamEventsResponse, error)
+
 	// OpenAPIWithResponse This document
 	//
 	// The OpenAPI document without the JSON:API media types, so that generated clients get one type for each response.
@@ -3431,17 +3672,58 @@ type ClientWithResponsesInterface interface {
 	ListRecordsWithResponse(ctx context.Context, id SyncIDInPath, time SyncRunTimeInPath, reqEditors ...RequestEditorFn) (*ListRecordsResponse, error)
 }
 
+type StreamEventsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSONDefault the response for an HTTP default `application/json` response
+	JSONDefault *Errors
+}
+
+// GetJSONDefault returns the response for an HTTP default `application/json` response
+func (r StreamEventsResponse) GetJSONDefault() *Errors {
+	return r.JSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r StreamEventsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r StreamEventsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r StreamEventsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r StreamEventsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type OpenAPIResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
 	// JSON200 the response for an HTTP 200 `application/json` response
-	JSON200 *map[string]interface{}
+	JSON200 *OpenAPIDocument
 	// JSONDefault the response for an HTTP default `application/json` response
 	JSONDefault *Errors
 }
 
 // GetJSON200 returns the response for an HTTP 200 `application/json` response
-func (r OpenAPIResponse) GetJSON200() *map[string]interface{} {
+func (r OpenAPIResponse) GetJSON200() *OpenAPIDocument {
 	return r.JSON200
 }
 
@@ -3483,13 +3765,13 @@ type OpenAPIWithJSONAPIResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
 	// JSON200 the response for an HTTP 200 `application/json` response
-	JSON200 *map[string]interface{}
+	JSON200 *OpenAPIDocument
 	// JSONDefault the response for an HTTP default `application/json` response
 	JSONDefault *Errors
 }
 
 // GetJSON200 returns the response for an HTTP 200 `application/json` response
-func (r OpenAPIWithJSONAPIResponse) GetJSON200() *map[string]interface{} {
+func (r OpenAPIWithJSONAPIResponse) GetJSON200() *OpenAPIDocument {
 	return r.JSON200
 }
 
@@ -3531,13 +3813,13 @@ type EventSchemaResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
 	// JSON200 the response for an HTTP 200 `application/json` response
-	JSON200 *map[string]interface{}
+	JSON200 *EventSchema
 	// JSONDefault the response for an HTTP default `application/json` response
 	JSONDefault *Errors
 }
 
 // GetJSON200 returns the response for an HTTP 200 `application/json` response
-func (r EventSchemaResponse) GetJSON200() *map[string]interface{} {
+func (r EventSchemaResponse) GetJSON200() *EventSchema {
 	return r.JSON200
 }
 
@@ -4350,6 +4632,21 @@ func (r ListRecordsResponse) ContentType() string {
 	return ""
 }
 
+// StreamEventsWithResponse Stream events
+//
+// Only on the local server; elsewhere the path does not exist. Server-Sent Events of the token's workspace: `id` is a number, `event` the type without its version, `data` one line with the event as a CloudEvent in structured mode, which `/api/v1/schemas/cloudevent.v1.json` describes. An event `gap` with the data `{"from":1,"to":4000}` replaces events that are no longer kept, by their IDs; some of them may belong to other workspaces. The first block of a stream is an `id` without data, so that a client that reconnects misses no event. A stream ends at most 15 s after its token expired or its key was revoked (a minute if that cannot be verified), and when its client does not read for 10 s. Needs the scope `syncs:read`.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /api/v1/events (the `StreamEvents` operationId).
+func (c *ClientWithResponses) StreamEventsWithResponse(ctx context.Context, params *StreamEventsParams, reqEditors ...RequestEditorFn) (*StreamEventsResponse, error) {
+	rsp, err := c.StreamEvents(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseStreamEventsResponse(rsp)
+}
+
 // OpenAPIWithResponse This document
 //
 // The OpenAPI document without the JSON:API media types, so that generated clients get one type for each response.
@@ -4770,6 +5067,32 @@ func (c *ClientWithResponses) ListRecordsWithResponse(ctx context.Context, id Sy
 	return ParseListRecordsResponse(rsp)
 }
 
+// ParseStreamEventsResponse parses an HTTP response from a StreamEventsWithResponse call
+func ParseStreamEventsResponse(rsp *http.Response) (*StreamEventsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &StreamEventsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Errors
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseOpenAPIResponse parses an HTTP response from a OpenAPIWithResponse call
 func ParseOpenAPIResponse(rsp *http.Response) (*OpenAPIResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -4785,7 +5108,7 @@ func ParseOpenAPIResponse(rsp *http.Response) (*OpenAPIResponse, error) {
 
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
-		var dest map[string]interface{}
+		var dest OpenAPIDocument
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
@@ -4818,7 +5141,7 @@ func ParseOpenAPIWithJSONAPIResponse(rsp *http.Response) (*OpenAPIWithJSONAPIRes
 
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
-		var dest map[string]interface{}
+		var dest OpenAPIDocument
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
@@ -4851,7 +5174,7 @@ func ParseEventSchemaResponse(rsp *http.Response) (*EventSchemaResponse, error) 
 
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
-		var dest map[string]interface{}
+		var dest EventSchema
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}

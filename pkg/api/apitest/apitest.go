@@ -6,6 +6,7 @@ package apitest
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"mime"
 	"net/http"
 	"regexp"
@@ -43,6 +44,7 @@ var load = sync.OnceValues(func() (*document, error) {
 		return nil, fmt.Errorf("the OpenAPI document is a %T", parsed)
 	}
 	closeObjects(at(root, "components", "schemas"))
+	addUndocumented(root)
 	compiler := jsonschema.NewCompiler()
 	compiler.DefaultDraft(jsonschema.Draft2020)
 	compiler.AssertFormat()
@@ -70,6 +72,25 @@ func closeObjects(n any) {
 			closeObjects(element)
 		}
 	}
+}
+
+// addUndocumented adds the header Allow and the response 405, which are the same for
+// every path. The document describes them in its introduction, because no operation
+// has them.
+func addUndocumented(root map[string]any) {
+	headers, _ := at(root, "components", "headers").(map[string]any)
+	headers["Allow"] = map[string]any{
+		"required": true,
+		"schema":   map[string]any{"type": "string", "pattern": "^[A-Z]+(?:, [A-Z]+)*$"},
+	}
+	responses, _ := at(root, "components", "responses").(map[string]any)
+	response, _ := responses["404"].(map[string]any)
+	response = maps.Clone(response)
+	allowed, _ := response["headers"].(map[string]any)
+	allowed = maps.Clone(allowed)
+	allowed["Allow"] = map[string]any{"$ref": "#/components/headers/Allow"}
+	response["headers"] = allowed
+	responses["405"] = response
 }
 
 // escaped is how ECMA-262 and Python spell a character by its number.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"syncplane/pkg/api/apitest"
 	"syncplane/pkg/app"
 	"syncplane/pkg/app/httpfunc"
 	"syncplane/pkg/auth"
@@ -126,6 +127,9 @@ func (g *harness) open(t *testing.T, authorization, last string) *listener {
 		cancel()
 		_ = response.Body.Close()
 	})
+	withoutBody := r.Clone(ctx)
+	withoutBody.Method = http.MethodHead
+	apitest.Check(t, withoutBody, response.StatusCode, response.Header, nil)
 	return &listener{bufio.NewScanner(response.Body), response.Body, response.StatusCode, response.Header, cancel}
 }
 
@@ -258,10 +262,12 @@ func TestOtherMethods(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := io.Copy(io.Discard, response.Body); err != nil {
+		body, err := io.ReadAll(response.Body)
+		if err != nil {
 			t.Error(err)
 		}
 		_ = response.Body.Close()
+		apitest.Check(t, r, response.StatusCode, response.Header, body)
 		if response.StatusCode != status || status == 405 && response.Header.Get("Allow") != "GET, HEAD, OPTIONS" {
 			t.Errorf("%s: got %d %v", method, response.StatusCode, response.Header)
 		}
