@@ -8,13 +8,20 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -581,6 +588,40 @@ func TestNoRedirectFromHTTPSToHTTP(t *testing.T) {
 	if plain.requests.Load() != 0 {
 		t.Error("the keys were requested over plain HTTP")
 	}
+}
+
+// TestIssuerOverTLS checks that the keys are fetched only from a server that the roots of
+// the system verify.
+func TestIssuerOverTLS(t *testing.T) {
+	if _, err := x509.SystemCertPool(); err != nil { // it is read once, before SSL_CERT_FILE changes
+		t.Fatal(err)
+	}
+	s := newSigner(t, "k", jose.ES256)
+	safe := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(keySet(t, s.public())) }))
+	defer safe.Close()
+	safe.Config.ErrorLog = log.New(io.Discard, "", 0)
+	bundle := filepath.Join(t.TempDir(), "bundle.pem")
+	t.Setenv("SSL_CERT_FILE", bundle)
+	fetch := func(address string) error {
+		_, err := oidc.New(config(), oidc.URL(address), at(start)).Caller(t.Context(), s.sign(t, good()))
+		return err
+	}
+	refused := func(address string) {
+		t.Helper()
+		err := fetch(address)
+		wantFault(t, err, fault.Unavailable, "issuer_unavailable", "")
+		if _, ok := errors.AsType[*tls.CertificateVerificationError](err); !ok {
+			t.Errorf("got %v, want a CertificateVerificationError", err)
+		}
+	}
+	refused(safe.URL)
+	if err := os.WriteFile(bundle, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: safe.Certificate().Raw}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := fetch(safe.URL); err != nil {
+		t.Error(err)
+	}
+	refused(strings.Replace(safe.URL, "127.0.0.1", "localhost", 1)) // the certificate has another name
 }
 
 // TestOneFetch checks that concurrent requests share one fetch, also if the context

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"syncplane/pkg/tlsdial"
 )
 
 // KeySource returns a JSON Web Key Set (RFC 7517).
@@ -23,6 +25,7 @@ const (
 	fetchTimeout = 3 * time.Second
 	maxFetched   = 1 << 20 // bytes
 	maxRedirects = 3
+	idleTimeout  = 90 * time.Second // as in net/http's default transport
 )
 
 // Static returns a KeySource of a fixed key set.
@@ -72,6 +75,12 @@ func Discover(issuer string) KeySource {
 func newClient() *http.Client {
 	return &http.Client{
 		Timeout: fetchTimeout,
+		Transport: &http.Transport{
+			Proxy:           http.ProxyFromEnvironment,
+			DialContext:     tlsdial.Dialer{}.DialContext,
+			DialTLSContext:  tlsdial.Dialer{}.DialTLSContext,
+			IdleConnTimeout: idleTimeout,
+		},
 		CheckRedirect: func(r *http.Request, via []*http.Request) error {
 			if len(via) > maxRedirects {
 				return fmt.Errorf("more than %d redirects", maxRedirects)

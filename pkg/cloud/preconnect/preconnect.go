@@ -6,21 +6,17 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"net/url"
 	"time"
+
+	"syncplane/pkg/tlsdial"
 )
 
-// The timeouts of connections, as in net/http's default transport.
-const (
-	dialTimeout      = 30 * time.Second
-	keepAlive        = 30 * time.Second
-	handshakeTimeout = 10 * time.Second
-	idleTimeout      = 90 * time.Second
-)
+// idleTimeout is how long an idle connection is kept, as in net/http's default transport.
+const idleTimeout = 90 * time.Second
 
 // Config configures a Client.
 type Config struct {
@@ -32,8 +28,7 @@ type Config struct {
 // Client is an HTTP client that does not follow redirects.
 type Client struct {
 	http.Client
-	dialer net.Dialer
-	config *tls.Config
+	dialer tlsdial.Dialer
 	// connecting is held by the call of Connect that dials, at most one at a time.
 	connecting chan struct{}
 	ready      chan connection
@@ -53,8 +48,7 @@ func New(c Config) *Client {
 	}
 	config.NextProtos = []string{"http/1.1"} // DynamoDB, EventBridge and Scheduler support no other
 	client := &Client{
-		dialer:     net.Dialer{Timeout: dialTimeout, KeepAlive: keepAlive},
-		config:     config,
+		dialer:     tlsdial.Dialer{Config: config},
 		connecting: make(chan struct{}, 1),
 		ready:      make(chan connection, 1),
 	}
@@ -87,7 +81,7 @@ func (c *Client) Connect(ctx context.Context, address *url.URL) error {
 	if len(c.ready) > 0 {
 		return nil
 	}
-	open, port := c.dialSecure, "443"
+	open, port := c.dialer.DialTLSContext, "443"
 	if address.Scheme == "http" {
 		open, port = c.dialer.DialContext, "80"
 	}
@@ -127,23 +121,5 @@ func (c *Client) secure(ctx context.Context, network, address string) (net.Conn,
 	if open := c.waiting(address); open != nil {
 		return open, nil
 	}
-	return c.dialSecure(ctx, network, address)
-}
-
-func (c *Client) dialSecure(ctx context.Context, network, address string) (net.Conn, error) {
-	raw, err := c.dialer.DialContext(ctx, network, address)
-	if err != nil {
-		return nil, err
-	}
-	config := c.config.Clone()
-	if config.ServerName == "" {
-		config.ServerName, _, _ = net.SplitHostPort(address)
-	}
-	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
-	defer cancel()
-	conn := tls.Client(raw, config)
-	if err := conn.HandshakeContext(ctx); err != nil {
-		return nil, errors.Join(err, raw.Close())
-	}
-	return conn, nil
+	return c.dialer.DialTLSContext(ctx, network, address)
 }

@@ -4,12 +4,16 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -200,6 +204,29 @@ func TestRequestWithoutConnect(t *testing.T) {
 	}
 	if opened := other.requests.Load(); opened != 0 {
 		t.Errorf("%d requests went to the other address", opened)
+	}
+}
+
+// TestRootsOfTheSystem checks that a client without a configuration of its own trusts the
+// roots of the system, for the name of the server.
+func TestRootsOfTheSystem(t *testing.T) {
+	if _, err := x509.SystemCertPool(); err != nil { // it is read once, before SSL_CERT_FILE changes
+		t.Fatal(err)
+	}
+	s := newService(t, true)
+	bundle := filepath.Join(t.TempDir(), "bundle.pem")
+	if err := os.WriteFile(bundle, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("SSL_CERT_FILE", bundle)
+	c := preconnect.New(preconnect.Config{})
+	if err := c.Connect(t.Context(), parse(t, s.URL)); err != nil {
+		t.Fatal(err)
+	}
+	get(t, c, s.URL)
+	address := strings.Replace(s.URL, "127.0.0.1", "localhost", 1)
+	if err := c.Connect(t.Context(), parse(t, address)); err == nil {
+		t.Error("connected to a server whose certificate has another name")
 	}
 }
 
