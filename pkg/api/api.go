@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"syncplane/pkg/auth"
@@ -72,6 +73,7 @@ type Observation struct {
 type API struct {
 	Config
 	routes   []route
+	segments [][]string // of the path of each route
 	decoders jsonpool.Pool
 }
 
@@ -129,6 +131,9 @@ func New(config Config) *API {
 		{event.SchemaPath + "{name}", map[string]operation{
 			http.MethodGet: {handler: a.schema},
 		}},
+	}
+	for _, route := range a.routes {
+		a.segments = append(a.segments, strings.Split(route.path, "/"))
 	}
 	return a
 }

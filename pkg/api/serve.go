@@ -137,9 +137,9 @@ func permit(c *call, needs auth.Action) error {
 // {name}, and {time}.
 func (a *API) match(path string) (found route, id, at string, ok bool) {
 	segments := strings.Split(path, "/")
-	for _, route := range a.routes {
+	for i, route := range a.routes {
 		id, at = "", ""
-		if slices.EqualFunc(strings.Split(route.path, "/"), segments, func(want, got string) bool {
+		if slices.EqualFunc(a.segments[i], segments, func(want, got string) bool {
 			switch {
 			case !strings.HasPrefix(want, "{"):
 				return want == got
@@ -212,14 +212,17 @@ func unsupported(name, detail string) error {
 	return &fault.Error{Kind: fault.UnsupportedMedia, Fields: []fault.Field{{Header: name, Code: "unsupported_media_type", Detail: detail}}}
 }
 
+// readBody returns the body of r. A body that is in memory is not copied.
 func readBody(r *http.Request) ([]byte, error) {
-	tooLarge := syncjson.TooLarge("body")
 	if r.ContentLength > syncjson.MaxBody {
-		return nil, tooLarge
+		return nil, syncjson.TooLarge("body")
+	}
+	if memory, ok := r.Body.(interface{ Bytes() []byte }); ok && int64(len(memory.Bytes())) == r.ContentLength {
+		return memory.Bytes(), nil
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, syncjson.MaxBody))
 	if _, over := errors.AsType[*http.MaxBytesError](err); over {
-		return nil, tooLarge
+		return nil, syncjson.TooLarge("body")
 	}
 	if _, classified := errors.AsType[*fault.Error](err); classified {
 		return nil, err
@@ -234,10 +237,10 @@ func readBody(r *http.Request) ([]byte, error) {
 func respond(w http.ResponseWriter, r *http.Request, out response) {
 	header := w.Header()
 	maps.Copy(header, out.header)
-	header.Set(RequestIDHeader, r.Header.Get(RequestIDHeader))
-	header.Set("Cache-Control", "no-store")
-	header.Set("Vary", "Accept")
-	header.Set("X-Content-Type-Options", "nosniff")
+	values := []string{r.Header.Get(RequestIDHeader), "no-store", "Accept", "nosniff"} // in one allocation
+	for i, name := range [...]string{RequestIDHeader, "Cache-Control", "Vary", "X-Content-Type-Options"} {
+		header[name] = values[i : i+1 : i+1]
+	}
 	w.WriteHeader(out.status)
 	if r.Method != http.MethodHead {
 		_, _ = w.Write(out.body) // the client may have disconnected
@@ -279,13 +282,14 @@ func (a *API) log(r *http.Request, entry logEntry, status int, took time.Duratio
 	ctx := r.Context()
 	level := slog.LevelInfo
 	milliseconds := float64(took.Microseconds()) / 1000
-	attrs := []slog.Attr{
+	const most = 16 // attributes; it avoids that the list grows
+	attrs := append(make([]slog.Attr, 0, most),
 		slog.String("request_id", r.Header.Get(RequestIDHeader)),
 		slog.String("method", syncjson.Shorten(r.Method)),
 		slog.String("path", entry.path),
 		slog.Int("status", status),
 		slog.Float64("duration_ms", milliseconds),
-	}
+	)
 	if status == http.StatusNotFound {
 		attrs = append(attrs, slog.String("requested_path", loggedPath(r.URL)))
 	}

@@ -5,6 +5,7 @@
 package apigateway
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"maps"
@@ -12,6 +13,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"time"
+	"unicode/utf8"
 
 	"github.com/aws/aws-lambda-go/events"
 	"github.com/aws/aws-lambda-go/lambda"
@@ -80,29 +82,44 @@ func (h *Handler) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 		defer cancel()
 	}
 	in := h.readRequest(ctx, payload)
-	response, err := h.adapter.ProxyWithContext(context.WithValue(ctx, requestKey{}, in), in.event)
+	response, err := h.adapter.ProxyWithContext(context.WithValue(ctx, requestKey{}, &in), in.event)
 	if err != nil {
-		response = h.answerWithoutAdapter(ctx, in, fmt.Errorf("adapt an event: %w", err))
+		response = h.answerWithoutAdapter(ctx, &in, fmt.Errorf("adapt an event: %w", err))
 	}
-	return encode(response), nil
+	return encode(response, in.answered), nil
 }
 
 // serve is the handler that the adapter calls. It restores the parts of the request
-// that the adapter would change, and passes on a complete response.
+// that the adapter would change, and passes on a complete response. The body does not
+// pass through the adapter, which copies it twice, unless the adapter must encode it or
+// find its Content-Type.
 func (h *Handler) serve(w http.ResponseWriter, r *http.Request) {
-	rec := h.answer(r)
+	in, _ := r.Context().Value(requestKey{}).(*request)
+	rec := h.answer(r, in)
 	maps.Copy(w.Header(), rec.sent)
 	w.WriteHeader(rec.status)
-	if rec.body.Len() > 0 { // for any write the adapter sets a Content-Type
-		_, _ = w.Write(rec.body.Bytes()) // it writes to memory and cannot fail
+	switch body := rec.body.Bytes(); {
+	case len(body) == 0: // for any write the adapter sets a Content-Type
+	case w.Header().Get("Content-Type") != "" && utf8.Valid(body):
+		in.answered = body
+	default:
+		_, _ = w.Write(body) // it writes to memory and cannot fail
 	}
 }
 
+// buffer is the body of a request. A reader that knows its method Bytes does not copy it.
+type buffer struct{ bytes.Buffer }
+
+// Close does nothing.
+func (*buffer) Close() error { return nil }
+
 // answer calls Next, or Fail if the event is not a request or Next panics.
-func (h *Handler) answer(r *http.Request) *recorder {
-	in, _ := r.Context().Value(requestKey{}).(request)
+func (h *Handler) answer(r *http.Request, in *request) *recorder {
 	r.Header = in.header
 	r.Host = in.host
+	if len(in.body) > 0 {
+		r.Body, r.ContentLength = &buffer{*bytes.NewBuffer(in.body)}, int64(len(in.body))
+	}
 	r.Header.Set(h.RequestIDHeader, in.id)
 	r.Header.Del(h.PrefixHeader)
 	if in.prefix != "" {
@@ -140,14 +157,13 @@ func (h *Handler) try(w http.ResponseWriter, r *http.Request) (err error) {
 }
 
 // answerWithoutAdapter returns the response to err if the adapter has failed.
-func (h *Handler) answerWithoutAdapter(ctx context.Context, in request, err error) events.APIGatewayV2HTTPResponse {
+func (h *Handler) answerWithoutAdapter(ctx context.Context, in *request, err error) events.APIGatewayV2HTTPResponse {
 	in.err = err
-	r := (&http.Request{Method: http.MethodGet, URL: in.url}).WithContext(context.WithValue(ctx, requestKey{}, in))
-	rec := h.answer(r)
+	rec := h.answer((&http.Request{Method: http.MethodGet, URL: in.url}).WithContext(ctx), in)
+	in.answered = rec.body.Bytes()
 	response := events.APIGatewayV2HTTPResponse{
 		StatusCode: rec.status,
 		Headers:    map[string]string{},
-		Body:       rec.body.String(),
 	}
 	for name := range rec.sent {
 		response.Headers[name] = rec.sent.Get(name)

@@ -306,8 +306,50 @@ func TestInvokeResponse(t *testing.T) {
 	}
 }
 
+// TestHeaderNames checks that a handler finds each header by the name that net/http gives
+// it.
+func TestHeaderNames(t *testing.T) {
+	t.Parallel()
+	names := []string{
+		"accept", "accept-encoding", "authorization", "content-length", "content-type", "host", "user-agent", "x-amzn-trace-id",
+		"x-forwarded-for", "x-forwarded-port", "x-forwarded-proto", "If-None-Match", "idempotency-key", "X-FORWARDED-FOR-2", "bad name",
+	}
+	event := good()
+	want := http.Header{}
+	for _, name := range names {
+		event.Headers[name] = "of " + name
+		want[http.CanonicalHeaderKey(name)] = []string{"of " + name}
+	}
+	invoke(t, func(_ http.ResponseWriter, r *http.Request) {
+		r.Header.Del(idHeader)
+		if diff := cmp.Diff(want, r.Header); diff != "" {
+			t.Error(diff)
+		}
+	}, encode(t, event))
+}
+
+// TestInvokeCopies checks that what a handler keeps of a request does not change when
+// Lambda uses the memory of the event again.
+func TestInvokeCopies(t *testing.T) {
+	t.Parallel()
+	payload := encode(t, good())
+	var kept *http.Request
+	var body []byte
+	invoke(t, func(_ http.ResponseWriter, r *http.Request) {
+		kept = r
+		memory, ok := r.Body.(interface{ Bytes() []byte })
+		if !ok || r.ContentLength != int64(len(memory.Bytes())) {
+			t.Fatalf("got a %T and the length %d", r.Body, r.ContentLength)
+		}
+		body = memory.Bytes()
+	}, payload)
+	clear(payload)
+	if string(body) != `{"sync":{}}` || kept.Header.Get("Content-Type") != "application/json" || kept.Header.Get(idHeader) != "JKJaXmPLvHcESHA=" {
+		t.Errorf("got %s, %v", body, kept.Header)
+	}
+}
+
 // TestInvokePanic checks that the error of a panic contains its value only for errors
-// of the runtime.
 func TestInvokePanic(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {

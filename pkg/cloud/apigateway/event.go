@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -19,7 +20,7 @@ type event struct {
 	queryStringParameters map[string]string
 	cookies               []string
 	headers               http.Header // one value for each name, with commas as the gateway sends it
-	body                  string
+	body                  []byte
 	isBase64Encoded       bool
 	apiID                 string // from requestContext, like the following
 	domainName            string
@@ -43,7 +44,7 @@ func readEvent(pool *jsonpool.Pool, payload []byte) (event, error) {
 	dec := pool.Get(payload)
 	defer pool.Put(dec)
 	e := event{}
-	r := reader{dec: &dec.Decoder}
+	r := reader{dec: &dec.Decoder, source: string(payload)}
 	r.object(func(name []byte) {
 		switch string(name) {
 		case "routeKey":
@@ -60,7 +61,7 @@ func readEvent(pool *jsonpool.Pool, payload []byte) (event, error) {
 		case "headers":
 			e.headers = r.headers()
 		case "body":
-			e.body = r.text()
+			e.body = r.bytes()
 		case "isBase64Encoded":
 			e.isBase64Encoded = r.boolean()
 		case "requestContext":
@@ -109,10 +110,12 @@ func (r *reader) context(e *event) {
 }
 
 // reader reads the values of an event. It skips a value of the wrong type and records
-// that as an error; null is the zero value.
+// that as an error; null is the zero value. Texts without escapes share the memory of
+// source, a copy of the event, as Lambda uses the memory of an event again.
 type reader struct {
-	dec *jsontext.Decoder
-	err error // the first error
+	dec    *jsontext.Decoder
+	source string
+	err    error // the first error
 }
 
 // note records err unless there is an earlier one.
@@ -166,12 +169,36 @@ func (r *reader) text() string {
 	if !r.is(jsontext.KindString) {
 		return ""
 	}
-	token, err := r.dec.ReadToken()
+	quoted, err := r.dec.ReadValue()
 	if err != nil {
 		r.note(err)
 		return ""
 	}
-	return token.String()
+	return r.unquote(quoted)
+}
+
+// unquote returns the text of the string that was just read.
+func (r *reader) unquote(quoted jsontext.Value) string {
+	end := int(r.dec.InputOffset())
+	text := r.source[end-len(quoted)+1 : end-1]
+	if strings.IndexByte(text, '\\') < 0 {
+		return text
+	}
+	return string(jsonpool.Unquote(quoted))
+}
+
+// bytes reads a text as bytes that the caller owns.
+func (r *reader) bytes() []byte {
+	if !r.is(jsontext.KindString) {
+		return nil
+	}
+	quoted, err := r.dec.ReadValue()
+	if err != nil {
+		r.note(err)
+		return nil
+	}
+	text, _ := jsontext.AppendUnquote(make([]byte, 0, len(quoted)), quoted) // the error reports invalid UTF-8, as above
+	return text
 }
 
 func (r *reader) boolean() bool {
@@ -207,7 +234,7 @@ func (r *reader) headers() http.Header {
 	header := make(http.Header, usual)
 	values := make([]string, 0, usual)
 	r.object(func(quoted []byte) {
-		name := http.CanonicalHeaderKey(string(quoted))
+		name := headerName(quoted)
 		value := r.text()
 		if before, ok := header[name]; ok {
 			before[0] += ", " + value
@@ -217,4 +244,27 @@ func (r *reader) headers() http.Header {
 		header[name] = values[len(values)-1:][:1:1]
 	})
 	return header
+}
+
+// headerName returns the canonical form of the name of a header. The names that most
+// requests have are not allocated.
+func headerName(name []byte) string {
+	for _, usual := range [...]struct{ sent, canonical string }{
+		{"accept", "Accept"},
+		{"accept-encoding", "Accept-Encoding"},
+		{"authorization", "Authorization"},
+		{"content-length", "Content-Length"},
+		{"content-type", "Content-Type"},
+		{"host", "Host"},
+		{"user-agent", "User-Agent"},
+		{"x-amzn-trace-id", "X-Amzn-Trace-Id"},
+		{"x-forwarded-for", "X-Forwarded-For"},
+		{"x-forwarded-port", "X-Forwarded-Port"},
+		{"x-forwarded-proto", "X-Forwarded-Proto"},
+	} {
+		if string(name) == usual.sent {
+			return usual.canonical
+		}
+	}
+	return http.CanonicalHeaderKey(string(name))
 }

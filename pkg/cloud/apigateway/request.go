@@ -24,10 +24,13 @@ type request struct {
 	event  events.APIGatewayV2HTTPRequest
 	url    *url.URL
 	header http.Header
+	body   []byte
 	host   string
 	id     string
 	prefix string // before the path in the client's address, such as /prod
 	err    error  // the client's error, if the event is not a request
+
+	answered []byte // the body of the response, unless the adapter has it in base64
 }
 
 // readRequest reads an event. If the event is not a request, the result is GET / with err.
@@ -67,18 +70,18 @@ func (h *Handler) readRequest(ctx context.Context, payload []byte) request {
 	}
 	body := event.body
 	if event.isBase64Encoded {
-		decoded, err := base64.StdEncoding.DecodeString(body)
+		decoded, err := base64.StdEncoding.AppendDecode(nil, body)
 		if err != nil {
 			return refuse("bad_base64", "the body is marked as base64 but is not valid base64")
 		}
-		body = string(decoded)
+		body = decoded
 	}
 
 	in.url = address
 	in.prefix = h.prefixOf(event, staged)
 	in.event.RawPath = path
 	in.event.RawQueryString = query
-	in.event.Body = body
+	in.body = body
 	in.event.RequestContext.HTTP.Method = method
 	in.event.RequestContext.HTTP.SourceIP = event.sourceIP
 	in.event.RequestContext.DomainName = placeholder

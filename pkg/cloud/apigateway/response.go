@@ -9,13 +9,14 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// encode returns a response for API Gateway (payload format 2.0) with sorted headers.
+// encode returns a response for API Gateway (payload format 2.0) with sorted headers. If
+// response has no body, it is that of body.
 // encoding/json would take a dozen more allocations for the maps. Invalid UTF-8
 // becomes replacement characters; a body with some is base64 already, from the
 // adapter.
-func encode(response events.APIGatewayV2HTTPResponse) []byte {
+func encode(response events.APIGatewayV2HTTPResponse, body []byte) []byte {
 	const overhead = 1024 // bytes of headers, about
-	b := make([]byte, 0, overhead+2*len(response.Body))
+	b := make([]byte, 0, overhead+2*(len(response.Body)+len(body)))
 	b = strconv.AppendInt(append(b, `{"statusCode":`...), int64(response.StatusCode), 10)
 	b = append(b, `,"headers":{`...)
 	names := slices.AppendSeq(make([]string, 0, len(response.Headers)), maps.Keys(response.Headers))
@@ -27,7 +28,12 @@ func encode(response events.APIGatewayV2HTTPResponse) []byte {
 		b = append(appendText(b, name), ':')
 		b = appendText(b, response.Headers[name])
 	}
-	b = appendText(append(b, `},"body":`...), response.Body)
+	b = append(b, `},"body":`...)
+	if response.Body == "" {
+		b = appendText(b, body)
+	} else {
+		b = appendText(b, response.Body)
+	}
 	if response.IsBase64Encoded {
 		b = append(b, `,"isBase64Encoded":true`...)
 	}
@@ -42,7 +48,7 @@ func encode(response events.APIGatewayV2HTTPResponse) []byte {
 }
 
 // appendText appends a JSON string.
-func appendText(b []byte, text string) []byte {
+func appendText[Text string | []byte](b []byte, text Text) []byte {
 	b, _ = jsontext.AppendQuote(b, text) // the error reports invalid UTF-8, which was replaced
 	return b
 }
