@@ -24,29 +24,31 @@ func (a *API) createSync(ctx context.Context, c call) (response, error) {
 		return response{}, err
 	}
 	in, err := syncjson.DecodeCreate(&a.decoders, c.body)
-	refused := withWarnings(in, response{header: http.Header{}})
+	warned := warningsOf(in)
+	refused := func(err error) (response, error) { return warned.addTo(response{header: http.Header{}}), err }
 	if err != nil {
-		return refused, err
+		return refused(err)
 	}
 	var idempotency syncs.IdempotencyKey
 	if given {
 		fingerprint, err := syncjson.Fingerprint(c.body)
 		if err != nil {
-			return refused, err
+			return refused(err)
 		}
 		now := a.Now()
 		idempotency = syncs.IdempotencyKey{Key: key, Fingerprint: fingerprint, Now: now, Expires: now.Add(syncs.KeyLife)}
 	}
 	made, err := a.createLimited(ctx, c.caller, in.Draft, idempotency)
 	if err != nil {
-		maps.Copy(refused.header, made.limitHeaders)
-		return refused, in.Explain(locateKey(err))
+		out, err := refused(in.Explain(locateKey(err)))
+		maps.Copy(out.header, made.limitHeaders)
+		return out, err
 	}
 	status := http.StatusOK // as the public API document specifies
 	if c.media == mediaJSONAPI {
 		status = http.StatusCreated // as JSON:API specifies
 	}
-	out := withWarnings(in, c.syncResponse(status, made.sync, made.sync.CreatedAt))
+	out := warned.addTo(c.syncResponse(status, made.sync, made.sync.CreatedAt))
 	maps.Copy(out.header, made.limitHeaders)
 	out.header.Set("Location", c.syncPath(made.sync))
 	if made.replayed {
@@ -159,7 +161,10 @@ func warningsOnly(in syncjson.Request) response {
 // withWarnings adds Warning headers to out. They name the members that were ignored,
 // such as a misspelt optional field, and the steps of a cron expression that do not
 // run at equal intervals.
-func withWarnings(in syncjson.Request, out response) response {
+func withWarnings(in syncjson.Request, out response) response { return warningsOf(in).addTo(out) }
+
+// warningsOf returns the warnings about a request.
+func warningsOf(in syncjson.Request) warnings {
 	var w warnings
 	if in.Draft.CronExpression != nil {
 		for _, sentence := range schedule.Uneven(*in.Draft.CronExpression) {
@@ -167,7 +172,7 @@ func withWarnings(in syncjson.Request, out response) response {
 		}
 	}
 	w.ignored(in.Unknown)
-	return w.addTo(out)
+	return w
 }
 
 // warnings are the texts of Warning headers (RFC 7234, section 5.5).

@@ -23,9 +23,10 @@ func (c call) syncResponse(status int, s syncs.Sync, at time.Time) response {
 	} else {
 		b = c.appendSync(b, s, at)
 	}
+	values := []string{string(c.media), etag(s, c.media)} // in one allocation
 	return response{
 		status: status,
-		header: http.Header{"Content-Type": {string(c.media)}, "Etag": {etag(s, c.media)}},
+		header: http.Header{"Content-Type": values[:1:1], "Etag": values[1:]},
 		body:   b,
 	}
 }

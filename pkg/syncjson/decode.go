@@ -43,6 +43,19 @@ type Request struct {
 
 	change bool     // it is a change, which may have read-only members
 	sent   []member // the known members of sync
+
+	// The values of the draft. Pointers refer to them, so they must not grow.
+	texts    []string
+	integers []int64
+}
+
+// newRequest returns a request with space for the values of all fields; the decoder
+// rejects a body that has one of them twice.
+func newRequest(change bool) Request {
+	return Request{
+		change: change, sent: make([]member, 0, len(syncs.Fields)),
+		texts: make([]string, 0, len(syncs.Fields)), integers: make([]int64, 0, len(syncs.Fields)),
+	}
 }
 
 // member is one member of a JSON object, its value as the client wrote it.
@@ -53,13 +66,13 @@ type member struct {
 
 // DecodeCreate decodes the body of a create; for the errors see Request.decode.
 func DecodeCreate(pool *jsonpool.Pool, body []byte) (Request, error) {
-	in := Request{sent: make([]member, 0, len(syncs.Fields))}
+	in := newRequest(false)
 	return in, in.decode(pool, body)
 }
 
 // DecodeChange decodes the body of a change; for the errors see Request.decode.
 func DecodeChange(pool *jsonpool.Pool, body []byte) (Request, error) {
-	in := Request{sent: make([]member, 0, len(syncs.Fields)), change: true}
+	in := newRequest(true)
 	return in, in.decode(pool, body)
 }
 
@@ -153,7 +166,7 @@ func (in *Request) decodeSync(dec *jsontext.Decoder, body []byte) error {
 		value = body[end-len(value) : end]
 		known, fits := readOnly, false
 		if field != nil {
-			known, fits = field.Name, decodeField(&in.Draft, field, value)
+			known, fits = field.Name, in.decodeField(field, value)
 		} else {
 			fits = in.decodeReadOnly(readOnly, value)
 		}
@@ -186,21 +199,46 @@ func readOnlyFieldNamed(name []byte) string {
 	return ""
 }
 
-// decodeField sets a field of d and reports whether the value has the right type.
-func decodeField(d *syncs.Draft, field *syncs.Field, value jsontext.Value) (fits bool) {
+// decodeField sets a field of the draft and reports whether the value has the right
+// type.
+func (in *Request) decodeField(field *syncs.Field, value jsontext.Value) bool {
+	d, kind := &in.Draft, value.Kind()
 	switch {
 	case field.Integer != nil:
-		*field.DraftInteger(d), fits = decodeInteger(value)
-	case field.Object:
-		if fits = value.Kind() == jsontext.KindBeginObject; fits {
-			*field.DraftText(d) = new(string(value))
+		n, fits := integerOf(value)
+		if fits {
+			in.integers = append(in.integers, n)
+			*field.DraftInteger(d) = &in.integers[len(in.integers)-1]
 		}
-	case field.Optional:
-		*field.DraftText(d), fits = decodeOptionalText(value)
+		return fits
+	case field.Object && kind == jsontext.KindBeginObject:
+		*field.DraftText(d) = in.keep(string(value))
+	case field.Optional && kind == jsontext.KindNull:
+		*field.DraftText(d) = in.keep("")
+	case !field.Object && kind == jsontext.KindString:
+		*field.DraftText(d) = in.keep(textOf(value))
 	default:
-		*field.DraftText(d), fits = decodeText(value)
+		return false
 	}
-	return fits
+	return true
+}
+
+// keep returns a pointer to text.
+func (in *Request) keep(text string) *string {
+	in.texts = append(in.texts, text)
+	return &in.texts[len(in.texts)-1]
+}
+
+// textOf returns the text of a JSON string. The values that every sync has are not
+// allocated.
+func textOf(value jsontext.Value) string {
+	text := jsonpool.Unquote(value)
+	for _, usual := range [...]string{syncs.ScheduleAutomated, syncs.ModeFullRefresh, syncs.UnitMinutes} {
+		if string(text) == usual {
+			return usual
+		}
+	}
+	return string(text)
 }
 
 // decodeReadOnly decodes a read-only member of a change, and reports whether the value
@@ -351,30 +389,31 @@ func decodeText(value jsontext.Value) (*string, bool) {
 	if value.Kind() != jsontext.KindString {
 		return nil, false
 	}
-	return new(string(jsonpool.Unquote(value))), true
+	return new(textOf(value)), true
 }
 
-// decodeOptionalText decodes a JSON string, or null as "".
-func decodeOptionalText(value jsontext.Value) (*string, bool) {
-	if value.Kind() == jsontext.KindNull {
-		return new(""), true
-	}
-	return decodeText(value)
-}
-
-// decodeInteger decodes an integer as JSON Schema defines it: 123.0 and 1.23e2 are
-// integers, 1.5 is not. It is exact and does not use floating point. A value beyond
-// int64 becomes the nearest int64, which exceeds the bound of every field.
+// decodeInteger is integerOf with a pointer.
 func decodeInteger(value jsontext.Value) (*int64, bool) {
-	if value.Kind() != jsontext.KindNumber {
+	n, fits := integerOf(value)
+	if !fits {
 		return nil, false
 	}
+	return &n, true
+}
+
+// integerOf decodes an integer as JSON Schema defines it: 123.0 and 1.23e2 are
+// integers, 1.5 is not. It is exact and does not use floating point. A value beyond
+// int64 becomes the nearest int64, which exceeds the bound of every field.
+func integerOf(value jsontext.Value) (int64, bool) {
+	if value.Kind() != jsontext.KindNumber {
+		return 0, false
+	}
 	if n, err := strconv.ParseInt(string(value), 10, 64); err == nil {
-		return &n, true // the usual format
+		return n, true // the usual format
 	}
 	n := parseDecimal(value)
 	if n.exponent < 0 {
-		return nil, false
+		return 0, false
 	}
 	magnitude := int64(math.MaxInt64)
 	if len(n.digits)+n.exponent <= 18 { // 10^18 < 2^63, and every bound is lower
@@ -383,7 +422,7 @@ func decodeInteger(value jsontext.Value) (*int64, bool) {
 	if n.negative {
 		magnitude = -magnitude
 	}
-	return &magnitude, true
+	return magnitude, true
 }
 
 // decimal is a number as digits × 10^exponent, without leading and trailing zeros in

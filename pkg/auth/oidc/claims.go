@@ -9,8 +9,11 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"syncplane/pkg/jsonpool"
 )
 
 // claims holds the claims that are evaluated. The time of an absent claim is zero.
@@ -64,11 +67,11 @@ func readMembers(dec *jsontext.Decoder, set func(name string, value jsontext.Val
 		return false
 	}
 	for dec.PeekKind() == jsontext.KindString {
-		token, err := dec.ReadToken()
+		quoted, err := dec.ReadValue()
 		if err != nil {
 			return false
 		}
-		name := token.String()
+		name := memberName(jsonpool.Unquote(quoted))
 		value, err := dec.ReadValue()
 		if err != nil || !set(name, value) {
 			return false
@@ -79,6 +82,16 @@ func readMembers(dec *jsontext.Decoder, set func(name string, value jsontext.Val
 	}
 	_, err := dec.ReadToken()
 	return errors.Is(err, io.EOF)
+}
+
+// memberName returns the name of a member. The usual names are not allocated.
+func memberName(name []byte) string {
+	for _, usual := range [...]string{"alg", "kid", "typ", "iss", "sub", "aud", "exp", "nbf", "iat", "jti", "scope", "scp", "client_id", "token_use", "workspace_id"} {
+		if string(name) == usual {
+			return usual
+		}
+	}
+	return string(name)
 }
 
 // set sets a claim, and reports whether the value has the type of the claim.
@@ -153,6 +166,9 @@ func (c *claims) addScopes(name string, value jsontext.Value, config *Config) (o
 func textOf(value jsontext.Value) (text string, ok bool) {
 	if value.Kind() != jsontext.KindString {
 		return "", false
+	}
+	if !slices.ContainsFunc(value, func(c byte) bool { return c == '\\' || c >= utf8.RuneSelf }) {
+		return string(value[1 : len(value)-1]), true
 	}
 	unquoted, err := jsontext.AppendUnquote(nil, value)
 	return string(unquoted), err == nil
