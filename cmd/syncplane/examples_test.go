@@ -30,7 +30,7 @@ syncplane runs trigger "$id" >/dev/null
 		_, examples, _ := strings.Cut(string(out), "\nExamples:\n")
 		examples, _, _ = strings.Cut(examples, "\n\n")
 		switch path {
-		case "syncplane emulate", "syncplane replay":
+		case "syncplane emulate", "syncplane replay", "syncplane healthcheck": // the last needs a server on the ports it names
 		case "syncplane serve", "syncplane events", "syncplane events tail":
 			for line := range strings.Lines(examples) {
 				line = strings.NewReplacer("--port 8081", "--port 0", "/tmp/syncs", t.TempDir()).Replace(line)
