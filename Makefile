@@ -95,5 +95,5 @@ soak: ## random operations on syncs and runs, with faults; DURATION=10m for each
 	CI=true go test -p 1 -race -count=1 -timeout 0 -v -run '^(TestFaults|TestRunModel)$$' \
 	  ./pkg/app/httpfunc ./pkg/storage/bolt ./pkg/storage/dynamo -soak $(DURATION) -seed $(or $(SEED),1)
 
-bench: bin/syncplane ## compare speed and size with a bare handler and Node.js
+bench: bin/syncplane ## compare speed and size with a bare handler, Rust, Go with chi, and Node.js
 	@go run ./bench

@@ -1,8 +1,8 @@
-// Command bench compares the API function with a bare handler, the least that a
-// Lambda function can do, and with a typical function in Node.js. All run under the
-// same emulated Runtime API over one DynamoDB Local. It also measures the relay, the
-// local server and the local scheduler. It prints tables for docs/benchmarks.md, and
-// ends with an error if a bound is missed.
+// Command bench measures the API function as it is deployed, in a root directory like that
+// of Lambda and over TLS, against a bare handler, the least that a Lambda function can do,
+// and against functions in Rust, Go and Node.js that do the same. It also measures the
+// operations over DynamoDB Local, the relay, the local server and the local scheduler. It
+// prints tables for docs/benchmarks.md, and ends with an error if a bound is missed.
 package main
 
 import (
@@ -14,17 +14,14 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	mathrand "math/rand/v2"
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
-	"path/filepath"
-	"runtime"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/aws/aws-lambda-go/events"
@@ -49,7 +46,9 @@ const createBody = `{"sync":{"source_id":1,"destination_id":2,"model_id":3,"sche
 	`"stream_name":"contacts","sync_mode":"full_refresh","sync_interval":30,"sync_interval_unit":"minutes","cron_expression":"0 6 * * 1-5","cursor_field":"updated_at"}}`
 
 func main() {
-	if err := run(context.Background()); err != nil {
+	only := flag.String("only", "", "deployment measures the functions over TLS and nothing else")
+	flag.Parse()
+	if err := run(context.Background(), *only); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
@@ -59,7 +58,6 @@ func main() {
 type candidate struct {
 	name    string
 	command []string
-	table   string
 	zip     int64 // bytes
 	init    []time.Duration
 	first   []time.Duration
@@ -69,6 +67,7 @@ type candidate struct {
 
 // results holds what report prints.
 type results struct {
+	deployment *deployment
 	candidates []*candidate
 	operations []*operation
 	handler    benchmarked
@@ -79,23 +78,45 @@ type results struct {
 }
 
 // run measures everything and prints the report.
-func run(ctx context.Context) error {
+func run(ctx context.Context, only string) error {
 	dir, err := os.MkdirTemp("", "bench")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir) //nolint:errcheck // a temporary directory
+	issuer, err := startIssuer()
+	if err != nil {
+		return err
+	}
+	built, err := build(ctx, dir)
+	if err != nil {
+		return err
+	}
+	deployment, err := newDeployment(ctx, dir, built, issuer)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(deployment.measureCold(ctx), deployment.measureWarm(ctx)); err != nil {
+		return err
+	}
+	if only == "deployment" {
+		printDeployment(deployment)
+		b := &bounds{}
+		b.deployed(deployment)
+		return b.err()
+	}
+
 	database, err := dynamodblocal.Start(ctx, dynamodblocal.Options{Getenv: os.Getenv, Progress: os.Stderr})
 	if err != nil {
 		return err
 	}
 	defer database.Close() //nolint:errcheck // it ends with this process in any case
-	lab, err := newLab(ctx, dir, database.Endpoint)
+	lab, err := newLab(ctx, database.Endpoint, built, issuer)
 	if err != nil {
 		return err
 	}
 
-	r := results{candidates: lab.candidates}
+	r := results{deployment: deployment, candidates: lab.candidates}
 	if err := lab.measureCold(ctx); err != nil {
 		return err
 	}
@@ -122,34 +143,22 @@ func run(ctx context.Context) error {
 
 // lab holds the candidates and the services that they use.
 type lab struct {
-	candidates []*candidate // the bare handler, Syncplane, Node.js
+	candidates []*candidate // the bare handler and Syncplane
 	env        []string     // of every candidate
 	store      *dynamo.Store
 	token      string // for every request
 }
 
-// newLab creates the tables at endpoint, starts an issuer of tokens and builds the
-// candidates in dir.
-func newLab(ctx context.Context, dir, endpoint string) (*lab, error) {
-	issuer, token, err := startIssuer()
-	if err != nil {
-		return nil, err
-	}
+// newLab creates the table at endpoint.
+func newLab(ctx context.Context, endpoint string, built []*candidate, issuer *issuer) (*lab, error) {
 	config := app.Config{Region: "us-east-1", AccessKeyID: "local", SecretAccessKey: "local", DynamoDBEndpoint: endpoint, TableName: "bench"}
-	l := &lab{store: app.DynamoDB(config), token: token}
-	config.TableName = "bench-node" // its rows have another format
-	for _, table := range []*dynamo.Store{l.store, app.DynamoDB(config)} {
-		if err := table.EnsureTable(ctx); err != nil {
-			return nil, err
-		}
-	}
+	l := &lab{store: app.DynamoDB(config), token: issuer.token, candidates: built}
 	l.env = []string{
-		"PATH=" + os.Getenv("PATH"), "AWS_REGION=us-east-1", "AWS_ACCESS_KEY_ID=local", "AWS_SECRET_ACCESS_KEY=local",
-		"AWS_ENDPOINT_URL_DYNAMODB=" + endpoint, "TOKEN_ISSUER=" + issuer, "TOKEN_AUDIENCE=syncplane",
-		"TOKEN_JWKS_URL=" + issuer + "/keys", "POWERTOOLS_SERVICE_NAME=syncs", "NODE_ENV=production", "AWS_LAMBDA_LOG_FORMAT=JSON",
+		"AWS_REGION=us-east-1", "AWS_ACCESS_KEY_ID=local", "AWS_SECRET_ACCESS_KEY=local", "TABLE_NAME=" + config.TableName,
+		"AWS_ENDPOINT_URL_DYNAMODB=" + endpoint, "TOKEN_ISSUER=" + issuer.address, "TOKEN_AUDIENCE=syncplane",
+		"TOKEN_JWKS_URL=" + issuer.address, "AWS_LAMBDA_LOG_FORMAT=JSON",
 	}
-	l.candidates, err = build(ctx, dir)
-	return l, err
+	return l, l.store.EnsureTable(ctx)
 }
 
 // measureCold starts each candidate many times, in random order, and measures its
@@ -204,7 +213,7 @@ func (l *lab) measureWarm(ctx context.Context) ([]*operation, error) {
 		}
 	}
 	operations, err := measureOperations(functions[1], func(method, path, body string, header ...string) ([]byte, error) {
-		return l.invoke(ctx, functions[1], request{method, path, body, header})
+		return invoke(ctx, functions[1], l.token, request{method, path, body, header})
 	})
 	if err != nil {
 		return nil, err
@@ -220,7 +229,7 @@ func (l *lab) measureWarm(ctx context.Context) ([]*operation, error) {
 
 // start runs a candidate under the emulated Runtime API.
 func (l *lab) start(ctx context.Context, c *candidate) (*lambdaruntime.Function, error) {
-	f, err := lambdaruntime.Start(ctx, lambdaruntime.Options{Command: c.command, Env: append(slices.Clone(l.env), "TABLE_NAME="+c.table), Output: io.Discard})
+	f, err := lambdaruntime.Start(ctx, lambdaruntime.Options{Command: c.command, Env: l.env, Output: io.Discard})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", c.name, err)
 	}
@@ -229,113 +238,63 @@ func (l *lab) start(ctx context.Context, c *candidate) (*lambdaruntime.Function,
 
 // create has a candidate create a sync.
 func (l *lab) create(ctx context.Context, f *lambdaruntime.Function, c *candidate) error {
-	if _, err := l.invoke(ctx, f, request{method: "POST", path: "/api/v1/syncs", body: createBody}); err != nil {
+	if _, err := invoke(ctx, f, l.token, request{method: "POST", path: "/api/v1/syncs", body: createBody}); err != nil {
 		return fmt.Errorf("%s: %w", c.name, err)
 	}
 	return nil
 }
 
-// startIssuer serves the keys of an issuer on loopback, and returns the issuer's
-// address and an ES256 token of it.
-func startIssuer() (address, token string, err error) {
+// issuer is an issuer of tokens. It serves its keys over HTTP.
+type issuer struct {
+	address string
+	keys    []byte // a JSON Web Key Set
+	token   string // ES256
+}
+
+// ServeHTTP responds with the keys.
+func (i *issuer) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = w.Write(i.keys)
+}
+
+// startIssuer starts an issuer on loopback.
+func startIssuer() (*issuer, error) {
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		return "", "", err
-	}
-	keys, err := json.Marshal(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: private.Public(), KeyID: "k", Algorithm: "ES256", Use: "sig"}}})
-	if err != nil {
-		return "", "", err
+		return nil, err
 	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it is open until the process ends
 	if err != nil {
-		return "", "", err
+		return nil, err
 	}
-	address = "http://" + listener.Addr().String()
-	server := &http.Server{ReadHeaderTimeout: time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		_, _ = w.Write(keys)
-	})}
+	i := &issuer{address: "http://" + listener.Addr().String()}
+	i.keys, err = json.Marshal(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: private.Public(), KeyID: "k", Algorithm: "ES256", Use: "sig"}}})
+	if err != nil {
+		return nil, err
+	}
+	server := &http.Server{ReadHeaderTimeout: time.Second, Handler: i}
 	go func() { _ = server.Serve(listener) }()
 	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: private}, (&jose.SignerOptions{}).WithHeader("kid", "k"))
 	if err != nil {
-		return "", "", err
+		return nil, err
 	}
-	token, err = jwt.Signed(signer).Claims(map[string]any{
-		"iss": address, "aud": "syncplane", "sub": "bench", "workspace_id": "bench", "scope": "syncs:read syncs:write runs:execute", "exp": time.Now().Add(time.Hour).Unix(),
+	i.token, err = jwt.Signed(signer).Claims(map[string]any{
+		"iss": i.address, "aud": "syncplane", "sub": "bench", "workspace_id": "bench", "scope": "syncs:read syncs:write runs:execute", "exp": time.Now().Add(time.Hour).Unix(),
 	}).Serialize()
-	return address, token, err
+	return i, err
 }
 
-// build builds the candidates for the present platform, and measures the size of
-// their zips, those of the Go candidates for arm64, as they are deployed.
+// build builds the bare handler and Syncplane in dir.
 func build(ctx context.Context, dir string) ([]*candidate, error) {
-	bare := &candidate{name: "bare handler (Go)", table: "bench"}
-	syncplane := &candidate{name: "Syncplane", table: "bench"}
-	for c, source := range map[*candidate]string{bare: "./bench/floor", syncplane: "./functions/api"} {
-		name := strings.ReplaceAll(strings.TrimPrefix(source, "./"), "/", "-")
-		for _, arch := range []string{runtime.GOARCH, "arm64"} {
-			out := filepath.Join(dir, name+"-"+arch)
-			cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-tags", "lambda.norpc", "-ldflags=-s -w", "-o", out, source)
-			cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+arch)
-			if text, err := cmd.CombinedOutput(); err != nil {
-				return nil, fmt.Errorf("build %s: %w: %s", source, err, text)
-			}
-			if arch == runtime.GOARCH {
-				c.command = []string{out}
-			}
-		}
-		var err error
-		if c.zip, err = deflated(filepath.Join(dir, name+"-arm64")); err != nil {
-			return nil, err
-		}
-	}
-	node, err := buildNode(ctx, dir)
-	if err != nil {
-		return nil, err
-	}
-	return []*candidate{bare, syncplane, node}, nil
-}
-
-// buildNode bundles the Node.js function as SAM's esbuild builder does. It keeps
-// packages from the registry in the cache.
-func buildNode(ctx context.Context, dir string) (*candidate, error) {
-	cache := os.Getenv("SYNCPLANE_CACHE")
-	if cache == "" {
-		return nil, errors.New("SYNCPLANE_CACHE is not set; run make bench")
-	}
-	work := filepath.Join(cache, "bench-node")
-	if err := os.MkdirAll(work, 0o700); err != nil {
-		return nil, err
-	}
-	if err := os.CopyFS(filepath.Join(dir, "node"), os.DirFS("bench/node")); err != nil {
-		return nil, err
-	}
-	for _, name := range []string{"package.json", "package-lock.json", ".npmrc", "handler.ts", "runtime.mjs"} {
-		text, err := os.ReadFile(filepath.Join("bench/node", name))
+	var all []*candidate
+	for _, c := range []struct{ name, source string }{{"bare handler (Go)", "./bench/floor"}, {"Syncplane", "./functions/api"}} {
+		program, zip, err := buildGo(ctx, dir, c.source)
 		if err != nil {
 			return nil, err
 		}
-		if err := os.WriteFile(filepath.Join(work, name), text, 0o600); err != nil {
-			return nil, err
-		}
+		all = append(all, &candidate{name: c.name, command: []string{program}, zip: zip})
 	}
-	bundle := filepath.Join(dir, "index.mjs")
-	for _, command := range [][]string{
-		{"npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts", "--prefer-offline"},
-		{
-			"node_modules/.bin/esbuild", "runtime.mjs", "--bundle", "--minify", "--platform=node", "--target=node20", "--format=esm", "--log-level=error", "--outfile=" + bundle,
-			"--banner:js=import{createRequire}from'module';const require=createRequire(import.meta.url);",
-		},
-	} {
-		fmt.Fprintln(os.Stderr, strings.Join(command[:2], " "))
-		cmd := exec.CommandContext(ctx, command[0], command[1:]...)
-		cmd.Dir = work
-		if text, err := cmd.CombinedOutput(); err != nil {
-			return nil, fmt.Errorf("%s: %w: %s", command[0], err, text)
-		}
-	}
-	size, err := deflated(bundle)
-	return &candidate{name: "Node.js with Powertools", table: "bench-node", command: []string{"node", bundle}, zip: size}, err
+	return all, nil
 }
 
 // deflated returns the size of a file in a zip, in bytes.
@@ -363,10 +322,10 @@ type request struct {
 
 // invoke sends a request as an event and returns the body of the response. A status
 // of 300 or more is an error.
-func (l *lab) invoke(ctx context.Context, f *lambdaruntime.Function, r request) ([]byte, error) {
+func invoke(ctx context.Context, f *lambdaruntime.Function, token string, r request) ([]byte, error) {
 	event := events.APIGatewayV2HTTPRequest{
 		Version: "2.0", RouteKey: "$default", RawPath: r.path, Body: r.body,
-		Headers: map[string]string{"authorization": "Bearer " + l.token, "content-type": "application/json", "host": "api.example.com", "user-agent": "bench"},
+		Headers: map[string]string{"authorization": "Bearer " + token, "content-type": "application/json", "host": "api.example.com", "user-agent": "bench"},
 		RequestContext: events.APIGatewayV2HTTPRequestContext{
 			RequestID: rand.Text(), Stage: "$default", DomainName: "api.example.com",
 			HTTP: events.APIGatewayV2HTTPRequestContextHTTPDescription{Method: r.method, Path: r.path, SourceIP: "192.0.2.1"},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
 	"regexp"
@@ -20,20 +21,29 @@ type benchmarked struct {
 	allocs float64
 }
 
-// benchmark runs BenchmarkName of this directory, and describes it on standard error.
+// benchmark runs BenchmarkName of this directory five times, describes it on standard
+// error and returns the fastest run.
 func benchmark(ctx context.Context, name, what string) (benchmarked, error) {
 	fmt.Fprintln(os.Stderr, what)
-	out, err := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-bench", "^Benchmark"+name+"$", "-benchmem", "./bench").CombinedOutput()
+	out, err := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-bench", "^Benchmark"+name+"$", "-benchmem", "-count", "5", "./bench").CombinedOutput()
 	if err != nil {
 		return benchmarked{}, fmt.Errorf("%w: %s", err, out)
 	}
-	match := regexp.MustCompile(`Benchmark` + name + `\S*\s+\d+\s+([0-9.]+) ns/op\s+\d+ B/op\s+(\d+) allocs/op`).FindSubmatch(out)
-	if match == nil {
+	best := benchmarked{took: math.MaxInt64}
+	for _, match := range regexp.MustCompile(`Benchmark`+name+`\S*\s+\d+\s+([0-9.]+) ns/op\s+\d+ B/op\s+(\d+) allocs/op`).FindAllSubmatch(out, -1) {
+		took, err := strconv.ParseFloat(string(match[1]), 64)
+		allocs, err2 := strconv.ParseFloat(string(match[2]), 64)
+		if err := errors.Join(err, err2); err != nil {
+			return benchmarked{}, err
+		}
+		if time.Duration(took) < best.took {
+			best = benchmarked{time.Duration(took), allocs}
+		}
+	}
+	if best.took == math.MaxInt64 {
 		return benchmarked{}, fmt.Errorf("no figures in %s", out)
 	}
-	took, err := strconv.ParseFloat(string(match[1]), 64)
-	allocs, err2 := strconv.ParseFloat(string(match[2]), 64)
-	return benchmarked{time.Duration(took), allocs}, errors.Join(err, err2)
+	return best, nil
 }
 
 // quantile returns the value below which this share of all durations lies.
@@ -50,6 +60,7 @@ func mb(bytes int64) float64 { return float64(bytes) / 1e6 }
 
 // report prints the tables, and returns an error if a bound is missed.
 func report(r results) error {
+	printDeployment(r.deployment)
 	printCandidates(r.candidates)
 	printOperations(r.operations)
 	printOthers(r)
@@ -61,10 +72,33 @@ func cold(c *candidate) time.Duration { return median(c.init) + median(c.first) 
 
 func ratio(a, b time.Duration) float64 { return float64(a) / float64(b) }
 
+// printDeployment prints the measurements over TLS. The ratios are medians over the rounds,
+// with the quartiles.
+func printDeployment(d *deployment) {
+	bare := d.candidates[0]
+	fmt.Printf("%s, %d cores of %s, %s, Node.js %s, %s. Over TLS to a stub of DynamoDB, in a root directory like that of provided.al2023; %d starts and %d calls of each candidate, in random order.\n\n",
+		time.Now().UTC().Format(time.DateOnly), runtime.NumCPU(), processor(), runtime.Version(), version("node"), version("rustc"), coldRounds, warmRounds*warmRoundCalls)
+	fmt.Println("| cold | init | first call | both | ×bare | processor time | zip |")
+	fmt.Println("|---|---|---|---|---|---|---|")
+	for _, c := range d.candidates {
+		fmt.Printf("| %s | %.1f ms | %.1f ms | %.1f ms | %v | %.1f ms | %.2f MB |\n",
+			c.name, ms(median(c.init)), ms(median(c.first)), ms(median(c.cold)), ratios(c.cold, bare.cold), ms(median(c.coldCPU)), mb(c.zip))
+	}
+	fmt.Println("\n| warm | p50 | ×bare | processor time of a call | ×bare | peak RSS |")
+	fmt.Println("|---|---|---|---|---|---|")
+	for _, c := range d.candidates {
+		fmt.Printf("| %s | %.2f ms | %v | %.3f ms | %v | %.0f MB |\n",
+			c.name, ms(median(c.warm)), ratios(c.warm, bare.warm), ms(median(c.warmCPU)), ratios(c.warmCPU, bare.warmCPU), mb(c.rss))
+	}
+	fmt.Println()
+	for _, line := range d.leftOut {
+		fmt.Println(line)
+	}
+}
+
 func printCandidates(candidates []*candidate) {
 	bare := candidates[0]
-	fmt.Printf("%s, %d cores of %s, %s, Node.js %s. All candidates use one DynamoDB Local and the Runtime API of pkg/emulator/lambdaruntime, Node.js with a plain loop.\n\n",
-		time.Now().UTC().Format(time.DateOnly), runtime.NumCPU(), processor(), runtime.Version(), nodeVersion())
+	fmt.Print("\nWithout TLS, over DynamoDB Local:\n\n")
 	fmt.Println("| | init p50 | first invoke p50 | cold start | ×floor | warm p50 | warm p99 | ×floor | peak RSS | zip |")
 	fmt.Println("|---|---|---|---|---|---|---|---|---|---|")
 	for _, c := range candidates {
@@ -100,29 +134,38 @@ func printOthers(r results) {
 		scheduledSyncs, ms(r.scheduler.load), mb(r.scheduler.memory), len(r.scheduler.late), schedulingTime, ms(median(r.scheduler.late)), ms(quantile(r.scheduler.late, 0.99)))
 }
 
+// deployed checks the bounds of what runs over TLS.
+func (b *bounds) deployed(d *deployment) {
+	bare, syncplane := d.candidates[0], d.candidates[1]
+	b.check("cold start over TLS over the bare handler's", ratios(syncplane.cold, bare.cold).median, 0.40)
+	found := false
+	for _, c := range d.candidates {
+		if c.name == rustName {
+			found = true
+			b.check("cold start over TLS over that of Rust", ratios(syncplane.cold, c.cold).median, 1)
+		}
+	}
+	if !found {
+		fmt.Println("SKIP cold start over TLS over that of Rust, which is left out")
+	}
+	b.check("processor time of a warm call over TLS over the bare handler's", ratios(syncplane.warmCPU, bare.warmCPU).median, 1)
+	b.check("warm p50 over TLS over the bare handler's", ratios(syncplane.warm, bare.warm).median, 1.25)
+	b.check("peak RSS over TLS, MB", mb(syncplane.rss), 30)
+}
+
 // checkBounds prints whether each bound holds.
 func checkBounds(r results) error {
 	bare, syncplane := r.candidates[0], r.candidates[1]
-	missed := 0
-	bound := func(what string, got, most float64) {
-		verdict := "PASS"
-		if got > most {
-			verdict = "FAIL"
-			missed++
-		}
-		fmt.Printf("%s %s: %.2f, at most %.2f\n", verdict, what, got, most)
-	}
-	bound("cold start over the bare handler's", ratio(cold(syncplane), cold(bare)), 1.3)
-	bound("warm p50 over the bare handler's", ratio(median(syncplane.warm), median(bare.warm)), 1.25)
-	bound("zip, MB", mb(syncplane.zip), 4.5)
-	bound("peak RSS, MB", mb(syncplane.rss), 30)
-	bound("handler, µs", float64(r.handler.took)/1000, 150)
-	bound("handler, allocations", r.handler.allocs, 200)
-	bound("3000 creates a second over the local server's", 3000/r.server.perSecond, 1)
-	if missed > 0 {
-		return fmt.Errorf("%d bounds are missed", missed)
-	}
-	return nil
+	b := &bounds{}
+	b.deployed(r.deployment)
+	b.check("cold start without TLS over the bare handler's", ratio(cold(syncplane), cold(bare)), 1.3)
+	b.check("warm p50 without TLS over the bare handler's", ratio(median(syncplane.warm), median(bare.warm)), 1.25)
+	b.check("zip, MB", mb(syncplane.zip), 4.5)
+	b.check("peak RSS, MB", mb(syncplane.rss), 30)
+	b.check("handler, µs", float64(r.handler.took)/1000, 80)
+	b.check("handler, allocations", r.handler.allocs, 150)
+	b.check("3000 creates a second over the local server's", 3000/r.server.perSecond, 1)
+	return b.err()
 }
 
 func processor() string {
@@ -135,10 +178,11 @@ func processor() string {
 	return runtime.GOARCH
 }
 
-func nodeVersion() string {
-	out, err := exec.Command("node", "--version").Output() //nolint:noctx // it ends at once
+// version returns what a tool prints as its version.
+func version(tool string) string {
+	out, err := exec.Command(tool, "--version").Output() //nolint:noctx // it ends at once
 	if err != nil {
-		return "unknown"
+		return "no " + tool
 	}
 	return strings.TrimSpace(string(out))
 }

@@ -129,7 +129,7 @@ func (l *lab) measureLives(ctx context.Context) ([]*operation, []listing, error)
 	}
 	defer f.Close() //nolint:errcheck // it was used to its end
 	call := func(method, path, body string, header ...string) ([]byte, error) {
-		return l.invoke(ctx, f, request{method, path, body, header})
+		return invoke(ctx, f, l.token, request{method, path, body, header})
 	}
 	create, trigger, claim := &operation{name: "create"}, &operation{name: "trigger"}, &operation{name: "claim"}
 	heartbeat, finish := &operation{name: "heartbeat"}, &operation{name: "finish"}

@@ -60,6 +60,10 @@ type Options struct {
 	Env []string
 	// Dir is its working directory; the caller's if empty.
 	Dir string
+	// Root is the root directory of the process, in which the paths of Command and
+	// Dir are; the caller's if empty. It is for Linux. A caller that is not root
+	// needs the permission to create user namespaces.
+	Root string
 	// Timeout bounds an invocation; 10 s if zero.
 	Timeout time.Duration
 	// InitTimeout bounds the time until the first poll; 10 s, as in Lambda, if
@@ -182,6 +186,15 @@ func launch(ctx context.Context, options Options) (*Function, error) {
 	f.command.Stdout, f.command.Stderr = f.output, f.output
 	f.command.WaitDelay = outputDelay
 	f.command.SysProcAttr = withParent()
+	if options.Root != "" {
+		if f.command.Dir == "" {
+			f.command.Dir = "/"
+		}
+		if err := confine(f.command.SysProcAttr, options.Root); err != nil {
+			close(f.ended)
+			return nil, errors.Join(err, f.server.Close())
+		}
+	}
 	started := make(chan error)
 	go f.run(started)
 	if err := <-started; err != nil {
@@ -254,6 +267,18 @@ func (f *Function) Duration() time.Duration { return time.Duration(f.elapsed.Loa
 func (f *Function) PeakRSS() int64 {
 	f.readMemory()
 	return f.peak.Load()
+}
+
+// CPUTime returns the processor time of the process so far, of all its threads in user
+// and kernel mode. It returns 0 after the end of the process and on other systems than
+// Linux.
+func (f *Function) CPUTime() time.Duration {
+	select {
+	case <-f.ended: // its process ID may belong to another process
+		return 0
+	default:
+		return cpuTime(f.command.Process.Pid)
+	}
 }
 
 // readMemory updates peak if the process still runs.

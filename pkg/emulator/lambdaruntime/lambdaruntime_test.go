@@ -51,6 +51,7 @@ func TestMain(m *testing.M) {
 	}
 	bootstrap = filepath.Join(dir, "bootstrap")
 	build := exec.CommandContext(context.Background(), "go", "build", "-tags", "lambda.norpc", "-o", bootstrap, "./testdata/function")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0") // it needs no shared libraries in a root directory of its own
 	build.Stderr = os.Stderr
 	code := 1
 	if err := build.Run(); err != nil {
@@ -620,6 +621,7 @@ func TestMeasures(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		return
 	}
+	spent := function.CPUTime()
 	const more = 64 << 20
 	before := function.PeakRSS()
 	invoke(t, function, fmt.Sprintf(`{"do":"grow","bytes":%d}`, more))
@@ -627,8 +629,14 @@ func TestMeasures(t *testing.T) {
 	if before < 1<<20 || before > 64<<20 || after < before+more*9/10 || after > before+2*more {
 		t.Errorf("peak memory %d, after %d more bytes %d", before, more, after)
 	}
+	if total := function.CPUTime(); spent <= 0 || total <= spent || total > time.Minute {
+		t.Errorf("the processor time is %s, then %s", spent, total)
+	}
 	if err := function.Close(); err != nil {
 		t.Fatal(err)
+	}
+	if spent := function.CPUTime(); spent != 0 {
+		t.Errorf("the processor time of an ended process is %s", spent)
 	}
 	if closed := function.PeakRSS(); closed < after {
 		t.Errorf("peak memory %d, once closed %d", after, closed)
@@ -642,6 +650,28 @@ func TestWorkingFolder(t *testing.T) {
 	}
 	function := start(t, func(o *lambdaruntime.Options) { o.Command, o.Dir = []string{"./here"}, dir })
 	invoke(t, function, `{"do":"echo"}`)
+}
+
+// TestRoot checks that the function has a root directory of its own.
+func TestRoot(t *testing.T) {
+	if runtime.GOOS != "linux" || os.Geteuid() != 0 {
+		t.Skip("only root on Linux can change the root directory everywhere")
+	}
+	root := t.TempDir()
+	text, err := os.ReadFile(bootstrap)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(root, "bootstrap"), text, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	function := start(t, func(o *lambdaruntime.Options) { o.Command, o.Root = []string{"/bootstrap"}, root })
+	if got := invoke(t, function, `{"do":"list"}`); got != `["bootstrap"]` {
+		t.Errorf("the working directory has %s", got)
+	}
+	if _, err := lambdaruntime.Start(t.Context(), lambdaruntime.Options{Command: []string{"/bootstrap"}, Root: filepath.Join(root, "none")}); err == nil {
+		t.Error("started in a root directory that does not exist")
+	}
 }
 
 func TestOutput(t *testing.T) {

@@ -3,8 +3,10 @@
 package lambdaruntime
 
 import (
+	"errors"
 	"os"
 	"syscall"
+	"time"
 )
 
 // withParent returns nil: other kernels do not tie a process to its parent. A
@@ -15,3 +17,11 @@ func withParent() *syscall.SysProcAttr { return nil }
 func send(p *os.Process, signal syscall.Signal) {
 	_ = p.Signal(signal) // fails only if p has ended
 }
+
+// confine returns an error: the root directory is changed on Linux only.
+func confine(*syscall.SysProcAttr, string) error {
+	return errors.New("a root directory of its own needs Linux")
+}
+
+// cpuTime returns 0.
+func cpuTime(int) time.Duration { return 0 }

@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -130,6 +131,8 @@ func handle(ctx context.Context, event json.RawMessage) (any, error) {
 		return &breakingReader{strings.NewReader("half of it")}, nil
 	case "grow":
 		memory = bytes.Repeat([]byte{1}, in.Bytes)
+	case "list": // the names in the working directory
+		return filepath.Glob("*")
 	case "deaf":
 		signal.Ignore(syscall.SIGTERM)
 	case "spawn": // leaves a child process that holds the output

@@ -5,7 +5,7 @@ import { Logger } from '@aws-lambda-powertools/logger';
 import { Metrics, MetricUnit } from '@aws-lambda-powertools/metrics';
 import { ConditionalCheckFailedException, DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { DynamoDBDocumentClient, PutCommand } from '@aws-sdk/lib-dynamodb';
-import { createRemoteJWKSet, jwtVerify, type JWTPayload } from 'jose';
+import { createLocalJWKSet, jwtVerify, type JWTPayload } from 'jose';
 import { z } from 'zod';
 
 const logger = new Logger({ serviceName: 'syncs' });
@@ -14,7 +14,7 @@ const client = DynamoDBDocumentClient.from(
   new DynamoDBClient({ endpoint: process.env.AWS_ENDPOINT_URL_DYNAMODB, region: process.env.AWS_REGION }),
   { marshallOptions: { removeUndefinedValues: true } },
 );
-const keys = createRemoteJWKSet(new URL(process.env.TOKEN_JWKS_URL!));
+const keys = createLocalJWKSet(JSON.parse(process.env.TOKEN_JWKS!));
 const id = z.number().int().min(1).max(Number.MAX_SAFE_INTEGER);
 const body = z.object({
   sync: z.object({

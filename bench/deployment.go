@@ -1,0 +1,377 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	mathrand "math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"syncplane/pkg/emulator/lambdaruntime"
+)
+
+// The number of measurements of a deployment.
+const (
+	coldRounds     = 101 // starts of each candidate
+	warmRounds     = 60  // blocks of each candidate
+	warmRoundCalls = 100 // calls in a block
+	warmUp         = 10  // first blocks that are not measured
+)
+
+// The hosts of the stubs. The first one is DynamoDB's own name.
+const (
+	dynamoDBHost = "dynamodb.us-east-1.amazonaws.com"
+	issuerHost   = "issuer.example.com"
+)
+
+// deployment measures candidates as they run on Lambda: in a root directory laid out
+// like that of provided.al2023, over TLS to a stub of DynamoDB.
+type deployment struct {
+	root       string
+	env        []string
+	token      string      // of every request
+	candidates []*deployed // the bare handler, Syncplane, Syncplane with fetched keys, peers
+	leftOut    []string    // why peers are left out
+}
+
+// fetchingName is the name of Syncplane as a candidate that fetches the keys of the issuer
+// over TLS. All others have them in their environment.
+const fetchingName = "Syncplane, keys fetched over TLS"
+
+// deployed is a candidate with its measurements, one a round.
+type deployed struct {
+	name    string
+	command []string // in the root directory
+	env     []string
+	zip     int64 // bytes
+
+	init, first, cold []time.Duration // of each start; cold is their sum
+	coldCPU           []time.Duration // processor time of a start with its first call
+	warm              []time.Duration // median duration of the calls of a block
+	warmCPU           []time.Duration // mean processor time of the calls of a block
+	rss               int64           // peak, in bytes
+}
+
+// caBundle is where Debian's package ca-certificates keeps the roots.
+const caBundle = "/etc/ssl/certs/ca-certificates.crt"
+
+// newRoot makes a root directory like that of provided.al2023: its bundle of CA
+// certificates with the links to it, and the files that resolve names. The bundle is
+// that of this machine with the roots of the authorities in its middle.
+func newRoot(dir string, authorities ...*authority) error {
+	bundle, err := os.ReadFile(caBundle)
+	if err != nil {
+		return fmt.Errorf("the root directory needs the certificates of Debian's package ca-certificates: %w", err)
+	}
+	const end = "-----END CERTIFICATE-----\n"
+	middle := len(bundle)/2 + bytes.Index(bundle[len(bundle)/2:], []byte(end)) + len(end)
+	added := slices.Clone(bundle[:middle])
+	var own []byte
+	for _, a := range authorities {
+		own = append(own, a.rootPEM()...)
+	}
+	added = append(append(added, own...), bundle[middle:]...)
+	for name, text := range map[string][]byte{
+		"etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem": added,
+		"etc/pki/bench.pem": own,
+		"etc/hosts":         []byte("127.0.0.1 localhost " + dynamoDBHost + " " + issuerHost + "\n"),
+		"etc/nsswitch.conf": []byte("hosts: files dns\n"),
+		"etc/resolv.conf":   nil,
+		"etc/passwd":        []byte("root:x:0:0:root:/root:/bin/sh\n"),
+	} {
+		if err := writeFile(filepath.Join(dir, name), text); err != nil {
+			return err
+		}
+	}
+	for name, target := range map[string]string{
+		"etc/pki/tls/cert.pem":            "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+		"etc/pki/tls/certs/ca-bundle.crt": "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+		"etc/ssl/certs":                   "../pki/tls/certs",
+	} {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			return err
+		}
+		if err := os.Symlink(target, path); err != nil {
+			return err
+		}
+	}
+	return os.MkdirAll(filepath.Join(dir, "tmp"), 0o777)
+}
+
+func writeFile(path string, text []byte) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(path, text, 0o644)
+}
+
+// install copies a program into the root directory, with the shared libraries that it
+// needs, and returns its path there.
+func install(root, program, name string) (string, error) {
+	files := map[string]string{program: "/var/task/" + name}
+	if out, err := exec.Command("ldd", program).Output(); err == nil { //nolint:noctx // it ends at once
+		for _, match := range regexp.MustCompile(`(?m)(/\S+) \(0x`).FindAllSubmatch(out, -1) {
+			files[string(match[1])] = string(match[1])
+		}
+	}
+	for from, to := range files {
+		in, err := os.Open(from)
+		if err != nil {
+			return "", err
+		}
+		path := filepath.Join(root, to)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			return "", errors.Join(err, in.Close())
+		}
+		out, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o755)
+		if err != nil {
+			return "", errors.Join(err, in.Close())
+		}
+		_, err = io.Copy(out, in)
+		if err := errors.Join(err, out.Close(), in.Close()); err != nil {
+			return "", err
+		}
+	}
+	return files[program], nil
+}
+
+// serveTLS serves a handler over TLS with HTTP/1.1 on loopback, and returns the address
+// with the name of the host.
+func serveTLS(a *authority, host string, handler http.Handler) (string, error) {
+	certificate, err := a.issue(host)
+	if err != nil {
+		return "", err
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it is open until the process ends
+	if err != nil {
+		return "", err
+	}
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, ErrorLog: log.New(io.Discard, "", 0)}
+	secure := tls.NewListener(listener, &tls.Config{
+		Certificates: []tls.Certificate{certificate}, NextProtos: []string{"http/1.1"}, MinVersion: tls.VersionTLS12,
+	})
+	go func() { _ = server.Serve(secure) }()
+	_, port, err := net.SplitHostPort(listener.Addr().String())
+	return "https://" + net.JoinHostPort(host, port), err
+}
+
+// stubDynamoDB responds to PutItem as DynamoDB does, and to any other request with an
+// error. A stub takes little processor time and always the same.
+func stubDynamoDB(w http.ResponseWriter, r *http.Request) {
+	var in struct {
+		TableName string
+		Item      map[string]any
+	}
+	w.Header().Set("Content-Type", "application/x-amz-json-1.0")
+	err := json.NewDecoder(r.Body).Decode(&in) //nolint:musttag // the names are DynamoDB's
+	if err != nil || r.Header.Get("X-Amz-Target") != "DynamoDB_20120810.PutItem" || in.TableName == "" || len(in.Item) == 0 ||
+		!strings.HasPrefix(r.Header.Get("Authorization"), "AWS4-HMAC-SHA256 ") {
+		w.WriteHeader(http.StatusBadRequest)
+		_, _ = io.WriteString(w, `{"__type":"com.amazon.coral.validate#ValidationException","message":"it must be a signed PutItem"}`)
+		return
+	}
+	w.Header().Set("X-Amzn-Requestid", "VA8LQ3V2FMK3E8UB59G1PQUU1BVV4KQNSO5AEMVJF66Q9ASUAAJG")
+	w.Header().Set("X-Amz-Crc32", "2745614147")
+	_, _ = io.WriteString(w, "{}")
+}
+
+// newDeployment makes the root directory and the stubs, and builds the candidates. A peer
+// whose tools are not installed is left out.
+func newDeployment(ctx context.Context, dir string, built []*candidate, issuer *issuer) (*deployment, error) {
+	amazon, err := newAuthority("Amazon", rsaKey)
+	if err != nil {
+		return nil, err
+	}
+	other, err := newAuthority("Example", ecdsaKey)
+	if err != nil {
+		return nil, err
+	}
+	d := &deployment{root: filepath.Join(dir, "root"), token: issuer.token}
+	if err := newRoot(d.root, amazon, other); err != nil {
+		return nil, err
+	}
+	dynamoDB, err := serveTLS(amazon, dynamoDBHost, http.HandlerFunc(stubDynamoDB))
+	if err != nil {
+		return nil, err
+	}
+	keys, err := serveTLS(other, issuerHost, issuer)
+	if err != nil {
+		return nil, err
+	}
+	d.env = []string{
+		"PATH=/usr/local/bin:/usr/bin/:/bin", "LANG=en_US.UTF-8", "AWS_REGION=us-east-1", "AWS_ACCESS_KEY_ID=local", "AWS_SECRET_ACCESS_KEY=local",
+		"AWS_ENDPOINT_URL_DYNAMODB=" + dynamoDB, "TABLE_NAME=bench", "TOKEN_ISSUER=" + issuer.address, "TOKEN_AUDIENCE=syncplane",
+		"POWERTOOLS_SERVICE_NAME=syncs", "NODE_ENV=production", "AWS_LAMBDA_LOG_FORMAT=JSON",
+		"NODE_EXTRA_CA_CERTS=/etc/pki/bench.pem", // Node.js has roots of its own
+	}
+	pinned := []string{"TOKEN_JWKS=" + string(issuer.keys)}
+	add := func(name, program string, zip int64, env []string, with ...string) error {
+		installed, err := install(d.root, program, strconv.Itoa(len(d.candidates))+"-"+filepath.Base(program))
+		if err != nil {
+			return fmt.Errorf("install %s: %w", name, err)
+		}
+		d.candidates = append(d.candidates, &deployed{name: name, command: append(with, installed), env: env, zip: zip})
+		return nil
+	}
+	for _, c := range built {
+		if err := add(c.name, c.command[0], c.zip, pinned); err != nil {
+			return nil, err
+		}
+	}
+	syncplane := built[1]
+	if err := add(fetchingName, syncplane.command[0], syncplane.zip, []string{"TOKEN_JWKS_URL=" + keys}); err != nil {
+		return nil, err
+	}
+	for _, p := range peers {
+		if tool := missing(p.tools); tool != "" {
+			d.leftOut = append(d.leftOut, fmt.Sprintf("%s is left out: %s is not installed", p.name, tool))
+			continue
+		}
+		work, err := workFolder(p.folder)
+		if err != nil {
+			return nil, err
+		}
+		program, err := p.build(ctx, work)
+		if err != nil {
+			return nil, fmt.Errorf("build %s: %w", p.name, err)
+		}
+		zip, err := deflated(program)
+		if err != nil {
+			return nil, err
+		}
+		var with []string
+		if p.interpreter != "" {
+			path, err := exec.LookPath(p.interpreter)
+			if err != nil {
+				return nil, err
+			}
+			interpreter, err := install(d.root, path, p.interpreter)
+			if err != nil {
+				return nil, err
+			}
+			with = []string{interpreter}
+		}
+		if err := add(p.name, program, zip, pinned, with...); err != nil {
+			return nil, err
+		}
+	}
+	return d, nil
+}
+
+// start runs a candidate in the root directory.
+func (d *deployment) start(ctx context.Context, c *deployed) (*lambdaruntime.Function, error) {
+	f, err := lambdaruntime.Start(ctx, lambdaruntime.Options{
+		Command: c.command, Root: d.root, Output: io.Discard, Env: append(slices.Clone(d.env), c.env...),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", c.name, err)
+	}
+	return f, nil
+}
+
+func (d *deployment) create(ctx context.Context, f *lambdaruntime.Function, c *deployed) error {
+	if _, err := invoke(ctx, f, d.token, request{method: "POST", path: "/api/v1/syncs", body: createBody}); err != nil {
+		return fmt.Errorf("%s: %w", c.name, err)
+	}
+	return nil
+}
+
+// measureCold starts each candidate in each round, in random order.
+func (d *deployment) measureCold(ctx context.Context) error {
+	order := mathrand.New(mathrand.NewPCG(1, 1))
+	for round := range coldRounds {
+		progress("cold start over TLS", round+1, coldRounds)
+		for _, i := range order.Perm(len(d.candidates)) { // so that each follows each other
+			c := d.candidates[i]
+			f, err := d.start(ctx, c)
+			if err != nil {
+				return err
+			}
+			if err := d.create(ctx, f, c); err != nil {
+				return err
+			}
+			c.init = append(c.init, f.InitDuration())
+			c.first = append(c.first, f.Duration())
+			c.cold = append(c.cold, f.InitDuration()+f.Duration())
+			c.coldCPU = append(c.coldCPU, f.CPUTime())
+			if err := f.Close(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// measureWarm sends creates to running candidates, in blocks in random order.
+func (d *deployment) measureWarm(ctx context.Context) error {
+	functions := make([]*lambdaruntime.Function, len(d.candidates))
+	for i, c := range d.candidates {
+		var err error
+		if functions[i], err = d.start(ctx, c); err != nil {
+			return err
+		}
+	}
+	order := mathrand.New(mathrand.NewPCG(2, 2))
+	for round := range warmUp + warmRounds {
+		progress("warm calls over TLS", (round+1)*warmRoundCalls, (warmUp+warmRounds)*warmRoundCalls)
+		for _, i := range order.Perm(len(d.candidates)) {
+			c, f := d.candidates[i], functions[i]
+			took := make([]time.Duration, 0, warmRoundCalls)
+			before := f.CPUTime()
+			for range warmRoundCalls {
+				if err := d.create(ctx, f, c); err != nil {
+					return err
+				}
+				took = append(took, f.Duration())
+			}
+			if round >= warmUp {
+				c.warm = append(c.warm, median(took))
+				c.warmCPU = append(c.warmCPU, (f.CPUTime()-before)/warmRoundCalls)
+			}
+		}
+	}
+	for i, c := range d.candidates {
+		c.rss = functions[i].PeakRSS()
+		if err := functions[i].Close(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// progress prints every tenth step to standard error.
+func progress(what string, step, of int) {
+	if step*10/of != (step-1)*10/of || step == 1 {
+		fmt.Fprintln(os.Stderr, what, strconv.Itoa(step), "of", strconv.Itoa(of))
+	}
+}
+
+// spread is a ratio with its quartiles over the rounds.
+type spread struct{ lower, median, upper float64 }
+
+func (s spread) String() string { return fmt.Sprintf("%.2f (%.2f–%.2f)", s.median, s.lower, s.upper) }
+
+// ratios returns the ratio of two measurements of the same rounds.
+func ratios(a, b []time.Duration) spread {
+	all := make([]float64, len(a))
+	for i := range a {
+		all[i] = float64(a[i]) / float64(b[i])
+	}
+	slices.Sort(all)
+	return spread{all[len(all)/4], all[len(all)/2], all[len(all)*3/4]}
+}
