@@ -26,7 +26,10 @@ import (
 const (
 	// startLimit bounds the wait for the first response. Our own choice: a start
 	// takes 1.3 s on two idle cores, and longer while other tests run.
-	startLimit = time.Minute
+	startLimit = 2 * time.Minute
+	// responseLimit bounds the wait for one response, because another process on the
+	// port may accept the connection and not respond. Our own choice.
+	responseLimit = 2 * time.Second
 	// pollInterval is the pause between two checks whether it has started. Our
 	// own choice.
 	pollInterval = 20 * time.Millisecond
@@ -187,6 +190,8 @@ func (s *Server) await(ctx context.Context, origin string) error {
 // answers reports whether the process that was started with origin responds on the
 // endpoint.
 func (s *Server) answers(ctx context.Context, transport *http.Transport, origin string) bool {
+	ctx, cancel := context.WithTimeout(ctx, responseLimit)
+	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.Endpoint, nil)
 	if err != nil {
 		return false

@@ -104,8 +104,6 @@ type Server struct {
 	// RefuseEntry returns the error code of one entry of a PutEvents call, "" to
 	// accept the entry.
 	RefuseEntry func(Entry) string
-	// Outputs are those of the only stack of CloudFormation.
-	Outputs map[string]string
 	// Now is the time source of Scheduler; nil is the time of the machine.
 	Now func() time.Time
 	// Unordered has ListSchedules return the schedules in another order than that of
@@ -119,6 +117,14 @@ type Server struct {
 	messages  []Message
 	queued    []*queued
 	schedules map[string]map[string]json.RawMessage // by group and name, as created
+	outputs   map[string]string
+}
+
+// SetOutputs sets the outputs of the only stack of CloudFormation.
+func (s *Server) SetOutputs(outputs map[string]string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.outputs = outputs
 }
 
 // Start serves s on loopback until the test ends, and returns its address.
@@ -348,8 +354,8 @@ func (s *Server) handleMessage(w http.ResponseWriter, operation string, body []b
 	answer(w, "application/x-amz-json-1.0", struct{}{})
 }
 
-// describeStacks handles CloudFormation's DescribeStacks: there is one stack, which has
-// Outputs.
+// describeStacks handles DescribeStacks of CloudFormation: there is one stack, which has
+// the outputs of SetOutputs.
 func (s *Server) describeStacks(w http.ResponseWriter) {
 	if s.record(w, Call{Operation: "DescribeStacks"}) {
 		return
@@ -362,9 +368,11 @@ func (s *Server) describeStacks(w http.ResponseWriter) {
 		XMLName xml.Name `xml:"DescribeStacksResponse"`
 		Outputs []output `xml:"DescribeStacksResult>Stacks>member>Outputs>member"`
 	}
-	for _, key := range slices.Sorted(maps.Keys(s.Outputs)) {
-		stack.Outputs = append(stack.Outputs, output{key, s.Outputs[key]})
+	s.mu.Lock()
+	for _, key := range slices.Sorted(maps.Keys(s.outputs)) {
+		stack.Outputs = append(stack.Outputs, output{key, s.outputs[key]})
 	}
+	s.mu.Unlock()
 	w.Header().Set("Content-Type", "text/xml")
 	_ = xml.NewEncoder(w).Encode(stack) // if it fails, the client receives a truncated body
 }

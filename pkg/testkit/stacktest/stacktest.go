@@ -106,7 +106,7 @@ func (s *Stack) fake(tb testing.TB) (endpoint string) {
 	s.Config.WatchQueueURL = "https://sqs.us-east-1.amazonaws.com/123456789012/watch"
 	s.Config.RelayFailuresURL = "https://sqs.us-east-1.amazonaws.com/123456789012/relay-failures"
 	s.ScheduleFailuresURL = "https://sqs.us-east-1.amazonaws.com/123456789012/schedule-failures"
-	s.deploy = func(_ testing.TB, outputs map[string]string) { server.Outputs = outputs }
+	s.deploy = func(_ testing.TB, outputs map[string]string) { server.SetOutputs(outputs) }
 	s.received = func(testing.TB) []string {
 		var bodies []string
 		for _, m := range server.Messages() {
