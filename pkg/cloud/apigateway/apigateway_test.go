@@ -349,7 +349,7 @@ func TestInvokeCopies(t *testing.T) {
 	}
 }
 
-// TestInvokePanic checks that the error of a panic contains its value only for errors
+// TestInvokePanic checks that the error of a panic contains its value only for errors.
 func TestInvokePanic(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {

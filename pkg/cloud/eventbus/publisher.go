@@ -107,11 +107,15 @@ func (p *Publisher) put(ctx context.Context, batch []types.PutEventsRequestEntry
 	if err != nil {
 		return 0, fmt.Errorf("put events: %w", err)
 	}
-	for i, result := range out.Entries {
+	for i, entry := range batch {
+		if i >= len(out.Entries) { // the response has a result for each entry
+			return i, errors.New("put events: the response has fewer results than the call had entries")
+		}
+		result := out.Entries[i]
 		if result.ErrorCode == nil {
 			continue
 		}
-		if err := p.retry(ctx, batch[i], result); err != nil {
+		if err := p.retry(ctx, entry, result); err != nil {
 			return i, err
 		}
 	}

@@ -116,7 +116,7 @@ func (r *Relay) readChanges(ctx context.Context, batch events.DynamoDBEvent) (ch
 		c := change{sequence: record.Change.SequenceNumber, at: record.Change.ApproximateCreationDateTime.UTC()}
 		var isSync, isRun bool
 		if c.workspace, c.sync, isSync = dynamo.KeyOf(record); isSync {
-			err = recovered(func() error { return r.readSync(ctx, record, &c) })
+			err = recovered(func() error { return readSync(record, &c) })
 		} else if c.workspace, c.sync, isRun = dynamo.RunKeyOf(record); isRun {
 			c.scheduled = dynamo.RunTimeOf(record)
 			err = recovered(func() (err error) { isRun, err = r.readRun(ctx, record, &c); return err })
@@ -133,7 +133,7 @@ func (r *Relay) readChanges(ctx context.Context, batch events.DynamoDBEvent) (ch
 }
 
 // readSync reads the change of a sync.
-func (r *Relay) readSync(ctx context.Context, record events.DynamoDBEventRecord, c *change) error {
+func readSync(record events.DynamoDBEventRecord, c *change) error {
 	before, after, _, err := dynamo.Change(record)
 	if errors.Is(err, syncs.ErrUnreadable) {
 		c.ends = true // perhaps
