@@ -68,6 +68,8 @@ function plugin(system) {
       // Names for what a screen reader announces.
       Button: (Original) => ({ "aria-label": _, ...props }) => h(Original, props), // the label would replace the visible text
       CloseIcon: (Original) => (props) => h("span", null, h("span", { className: "unseen" }, "Close"), h(Original, props)),
+      // The button that opens a schema has its title as text, and a schema may have none.
+      JSONSchema202012KeywordTitle: (Original) => (props) => h("div", null, h(Original, props), h("span", { className: "unseen" }, "Schema")),
       TextArea: (Original) => (props) => h(Original, { "aria-label": "Request body", ...props }),
       JsonSchema_string: named,
       JsonSchema_boolean: named,
