@@ -3,6 +3,10 @@
 
 : "${SYNCPLANE_CACHE:=${XDG_CACHE_HOME:-$HOME/.cache}/syncplane}"
 
+# A make below `make verify` would print its directory, which no make does that a person
+# runs.
+unset MAKEFLAGS MFLAGS MAKELEVEL
+
 # No call to AWS, no telemetry.
 export AWS_DEFAULT_REGION=us-east-1 AWS_EC2_METADATA_DISABLED=true
 export SAM_CLI_TELEMETRY=0 CKV_SKIP_PACKAGE_UPDATE_CHECK=true
