@@ -1,6 +1,6 @@
 // Package apitest holds responses against the OpenAPI document that the API
 // serves. Every test that gets a response calls Check, so that the document
-// cannot differ from the code.
+// cannot differ from the code. RunLifecycle tests all operations in this way.
 package apitest
 
 import (

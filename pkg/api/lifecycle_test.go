@@ -11,7 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	"syncplane/pkg/api"
-	"syncplane/pkg/api/lifetest"
+	"syncplane/pkg/api/apitest"
 	"syncplane/pkg/app"
 	"syncplane/pkg/runs"
 	"syncplane/pkg/storage/bolt"
@@ -21,26 +21,26 @@ import (
 	"syncplane/pkg/testkit/dynamotest"
 )
 
-func TestLifeOnBolt(t *testing.T) {
+func TestLifecycleOnBolt(t *testing.T) {
 	t.Parallel()
 	store := bolttest.Open(t)
-	lifetest.Run(t, serverOver(store, bolt.Runs{Store: store, Now: time.Now}))
+	apitest.RunLifecycle(t, serverOver(store, bolt.Runs{Store: store, Now: time.Now}))
 }
 
-func TestLifeOnDynamoDB(t *testing.T) {
+func TestLifecycleOnDynamoDB(t *testing.T) {
 	t.Parallel()
 	store := app.DynamoDB(dynamotest.NewTable(t))
-	lifetest.Run(t, serverOver(store, dynamo.Runs{Store: store, Now: time.Now}))
+	apitest.RunLifecycle(t, serverOver(store, dynamo.Runs{Store: store, Now: time.Now}))
 }
 
 // serverOver returns the API over a store, in this process.
-func serverOver(store syncs.Store, of runs.Store) lifetest.Server {
+func serverOver(store syncs.Store, of runs.Store) apitest.Server {
 	handler := api.New(api.Config{
 		Syncs:  &syncs.Service{Store: store, Now: time.Now, NewID: func() (string, error) { id, err := uuid.NewV7(); return id.String(), err }},
 		Runs:   app.Runs(of, store, runs.DefaultRetention().Runs),
 		Caller: caller, Log: slog.New(slog.DiscardHandler), Now: time.Now,
 	})
-	return lifetest.Server{
+	return apitest.Server{
 		Do: func(r *http.Request) (*http.Response, error) {
 			r.Header.Set(api.RequestIDHeader, uuid.NewString())
 			w := httptest.NewRecorder()

@@ -1,7 +1,4 @@
-// Package lifetest is a suite of tests of the operations on syncs and runs over HTTP,
-// from create to delete. It runs on every storage backend and through the real
-// function, and checks every response against the OpenAPI document.
-package lifetest
+package apitest
 
 import (
 	"context"
@@ -19,11 +16,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
-
-	"syncplane/pkg/api/apitest"
 )
 
-// Server is what the suite talks to.
+// Server is what RunLifecycle sends its requests to.
 type Server struct {
 	// Do answers a request. It may be called by many at once.
 	Do func(r *http.Request) (*http.Response, error)
@@ -80,7 +75,7 @@ func (c client) try(method, target, body string, header ...string) (result, erro
 	if err != nil {
 		return result{}, err
 	}
-	apitest.Check(c.t, r, response.StatusCode, response.Header, text)
+	Check(c.t, r, response.StatusCode, response.Header, text)
 	return result{response.StatusCode, response.Header, string(text)}, nil
 }
 
@@ -148,33 +143,35 @@ func (c client) wantCodes(got result, want ...string) {
 	}
 }
 
-// Run runs the suite.
-func Run(t *testing.T, server Server) {
+// RunLifecycle tests the operations on syncs and runs over HTTP, from create to
+// delete, and checks every response against the OpenAPI document. It is run on every
+// storage backend and through the built function.
+func RunLifecycle(t *testing.T, server Server) {
 	t.Helper()
 	for name, test := range map[string]func(t *testing.T, c client){
-		"read":                  read,
-		"a foreign sync":        foreign,
-		"scopes":                scopes,
-		"list":                  list,
+		"read":                  readSync,
+		"a foreign sync":        foreignSync,
+		"scopes":                scopesDecide,
+		"list":                  listSyncs,
 		"list filters":          listFilters,
 		"list refuses":          listRefuses,
-		"change":                change,
+		"change":                changeSync,
 		"change refuses":        changeRefuses,
 		"change nothing":        changeNothing,
 		"put what was read":     putWhatWasRead,
-		"an upper-case id":      upperCase,
+		"an upper-case id":      upperCaseID,
 		"change conditionally":  changeConditionally,
 		"change unless":         changeUnless,
 		"read conditionally":    readConditionally,
 		"changes at once":       changesAtOnce,
-		"pause and resume":      pause,
-		"delete":                remove,
-		"when it runs next":     nextRun,
-		"repeat a create":       repeat,
+		"pause and resume":      pauseAndResume,
+		"delete":                deleteSync,
+		"when it runs next":     nextRunOfSync,
+		"repeat a create":       repeatCreate,
 		"repeat it at once":     repeatAtOnce,
-		"keys that are none":    badKeys,
+		"keys that are none":    badIdempotencyKeys,
 		"JSON:API":              jsonAPI,
-		"the form of an answer": forms,
+		"the form of an answer": answerForms,
 		"a run to its end":      runToItsEnd,
 		"read a run again":      runConditionally,
 		"cancel runs":           runCancels,
@@ -189,7 +186,7 @@ func Run(t *testing.T, server Server) {
 	}
 }
 
-func read(t *testing.T, c client) {
+func readSync(t *testing.T, c client) {
 	location, created := c.create()
 	got := c.want(200, "GET", location, "")
 	if got.body != created.body {
@@ -210,7 +207,7 @@ func read(t *testing.T, c client) {
 	}
 }
 
-func foreign(t *testing.T, c client) {
+func foreignSync(t *testing.T, c client) {
 	location, _ := c.create()
 	other := c.server.client(t)
 	never := path + "/" + uuid.NewString()
@@ -237,7 +234,7 @@ func foreign(t *testing.T, c client) {
 	c.want(200, "GET", location, "")
 }
 
-func scopes(t *testing.T, c client) {
+func scopesDecide(t *testing.T, c client) {
 	location, _ := c.create()
 	reader, writer, neither := c, c, c
 	reader.token = c.server.Token(t, c.workspace, "syncs:read")
@@ -317,7 +314,7 @@ func (c client) ids(target string) (ids []string, pages int) {
 	return ids, pages
 }
 
-func list(t *testing.T, c client) {
+func listSyncs(t *testing.T, c client) {
 	var want []string
 	for range 25 {
 		location, _ := c.create()
@@ -406,7 +403,7 @@ func listRefuses(t *testing.T, c client) {
 	c.want(200, "GET", next, "")
 }
 
-func change(t *testing.T, c client) {
+func changeSync(t *testing.T, c client) {
 	location, created := c.create()
 	before := created.attributes(t)
 	version := created.header.Get("Etag")
@@ -560,7 +557,7 @@ func putWhatWasRead(t *testing.T, c client) {
 
 // upperCase checks that the letters of an ID may have either case (RFC 9562,
 // section 4), and that answers and links have the one that was given out.
-func upperCase(t *testing.T, c client) {
+func upperCaseID(t *testing.T, c client) {
 	location, created := c.create()
 	id := strings.TrimPrefix(location, path+"/")
 	for _, spelled := range []string{strings.ToUpper(id), strings.ToUpper(id[:18]) + id[18:]} {
@@ -748,7 +745,7 @@ func changesAtOnce(t *testing.T, c client) {
 	}
 }
 
-func pause(t *testing.T, c client) {
+func pauseAndResume(t *testing.T, c client) {
 	location, created := c.create()
 	for _, step := range []struct {
 		body, status string
@@ -783,7 +780,7 @@ func pause(t *testing.T, c client) {
 
 // nextRun checks that an interval counts from the moment that set it, to the
 // second, and that nothing else moves it.
-func nextRun(t *testing.T, c client) {
+func nextRunOfSync(t *testing.T, c client) {
 	t.Helper()
 	at := func(r result, name string) time.Time {
 		t.Helper()
@@ -821,7 +818,7 @@ func nextRun(t *testing.T, c client) {
 	}
 }
 
-func remove(t *testing.T, c client) {
+func deleteSync(t *testing.T, c client) {
 	location, _ := c.create()
 	other, _ := c.create()
 	if got := c.want(204, "DELETE", location, ""); got.body != "" {
@@ -835,7 +832,7 @@ func remove(t *testing.T, c client) {
 	}
 }
 
-func repeat(t *testing.T, c client) {
+func repeatCreate(t *testing.T, c client) {
 	const key = `"8e03978e-40d5-43e8-bc93-6894a57f9324"`
 	first := c.want(200, "POST", path, body, "Idempotency-Key", key)
 	if first.header.Get("Idempotent-Replayed") != "" {
@@ -926,7 +923,7 @@ func repeatAtOnce(t *testing.T, c client) {
 	}
 }
 
-func badKeys(t *testing.T, c client) {
+func badIdempotencyKeys(t *testing.T, c client) {
 	for _, key := range []string{"", " ", `""`, `"a`, `a b`, "ä", `"a"b`, `"a\b"`, `"a b"`, strings.Repeat("k", 256), `"` + strings.Repeat("k", 256) + `"`} {
 		c.wantCodes(c.want(400, "POST", path, body, "Idempotency-Key", key), "invalid_header Idempotency-Key")
 	}
@@ -1003,7 +1000,7 @@ func jsonAPI(t *testing.T, c client) {
 	c.want(204, "DELETE", location, "", "Accept", form)
 }
 
-func forms(t *testing.T, c client) {
+func answerForms(t *testing.T, c client) {
 	location, _ := c.create()
 	const plain, api = "application/json", "application/vnd.api+json"
 	for accept, want := range map[string]string{

@@ -8,16 +8,16 @@ import (
 	"testing"
 	"time"
 
-	"syncplane/pkg/api/lifetest"
+	"syncplane/pkg/api/apitest"
 	"syncplane/pkg/local/server"
 )
 
-// TestLifecycle runs the suite of lifetest against the built function.
+// TestLifecycle runs the lifecycle suite of apitest against the built function.
 func TestLifecycle(t *testing.T) {
 	var log bytes.Buffer
 	function := start(t, &log)
 	key := server.SampleKey()
-	lifetest.Run(t, lifetest.Server{
+	apitest.RunLifecycle(t, apitest.Server{
 		Do: func(r *http.Request) (*http.Response, error) {
 			w := httptest.NewRecorder()
 			server.Gateway{Function: function, Now: time.Now}.ServeHTTP(w, r)

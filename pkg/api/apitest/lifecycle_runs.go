@@ -1,4 +1,4 @@
-package lifetest
+package apitest
 
 import (
 	"encoding/json"
