@@ -19,6 +19,7 @@ import (
 	"syncplane/pkg/cloud/eventbus"
 	"syncplane/pkg/cloud/reconciler"
 	"syncplane/pkg/cloud/relay"
+	"syncplane/pkg/runs"
 	"syncplane/pkg/syncs"
 	"syncplane/pkg/testkit/awsfake"
 )
@@ -65,7 +66,8 @@ func BenchmarkRelay(b *testing.B) {
 			Syncs: rows{s}, Client: scheduler.New(scheduler.Options{Region: "us-east-1", HTTPClient: client, Credentials: static}), Now: time.Now,
 			Group: "group", RoleARN: "role", BusARN: "bus", FailuresARN: "queue", Origin: "https://api.example.com",
 		},
-		Log: app.Logger(io.Discard, ""),
+		Runs: &runs.Service{Now: time.Now},
+		Log:  app.Logger(io.Discard, ""),
 	}
 	b.ReportAllocs()
 	for b.Loop() {
