@@ -15,6 +15,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"syncplane/pkg/auth"
+	"syncplane/pkg/auth/apikey"
+	"syncplane/pkg/ratelimit"
 	"syncplane/pkg/runs"
 	"syncplane/pkg/syncs"
 )
@@ -110,10 +112,11 @@ func caller() auth.Caller {
 
 // TestFilter checks which writes invoke the function: those of syncs, and those of
 // runs that are published. Heartbeats, late reports, slots, failed rows, idempotency
-// keys and deletions by TTL do not.
+// keys, rate limits, API keys and removals by TTL do not.
 func TestFilter(t *testing.T) {
 	tb := newTable(t)
-	ctx, now := t.Context(), time.Now().UTC().Truncate(time.Second)
+	// The runs began so long ago that every item with an expiration has expired.
+	ctx, now := t.Context(), time.Now().UTC().Truncate(time.Second).Add(-runs.DefaultRetention().Runs-24*time.Hour)
 	patterns := patternsOf(t)
 	var all []json.RawMessage
 	step := func(name string, want ...string) {
@@ -163,27 +166,70 @@ func TestFilter(t *testing.T) {
 		t.Error("a late report was accepted")
 	}
 	step("a late report")
-
-	// DynamoDB removes by TTL what this removes by hand, and adds who did it.
-	items, err := tb.store.Client.Scan(ctx, &dynamodb.ScanInput{TableName: &tb.config.TableName})
+	_, taken, err := tb.store.Take(ctx, s.Workspace, ratelimit.Policy{Quota: 10, Window: time.Minute}, now)
 	check(t, err)
-	removed := 0
-	for _, item := range items.Items {
-		if sort, ok := item["sk"].(*types.AttributeValueMemberS); ok && !strings.HasPrefix(sort.Value, "SYNC#") {
-			_, err := tb.store.Client.DeleteItem(ctx, &dynamodb.DeleteItemInput{
-				TableName: aws.String(tb.config.TableName), Key: map[string]types.AttributeValue{"pk": item["pk"], "sk": item["sk"]},
-			})
-			check(t, err)
-			removed++
+	if !taken {
+		t.Error("no token of the rate limit was taken")
+	}
+	step("a token of the rate limit")
+	check(t, tb.store.CreateKey(ctx, apikey.Key{ID: "key", Workspace: s.Workspace}))
+	step("an API key")
+
+	for _, record := range tb.expired(t, 6) { // two runs, failed rows, two idempotency keys, a rate limit
+		all = append(all, record)
+		if passes(t, patterns, record) {
+			t.Errorf("passed: %s", record)
 		}
 	}
-	if removed != 6 { // two runs, failed rows, a slot, two idempotency keys
-		t.Errorf("%d items were removed", removed)
+	items, err := tb.store.Client.Scan(ctx, &dynamodb.ScanInput{TableName: &tb.config.TableName})
+	check(t, err)
+	for _, item := range items.Items {
+		_, err := tb.store.Client.DeleteItem(ctx, &dynamodb.DeleteItemInput{
+			TableName: &tb.config.TableName, Key: map[string]types.AttributeValue{"pk": item["pk"], "sk": item["sk"]},
+		})
+		check(t, err)
 	}
-	step("deletions")
+	if len(items.Items) != 4 { // the sync, its slot, and two items of the API key
+		t.Errorf("%d items do not expire", len(items.Items))
+	}
+	step("other removals", "REMOVE SYNC")
 	if len(all) < 20 {
 		t.Errorf("the stream had %d records", len(all))
 	}
+}
+
+// expired enables the time to live of the table, waits until DynamoDB has removed a
+// number of items, and returns the records of the removals.
+func (tb *table) expired(t *testing.T, number int) []json.RawMessage {
+	t.Helper()
+	_, err := tb.store.Client.UpdateTimeToLive(t.Context(), &dynamodb.UpdateTimeToLiveInput{
+		TableName:               &tb.config.TableName,
+		TimeToLiveSpecification: &types.TimeToLiveSpecification{AttributeName: aws.String("expires_at"), Enabled: aws.Bool(true)},
+	})
+	check(t, err)
+	var records []json.RawMessage
+	tick, limit := time.NewTicker(50*time.Millisecond), time.After(time.Minute)
+	defer tick.Stop()
+	for len(records) < number {
+		select {
+		case <-tick.C:
+			records = append(records, tb.unfiltered(t)...)
+		case <-limit:
+			t.Fatalf("%d of %d items were removed within a minute", len(records), number)
+		}
+	}
+	for _, record := range records {
+		var r struct {
+			EventName    string            `json:"eventName"`    //nolint:tagliatelle // AWS's name
+			UserIdentity map[string]string `json:"userIdentity"` //nolint:tagliatelle // AWS's name
+		}
+		check(t, json.Unmarshal(record, &r))
+		identity := map[string]string{"type": "Service", "principalId": "dynamodb.amazonaws.com"}
+		if diff := cmp.Diff(identity, r.UserIdentity); diff != "" || r.EventName != "REMOVE" {
+			t.Errorf("%s: %s", record, diff)
+		}
+	}
+	return records
 }
 
 // summaryOf returns the operation of a record, the prefix of its sort key and the
