@@ -62,7 +62,7 @@ func TestSyncsAndRuns(t *testing.T) {
 		t.Errorf("got %s", got)
 	}
 	list := strings.Split(strings.TrimSpace(run("syncs", "list")), "\n")
-	if len(list) != 3 || !strings.HasPrefix(list[0], "ID ") || !strings.HasPrefix(list[1], other+"  disabled  contacts ") || !strings.Contains(list[2], "every 30 minutes") {
+	if len(list) != 3 || !strings.HasPrefix(list[0], "ID ") || !strings.HasPrefix(list[1], other+"  -     disabled  contacts ") || !strings.Contains(list[2], "every 30 minutes") {
 		t.Errorf("got %q", list)
 	}
 	var listed []struct {
@@ -118,15 +118,14 @@ func TestSyncsAndRuns(t *testing.T) {
 		}
 	}
 	for _, test := range []struct{ want, args string }{
-		{`the ID of a sync must be a UUID, as syncs list prints it, got "x"`, "syncs get x"},
-		{"syncs get takes one argument, the ID of the sync, as syncs list prints it; see syncplane syncs get --help", "syncs get"},
+		{"syncs get takes one argument, the ID or the name of the sync, as syncs list prints them; see syncplane syncs get --help", "syncs get"},
 		{`--source-id must be an integer, got "a"; see syncplane syncs create --help`, "syncs create --source-id a"},
 		{`--configuration must be a JSON object, got "{"; see syncplane syncs create --help`, "syncs create --configuration {"},
 		{`--status must be pending, healthy, failed or disabled, got "done"; see syncplane syncs list --help`, "syncs list --status done"},
 		{`unknown command "syncs show"; see syncplane syncs --help`, "syncs show x"},
 		{"the ID of a run must be that of its sync, a slash and a time such as 2026-11-24T06:00:00Z, as runs list prints it, got \"" + missing + `"`, "runs show " + missing},
 		{`--limit must be a positive integer, got "0"; see syncplane runs list --help`, "runs list --limit 0"},
-		{"runs list takes at most one argument, the ID of a sync; see syncplane runs list --help", "runs list a b"},
+		{"runs list takes at most one argument, the ID or the name of a sync; see syncplane runs list --help", "runs list a b"},
 		{dataDir + " must hold a JSON object with the fields of a sync", "syncs create -f -"},
 	} {
 		want := strings.Replace(test.want, dataDir+" must", "- must", 1)

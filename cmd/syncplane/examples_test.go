@@ -17,6 +17,7 @@ func TestHelpExamples(t *testing.T) {
 	checkJQ(t)
 	d := newDocsRunner(t)
 	const setup = `PATH="$PWD/bin:$PATH"
+syncplane apply -f examples/syncs.yaml >/dev/null
 id=$(syncplane syncs create --source-id 1 --destination-id 2 --model-id 3 --stream-name contacts --sync-interval 30 --json | jq -r .id)
 syncplane runs trigger "$id" >/dev/null
 `

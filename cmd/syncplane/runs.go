@@ -19,7 +19,7 @@ func newRuns(env environment) *cobra.Command {
 	cmd := newGroup(&cobra.Command{
 		Use:     "runs",
 		Short:   "List, show, trigger and cancel runs",
-		Long:    "Runs calls the API.\n\n" + remoteHelp,
+		Long:    "Runs calls the API.\n\n" + syncHelp + "\n\n" + remoteHelp,
 		Example: "  syncplane runs list",
 	})
 	defineRemote(cmd, &c.remoteConfig)
@@ -33,21 +33,20 @@ func newRunsList(c *apiCommand) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list [SYNC]",
 		Short: "List the runs of a sync, newest first, or all runs that have not ended",
+		Long:  "List prints the runs of a sync, newest first, or all runs that have not ended.\n\n" + syncHelp,
 		Example: `  syncplane runs list
-  syncplane runs list "$(syncplane syncs list --json | jq -r '.[0].id')" --limit 20`,
+  syncplane runs list contacts-to-crm --limit 20`,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			switch len(args) {
 			case 0:
 				return c.listOpenRuns(cmd.Context(), limit)
 			case 1:
-				id, err := parseSyncID(args[0])
-				if err != nil {
-					return err
-				}
-				return c.listRuns(cmd.Context(), id, limit)
+				return c.withSync(cmd.Context(), args[0], func(api *client.ClientWithResponses, id client.SyncID) error {
+					return c.listRuns(cmd.Context(), api, id, limit)
+				})
 			}
-			return usageErrorf("runs list takes at most one argument, the ID of a sync; see %s --help", cmd.CommandPath())
+			return usageErrorf("runs list takes at most one argument, the ID or the name of a sync; see %s --help", cmd.CommandPath())
 		},
 	}
 	define(cmd, cmd.Flags(), &limit, setting[int]{flag: "limit", fallback: "100", kind: "number", parse: parseLimit, usage: "how many runs at most"})
@@ -76,11 +75,7 @@ func (c *apiCommand) listOpenRuns(ctx context.Context, limit int) error {
 }
 
 // listRuns prints the runs of a sync.
-func (c *apiCommand) listRuns(ctx context.Context, id client.SyncID, limit int) error {
-	api, err := c.open()
-	if err != nil {
-		return err
-	}
+func (c *apiCommand) listRuns(ctx context.Context, api *client.ClientWithResponses, id client.SyncID, limit int) error {
 	size := min(limit, maxRunsPage)
 	params := client.ListRunsParams{PageSize: &size}
 	return c.printRuns(limit, func(after *string) (*client.SyncRunList, []byte, error) {
@@ -129,8 +124,8 @@ func (c *apiCommand) printRuns(limit int, next func(after *string) (*client.Sync
 // parseRunID parses the ID of a run: the ID of its sync, a slash and its time.
 func parseRunID(text string) (client.SyncID, client.SyncRunTime, error) {
 	sync, at, _ := strings.Cut(text, "/")
-	id, err := parseSyncID(sync)
-	if _, ok := syncjson.ParseRunTime(at); !ok || err != nil {
+	id, isID := parseSyncID(sync)
+	if _, ok := syncjson.ParseRunTime(at); !ok || !isID {
 		return id, at, usageErrorf("the ID of a run must be that of its sync, a slash and a time such as 2026-11-24T06:00:00Z, as runs list prints it, got %.80q", text)
 	}
 	return id, at, nil
@@ -165,11 +160,11 @@ func newRunsTrigger(c *apiCommand) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "trigger SYNC",
 		Short:   "Run a sync now",
-		Long:    "Trigger runs a sync now, and prints the new run, or the one that has not begun.",
-		Example: "  syncplane runs trigger \"$(syncplane syncs list --json | jq -r '.[0].id')\"",
-		Args:    oneArgument("the ID of the sync, as syncs list prints it"),
+		Long:    "Trigger runs a sync now, and prints the new run, or the one that has not begun.\n\n" + syncHelp,
+		Example: "  syncplane runs trigger contacts-to-crm",
+		Args:    oneArgument(oneSync),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return c.withSync(args[0], func(api *client.ClientWithResponses, id client.SyncID) error {
+			return c.withSync(cmd.Context(), args[0], func(api *client.ClientWithResponses, id client.SyncID) error {
 				params, body := client.TriggerRunParams{}, client.TriggerSyncRun{}
 				if key != "" {
 					params.IdempotencyKey = &key

@@ -249,6 +249,12 @@ func parseOrigins(text string) ([]string, error) {
 	return origins, nil
 }
 
+// allOf returns "a, b and c".
+func allOf(values []string) string {
+	last := len(values) - 1
+	return strings.Join(values[:last], ", ") + " and " + values[last]
+}
+
 const day = 24 * time.Hour
 
 // parseDuration parses a duration as time.ParseDuration does, which may begin with

@@ -14,6 +14,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
+	"syncplane/cmd/syncplane/internal/apply"
 	"syncplane/cmd/syncplane/internal/remote"
 	"syncplane/pkg/client"
 	"syncplane/pkg/syncs"
@@ -33,7 +34,7 @@ func newSyncs(env environment) *cobra.Command {
 	cmd := newGroup(&cobra.Command{
 		Use:     "syncs",
 		Short:   "Create, read, list, change, pause, resume and delete syncs",
-		Long:    "Syncs calls the API.\n\n" + remoteHelp,
+		Long:    "Syncs calls the API.\n\n" + syncHelp + "\n\n" + remoteHelp,
 		Example: "  syncplane syncs list",
 	})
 	defineRemote(cmd, &c.remoteConfig)
@@ -45,13 +46,46 @@ func newSyncs(env environment) *cobra.Command {
 	return cmd
 }
 
-// parseSyncID parses the ID of a sync.
-func parseSyncID(text string) (client.SyncID, error) {
+// oneSync describes the argument SYNC.
+const oneSync = "the ID or the name of the sync, as syncs list prints them"
+
+// syncHelp describes the argument SYNC.
+const syncHelp = `SYNC is the ID of a sync, or the name that syncplane apply gave it. An argument that
+is a UUID is an ID; any other is a name. A name is looked up in the list of the syncs,
+which needs the scope syncs:read. It must be the name of exactly one sync.`
+
+// parseSyncID parses the ID of a sync, a UUID of 36 characters.
+func parseSyncID(text string) (id client.SyncID, ok bool) {
 	id, err := uuid.Parse(text)
-	if err != nil || len(text) != len(id.String()) {
-		return id, usageErrorf("the ID of a sync must be a UUID, as syncs list prints it, got %.60q", text)
+	return id, err == nil && len(text) == len(id.String())
+}
+
+// findSync returns the ID of the sync that an argument names.
+func findSync(ctx context.Context, api *client.ClientWithResponses, text string) (client.SyncID, error) {
+	id, ok := parseSyncID(text)
+	if ok {
+		return id, nil
 	}
-	return id, nil
+	var found []string
+	for page, err := range remote.Pages(ctx, api, nil) {
+		if err != nil {
+			return id, fmt.Errorf("find the sync %.300q: %w", text, err)
+		}
+		for _, s := range page.JSON200.Data {
+			if apply.NameOf(s) == text {
+				id = s.ID
+				found = append(found, s.ID.String())
+			}
+		}
+	}
+	switch len(found) {
+	case 0:
+		return id, fmt.Errorf("no sync has the name %.300q; syncplane syncs list prints the names and the IDs", text)
+	case 1:
+		return id, nil
+	}
+	slices.Sort(found) // oldest first
+	return id, fmt.Errorf("%d syncs have the name %.300q, %s; give one of these IDs, or delete the sync that is not wanted", len(found), text, allOf(found))
 }
 
 // syncFields holds the fields of a sync from a file and from flags.
@@ -179,12 +213,13 @@ sync_mode and sync_interval_unit may be left out.`,
 
 func newSyncsGet(c *apiCommand) *cobra.Command {
 	return &cobra.Command{
-		Use:     "get ID",
+		Use:     "get SYNC",
 		Short:   "Print a sync",
-		Example: "  syncplane syncs get \"$(syncplane syncs list --json | jq -r '.[0].id')\"",
-		Args:    oneArgument("the ID of the sync, as syncs list prints it"),
+		Long:    "Get prints a sync.\n\n" + syncHelp,
+		Example: "  syncplane syncs get contacts-to-crm\n  syncplane syncs get \"$(syncplane syncs list --json | jq -r '.[0].id')\"",
+		Args:    oneArgument(oneSync),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return c.withSync(args[0], func(api *client.ClientWithResponses, id client.SyncID) error {
+			return c.withSync(cmd.Context(), args[0], func(api *client.ClientWithResponses, id client.SyncID) error {
 				response, err := api.ReadSyncWithResponse(cmd.Context(), id, nil)
 				if err := remote.Check(response, err); err != nil {
 					return err
@@ -195,13 +230,16 @@ func newSyncsGet(c *apiCommand) *cobra.Command {
 	}
 }
 
-// withSync calls do with a client and the ID of a sync.
-func (c *apiCommand) withSync(text string, do func(api *client.ClientWithResponses, id client.SyncID) error) error {
-	id, err := parseSyncID(text)
+// withSync calls do with a client and the ID of the sync that an argument names.
+func (c *apiCommand) withSync(ctx context.Context, text string, do func(api *client.ClientWithResponses, id client.SyncID) error) error {
+	if text == "" {
+		return usageErrorf("the sync must be an ID or a name, as syncplane syncs list prints them, got an empty text")
+	}
+	api, err := c.open()
 	if err != nil {
 		return err
 	}
-	api, err := c.open()
+	id, err := findSync(ctx, api, text)
 	if err != nil {
 		return err
 	}
@@ -233,17 +271,14 @@ func (c *apiCommand) listSyncs(ctx context.Context, status string) error {
 	if err != nil {
 		return err
 	}
-	size := syncs.MaxPage
-	params := client.ListSyncsParams{PageSize: &size}
+	var wanted *client.SyncStatus
 	if status != "" {
-		wanted := client.SyncStatus(status)
-		params.FilterStatus = &wanted
+		wanted = new(client.SyncStatus(status))
 	}
 	var all []json.RawMessage
-	rows := newTable(c.env.stdout, "ID", "STATUS", "STREAM", "SCHEDULE", "SOURCE", "DESTINATION", "MODEL", "NEXT RUN")
-	for {
-		page, err := api.ListSyncsWithResponse(ctx, &params)
-		if err := remote.Check(page, err); err != nil {
+	rows := newTable(c.env.stdout, "ID", "NAME", "STATUS", "STREAM", "SCHEDULE", "SOURCE", "DESTINATION", "MODEL", "NEXT RUN")
+	for page, err := range remote.Pages(ctx, api, wanted) {
+		if err != nil {
 			return err
 		}
 		data, err := dataOf(page.Body)
@@ -253,10 +288,7 @@ func (c *apiCommand) listSyncs(ctx context.Context, status string) error {
 		all = append(all, data...)
 		for _, s := range page.JSON200.Data {
 			a := s.Attributes
-			rows.row(s.ID, a.Status, a.StreamName, scheduleOf(a), a.SourceID, a.DestinationID, a.ModelID, a.NextRunAt)
-		}
-		if params.PageAfter = page.JSON200.Meta.Page.After; params.PageAfter == nil {
-			break
+			rows.row(s.ID, new(apply.NameOf(s)), a.Status, a.StreamName, scheduleOf(a), a.SourceID, a.DestinationID, a.ModelID, a.NextRunAt)
 		}
 	}
 	if c.json {
@@ -277,17 +309,18 @@ func newSyncsUpdate(c *apiCommand) *cobra.Command {
 	var fields syncFields
 	match := ""
 	cmd := &cobra.Command{
-		Use:   "update ID",
+		Use:   "update SYNC",
 		Short: "Change fields of a sync",
-		Example: `  id=$(syncplane syncs list --json | jq -r '.[0].id')
-  syncplane syncs update "$id" --sync-interval 45 --cron-expression ''`,
-		Args: oneArgument("the ID of the sync, as syncs list prints it"),
+		Long:  "Update changes the fields that flags or a JSON file name.\n\n" + syncHelp,
+		Example: `  syncplane syncs update contacts-to-crm --sync-interval 45 --cron-expression ''
+  syncplane syncs update "$(syncplane syncs list --json | jq -r '.[0].id')" --stream-name contacts`,
+		Args: oneArgument(oneSync),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			body, err := fields.body(c.env, map[string]json.RawMessage{})
 			if err != nil {
 				return err
 			}
-			return c.withSync(args[0], func(api *client.ClientWithResponses, id client.SyncID) error {
+			return c.withSync(cmd.Context(), args[0], func(api *client.ClientWithResponses, id client.SyncID) error {
 				params := client.ChangeSyncParams{}
 				if match != "" {
 					params.IfMatch = &match
@@ -312,12 +345,13 @@ func newSyncsEnable(c *apiCommand, enable bool) *cobra.Command {
 		name, short = "resume", "Resume a sync that is paused"
 	}
 	return &cobra.Command{
-		Use:     name + " ID",
+		Use:     name + " SYNC",
 		Short:   short,
-		Example: "  syncplane syncs " + name + " \"$(syncplane syncs list --json | jq -r '.[0].id')\"",
-		Args:    oneArgument("the ID of the sync, as syncs list prints it"),
+		Long:    short + ".\n\n" + syncHelp,
+		Example: "  syncplane syncs " + name + " contacts-to-crm",
+		Args:    oneArgument(oneSync),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return c.withSync(args[0], func(api *client.ClientWithResponses, id client.SyncID) error {
+			return c.withSync(cmd.Context(), args[0], func(api *client.ClientWithResponses, id client.SyncID) error {
 				response, err := api.EnableSyncWithResponse(cmd.Context(), id, nil, client.Enable{Enable: enable})
 				if err := remote.Check(response, err); err != nil {
 					return err
@@ -330,12 +364,13 @@ func newSyncsEnable(c *apiCommand, enable bool) *cobra.Command {
 
 func newSyncsDelete(c *apiCommand) *cobra.Command {
 	return &cobra.Command{
-		Use:     "delete ID",
+		Use:     "delete SYNC",
 		Short:   "Delete a sync",
-		Example: "  syncplane syncs delete \"$(syncplane syncs list --json | jq -r '.[0].id')\"",
-		Args:    oneArgument("the ID of the sync, as syncs list prints it"),
+		Long:    "Delete deletes a sync.\n\n" + syncHelp,
+		Example: "  syncplane syncs delete contacts-to-crm",
+		Args:    oneArgument(oneSync),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return c.withSync(args[0], func(api *client.ClientWithResponses, id client.SyncID) error {
+			return c.withSync(cmd.Context(), args[0], func(api *client.ClientWithResponses, id client.SyncID) error {
 				response, err := api.DeleteSyncWithResponse(cmd.Context(), id, nil)
 				return remote.Check(response, err)
 			})
@@ -350,6 +385,7 @@ func (c *apiCommand) printSync(s *client.Sync, body []byte) error {
 	}
 	a := s.Attributes
 	rows := newTable(c.env.stdout, "id", s.ID)
+	rows.row("name", new(apply.NameOf(*s)))
 	rows.row("status", a.Status)
 	rows.row("stream_name", a.StreamName)
 	rows.row("schedule", scheduleOf(a))

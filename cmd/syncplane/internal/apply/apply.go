@@ -28,9 +28,6 @@ const (
 // conflictPause is the time until another attempt after a conflict. Our own choice.
 const conflictPause = 100 * time.Millisecond
 
-// pageSize is how many syncs are listed at once, the most that the API returns.
-const pageSize = syncs.MaxPage
-
 // Applier makes syncs those of a file.
 type Applier struct {
 	Client *client.ClientWithResponses
@@ -103,11 +100,8 @@ func refuse(format string, args ...any) error { return &refusal{fmt.Sprintf(form
 // list returns the syncs of the workspace that have a name, by name, oldest first.
 func (a *Applier) list(ctx context.Context) (map[string][]current, error) {
 	named := map[string][]current{}
-	size := pageSize
-	params := client.ListSyncsParams{PageSize: &size}
-	for {
-		page, err := a.Client.ListSyncsWithResponse(ctx, &params)
-		if err := remote.Check(page, err); err != nil {
+	for page, err := range remote.Pages(ctx, a.Client, nil) {
+		if err != nil {
 			return nil, err
 		}
 		for _, s := range page.JSON200.Data {
@@ -118,9 +112,6 @@ func (a *Applier) list(ctx context.Context) (map[string][]current, error) {
 			if c.name != "" {
 				named[c.name] = append(named[c.name], c)
 			}
-		}
-		if params.PageAfter = page.JSON200.Meta.Page.After; params.PageAfter == nil {
-			break
 		}
 	}
 	for _, all := range named {

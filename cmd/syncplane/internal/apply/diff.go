@@ -38,14 +38,14 @@ func currentOf(s client.Sync, etag string) (current, error) {
 		return current{}, fmt.Errorf("decode the sync %s: %w", s.ID, err)
 	}
 	return current{
-		id: s.ID, name: nameOf(jsontext.Value(s.Attributes.Configuration)), draft: in.Draft,
+		id: s.ID, name: NameOf(s), draft: in.Draft,
 		paused: s.Attributes.Status == client.SyncStatusDisabled, etag: etag,
 	}, nil
 }
 
-// nameOf returns the name in a configuration, "" without one.
-func nameOf(configuration jsontext.Value) string {
-	members, err := jsonMembersOf(configuration)
+// NameOf returns the name of a sync, "" if it has none.
+func NameOf(s client.Sync) string {
+	members, err := jsonMembersOf(jsontext.Value(s.Attributes.Configuration))
 	if err != nil {
 		return ""
 	}

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"net/http"
 	"strconv"
 	"strings"
@@ -17,6 +18,7 @@ import (
 	"unicode"
 
 	"syncplane/pkg/client"
+	"syncplane/pkg/syncs"
 )
 
 // The bounds of retries. Our own choices: a rate limit of a create regains a token
@@ -102,6 +104,25 @@ func sleep(ctx context.Context, d time.Duration) error {
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
+	}
+}
+
+// Pages returns the pages of the list of syncs, with as many syncs as the API returns at
+// once. It ends after an error.
+func Pages(ctx context.Context, api *client.ClientWithResponses, status *client.SyncStatus) iter.Seq2[*client.ListSyncsResponse, error] {
+	return func(yield func(*client.ListSyncsResponse, error) bool) {
+		size := syncs.MaxPage
+		params := client.ListSyncsParams{PageSize: &size, FilterStatus: status}
+		for {
+			page, err := api.ListSyncsWithResponse(ctx, &params)
+			if err := Check(page, err); err != nil {
+				yield(nil, err)
+				return
+			}
+			if params.PageAfter = page.JSON200.Meta.Page.After; !yield(page, nil) || params.PageAfter == nil {
+				return
+			}
+		}
 	}
 }
 
