@@ -19,8 +19,10 @@ type Slot struct {
 
 // Store stores runs. Package storagetest/runstest tests its promises over every
 // storage backend. What a method has acknowledged survives a crash. Expired runs and
-// idempotency keys are treated as absent. All reads are strongly consistent: they see
-// every write that returned before they were called.
+// idempotency keys are treated as absent. A run or a slot that this version cannot read
+// is left out of every list and logged; a method that reads it alone returns
+// ErrUnreadable. All reads are strongly consistent: they see every write that returned
+// before they were called.
 type Store interface {
 	// Run returns a run as it was last written, or a fault.NotFound.
 	Run(ctx context.Context, key Key) (Run, error)

@@ -3,6 +3,7 @@ package scheduler
 import (
 	"container/heap"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"syncplane/pkg/event"
 	"syncplane/pkg/runs"
 	"syncplane/pkg/storage/bolt"
+	"syncplane/pkg/syncs"
 )
 
 // Bounds and intervals of a Recorder. Our own choices; concurrent writes share
@@ -110,7 +112,7 @@ func (r *Recorder) load(ctx context.Context) error {
 	}
 	r.stored = position
 	r.known, r.deadlines = map[openSync]time.Time{}, nil
-	for slot, err := range (bolt.Runs{Store: r.Store, Now: r.Now}).AllSlots() {
+	for slot, err := range (bolt.Runs{Store: r.Store, Now: r.Now}).AllSlots(ctx) {
 		if err != nil {
 			return err
 		}
@@ -140,7 +142,7 @@ func (r *Recorder) follow(ctx context.Context, head uint64) error {
 	for id, events := range bySync {
 		group.Go(func() error {
 			for _, e := range events {
-				if err := r.handle(grouped, id, e); err != nil {
+				if err := r.skip(grouped, id, r.handle(grouped, id, e)); err != nil {
 					return fmt.Errorf("event %s: %w", e.ID, err)
 				}
 			}
@@ -169,6 +171,17 @@ func (r *Recorder) follow(ctx context.Context, head uint64) error {
 	return nil
 }
 
+// skip returns err unless a sync or its runs cannot be read. Those are logged and left
+// as they are, so that they do not delay the other syncs.
+func (r *Recorder) skip(ctx context.Context, sync openSync, err error) error {
+	if !errors.Is(err, syncs.ErrUnreadable) && !errors.Is(err, runs.ErrUnreadable) {
+		return err
+	}
+	r.Log.LogAttrs(ctx, slog.LevelError, "unreadable run",
+		slog.String("workspace", sync.workspace), slog.String("sync", sync.id), slog.String("error", err.Error()))
+	return nil
+}
+
 // handle handles an event. It is idempotent.
 func (r *Recorder) handle(ctx context.Context, sync openSync, e event.Event) error {
 	switch e.Kind {
@@ -189,10 +202,10 @@ func (r *Recorder) expire(ctx context.Context) error {
 	for len(r.deadlines) > 0 && !r.deadlines[0].at.After(r.Now()) {
 		next := r.deadlines[0]
 		open, ok, err := r.Runs.Expire(ctx, next.workspace, next.id)
-		if err != nil {
-			return err
+		if err == nil {
+			err = r.Runs.Stop(ctx, next.workspace, next.id) // the sync may have been paused since
 		}
-		if err := r.Runs.Stop(ctx, next.workspace, next.id); err != nil { // the sync may have been paused since
+		if err := r.skip(ctx, next.openSync, err); err != nil {
 			return err
 		}
 		heap.Pop(&r.deadlines)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"log/slog"
 	"time"
 
 	"syncplane/pkg/event"
@@ -164,8 +165,11 @@ func (row runRow) run(key runs.Key) runs.Run {
 func (t *tx) run(key runs.Key, now time.Time) (runs.Run, bool, error) {
 	var row runRow
 	found, err := t.read(runKey(key), &row)
-	if err != nil || !found {
-		return runs.Run{}, false, err
+	if err != nil {
+		return runs.Run{}, false, fmt.Errorf("%w: %w", runs.ErrUnreadable, err)
+	}
+	if !found {
+		return runs.Run{}, false, nil
 	}
 	r := row.run(key)
 	return r, !r.Expired(now), nil
@@ -184,12 +188,13 @@ func (st Runs) Run(_ context.Context, key runs.Key) (run runs.Run, err error) {
 }
 
 // Batch reads several runs.
-func (st Runs) Batch(_ context.Context, keys []runs.Key) (list []runs.Run, err error) {
+func (st Runs) Batch(ctx context.Context, keys []runs.Key) (list []runs.Run, err error) {
 	err = st.view(func(tx *tx) error {
 		for _, key := range keys {
 			r, found, err := tx.run(key, st.Now())
 			if err != nil {
-				return err
+				st.unreadableRun(ctx, err)
+				continue
 			}
 			if found {
 				list = append(list, r)
@@ -201,7 +206,7 @@ func (st Runs) Batch(_ context.Context, keys []runs.Key) (list []runs.Run, err e
 }
 
 // Runs reads backwards through the keys of the sync.
-func (st Runs) Runs(_ context.Context, workspace, syncID string, before time.Time, limit int) (list []runs.Run, more bool, err error) {
+func (st Runs) Runs(ctx context.Context, workspace, syncID string, before time.Time, limit int) (list []runs.Run, more bool, err error) {
 	prefix := runPrefix(workspace, syncID)
 	end := append(bytes.Clone(prefix), '~') // after every time
 	if !before.IsZero() {
@@ -221,13 +226,14 @@ func (st Runs) Runs(_ context.Context, workspace, syncID string, before time.Tim
 				more = true
 				return nil
 			}
-			when, err := time.Parse(time.RFC3339, string(key[len(prefix):]))
-			if err != nil {
-				return fmt.Errorf("read the key of a run: %w", err)
-			}
 			var row runRow
-			if err := json.Unmarshal(value, &row); err != nil {
-				return fmt.Errorf("decode a run: %w", err)
+			when, err := time.Parse(time.RFC3339, string(key[len(prefix):]))
+			if err == nil {
+				err = json.Unmarshal(value, &row)
+			}
+			if err != nil {
+				st.unreadableRun(ctx, fmt.Errorf("decode the row %q: %w", key, err))
+				continue
 			}
 			if r := row.run(runs.Key{Workspace: workspace, SyncID: syncID, Time: when}); !r.Expired(now) {
 				list = append(list, r)
@@ -241,7 +247,10 @@ func (st Runs) Runs(_ context.Context, workspace, syncID string, before time.Tim
 func (t *tx) slot(workspace, syncID string) (runs.Slot, bool, error) {
 	var row slotRow
 	found, err := t.read(slotKey(workspace, syncID), &row)
-	return runs.Slot{Workspace: workspace, SyncID: syncID, Version: row.Version, Open: row.Open, Waiting: row.Waiting}, found, err
+	if err != nil {
+		return runs.Slot{}, false, fmt.Errorf("%w: %w", runs.ErrUnreadable, err)
+	}
+	return runs.Slot{Workspace: workspace, SyncID: syncID, Version: row.Version, Open: row.Open, Waiting: row.Waiting}, found, nil
 }
 
 // Slot reads the slot of a sync.
@@ -254,7 +263,7 @@ func (st Runs) Slot(_ context.Context, workspace, syncID string) (slot runs.Slot
 }
 
 // Slots reads through the slots of a workspace.
-func (st Runs) Slots(_ context.Context, workspace, after string, limit int) (slots []runs.Slot, more bool, err error) {
+func (st Runs) Slots(ctx context.Context, workspace, after string, limit int) (slots []runs.Slot, more bool, err error) {
 	prefix := slotPrefix(workspace)
 	start := prefix
 	if after != "" {
@@ -269,7 +278,8 @@ func (st Runs) Slots(_ context.Context, workspace, after string, limit int) (slo
 			}
 			var row slotRow
 			if err := json.Unmarshal(value, &row); err != nil {
-				return fmt.Errorf("decode a slot: %w", err)
+				st.unreadableRun(ctx, fmt.Errorf("decode the row %q: %w", key, err))
+				continue
 			}
 			slots = append(slots, runs.Slot{
 				Workspace: workspace, SyncID: string(key[len(prefix):]), Version: row.Version, Open: row.Open, Waiting: row.Waiting,
@@ -280,14 +290,23 @@ func (st Runs) Slots(_ context.Context, workspace, after string, limit int) (slo
 	return slots, more, err
 }
 
+// unreadableRun logs that the row of a run or a slot is left out because it cannot be
+// read.
+func (st Runs) unreadableRun(ctx context.Context, err error) {
+	if st.Log != nil {
+		st.Log.LogAttrs(ctx, slog.LevelError, "unreadable run", slog.String("error", err.Error()))
+	}
+}
+
 // AllSlots yields the slot of every sync that has one, and ends after the first
-// error. It seeks from workspace to workspace, so other rows are not read. The loop
-// body must not write to the store.
-func (st Runs) AllSlots() iter.Seq2[runs.Slot, error] {
+// error. Rows that cannot be read are left out. It seeks from workspace to workspace, so
+// other rows are not read. The loop body must not write to the store.
+func (st Runs) AllSlots(ctx context.Context) iter.Seq2[runs.Slot, error] {
 	return walkAll(st.Store, openPrefix, func(workspace, id string, value []byte) (runs.Slot, bool, error) {
 		var row slotRow
 		if err := json.Unmarshal(value, &row); err != nil {
-			return runs.Slot{}, false, fmt.Errorf("decode a slot: %w", err)
+			st.unreadableRun(ctx, fmt.Errorf("decode the slot of sync %s: %w", id, err))
+			return runs.Slot{}, false, nil
 		}
 		return runs.Slot{Workspace: workspace, SyncID: id, Version: row.Version, Open: row.Open, Waiting: row.Waiting}, true, nil
 	})

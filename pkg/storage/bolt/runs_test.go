@@ -1,12 +1,17 @@
 package bolt_test
 
 import (
+	"bytes"
 	"flag"
+	"log/slog"
 	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
+	"syncplane/pkg/runs"
 	"syncplane/pkg/storage/bolt"
 	"syncplane/pkg/storage/storagetest/runstest"
 )
@@ -72,4 +77,40 @@ func TestRunModel(t *testing.T) {
 		return backend(store)
 	}, &figures))
 	t.Logf("%+v", figures)
+}
+
+// TestUnreadableRuns writes values that no version of ours does.
+func TestUnreadableRuns(t *testing.T) {
+	t.Parallel()
+	store := open(t, filepath.Join(t.TempDir(), "syncs.db"))
+	defer closeStore(t, store)
+	var log bytes.Buffer
+	store.Log = slog.New(slog.NewJSONHandler(&log, nil))
+	spoil := func(t *testing.T, key string) {
+		t.Helper()
+		if err := store.Spoil(key, `{"version":"1"}`); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b := backend(store)
+	runstest.Unreadable(t, b, runstest.Spoiler{
+		Run: func(t *testing.T, key runs.Key) {
+			t.Helper()
+			spoil(t, key.Workspace+"#"+key.SyncID+"\x00RUN#"+key.Time.Format(time.RFC3339))
+		},
+		Slot: func(t *testing.T, workspace, syncID string) { t.Helper(); spoil(t, workspace+"\x00OPEN#"+syncID) },
+	})
+	if !strings.Contains(log.String(), `"msg":"unreadable run"`) {
+		t.Errorf("the log is %s", &log)
+	}
+	count := 0
+	for slot, err := range (bolt.Runs{Store: store, Now: b.Clock.Now}).AllSlots(t.Context()) {
+		if err != nil || slot.Open.IsZero() {
+			t.Errorf("got %+v, %v", slot, err)
+		}
+		count++
+	}
+	if count != 4 {
+		t.Errorf("AllSlots yields %d slots, want 4", count)
+	}
 }

@@ -111,7 +111,7 @@ func TestWalk(t *testing.T) {
 		}
 	}
 	var got []string
-	for slot, err := range all.AllSlots() {
+	for slot, err := range all.AllSlots(t.Context()) {
 		if err != nil {
 			t.Fatal(err)
 		}

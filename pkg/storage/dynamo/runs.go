@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"reflect"
 	"slices"
 	"strings"
@@ -312,7 +313,8 @@ func (st Runs) Batch(ctx context.Context, keys []runs.Key) ([]runs.Run, error) {
 			for _, item := range out.Responses[st.Table] {
 				r, err := runOf(item)
 				if err != nil {
-					return err
+					st.unreadableRun(ctx, err)
+					continue
 				}
 				if !r.Expired(st.Now()) {
 					found = append(found, r)
@@ -355,7 +357,8 @@ func (st Runs) Runs(ctx context.Context, workspace, syncID string, before time.T
 		for _, item := range out.Items {
 			r, err := runOf(item)
 			if err != nil {
-				return nil, false, err
+				st.unreadableRun(ctx, err)
+				continue
 			}
 			if !r.Expired(now) {
 				list = append(list, r)
@@ -391,19 +394,34 @@ func (st Runs) Slots(ctx context.Context, workspace, after string, limit int) ([
 	if after != "" {
 		in.ExclusiveStartKey = slotKeyOf(workspace, after)
 	}
-	out, err := st.Client.Query(ctx, in)
-	if err != nil {
-		return nil, false, translate("list the slots", err)
-	}
-	slots := make([]runs.Slot, 0, len(out.Items))
-	for _, item := range out.Items {
-		slot, err := slotOf(item)
+	for {
+		out, err := st.Client.Query(ctx, in)
 		if err != nil {
-			return nil, false, err
+			return nil, false, translate("list the slots", err)
 		}
-		slots = append(slots, slot)
+		slots := make([]runs.Slot, 0, len(out.Items))
+		for _, item := range out.Items {
+			slot, err := slotOf(item)
+			if err != nil {
+				st.unreadableRun(ctx, err)
+				continue
+			}
+			slots = append(slots, slot)
+		}
+		more := len(out.LastEvaluatedKey) > 0
+		if len(slots) > 0 || !more {
+			return slots, more, nil
+		}
+		in.ExclusiveStartKey = out.LastEvaluatedKey // no row of this response can be read
 	}
-	return slots, len(out.LastEvaluatedKey) > 0, nil
+}
+
+// unreadableRun logs that the row of a run or a slot is left out because it cannot be
+// read.
+func (st Runs) unreadableRun(ctx context.Context, err error) {
+	if st.Log != nil {
+		st.Log.LogAttrs(ctx, slog.LevelError, "unreadable run", slog.String("error", err.Error()))
+	}
 }
 
 // Records reads the failed rows of a run.

@@ -1,12 +1,17 @@
 package dynamo_test
 
 import (
+	"bytes"
 	"context"
 	"flag"
+	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"pgregory.net/rapid"
 
 	"syncplane/pkg/app"
@@ -38,6 +43,34 @@ func unfaulted(t *testing.T) runstest.Backend {
 	t.Helper()
 	store := open(t, config(t))
 	return backend(store, store)
+}
+
+// TestUnreadableRuns writes items that no version of ours does.
+func TestUnreadableRuns(t *testing.T) {
+	t.Parallel()
+	store := open(t, config(t))
+	var log bytes.Buffer
+	store.Log = slog.New(slog.NewJSONHandler(&log, nil))
+	spoil := func(t *testing.T, partition, sort string) {
+		t.Helper()
+		if _, err := store.Client.UpdateItem(t.Context(), &dynamodb.UpdateItemInput{
+			TableName: &store.Table, UpdateExpression: aws.String("SET version = :text"),
+			Key:                       map[string]types.AttributeValue{"pk": &types.AttributeValueMemberS{Value: partition}, "sk": &types.AttributeValueMemberS{Value: sort}},
+			ExpressionAttributeValues: map[string]types.AttributeValue{":text": &types.AttributeValueMemberS{Value: "x"}},
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	runstest.Unreadable(t, backend(store, store), runstest.Spoiler{
+		Run: func(t *testing.T, key runs.Key) {
+			t.Helper()
+			spoil(t, key.Workspace+"#"+key.SyncID, "RUN#"+key.Time.Format(time.RFC3339))
+		},
+		Slot: func(t *testing.T, workspace, syncID string) { t.Helper(); spoil(t, workspace, "OPEN#"+syncID) },
+	})
+	if !strings.Contains(log.String(), `"msg":"unreadable run"`) {
+		t.Errorf("the log is %s", &log)
+	}
 }
 
 func TestFencesGrow(t *testing.T) {
