@@ -66,6 +66,9 @@ func issuers(e *app.Environment) []oidc.Config {
 	if one.WorkspaceClaim == "" {
 		one.WorkspaceClaim = oidc.DefaultWorkspaceClaim
 	}
+	if err := oidc.CheckClaim(one.WorkspaceClaim); err != nil {
+		e.Reject(fmt.Errorf("TOKEN_WORKSPACE_CLAIM %w", err))
+	}
 	if one.JWKS != "" && !json.Valid([]byte(one.JWKS)) {
 		e.Reject(errors.New(`TOKEN_JWKS must be a JSON Web Key Set such as {"keys":[…]}`))
 	}

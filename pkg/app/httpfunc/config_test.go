@@ -81,6 +81,9 @@ func TestReadErrors(t *testing.T) {
 		"several issuers and one":       {map[string]string{"TOKEN_ISSUERS": `[{"issuer":"https://a.example.com","audience":"a"}]`}, []string{"TOKEN_ISSUERS and TOKEN_ISSUER, TOKEN_AUDIENCE"}},
 		"several issuers and a key set": {map[string]string{"TOKEN_ISSUERS": `[{"issuer":"https://a.example.com","audience":"a"}]`, "TOKEN_ISSUER": "", "TOKEN_AUDIENCE": "", "TOKEN_JWKS": "{}"}, []string{"exclude each other"}},
 		"an invalid list":               {several("x"), []string{"TOKEN_ISSUERS must be a JSON array of issuers"}},
+		"a nested workspace claim":      {map[string]string{"TOKEN_WORKSPACE_CLAIM": "/tenant/id"}, nil},
+		"an address as a claim":         {map[string]string{"TOKEN_WORKSPACE_CLAIM": "https://example.com/workspace"}, nil},
+		"an invalid workspace claim":    {map[string]string{"TOKEN_WORKSPACE_CLAIM": "/tenant/"}, []string{`TOKEN_WORKSPACE_CLAIM must be the name of a claim, or a JSON Pointer such as /realm_access/roles to a nested one, in which ~1 stands for / and ~0 for ~, got "/tenant/"`}},
 		"a key set and an address":      {map[string]string{"TOKEN_JWKS": `{"keys":[]}`, "TOKEN_JWKS_URL": "https://a.example.com"}, []string{"exclude each other"}},
 	} {
 		t.Run(name, func(t *testing.T) {

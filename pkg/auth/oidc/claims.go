@@ -33,11 +33,20 @@ type claims struct {
 
 // readClaims parses the payload of a verified token. ok is false if it is not an
 // object, has a duplicate member, or a claim of another type than in RFC 7519.
-func (v *Verifier) readClaims(payload []byte, config *Config) (c claims, ok bool) {
+func (v *Verifier) readClaims(payload []byte, from *issuer) (c claims, ok bool) {
+	config := &from.config
 	dec := v.pool.Get(payload)
 	defer v.pool.Put(dec)
 	ok = readMembers(&dec.Decoder, func(name string, value jsontext.Value) bool {
-		return c.set(name, value, config)
+		if !isPointer(name) && !c.setNamed(name, value, config) {
+			return false
+		}
+		for _, nested := range from.nested[name] {
+			if !v.within(value, nested.path, func(value jsontext.Value) bool { return c.setNamed(nested.name, value, config) }) {
+				return false
+			}
+		}
+		return c.setRegistered(name, value)
 	})
 	if config.GrantScopes != nil {
 		c.scopes = config.GrantScopes
@@ -94,8 +103,9 @@ func memberName(name []byte) string {
 	return string(name)
 }
 
-// set sets a claim, and reports whether the value has the type of the claim.
-func (c *claims) set(name string, value jsontext.Value, config *Config) (ok bool) {
+// setNamed sets a claim if a setting has its name, and reports whether the value has
+// the type of the claim.
+func (c *claims) setNamed(name string, value jsontext.Value, config *Config) (ok bool) {
 	if name == config.WorkspaceClaim {
 		workspace, _ := textOf(value)
 		c.workspace = &workspace
@@ -119,6 +129,12 @@ func (c *claims) set(name string, value jsontext.Value, config *Config) (ok bool
 			c.matched++
 		}
 	}
+	return true
+}
+
+// setRegistered sets a claim whose name is always the same, and reports whether the
+// value has the type of the claim.
+func (c *claims) setRegistered(name string, value jsontext.Value) (ok bool) {
 	ok = true
 	switch name {
 	case "iss":

@@ -11,6 +11,8 @@ import (
 
 // Config holds what differs between issuers: where their keys are, which claims are
 // evaluated, and what their tokens may grant. The zero value of a field is its default.
+// The name of a claim is that of a member of the payload, with its dots and slashes; a
+// name that begins with a slash is a JSON Pointer to a nested claim (RFC 6901).
 type Config struct {
 	Issuer  string // equal to iss, compared byte by byte
 	JWKS    string // a pinned key set
@@ -23,12 +25,12 @@ type Config struct {
 	ScopePrefix string   // the prefix of each scope, which is cut off; scopes without it do not count
 	GrantScopes []string // the scopes of each token, whatever its claims are; nil means those of ScopeClaims
 
-	// The workspace of a token is Workspace, or the value of the top-level claim
+	// The workspace of a token is Workspace, or the value of the claim
 	// WorkspaceClaim: looked up in WorkspaceMap if that is not nil, and otherwise
 	// matching one of Workspaces: names, and prefixes that end in *. Workspaces is * by
 	// default.
 	Workspace        string
-	WorkspaceClaim   string // dots are part of the name
+	WorkspaceClaim   string
 	WorkspaceMap     map[string]string
 	Workspaces       []string
 	SharesWorkspaces bool // the issuer may name workspaces that other issuers may name

@@ -115,6 +115,7 @@ func TestRecipes(t *testing.T) {
 		"Microsoft Entra ID, v1 tokens":      {Workspace: "hooli", Subject: "44445555-eeee-6666-ffff-7777aaaa8888", Scopes: []string{"syncs:read"}},
 		"Okta":                               {Workspace: "umbrella", Subject: "0oaExampleClient", Scopes: []string{"syncs:read", "runs:execute"}},
 		"Keycloak":                           {Workspace: "stark", Subject: "5f2c9b9e-6f0e-4f0c-9d3f-3a6c7f0b1d2e", Scopes: []string{"email", "syncs:read", "syncs:write", "profile"}},
+		"Keycloak, roles":                    {Workspace: "wonka-eu", Subject: "8a1d3f60-2f64-4f1b-9c5e-7d2b1a0e4c93", Scopes: []string{"syncs:read", "syncs:write"}},
 		"Google service accounts, ID tokens": {Workspace: "wayne", Subject: "113258942105700140798", Scopes: []string{"syncs:read", "syncs:write"}},
 		"Google service accounts, self-signed tokens": {Workspace: "tyrell", Subject: "deploy@project-id.iam.gserviceaccount.com", Scopes: []string{"syncs:read"}},
 	}
@@ -160,6 +161,7 @@ func TestRecipesRefuse(t *testing.T) {
 		"Microsoft Entra ID, v1 tokens": {{"appid": remove}, {"ver": "2.0"}},
 		"Okta":                          {{"aud": "0oaExampleClient", "at_hash": "fPlsvVszI29LU2UhDyJ9vg"}, {"aud": "https://umbrella.okta.com"}},
 		"Keycloak":                      {{"typ": "ID"}, {"typ": "Refresh"}, {"typ": "Offline"}, {"typ": "Logout"}, {"aud": "account"}, {"aud": remove}},
+		"Keycloak, roles":               {{"typ": "ID", "at_hash": "x"}, {"aud": "dashboard"}, {"resource_access": map[string]any{"syncplane": map[string]any{"roles": 5}}}},
 		"Google service accounts, ID tokens": {
 			{"at_hash": "x"}, // of a person
 			{"aud": "32555940559.apps.googleusercontent.com"},
@@ -350,13 +352,7 @@ func TestExecuteAll(t *testing.T) {
 // TestSettings checks each setting for what differs between issuers.
 func TestSettings(t *testing.T) {
 	t.Parallel()
-	s := newSigner(t, "k", jose.ES256)
-	for name, test := range map[string]struct {
-		edit    func(*oidc.Config)
-		claims  map[string]any
-		scopes  []string
-		message string // of the fault
-	}{
+	testSettings(t, map[string]settingTest{
 		"a scope with a space in an array": {nil, map[string]any{"scope": "", "scp": []string{"x syncs:write"}}, []string{"x syncs:write"}, ""},
 		"another claim for the audience":   {func(c *oidc.Config) { c.AudienceClaim = "cid" }, map[string]any{"cid": audience}, []string{"syncs:read", "syncs:write"}, ""},
 		"that without aud":                 {func(c *oidc.Config) { c.AudienceClaim = "cid" }, map[string]any{"cid": audience, "aud": nil}, []string{"syncs:read", "syncs:write"}, ""},
@@ -387,7 +383,68 @@ func TestSettings(t *testing.T) {
 		"a mapped workspace":               {func(c *oidc.Config) { c.WorkspaceMap = map[string]string{"tenant 1": "acme"} }, map[string]any{"workspace_id": "tenant 1"}, []string{"syncs:read", "syncs:write"}, ""},
 		"a value that is a workspace":      {func(c *oidc.Config) { c.WorkspaceMap = map[string]string{"tenant 1": "acme"} }, map[string]any{"workspace_id": "acme"}, nil, "belongs to no workspace"},
 		"a value of another type":          {func(c *oidc.Config) { c.WorkspaceMap = map[string]string{"5": "acme"} }, map[string]any{"workspace_id": 5}, nil, "belongs to no workspace"},
-	} {
+	})
+}
+
+// TestNestedClaims checks the settings that name a claim with a JSON Pointer, and that
+// a name with dots or slashes is the name of a member of the payload.
+func TestNestedClaims(t *testing.T) {
+	t.Parallel()
+	testSettings(t, map[string]settingTest{
+		"a nested claim for scopes": {func(c *oidc.Config) { c.ScopeClaims = []string{"/realm_access/roles"} }, map[string]any{
+			"realm_access": map[string]any{"other": 5, "roles": []string{"syncs:read", "admin"}}, "roles": []string{"syncs:write"},
+		}, []string{"syncs:read", "admin"}, ""},
+		"that with characters of the notation": {func(c *oidc.Config) { c.ScopeClaims = []string{"/https:~1~1x.example.com~1a~01/ro.les"} }, map[string]any{
+			"https://x.example.com/a~1": map[string]any{"ro.les": "syncs:read"},
+		}, []string{"syncs:read"}, ""},
+		"several, in the order of the payload": {func(c *oidc.Config) {
+			c.ScopeClaims = []string{"/resource_access/syncplane/roles", "scope", "/realm_access/roles", "/resource_access/other/roles"}
+		}, map[string]any{
+			"realm_access": map[string]any{"roles": []string{"a"}}, "scope": "syncs:read",
+			"resource_access": map[string]any{"syncplane": map[string]any{"roles": []string{"b"}}, "x": map[string]any{"roles": []string{"c"}}},
+		}, []string{"a", "b", "syncs:read"}, ""},
+		"a nested claim with a prefix": {func(c *oidc.Config) { c.ScopeClaims, c.ScopePrefix = []string{"/a/b"}, "p/" }, map[string]any{
+			"a": map[string]any{"b": []string{"p/syncs:read", "syncs:write"}},
+		}, []string{"syncs:read"}, ""},
+		"that of another type":      {func(c *oidc.Config) { c.ScopeClaims = []string{"/a/b"} }, map[string]any{"a": map[string]any{"b": 5}}, nil, "malformed"},
+		"that in a text":            {func(c *oidc.Config) { c.ScopeClaims = []string{"/a/b"} }, map[string]any{"a": "b"}, nil, ""},
+		"that in an array":          {func(c *oidc.Config) { c.ScopeClaims = []string{"/a/0"} }, map[string]any{"a": []string{"syncs:read"}}, nil, ""},
+		"that in an object below":   {func(c *oidc.Config) { c.ScopeClaims = []string{"/a/b"} }, map[string]any{"a": map[string]any{"a": map[string]any{"b": "syncs:read"}}}, nil, ""},
+		"a pointer as a name":       {func(c *oidc.Config) { c.ScopeClaims = []string{"/a/b"} }, map[string]any{"/a/b": "syncs:read", "a/b": "syncs:read"}, nil, ""},
+		"a pointer to a claim":      {func(c *oidc.Config) { c.ScopeClaims = []string{"/roles"} }, map[string]any{"roles": "syncs:read", "/roles": "syncs:write"}, []string{"syncs:read"}, ""},
+		"a name with a first slash": {func(c *oidc.Config) { c.ScopeClaims = []string{"/~1roles"} }, map[string]any{"/roles": "syncs:read", "roles": "syncs:write"}, []string{"syncs:read"}, ""},
+		"a name with dots":          {func(c *oidc.Config) { c.ScopeClaims = []string{"a.b"} }, map[string]any{"a.b": "syncs:read", "a": map[string]any{"b": "syncs:write"}}, []string{"syncs:read"}, ""},
+		"a name that is an address": {func(c *oidc.Config) { c.ScopeClaims = []string{"https://x.example.com/roles"} }, map[string]any{
+			"https://x.example.com/roles": []string{"syncs:read"},
+		}, []string{"syncs:read"}, ""},
+		"a nested audience":                      {func(c *oidc.Config) { c.AudienceClaim = "/app/aud" }, map[string]any{"app": map[string]any{"aud": []string{audience}}, "aud": nil}, []string{"syncs:read", "syncs:write"}, ""},
+		"that with another top-level aud":        {func(c *oidc.Config) { c.AudienceClaim = "/app/aud" }, map[string]any{"app": map[string]any{"aud": audience}, "aud": "other"}, nil, "claim aud must be syncplane, or absent"},
+		"that which is absent":                   {func(c *oidc.Config) { c.AudienceClaim = "/app/aud" }, map[string]any{"app": map[string]any{}}, nil, "audience must be syncplane"},
+		"a nested claim that is required":        {func(c *oidc.Config) { c.RequiredClaims = map[string][]string{"/a/b": {"c"}} }, map[string]any{"a": map[string]any{"b": []string{"x", "c"}}}, []string{"syncs:read", "syncs:write"}, ""},
+		"that with another value":                {func(c *oidc.Config) { c.RequiredClaims = map[string][]string{"/a/b": {"c"}} }, map[string]any{"a": map[string]any{"b": "d"}}, nil, "lacks a claim"},
+		"that in the name":                       {func(c *oidc.Config) { c.RequiredClaims = map[string][]string{"/a/b": {"c"}} }, map[string]any{"/a/b": "c"}, nil, "lacks a claim"},
+		"a nested workspace":                     {func(c *oidc.Config) { c.WorkspaceClaim = "/tenant/id" }, map[string]any{"tenant": map[string]any{"id": "acme"}, "workspace_id": "globex"}, []string{"syncs:read", "syncs:write"}, ""},
+		"that of a type that is no text":         {func(c *oidc.Config) { c.WorkspaceClaim = "/tenant/id" }, map[string]any{"tenant": map[string]any{"id": []string{"acme"}}}, nil, "the token's claim /tenant/id must be a string"},
+		"that in a map":                          {func(c *oidc.Config) { c.WorkspaceClaim, c.WorkspaceMap = "/tenant/id", map[string]string{"1": "acme"} }, map[string]any{"tenant": map[string]any{"id": "1"}}, []string{"syncs:read", "syncs:write"}, ""},
+		"a registered claim below another":       {nil, map[string]any{"nested": map[string]any{"iss": "x", "exp": "y", "aud": 5, "token_use": "id", "at_hash": "x"}}, []string{"syncs:read", "syncs:write"}, ""},
+		"a pointer to a registered claim":        {func(c *oidc.Config) { c.WorkspaceClaim, c.WorkspaceMap = "/sub", map[string]string{"ci": "acme"} }, nil, []string{"syncs:read", "syncs:write"}, ""},
+		"a nested claim with the name of a type": {func(c *oidc.Config) { c.ScopeClaims = []string{"/a/scope"} }, map[string]any{"a": map[string]any{"scope": []string{"syncs:read"}}}, []string{"syncs:read"}, ""},
+	})
+}
+
+// settingTest is a Config and a good token with changes, and the scopes of its caller
+// or the message of the fault.
+type settingTest struct {
+	edit    func(*oidc.Config)
+	claims  map[string]any // nil removes a claim
+	scopes  []string
+	message string
+}
+
+func testSettings(t *testing.T, tests map[string]settingTest) {
+	t.Helper()
+	s := newSigner(t, "k", jose.ES256)
+	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := config()
@@ -519,7 +576,13 @@ func TestParseConfigs(t *testing.T) {
 		"[{" + one + `,"workspace_map":{"a":"*"}}]`:                  {"X[0].workspace_map must name a workspace"},
 		"[{" + one + `,"workspace_map":["a"]}]`:                      {"X[0].workspace_map must be an object"},
 		"[{" + one + `,"required_claims":{"a":5}}]`:                  {"X[0].required_claims must be a string or an array"},
-		"[{" + one + `,"shares_workspaces":1}]`:                      {"X[0].shares_workspaces must be true or false, got 1"},
+		"[{" + one + `,"scope_claims":["/realm_access/roles","https://a/b.c","/~1a~0b"],"workspace_claim":"/a","audience_claim":"/a/b","required_claims":{"/a/b":"c"}}]`: nil,
+		"[{" + one + `,"scope_claims":["/a/","x"]}]`:      {`X[0].scope_claims must be the name of a claim, or a JSON Pointer such as /realm_access/roles to a nested one, in which ~1 stands for / and ~0 for ~, got "/a/"`},
+		"[{" + one + `,"scope_claims":"/"}]`:              {`X[0].scope_claims must be the name of a claim, or a JSON Pointer`},
+		"[{" + one + `,"workspace_claim":"//a"}]`:         {`X[0].workspace_claim must be the name of a claim, or a JSON Pointer`},
+		"[{" + one + `,"audience_claim":"/a~"}]`:          {`X[0].audience_claim must be the name of a claim, or a JSON Pointer`},
+		"[{" + one + `,"required_claims":{"/a/~2":"b"}}]`: {`X[0].required_claims must be the name of a claim, or a JSON Pointer`},
+		"[{" + one + `,"shares_workspaces":1}]`:           {"X[0].shares_workspaces must be true or false, got 1"},
 		"[{" + one + `,"workspace":"a","workspaces":["b"],"workspace_claim":"c","workspace_map":{"a":"b"}}]`: {
 			"X[0].workspace and workspace_claim exclude", "X[0].workspace and workspace_map exclude", "X[0].workspace and workspaces exclude", "X[0].workspace_map and workspaces exclude",
 		},

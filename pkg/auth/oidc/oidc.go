@@ -38,6 +38,7 @@ type Verifier struct {
 // that they have verified, so that no key or token of it counts for another issuer.
 type issuer struct {
 	config Config
+	nested map[string][]nestedClaim // those of config
 	keys   *keyring
 	cache  tokenCache
 }
@@ -60,7 +61,8 @@ func NewIssuers(configs []Config, now func() time.Time) *Verifier {
 }
 
 func (v *Verifier) add(config Config, source KeySource) {
-	v.issuers = append(v.issuers, &issuer{config: config.complete(), keys: newKeyring(source, v.now)})
+	complete := config.complete()
+	v.issuers = append(v.issuers, &issuer{config: complete, nested: complete.nested(), keys: newKeyring(source, v.now)})
 }
 
 // Warm fetches the keys of all issuers, so that the first request does not have to.
@@ -130,7 +132,7 @@ func (v *Verifier) Caller(ctx context.Context, authorization string) (auth.Calle
 		if !slices.ContainsFunc(candidates, token.verify) {
 			return auth.Caller{}, invalid("the token's signature does not match")
 		}
-		if verified, ok = v.readClaims(token.payload, &from.config); !ok {
+		if verified, ok = v.readClaims(token.payload, from); !ok {
 			return auth.Caller{}, invalid("the token's claims are malformed")
 		}
 		from.cache.put(digest, fetched, verified)

@@ -78,9 +78,12 @@ func (r *configReader) read(index int, object jsontext.Value) (c Config) {
 		case "audience":
 			c.Audiences = r.texts(name, value)
 		case "audience_claim":
-			c.AudienceClaim = r.text(name, value)
+			c.AudienceClaim = r.claim(name, r.text(name, value))
 		case "scope_claims":
 			c.ScopeClaims = r.texts(name, value)
+			for _, claim := range c.ScopeClaims {
+				r.claim(name, claim)
+			}
 		case "scope_prefix":
 			c.ScopePrefix = r.text(name, value)
 		case "grant_scopes":
@@ -88,7 +91,7 @@ func (r *configReader) read(index int, object jsontext.Value) (c Config) {
 		case "workspace":
 			c.Workspace = r.workspace(name, r.text(name, value))
 		case "workspace_claim":
-			c.WorkspaceClaim = r.text(name, value)
+			c.WorkspaceClaim = r.claim(name, r.text(name, value))
 		case "workspace_map":
 			c.WorkspaceMap = r.names(name, value)
 		case "workspaces":
@@ -191,6 +194,14 @@ func (r *configReader) texts(name string, value jsontext.Value) []string {
 	return list
 }
 
+// claim returns the name of a claim.
+func (r *configReader) claim(name, claim string) string {
+	if err := CheckClaim(claim); err != nil {
+		r.add(name, "%w", err)
+	}
+	return claim
+}
+
 func (r *configReader) address(name, address string) string {
 	parsed, err := url.Parse(address)
 	if address != "" && (err != nil || parsed.Host == "" || parsed.Scheme != "https" && parsed.Scheme != "http") {
@@ -247,7 +258,9 @@ func (r *configReader) names(name string, value jsontext.Value) map[string]strin
 
 func (r *configReader) claims(name string, value jsontext.Value) map[string][]string {
 	claims := map[string][]string{}
-	r.members(name, value, func(member string, value jsontext.Value) { claims[member] = r.texts(name, value) })
+	r.members(name, value, func(member string, value jsontext.Value) {
+		claims[r.claim(name, member)] = r.texts(name, value)
+	})
 	return claims
 }
 
