@@ -4,14 +4,17 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"syncplane/pkg/testkit/dynamotest"
 	"syncplane/pkg/testkit/stacktest"
 )
 
 // TestHelpExamples runs the examples of the help of each command against a server, in
-// a copy of the repository. The tests of emulate and replay run theirs, which need moto
-// and a table with a stream.
+// a copy of the repository. Ports, data directories and names of stacks are replaced by
+// those of the test.
 func TestHelpExamples(t *testing.T) {
 	t.Parallel()
 	checkJQ(t)
@@ -31,17 +34,24 @@ syncplane runs trigger "$id" >/dev/null
 		_, examples, _ := strings.Cut(string(out), "\nExamples:\n")
 		examples, _, _ = strings.Cut(examples, "\n\n")
 		switch path {
-		case "syncplane emulate", "syncplane replay", "syncplane healthcheck": // the last needs a server on the ports it names
-		case "syncplane serve", "syncplane events", "syncplane events tail":
+		case "syncplane serve", "syncplane events", "syncplane events tail", "syncplane emulate":
 			for line := range strings.Lines(examples) {
 				line = strings.NewReplacer("--port 8081", "--port 0", "/tmp/syncs", t.TempDir()).Replace(line)
 				d := d
+				if path == "syncplane emulate" {
+					dynamotest.Endpoint(t) // it downloads DynamoDB Local, or skips the test
+					// No test has the address of Docker's bridge. Without moto_server, which uses
+					// it, the flag has no effect; verify/samlocal runs emulate with moto_server
+					// and with an address for containers.
+					line = strings.NewReplacer("172.17.0.1", "127.0.0.1", "\n", " --dynamodb-port 0 --moto-port 0\n").Replace(line)
+					d.env = append(slices.Clone(d.env), "DATA_DIR="+t.TempDir())
+				}
 				if strings.Contains(line, "STORE=dynamodb") {
 					d = d.over(dynamotest.Endpoint(t))
 				}
 				if strings.Contains(line, "syncplane serve") {
 					d.env = append(slices.Clone(d.env), "PORT=0", "DATA_DIR="+t.TempDir())
-				} else if !strings.Contains(line, "--after") {
+				} else if path != "syncplane emulate" && !strings.Contains(line, "--after") {
 					continue // it prints nothing until a sync is created
 				}
 				d.interrupt(t, &block{info: []string{"sh", untilInterrupted}, text: strings.Replace(line, "syncplane ", "exec bin/syncplane ", 1)})
@@ -55,6 +65,21 @@ syncplane runs trigger "$id" >/dev/null
 				stack.Deploy(t, "arn:aws:dynamodb:us-east-1:123456789012:table/t/stream/s")
 				d.env = append(slices.Clone(d.env), stack.OperatorEnv()...)
 				examples = strings.ReplaceAll(examples, "syncplane-prod", stack.Name)
+			case "syncplane healthcheck":
+				dataDir := t.TempDir()
+				port := func(address string) string { return address[strings.LastIndexByte(address, ':')+1:] }
+				d.env = append(slices.Clone(d.env), "PORT="+port(d.address))
+				examples = strings.NewReplacer("8081", port(serve(t, dataDir).address), "/tmp/syncs", dataDir).Replace(examples)
+			case "syncplane replay":
+				o, _, events := newOperated(t)
+				o.stack.Send(t, o.stack.Config.RelayFailuresURL, o.batch(o.shard, o.first, o.last, time.Now()), nil)
+				d.env = append(slices.Clone(d.env), o.stack.OperatorEnv()...)
+				examples = strings.ReplaceAll(examples, "syncplane-prod", o.stack.Name)
+				defer func() {
+					if diff := cmp.Diff(events, o.published(t)); diff != "" {
+						t.Errorf("the examples of replay (-) and the bus (+) differ: %s", diff)
+					}
+				}()
 			case "syncplane dead-letters resend":
 				d.env = append(slices.Clone(d.env), "WEBHOOK_SECRET=MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5")
 			case "syncplane invoke":
