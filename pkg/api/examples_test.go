@@ -224,6 +224,14 @@ func TestExamplesAreAnswers(t *testing.T) {
 			return ask(t, header...)
 		}
 	}
+	// waiting triggers a run behind one that was claimed, and returns its time.
+	waiting := func(t *testing.T, s *exampleServer) string {
+		t.Helper()
+		s.do(t, trigger()(t, s))
+		claimed(t, s)
+		s.do(t, request(t, http.MethodPost, runsPath, ""))
+		return s.now.Format("2006-01-02T15:04:05Z")
+	}
 	want := map[string][]ask{
 		"Sync":                {func(t *testing.T, _ *exampleServer) *http.Request { return create(t) }, after(get(onePath))},
 		"SyncDocument":        {func(t *testing.T, _ *exampleServer) *http.Request { return create(t, jsonAPI...) }, after(get(onePath), jsonAPI...)},
@@ -255,6 +263,14 @@ func TestExamplesAreAnswers(t *testing.T) {
 		"RunClaimed":          {afterRun(func(t *testing.T, s *exampleServer) { t.Helper(); s.step(t, "claim", `{"executor":"worker-2"}`) }, step("claim"))},
 		"RunEnded":            {afterRun(finished, step("claim")), afterRun(finished, step("cancel"))},
 		"Fenced":              {afterRun(func(t *testing.T, s *exampleServer) { t.Helper(); claimed(t, s); s.now = s.now.Add(time.Hour) }, step("heartbeat"))},
+		"RunPending": {func(t *testing.T, s *exampleServer) *http.Request {
+			return request(t, http.MethodPost, runsPath+"/"+waiting(t, s)+"/claim", `{"executor":"worker-1"}`)
+		}},
+		"RunWaiting": {func(t *testing.T, s *exampleServer) *http.Request {
+			waiting(t, s)
+			return request(t, http.MethodPost, runsPath, `{"sync_run":{"sync_run_type":"test"}}`)
+		}},
+
 		"SyncDisabled": {func(t *testing.T, s *exampleServer) *http.Request {
 			s.created(t)
 			s.do(t, pause(t))

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"net/http"
@@ -30,11 +31,10 @@ func errorResponse(header http.Header, err error, r *http.Request) response {
 			header.Set("WWW-Authenticate", challenge)
 		}
 	case fault.Throttled, fault.Unavailable, fault.Conflict:
-		after := shown.RetryAfter
-		if after <= 0 {
-			after = defaultRetryAfter
+		if shown.RetryAfter != fault.Never {
+			after := cmp.Or(shown.RetryAfter, defaultRetryAfter)
+			header.Set("Retry-After", strconv.Itoa(int(math.Ceil(after.Seconds()))))
 		}
-		header.Set("Retry-After", strconv.Itoa(int(math.Ceil(after.Seconds()))))
 	case fault.Internal, fault.Malformed, fault.NotFound, fault.MethodNotAllowed, fault.NotAcceptable,
 		fault.PreconditionFailed, fault.TooLarge, fault.UnsupportedMedia, fault.Invalid:
 	}

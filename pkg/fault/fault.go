@@ -93,10 +93,13 @@ type Error struct {
 	Fields  []Field // the parts of the request at fault; they take the place of Code and Message
 
 	Scope      string        // with Forbidden: the scope that would have been sufficient
-	RetryAfter time.Duration // with Throttled, Unavailable, Conflict: the wait before the next attempt
+	RetryAfter time.Duration // with Throttled, Unavailable, Conflict: the wait before the next attempt; 0 for a default
 
 	Err error // the cause, private
 }
+
+// Never is the RetryAfter of a Conflict that the same request meets again.
+const Never time.Duration = -1
 
 // New returns an Error whose message is formatted as by fmt.Sprintf.
 func New(kind Kind, code, format string, args ...any) *Error {

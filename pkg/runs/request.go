@@ -99,11 +99,11 @@ func (r Report) Validate() error {
 	v.integer("fence", r.Fence, true, 0, maxFence)
 	want := `"success", "failed" or "canceled"`
 	if v.usable("status", want, r.Status != nil, true) {
-		switch c := r.Counters; {
+		switch {
 		case !slices.Contains(ReportStatuses(), Status(*r.Status)):
 			v.reject("status", "not_in_enum", "must be %s", want)
-		case Status(*r.Status) == Success && positive(c.FailedRows) && c.SuccessfulRows != nil && *c.SuccessfulRows == 0:
-			v.reject("status", "all_rows_failed", `must be "failed" if rows failed and none succeeded`)
+		case Status(*r.Status) == Success && r.Counters.allFailed():
+			v.rejectSuccess()
 		}
 	}
 	v.counters(r.Counters)
@@ -114,7 +114,22 @@ func (r Report) Validate() error {
 	return v.err()
 }
 
-func positive(n *int64) bool { return n != nil && *n > 0 }
+// allFailed reports whether rows failed and none succeeded.
+func (c Counters) allFailed() bool {
+	return c.FailedRows != nil && *c.FailedRows > 0 && c.SuccessfulRows != nil && *c.SuccessfulRows == 0
+}
+
+func (v *violations) rejectSuccess() {
+	v.reject("status", "all_rows_failed", `must be "failed" if rows failed and none succeeded`)
+}
+
+// errAllFailed returns the error for a run that is reported as a success although all its
+// rows failed.
+func errAllFailed() error {
+	var v violations
+	v.rejectSuccess()
+	return v.err()
+}
 
 // end returns run with the state and the counters of r.
 func (r Report) end(run Run, now time.Time) Run {

@@ -57,8 +57,16 @@ var ErrUnreadable = errors.New("the stored run cannot be read")
 // ErrStale is returned for a change whose preconditions no longer hold.
 var ErrStale error = fault.New(fault.Conflict, "overtaken", "other changes to this run keep coming first; please try again")
 
+// errBusy is ErrStale for executors. They drop a run on every conflict, so a request that
+// they should repeat must not end in one.
+var errBusy error = fault.New(fault.Unavailable, "store_unavailable", "other changes to this run keep coming first; please try again")
+
+// conflict returns the error for a request that the state of a run or its sync does not
+// permit, now or later.
 func conflict(code, format string, args ...any) error {
-	return fault.New(fault.Conflict, code, format, args...)
+	err := fault.New(fault.Conflict, code, format, args...)
+	err.RetryAfter = fault.Never
+	return err
 }
 
 // isStale reports whether a concurrent change has prevented a commit, so that another
@@ -69,6 +77,15 @@ func isStale(err error) bool {
 
 // retry calls do again while its error is isStale, as long as ctx leaves time.
 func retry(ctx context.Context, do func() error) error { return backoff.Retry(ctx, isStale, do) }
+
+// retryExecutor is retry for the requests of executors.
+func retryExecutor(ctx context.Context, do func() error) error {
+	err := retry(ctx, do)
+	if isStale(err) {
+		return errBusy
+	}
+	return err
+}
 
 // Due records that a run of a sync is due. It is idempotent. created is false if
 // nothing was written: the run exists, or the sync is deleted or paused. A run that
@@ -474,7 +491,7 @@ func (s *Service) Claim(ctx context.Context, who auth.Caller, key Key, in ClaimR
 	if err := in.Validate(); err != nil {
 		return Run{}, syncs.Sync{}, err
 	}
-	err = retry(ctx, func() error {
+	err = retryExecutor(ctx, func() error {
 		run, sync, err = s.claim(ctx, key, *in.Executor, in.lease())
 		return err
 	})
@@ -633,7 +650,7 @@ func (s *Service) Heartbeat(ctx context.Context, who auth.Caller, key Key, in He
 	if err := in.Validate(); err != nil {
 		return Run{}, err
 	}
-	err = retry(ctx, func() error {
+	err = retryExecutor(ctx, func() error {
 		run, err = s.heartbeat(ctx, key, in)
 		return err
 	})
@@ -677,7 +694,7 @@ func (s *Service) Finish(ctx context.Context, who auth.Caller, key Key, in Repor
 	if err := in.Validate(); err != nil {
 		return Run{}, err
 	}
-	err = retry(ctx, func() error {
+	err = retryExecutor(ctx, func() error {
 		run, err = s.finish(ctx, key, in)
 		return err
 	})
@@ -704,12 +721,15 @@ func (s *Service) finish(ctx context.Context, key Key, in Report) (Run, error) {
 			return Run{}, ErrStale
 		}
 		ended := in.end(run, now)
+		if ended.Status == Success && ended.allFailed() {
+			return Run{}, errAllFailed() // an earlier heartbeat reported the counters
+		}
 		ended.Version = stored.Version + 1
 		return ended, s.store(ctx, o, ended, in.FailedRecords)
 	case run.Reported && run.Fence() == *in.Fence && run.Status == Status(*in.Status):
 		return run, nil
 	}
-	if steps > 0 && !run.Status.Final() || steps > 0 {
+	if steps > 0 {
 		if _, _, err := s.settle(ctx, key); err != nil {
 			return Run{}, err
 		}

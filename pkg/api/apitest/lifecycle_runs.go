@@ -181,6 +181,9 @@ func runRefuses(t *testing.T, c client) {
 		if diff := cmp.Diff(test.codes, got.codes(t)); diff != "" {
 			t.Errorf("%s %s %s: %s", test.method, test.path, test.body, diff)
 		}
+		if after := got.header.Get("Retry-After"); after != "" { // no repetition of these succeeds
+			t.Errorf("%s %s %s: got Retry-After %s", test.method, test.path, test.body, after)
+		}
 	}
 }
 
