@@ -79,7 +79,9 @@ func serve(t *testing.T, dataDir string, env ...string) *server {
 func start(t *testing.T, cmd *exec.Cmd) *server {
 	t.Helper()
 	s := &server{cmd: cmd, log: &bytes.Buffer{}}
-	s.cmd.Stderr = s.log
+	if s.cmd.Stderr == nil {
+		s.cmd.Stderr = s.log
+	}
 	stdout, err := s.cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

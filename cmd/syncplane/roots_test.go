@@ -1,0 +1,113 @@
+package main_test
+
+import (
+	"bufio"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// receive starts testdata/receiver. It returns its address, the file of its root, and
+// its further output.
+func receive(t *testing.T, args ...string) (address, roots string, lines <-chan string) {
+	t.Helper()
+	program, roots := filepath.Join(t.TempDir(), "receiver"), filepath.Join(t.TempDir(), "roots.pem")
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, "./testdata/receiver").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	cmd := exec.CommandContext(t.Context(), program, append(args, "-roots", roots)...)
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	all := make(chan string, 100)
+	go func() {
+		for scanner := bufio.NewScanner(stdout); scanner.Scan(); {
+			all <- scanner.Text()
+		}
+		close(all)
+	}()
+	return within(t, all), roots, all
+}
+
+// within returns the next line.
+func within(t *testing.T, lines <-chan string) string {
+	t.Helper()
+	select {
+	case line := <-lines:
+		return line
+	case <-time.After(time.Minute):
+		t.Fatal("no line within a minute")
+		return ""
+	}
+}
+
+// logged starts a server whose webhook is at an address, on a machine without root
+// certificates unless env names a file. It creates a sync and returns the log.
+func logged(t *testing.T, address string, env ...string) <-chan string {
+	t.Helper()
+	dataDir := t.TempDir()
+	env = append([]string{
+		"SSL_CERT_FILE=/nonexistent", "SSL_CERT_DIR=/nonexistent", "WEBHOOK_URL=" + address,
+		"WEBHOOK_SECRET=MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5", "PORT=0", "DATA_DIR=" + dataDir,
+	}, env...)
+	log, writer, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := command(t, env, "serve")
+	cmd.Stderr = writer
+	s := start(t, cmd)
+	t.Cleanup(func() { s.stop(t, os.Interrupt) })
+	_ = writer.Close() // the server has it
+	lines := make(chan string, 1000)
+	go func() {
+		for scanner := bufio.NewScanner(log); scanner.Scan(); {
+			if strings.Contains(scanner.Text(), `"message":"webhook"`) {
+				lines <- scanner.Text()
+			}
+		}
+		close(lines)
+	}()
+	if status, answer := s.create(t, token(t, dataDir)); status != 200 {
+		t.Fatalf("got %d %s", status, answer)
+	}
+	return lines
+}
+
+// TestWebhookRoots checks which roots verify the certificate of a webhook on a machine
+// without roots, as in the container image: those of Mozilla, which are in the program,
+// or those of SSL_CERT_FILE.
+func TestWebhookRoots(t *testing.T) {
+	t.Parallel()
+	address, roots, events := receive(t)
+	if got := within(t, logged(t, address)); !strings.Contains(got, "certificate signed by unknown authority") {
+		t.Errorf("without the root: got %s", got)
+	}
+	logged(t, address, "SSL_CERT_FILE="+roots)
+	if got := within(t, events); got != "sync.created.v1" {
+		t.Errorf("with the root: got %q", got)
+	}
+	// No public root issues a certificate for this test. One that names such a root, and
+	// that it has not signed, is refused with the name only if the program has the root.
+	forged, _, events := receive(t, "-forged")
+	if got := within(t, logged(t, forged)); !strings.Contains(got, "candidate authority certificate") || !strings.Contains(got, "ISRG Root X1") {
+		t.Errorf("got %s", got)
+	}
+	if got := within(t, logged(t, forged, "SSL_CERT_FILE="+roots)); !strings.Contains(got, "certificate signed by unknown authority") || strings.Contains(got, "ISRG Root X1") {
+		t.Errorf("with other roots: got %s", got)
+	}
+	if len(events) > 0 {
+		t.Errorf("it received %s", <-events)
+	}
+}
