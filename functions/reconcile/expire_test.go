@@ -74,7 +74,7 @@ func TestExpire(t *testing.T) {
 	pausing, paused := begin(time.Minute, 0)
 	pausing.Version, pausing.Status = pausing.Version+1, syncs.Disabled
 	check(store.Replace(t.Context(), pausing))
-	for _, want := range []reconciler.Report{{Syncs: 5, Repaired: 5, Expired: 2}, {Syncs: 5}} {
+	for _, want := range []reconciler.Report{{Syncs: 5, Repaired: 5, Expired: 2, Ended: true}, {Syncs: 5, Ended: true}} {
 		answer, err := function.Invoke(t.Context(), []byte(`{}`))
 		check(err)
 		var got reconciler.Report

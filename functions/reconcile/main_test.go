@@ -1,8 +1,9 @@
 package main_test
 
 import (
+	"bytes"
 	"encoding/json"
-	"io"
+	"os"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -80,8 +81,10 @@ func TestReconcile(t *testing.T) {
 	if diff := cmp.Diff(found, drift); diff != "" || err != nil {
 		t.Errorf("FindDrift: %v %s", err, diff)
 	}
-	function := lambdatest.Start(t, stack.Env(), io.Discard)
-	for _, want := range []reconciler.Report{found, {Syncs: 4}} { // the second invocation finds nothing
+	var log bytes.Buffer
+	function := lambdatest.Start(t, stack.Env(), &log)
+	found.Ended = true
+	for _, want := range []reconciler.Report{found, {Syncs: 4, Ended: true}} { // the second invocation finds nothing
 		answer, err := function.Invoke(t.Context(), []byte(`{}`))
 		if err != nil {
 			t.Fatal(err)
@@ -98,6 +101,10 @@ func TestReconcile(t *testing.T) {
 	if want := `{"syncs":0,"repaired":0,"removed":0,"expired":0}`; string(answer) != want || err != nil {
 		t.Errorf("with no round to go on with: got %s, %v", answer, err)
 	}
+	if err := function.Close(); err != nil { // the log is complete
+		t.Fatal(err)
+	}
+	checkRounds(t, log.Bytes(), []bool{true, true, false})
 	got := stack.All(t)
 	for name, s := range got {
 		w := want[name]
@@ -107,5 +114,31 @@ func TestReconcile(t *testing.T) {
 	}
 	if len(got) != len(want) {
 		t.Errorf("there are %d schedules, want %d", len(got), len(want))
+	}
+}
+
+// checkRounds checks that the log has what the metric of rounds in template.yaml counts,
+// for each invocation whether a round has ended.
+func checkRounds(t *testing.T, log []byte, want []bool) {
+	t.Helper()
+	var got []bool
+	for line := range bytes.Lines(log) {
+		var entry struct {
+			Message string `json:"message"`
+			Ended   bool   `json:"ended"`
+		}
+		if json.Unmarshal(line, &entry) == nil && entry.Message == "reconcile" {
+			got = append(got, entry.Ended)
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("%s\n%s", diff, log)
+	}
+	template, err := os.ReadFile("../../template.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if pattern := `FilterPattern: '{ $.message = "reconcile" && $.ended IS TRUE }'`; !bytes.Contains(template, []byte(pattern)) {
+		t.Errorf("template.yaml has no %s", pattern)
 	}
 }

@@ -118,7 +118,8 @@ func Reconcile(getenv func(string) string, output io.Writer) error {
 		})
 		report.Expired = expired
 		log.LogAttrs(ctx, slog.LevelInfo, "reconcile", slog.Int("syncs", report.Syncs), slog.Int("repaired", report.Repaired),
-			slog.Int("removed", report.Removed), slog.Int("expired", report.Expired), slog.Bool("unfinished", report.Unfinished))
+			slog.Int("removed", report.Removed), slog.Int("expired", report.Expired), slog.Bool("unfinished", report.Unfinished),
+			slog.Bool("ended", report.Ended)) // the metric ReconcileRounds counts it
 		return report, errors.Join(err, failure)
 	})
 	return nil

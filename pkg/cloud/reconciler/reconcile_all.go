@@ -31,6 +31,7 @@ type Report struct {
 	Expired  int `json:"expired"`  // runs that time had ended; ExpireAll sets it
 
 	Unfinished bool `json:"unfinished,omitempty"` // a later call of Round.Run goes on
+	Ended      bool `json:"ended,omitempty"`      // a Round has ended in this call
 }
 
 // maxConcurrent is how many syncs are compared at the same time. A call to

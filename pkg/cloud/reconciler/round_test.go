@@ -141,6 +141,9 @@ func finish(t *testing.T, round *reconciler.Round, limit time.Duration) (sum rec
 		sum.Syncs += report.Syncs
 		sum.Repaired += report.Repaired
 		sum.Removed += report.Removed
+		if report.Ended == report.Unfinished {
+			t.Errorf("call %d: %+v", calls, report)
+		}
 		if !report.Unfinished {
 			slices.Sort(repaired)
 			return sum, repaired, calls
