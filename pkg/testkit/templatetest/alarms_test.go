@@ -181,3 +181,36 @@ func TestProduction(t *testing.T) {
 		}
 	}
 }
+
+// TestDroppedEvents checks that the alarm has the events of every rule that did not
+// reach its dead-letter queue, and that each metric is in the expression.
+func TestDroppedEvents(t *testing.T) {
+	t.Parallel()
+	template := templatetest.Read(t)
+	metrics := template.Property("DroppedEventAlarm", "Metrics")
+	watched := templatetest.Refs(metrics)
+	for _, rule := range template.OfType("AWS::Events::Rule") {
+		if !slices.Contains(watched, rule) {
+			t.Errorf("the alarm has no metric of %s", rule)
+		}
+	}
+	var ids, expressions []string
+	templatetest.Walk(metrics, func(value any) {
+		members, _ := value.(map[string]any)
+		if id, ok := members["Id"].(string); ok && members["MetricStat"] != nil {
+			ids = append(ids, "FILL("+id+", 0)")
+		}
+		if choice, ok := members["Expression"].(map[string]any); ok {
+			alternatives, _ := choice["Fn::If"].([]any)
+			expressions = append(expressions, texts(alternatives)...)
+		}
+	})
+	if len(expressions) != 3 { // the condition, with and without a webhook
+		t.Fatalf("got %q", expressions)
+	}
+	for i, want := range []string{strings.Join(ids, " + "), strings.Join(ids[:len(ids)-1], " + ")} {
+		if diff := cmp.Diff(want, expressions[i+1]); diff != "" {
+			t.Error(diff)
+		}
+	}
+}

@@ -262,9 +262,6 @@ func TestQueues(t *testing.T) {
 		}
 	}
 	for _, id := range template.OfType("AWS::SQS::Queue") {
-		if template.Property(id, "RedrivePolicy") != nil {
-			continue
-		}
 		want := map[string]any{"redrivePermission": "denyAll"}
 		if name := used[id]; name != "" {
 			want = map[string]any{"redrivePermission": "byQueue", "sourceQueueArns": []any{
