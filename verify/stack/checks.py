@@ -109,6 +109,13 @@ def check_replay(stack):
     expect(len(c.want(200, "GET", SYNCS).body["data"]), 1, "the syncs")
 
 
+def check_claim(stack):
+    """The workspace of a caller is in the claim that WorkspaceClaim names."""
+    c = Client(stack, "claim")
+    workspace = {"workspace_id": c.workspace, "sub": "developer"}[stack.parameters.get("WorkspaceClaim", "workspace_id")]
+    expect(stack.event("sync.created", c.create())["workspace"], workspace, "the workspace")
+
+
 def check_limit(stack):
     answer = Client(stack, "limit").want(200, "POST", SYNCS, sync())
     limit, _ = stack.parameters["CreateLimit"].split("/")
@@ -303,12 +310,16 @@ def check_senders(stack):
 
 
 def check_operator(stack):
-    """The operator's role may put any event on the bus."""
+    """The operator's role may put any event on the bus. A run that is older than the newest one is skipped."""
     c = Client(stack, "operator")
     sync_id = c.create()
+    due = eventually("a schedule", lambda: stack.schedule(sync_id))["Target"]["Input"]
+    c.trigger(sync_id)
     entry = {"EventBusName": stack.outputs["EventBusName"], "Source": "syncplane", "DetailType": "sync.due",
-             "Detail": eventually("a schedule", lambda: stack.schedule(sync_id))["Target"]["Input"]}
+             "Detail": due.replace("<aws.scheduler.scheduled-time>", "2026-11-23T06:00:00Z")}
     stack.emulator.client("events", session=stack.as_operator()).put_events(Entries=[entry])
+    skipped = stack.event("sync.run.skipped", sync_id)["data"]
+    expect((skipped["id"], skipped["attributes"]["error_code"]), (sync_id + "/2026-11-23T06:00:00Z", "superseded"), "the skipped run")
 
 
 def check_bus_guard(stack):
@@ -344,8 +355,25 @@ def check_due(stack):
     c.want(200, "PATCH", f"{SYNCS}/{minutely}/enable", {"enable": False})
 
 
+# What was not delivered
+
+
+def messages(stack, queue):
+    """Returns the bodies of the messages in a queue."""
+    found = stack.client("sqs").receive_message(QueueUrl=stack.resources[queue], MaxNumberOfMessages=10, VisibilityTimeout=0)
+    return [json.loads(m["Body"]) for m in found.get("Messages", [])]
+
+
+def replay(stack, queue, arrived):
+    """Replays a queue that has a message, which a dry run leaves there."""
+    stack.operate("replay", "--queue", queue, "--dry-run")
+    expect(arrived(), True, "the message is there after a dry run")
+    stack.operate("replay", "--queue", queue)
+    expect(arrived(), False, "the message is still there")
+
+
 def check_undelivered(stack):
-    """An event that the bus does not take reaches the dead-letter queue. It waits for up to a minute."""
+    """An event that the bus does not take reaches the dead-letter queue of its schedule. It waits for up to a minute."""
     c = Client(stack, "undelivered")
     sync_id = c.create()
     schedules = stack.client("scheduler")
@@ -353,20 +381,145 @@ def check_undelivered(stack):
     found["Target"]["Arn"] = found["Target"]["Arn"].replace(stack.outputs["EventBusName"], "another-bus")
     same = {k: found[k] for k in ("GroupName", "FlexibleTimeWindow", "Target")}
     schedules.create_schedule(**same, Name="undelivered", ScheduleExpression="rate(1 minute)")
-    try:
-        queues, failures = stack.client("sqs"), stack.resources["ScheduleFailures"]
 
-        def arrived():
-            messages = queues.receive_message(QueueUrl=failures, MaxNumberOfMessages=10, VisibilityTimeout=0).get("Messages", [])
-            return sync_id in [json.loads(m["Body"])["data"]["sync_id"] for m in messages]
+    def arrived():
+        return sync_id in [m["data"]["sync_id"] for m in messages(stack, "ScheduleFailures")]
+    try:
         eventually("the message", arrived, 80)
     finally:
         schedules.delete_schedule(Name="undelivered", GroupName=same["GroupName"])
-    stack.operate("replay", "--queue", "schedules", "--dry-run")
-    expect(arrived(), True, "the message is there after a dry run")
-    stack.operate("replay", "--queue", "schedules")
+    replay(stack, "schedules", arrived)
     stack.event("sync.due", sync_id)
-    expect(arrived(), False, "the message is still there")
+
+
+def check_refused(stack):
+    """An event that the webhook refuses reaches the dead-letter queue of the rule."""
+    c = Client(stack, "refused")
+    stack.webhook.refuses.add(c.workspace)
+    sync_id = c.create()
+
+    def arrived():
+        return sync_id in [m["detail"]["subject"] for m in messages(stack, "WebhookFailures")]
+    eventually("the message", arrived)
+    expect(stack.webhook.received(stack.path, subject=sync_id), [], "the events at the webhook")
+    stack.webhook.refuses.remove(c.workspace)
+    replay(stack, "webhook", arrived)
+    expect(stack.event("sync.created", sync_id)["id"], sync_id + "/1", "the ID of the event")
+
+
+def check_unqueued(stack):
+    """A request that the queue of the intake does not take reaches its dead-letter queue."""
+    c, queues = Client(stack, "unqueued"), stack.client("sqs")
+    queue, failures = stack.resources["IntakeQueue"], stack.resources["IntakeFailures"]
+    policy = queues.get_queue_attributes(QueueUrl=queue, AttributeNames=["Policy"])["Attributes"]["Policy"]
+    statements = [s for s in json.loads(policy)["Statement"] if s["Effect"] == "Deny"]
+    queues.set_queue_attributes(QueueUrl=queue, Attributes={"Policy": json.dumps({"Version": "2012-10-17", "Statement": statements})})
+    try:
+        stack.publish("sync.create.requested", {"workspace_id": c.workspace, "idempotency_key": "crm-1", **sync()})
+        eventually("the message", lambda: c.workspace in [m["detail"]["workspace_id"] for m in messages(stack, "IntakeFailures")])
+    finally:
+        queues.set_queue_attributes(QueueUrl=queue, Attributes={"Policy": policy})
+    expect(c.want(200, "GET", SYNCS).body["data"], [], "the syncs")
+    for message in queues.receive_message(QueueUrl=failures, MaxNumberOfMessages=10)["Messages"]:  # the emulator has no StartMessageMoveTask
+        queues.send_message(QueueUrl=queue, MessageBody=message["Body"])
+        queues.delete_message(QueueUrl=failures, ReceiptHandle=message["ReceiptHandle"])
+    eventually("the sync", lambda: len(c.want(200, "GET", SYNCS).body["data"]) == 1)
+
+
+def check_set_aside(stack):
+    """The relay sets aside a change that it cannot read, and does not stop."""
+    c = Client(stack, "aside")
+    sync_id, table = c.create(), stack.client("dynamodb")
+    stack.event("sync.created", sync_id)
+    key = {"pk": {"S": c.workspace}, "sk": {"S": "SYNC#" + sync_id}}
+    item = table.get_item(TableName=stack.outputs["TableName"], Key=key)["Item"]
+
+    def arrived():
+        return sync_id in [m.get("sync") for m in messages(stack, "RelayFailures")]
+    table.put_item(TableName=stack.outputs["TableName"], Item={**item, "status": {"N": "1"}})
+    try:
+        eventually("the message", arrived)
+    finally:
+        repaired = {**item, "version": {"N": "2"}, "stream_name": {"S": "repaired"}}
+        table.put_item(TableName=stack.outputs["TableName"], Item=repaired)
+    stack.event("sync.created", c.create())  # after the repair
+    expect(stack.webhook.received(stack.path, "sync.updated.v1", sync_id), [], "the events of the repair")
+    replay(stack, "relay", arrived)
+    event = stack.event("sync.updated", sync_id)
+    expect((event["id"], event["data"]["attributes"]["stream_name"]), (sync_id + "/2", "repaired"), "the event")
+
+
+def check_outage(stack):
+    """Changes that are too old when the bus takes no events reach the queue of failures, and the others arrive late.
+
+    They are too old after five seconds here, which AWS would not accept, in place of 12 hours.
+    """
+    roles, functions = stack.client("iam"), stack.client("lambda")
+    name, mapping = stack.resources["RelayFunctionRole"], stack.resources["RelayFunctionChanges"]
+    policy = roles.get_role_policy(RoleName=name, PolicyName="relay-function")["PolicyDocument"]
+    age = functions.get_event_source_mapping(UUID=mapping)["MaximumRecordAgeInSeconds"]
+    expect(age, 43200, "the greatest age in seconds")
+    silent = {**policy, "Statement": [s for s in policy["Statement"] if s["Action"] != "events:PutEvents"]}
+    c = Client(stack, "outage")
+
+    def batches():
+        return [m["DDBStreamBatchInfo"] for m in messages(stack, "RelayFailures") if "DDBStreamBatchInfo" in m]
+    functions.update_event_source_mapping(UUID=mapping, MaximumRecordAgeInSeconds=5)
+    roles.put_role_policy(RoleName=name, PolicyName="relay-function", PolicyDocument=json.dumps(silent))
+    try:
+        sync_id = c.create()
+        eventually("the message", batches, 40)
+        functions.update_event_source_mapping(UUID=mapping, MaximumRecordAgeInSeconds=age)
+        late = c.create()
+    finally:
+        functions.update_event_source_mapping(UUID=mapping, MaximumRecordAgeInSeconds=age)
+        roles.put_role_policy(RoleName=name, PolicyName="relay-function", PolicyDocument=json.dumps(policy))
+    stack.event("sync.created", late)
+    expect(stack.webhook.received(stack.path, subject=sync_id), [], "the events of the outage")
+    replay(stack, "relay", lambda: batches() != [])
+    expect(stack.event("sync.created", sync_id)["id"], sync_id + "/1", "the ID of the event")
+    eventually("a schedule", lambda: stack.schedule(sync_id))
+
+
+def check_expiry(stack):
+    """Neither heartbeats nor the removal of expired items invoke the relay. It waits for up to a minute."""
+    c = Client(stack, "expiry")
+    table, name = stack.client("dynamodb"), stack.outputs["TableName"]
+    sync_id = c.want(200, "POST", SYNCS, sync(), Idempotency_Key="once").body["id"]
+    run, attributes = c.trigger(sync_id)
+    fence = c.claim(run)["attributes"]["fence"]
+    for _ in range(3):
+        c.want(200, "POST", run + "/heartbeat", {"fence": fence})
+    report = {"fence": fence, "status": "failed", "failed_records": [{"primary_key": "7", "action": "insert", "error": "denied"}]}
+    c.want(200, "POST", run + "/finish", report)
+    stack.event("sync.run.failed", sync_id)
+
+    at = attributes["scheduled_time"]
+    runs = f"{c.workspace}#{sync_id}"
+    expiring = [(c.workspace, "ONCE#once"), (runs, "RUN#" + at), (runs, "ROWS#" + at)]
+    for pk, sk in expiring:
+        table.update_item(TableName=name, Key={"pk": {"S": pk}, "sk": {"S": sk}}, ConditionExpression="expires_at > :past",
+                          UpdateExpression="SET expires_at = :past REMOVE transition", ExpressionAttributeValues={":past": {"N": str(int(time.time()) - 1)}})
+
+    def removals():
+        """Returns the keys of the items of this check that DynamoDB has removed."""
+        streams, arn = stack.client("dynamodbstreams"), stack.outputs["TableStreamArn"]
+        shard = streams.describe_stream(StreamArn=arn)["StreamDescription"]["Shards"][0]["ShardId"]
+        iterator = streams.get_shard_iterator(StreamArn=arn, ShardId=shard, ShardIteratorType="TRIM_HORIZON")["ShardIterator"]
+        found = []
+        while records := (page := streams.get_records(ShardIterator=iterator))["Records"]:
+            found += [r for r in records if r.get("userIdentity") == {"Type": "Service", "PrincipalId": "dynamodb.amazonaws.com"}]
+            iterator = page["NextShardIterator"]
+        keys = [{k: v["S"] for k, v in r["dynamodb"]["Keys"].items()} for r in found if r["eventName"] == "REMOVE"]
+        return [(k["pk"], k["sk"]) for k in keys if k["pk"] in (c.workspace, runs)]
+    eventually("the removals", lambda: len(removals()) == len(expiring), 75)
+    expect(sorted(removals()), sorted(expiring), "what was removed")
+
+    stack.event("sync.created", c.create())  # the relay has handled all before
+    received = [e for e in stack.emulator.received(stack.resources["RelayFunction"]) if e["pk"]["S"] in (c.workspace, runs)]
+    kinds = [(e["change"], e["sk"]["S"].split("#")[0]) for e in received]
+    want = [("INSERT", "SYNC"), ("INSERT", "RUN"), ("MODIFY", "RUN"), ("MODIFY", "RUN"), ("MODIFY", "SYNC"), ("INSERT", "SYNC")]
+    expect(sorted(kinds), sorted(want), "the changes that the relay received")
 
 
 # Runs
@@ -503,6 +656,15 @@ def check_reconcile(stack):
     expect(repaired(), True, "the schedules are repaired")
 
 
+def check_rate(stack):
+    """The reconcile function calls Scheduler at ReconcileRate, of which a ListSchedules counts as 20."""
+    damage(stack, Client(stack, "rate"))
+    began = time.monotonic()
+    stack.client("lambda").invoke(FunctionName=stack.resources["ReconcileFunction"], Payload="{}")
+    least = 20 / int(stack.parameters["ReconcileRate"])
+    expect(time.monotonic() - began >= least, True, f"reconciliation takes {least} s or more")
+
+
 def check_reconcile_command(stack):
     """The command reconciles as the function does, with the permissions of an operator."""
     repaired, damaged = damage(stack, Client(stack, "command"))
@@ -512,11 +674,28 @@ def check_reconcile_command(stack):
     expect(repaired(), True, "the schedules are repaired")
 
 
+def check_lost_runs_command(stack):
+    """The command ends leases that are over, as the reconcile function does."""
+    c = Client(stack, "over")
+    canceled, table = c.create(), stack.client("dynamodb")
+    run, attributes = c.trigger(canceled)
+    c.claim(run)
+    c.want(202, "POST", run + "/cancel")
+    stack.event("sync.run.cancel_requested", canceled)
+    key = {"pk": {"S": f"{c.workspace}#{canceled}"}, "sk": {"S": "RUN#" + attributes["scheduled_time"]}}
+    table.update_item(TableName=stack.outputs["TableName"], Key=key, ConditionExpression="deadline_at > :past",
+                      UpdateExpression="SET deadline_at = :past REMOVE transition", ExpressionAttributeValues={":past": {"N": str(int(time.time() - 1) * 1000)}})
+    stack.operate("reconcile")
+    stack.event("sync.run.canceled", canceled)
+
+
 def check_replay_command(stack):
     """The command publishes the changes of a range of time again, with the same IDs."""
     began = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
     c = Client(stack, "again")
     sync_id = c.create()
+    c.trigger(sync_id)  # its deadline is watched
+    stack.event("sync.run.queued", sync_id)
     first = stack.event("sync.created", sync_id)
     expect(first["id"] in stack.operate("replay", "--from", began), True, "the event is printed")
 
@@ -563,7 +742,8 @@ def checks(*without):
     return [value for name, value in globals().items() if name.startswith("check_") and value not in without]
 
 
-# These reconcile or remove messages, and would disturb each other and the rest.
-# check_address needs a stack with an address of its own.
-APART = [check_address, check_reconcile, check_reconcile_command, check_replay_command, check_lost_watch]
+# These reconcile, interrupt deliveries or remove messages, and would disturb the rest.
+# check_address and check_rate need a stack with parameters of its own.
+APART = [check_address, check_unqueued, check_set_aside, check_outage, check_rate, check_reconcile, check_reconcile_command,
+         check_replay_command, check_lost_watch, check_lost_runs_command]
 TOGETHER = checks(*APART)

@@ -11,6 +11,7 @@ on (see start in stack.py).
 import copy
 import datetime
 import json
+import os
 import sys
 import threading
 import time
@@ -20,6 +21,12 @@ from ministack.core import iam_actions, iam_evaluator, lambda_runtime
 from ministack.core.responses import get_account_id, get_region, set_request_account_id, set_request_region
 from ministack.services import apigateway, dynamodb, dynamodb_streams, eventbridge, iam, lambda_svc, scheduler
 from ministack.services.cloudformation import provisioners
+
+
+def log(line):
+    """Writes a line to the log, at once, so that those of several threads do not mix."""
+    os.write(1, (line + "\n").encode())
+
 
 # --- Permissions of a role that a service assumes
 
@@ -57,7 +64,7 @@ def permits(role_arn, action, resource, **keys):
     if found is not None:
         result = iam_evaluator.combine_resource_policy(result, ctx, *found)
     if result.decision != "Allow":
-        print(f"denied: {role_arn} {action} {resource}", flush=True)
+        log(f"denied: {role_arn} {action} {resource}")
     return result.decision == "Allow"
 
 
@@ -67,7 +74,7 @@ def accepts(resource, action, service, source_arn):
     keys = {"aws:SourceAccount": get_account_id(), "aws:SourceArn": source_arn}
     allowed = iam_evaluator.evaluate_resource_policy(policy, context(action, resource, **keys), service=service).decision == "Allow"
     if not allowed:
-        print(f"denied: {source_arn} {action} {resource}", flush=True)
+        log(f"denied: {source_arn} {action} {resource}")
     return allowed
 
 
@@ -78,6 +85,14 @@ def bus_policy_decision(bus, principal, detail_type):
     arn = f"arn:aws:events:{get_region()}:{get_account_id()}:event-bus/{bus}"
     ctx = context("events:PutEvents", arn, principal, **{"events:detail-type": detail_type})
     return iam_evaluator.evaluate_resource_policy(eventbridge._event_bus_policies.get(bus), ctx).decision
+
+
+def dead_letter(target, event, rule):
+    """Puts an event into the dead-letter queue of a target, if there is one that takes it."""
+    queue = target.get("DeadLetterConfig", {}).get("Arn")
+    if queue and accepts(queue, "sqs:SendMessage", "events.amazonaws.com", rule["Arn"]):
+        text = json.dumps(eventbridge._pattern_event_view(event).event_with_detail())
+        eventbridge._dispatch_to_sqs(eventbridge.parse_arn(queue), text)
 
 
 # --- Patches
@@ -147,7 +162,7 @@ def through_api(kind, create, delete, physical, attributes):
 
 def patch_api_destinations():
     # AWS::Events::Connection and AWS::Events::ApiDestination are unknown. Neither the role
-    # of a rule's target nor the policy of a queue is asked.
+    # of a rule's target nor the policy of a queue is evaluated.
     handlers = provisioners._RESOURCE_HANDLERS
     handlers["AWS::Events::Connection"] = through_api(
         "AWS::Events::Connection", eventbridge._create_connection, eventbridge._delete_connection, "Name",
@@ -165,10 +180,39 @@ def patch_api_destinations():
                 and permits(target["RoleArn"], "events:InvokeApiDestination", arn)):
             return
         if ":sqs:" in arn and not accepts(arn, "sqs:SendMessage", "events.amazonaws.com", rule_arn):
+            dead_letter(target, event, rule)
             return
         invoke(target, event, rule, view)
 
     eventbridge._invoke_target = invoke_target
+
+
+def patch_dead_letters():
+    # An event that an API destination refuses is dropped, and not put into the dead-letter
+    # queue of the target. One that the destination may accept later is dropped, too; AWS
+    # sends it again for a day.
+    invoke, build, send = eventbridge._invoke_target, eventbridge._build_api_destination_request, eventbridge._api_destination_send_sync
+    invoked = threading.local()
+
+    def invoke_target(target, event, rule, view=None):
+        invoked.delivery = target, event, rule
+        invoke(target, event, rule, view)
+
+    def build_request(*args):
+        return {**build(*args), "delivery": invoked.delivery}
+
+    def send_sync(request, headers):
+        status = send(request, headers)
+        target, event, rule = request["delivery"]
+        if 400 <= status < 500 and status not in (401, 407, 409, 429):
+            region, account = rule["Arn"].split(":")[3:5]
+            set_request_account_id(account)
+            set_request_region(region)
+            dead_letter(target, event, rule)
+        return status
+
+    eventbridge._invoke_target = invoke_target
+    eventbridge._build_api_destination_request, eventbridge._api_destination_send_sync = build_request, send_sync
 
 
 def patch_code_deploy():
@@ -264,8 +308,78 @@ def patch_stream_labels():
     handlers["create"] = created
 
 
-def patch_mapping_numbers():
-    # The numbers of an event source mapping that are parameters remain text.
+def patch_time_to_live():
+    # A template's TimeToLiveSpecification is ignored, and the removal of an expired item is
+    # not in the stream of its table.
+    handlers = provisioners._RESOURCE_HANDLERS["AWS::DynamoDB::Table"]
+    create, update = handlers["create"], handlers["update"]
+
+    def specify(name, props):
+        if "TimeToLiveSpecification" in props:
+            dynamodb._update_ttl({"TableName": name, "TimeToLiveSpecification": props["TimeToLiveSpecification"]})
+
+    def created(logical_id, props, stack_name):
+        name, attributes = create(logical_id, props, stack_name)
+        specify(name, props)
+        return name, attributes
+
+    def updated(physical_id, old, new, *rest, **named):
+        result = update(physical_id, old, new, *rest, **named)
+        specify(result[0], new)
+        return result
+
+    handlers.update(create=created, update=updated)
+    identity = {"type": "Service", "principalId": "dynamodb.amazonaws.com"}
+    remove, build, get = dynamodb._remove_item, dynamodb._build_change_record, dynamodb_streams._get_records
+
+    def expires():
+        return threading.current_thread().name == "dynamodb-ttl-reaper"
+
+    def remove_item(table, *key):
+        item = remove(table, *key)
+        if item is not None and expires():
+            region, account = table["TableArn"].split(":")[3:5]
+            set_request_account_id(account)
+            set_request_region(region)
+            dynamodb._emit_stream_event(table["TableName"], "REMOVE", item, None)
+        return item
+
+    def build_change_record(*args):
+        record = build(*args)
+        return {**record, "userIdentity": identity} if expires() else record
+
+    def get_records(data):
+        # In the API of streams, unlike in Lambda's events, the names have capitals.
+        status, headers, body = get(data)
+        answer = json.loads(body)
+        for record in answer.get("Records", []):
+            if "userIdentity" in record:
+                record["userIdentity"] = {"Type": identity["type"], "PrincipalId": identity["principalId"]}
+        return status, headers, json.dumps(answer).encode()
+
+    dynamodb._remove_item, dynamodb._build_change_record = remove_item, build_change_record
+    dynamodb_streams._get_records = get_records
+
+
+def patch_stream_log():
+    # The log does not name the records of streams that a function receives.
+    execute = lambda_svc._execute_function
+
+    def execute_function(func, event, *args, **kwargs):
+        for record in event.get("Records", []) if isinstance(event, dict) else []:
+            if record.get("eventSource") == "aws:dynamodb":
+                received = {"function": func["config"]["FunctionName"], "change": record["eventName"], **record["dynamodb"]["Keys"]}
+                log("received: " + json.dumps(received))
+        return execute(func, event, *args, **kwargs)
+
+    lambda_svc._execute_function = execute_function
+
+
+def patch_mapping_properties():
+    # The numbers of an event source mapping that are parameters remain text, and properties
+    # that an update removes remain.
+    removable = "DestinationConfig", "FilterCriteria"
+
     def numbers(value):
         if isinstance(value, dict):
             return {k: numbers(v) for k, v in value.items()}
@@ -275,7 +389,8 @@ def patch_mapping_numbers():
     create, update = handlers["create"], handlers["update"]
     handlers.update(
         create=lambda logical_id, props, *rest: create(logical_id, numbers(props), *rest),
-        update=lambda physical_id, old, new, *rest, **named: update(physical_id, numbers(old), numbers(new), *rest, **named))
+        update=lambda physical_id, old, new, *rest, **named: update(
+            physical_id, numbers(old), {**{name: {} for name in removable if name in old}, **numbers(new)}, *rest, **named))
 
 
 def patch_mapping_permissions():

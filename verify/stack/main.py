@@ -193,7 +193,7 @@ def main():
 
     first = Stack(emulator, webhook, "first", TokenJwksUrl=webhook.url + "/jwks.json", CorsOrigins="https://app.example.com", CreateLimit="1000/1h",
                   EventSenders="111111111111,222222222222", RunRetentionDays="20")
-    second = Stack(emulator, webhook, "second", TokenJwks=webhook.keys, KeepTable="true", DomainName="api.example.com",
+    second = Stack(emulator, webhook, "second", TokenJwks=webhook.keys, KeepTable="true", ReconcileRate="10", DomainName="api.example.com",
                    CertificateArn=f"arn:aws:acm:{REGION}:{ACCOUNT}:certificate/{uuid.uuid4()}")
 
     def check_second():
@@ -205,7 +205,7 @@ def main():
         if sys.argv[1:] and sys.argv[1] == "--mutations":
             return try_all(first, sys.argv[2:])
         if sys.argv[1:]:  # some checks
-            stack = second if "check_address" in sys.argv[1:] else first
+            stack = second if {"check_address", "check_rate"} & set(sys.argv[1:]) else first
             stack.deploy()
             return run_all([c for c in checks.checks() if c.__name__ in sys.argv[1:]], stack, 1)
         with concurrent.futures.ThreadPoolExecutor() as threads:

@@ -99,6 +99,11 @@ class Emulator:
         os.killpg(self.process.pid, signal.SIGKILL)  # the functions are its children
         self.process.wait()
 
+    def received(self, function):
+        """Returns what a function received of streams: the kind of each change, and the keys of the item."""
+        lines = [line.removeprefix("received: ") for line in self.log.read_text().splitlines() if line.startswith("received: ")]
+        return [entry for entry in map(json.loads, lines) if entry["function"] == function]
+
     def client(self, service, account="test", session=None):
         """Returns a client of the root user, of the account with the stacks or another one, or of a role's session."""
         key = session or {"AccessKeyId": account, "SecretAccessKey": "test", "SessionToken": None}
@@ -118,22 +123,26 @@ class Webhook:
     """An HTTPS server that keeps the events it receives, and serves the key set of the tokens."""
 
     def __init__(self, keys):
-        events, changed = [], threading.Condition()
+        events, refuses, changed = [], set(), threading.Condition()
         self.keys, self.events, self.changed = keys.decode(), events, changed
+        self.refuses = refuses  # workspaces whose events are invalid
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_POST(self):
-                body = self.rfile.read(int(self.headers["Content-Length"]))
+                event = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                if event.get("workspace") in refuses:
+                    self.answer(b"{}", 400)
+                    return
                 with changed:
-                    events.append((self.path, dict(self.headers), json.loads(body)))
+                    events.append((self.path, dict(self.headers), event))
                     changed.notify_all()
                 self.answer(b"{}")
 
             def do_GET(self):
                 self.answer(keys)
 
-            def answer(self, body):
-                self.send_response(200)
+            def answer(self, body, status=200):
+                self.send_response(status)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)
