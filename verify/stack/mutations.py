@@ -21,18 +21,22 @@ QUICK = {
     "Intake": [checks.check_create_by_event, checks.check_runs_by_event, checks.check_retention],
     "Reconcile": [checks.check_reconcile],
     "Schedule": [],
-    "Operator": [checks.check_operator, checks.check_reconcile_command, checks.check_replay_command],
+    "Table": [],
+    "Operator": [checks.check_operator, checks.check_reconcile_command],
     "Bus": [checks.check_bus_guard, checks.check_senders, checks.check_operator, checks.check_create_by_event, checks.check_runs_by_event],
-    "Webhook": [checks.check_events, checks.check_create_by_event, checks.check_runs, checks.check_runs_by_event, checks.check_cancel],
+    "Webhook": [checks.check_events, checks.check_create_by_event, checks.check_runs, checks.check_runs_by_event, checks.check_cancel,
+                checks.check_operator, checks.check_refused],
 }
 SLOW = {
     "Api": [],
-    "Relay": [checks.check_watch],
+    "Relay": [checks.check_watch, checks.check_outage, checks.check_expiry],
+    "Table": [checks.check_expiry],
     "Watch": [checks.check_watch],
-    "Intake": [checks.check_due],
+    "Intake": [checks.check_unqueued, checks.check_due],
     "Reconcile": [checks.check_lost_watch, checks.check_daily],
     "Schedule": [checks.check_due, checks.check_undelivered],
-    "Operator": [checks.check_undelivered],
+    "Operator": [checks.check_replay_command, checks.check_refused, checks.check_set_aside, checks.check_lost_runs_command,
+                 checks.check_undelivered],
     "Bus": [checks.check_due],
     "Webhook": [checks.check_due],
 }
@@ -41,18 +45,15 @@ SLOW = {
 UNSEEN = {
     r"Role: no xray:": "the emulator has no X-Ray",
     r"Role: no logs:": "the emulator writes the logs of a function itself",
-    r"WebhookRule: detail-type sync.run.skipped": "the checks wait for no run that is skipped",
-    r"OperatorPolicy: no (dynamodb:DeleteItem|dynamodb:PutItem|sqs:SendMessage)": "the command ends no run in the checks",
-    r"OperatorPolicy: sqs:\w+ without .*(RelayFailures|WebhookFailures)": "the command replays ScheduleFailures in the checks",
-    r"WebhookFailuresPolicy:": "the emulator sends nothing to the dead-letter queue of a rule",
     r"variable AWS_ENDPOINT_URL_\w+ renamed": "it is empty outside of sam local",
-    r"variable TOKEN_WORKSPACE_CLAIM renamed": "the tokens have the claim of the default",
 }
 
 # The parameters without which a mutation makes no difference, and the check that sees it.
 SPECIAL = {
     r"Function: variable API_URL renamed": (lambda stack: {"ApiUrl": "https://api.example.com/syncplane"}, checks.check_address),
     r"variable TOKEN_JWKS renamed": (lambda stack: {"TokenJwks": stack.webhook.keys, "TokenJwksUrl": ""}, checks.check_syncs),
+    r"variable TOKEN_WORKSPACE_CLAIM renamed": (lambda stack: {"WorkspaceClaim": "sub"}, checks.check_claim),
+    r"variable RECONCILE_RATE renamed": (lambda stack: {"ReconcileRate": "4"}, checks.check_rate),
     r"variable TOKEN_ISSUERS renamed": (lambda stack: {
         "TokenIssuers": json.dumps([{"issuer": "syncplane-local", "audience": "syncplane", "jwks_url": stack.parameters["TokenJwksUrl"]}]),
         "TokenIssuer": "", "TokenAudience": "", "TokenJwksUrl": ""}, checks.check_syncs),
@@ -85,7 +86,7 @@ def mutants(template):
         make = {
             "AWS::IAM::Role": role, "AWS::IAM::ManagedPolicy": managed_policy, "AWS::Serverless::Function": function, "AWS::Events::Rule": rule,
             "AWS::Events::EventBusPolicy": bus_policy, "AWS::SQS::QueuePolicy": queue_policy,
-            "AWS::Lambda::EventSourceMapping": mapping,
+            "AWS::Lambda::EventSourceMapping": mapping, "AWS::DynamoDB::Table": table,
         }.get(resource["Type"])
         if make and name != "DeploymentRole":  # the emulator has no CodeDeploy
             for what, change in make(resource["Properties"]):
@@ -144,6 +145,18 @@ def mapping(properties):
                 filters = p["FilterCriteria"]["Filters"]
                 filters[i]["Pattern"] = filters[i]["Pattern"].replace(part, '"X' + part[1:])
             yield f"another prefix than {part}", wrong
+        pattern = json.loads(found["Pattern"])
+        for part in pattern["dynamodb"].keys() - {"Keys"}:
+            def without(p, i=i, pattern=pattern, part=part):
+                left = {k: v for k, v in pattern["dynamodb"].items() if k != part}
+                p["FilterCriteria"]["Filters"][i]["Pattern"] = json.dumps({"dynamodb": left})
+            yield f"a filter without {part}", without
+    if "DestinationConfig" in properties:
+        yield "no queue for failures", lambda p: p.pop("DestinationConfig")
+
+
+def table(properties):
+    yield "another attribute for the time to live", lambda p: p["TimeToLiveSpecification"].update(AttributeName="expires")
 
 
 def rule(properties):
@@ -152,6 +165,9 @@ def rule(properties):
             p["EventPattern"]["detail-type"][i] += "s"
         yield f"detail-type {kind} misspelled", renamed
     yield "disabled", lambda p: p.update(State="DISABLED")
+    for i, target in enumerate(properties["Targets"]):
+        if "DeadLetterConfig" in target:
+            yield "no dead-letter queue", lambda p, i=i: p["Targets"][i].pop("DeadLetterConfig")
 
 
 def bus_policy(properties):
@@ -229,9 +245,13 @@ class Stage:
         try:
             quick = QUICK[mutant.area] if mutant.check is None else [mutant.check]
             check, why = self.failing(quick)
-            for slow in SLOW[mutant.area]:
+            rest = SLOW[mutant.area] if mutant.check is None else []
+            if check is not None:  # perhaps because of the checks beside it
+                check, why = self.failing([check])
+                rest = [*quick, *rest]
+            for one in rest:
                 if check is None:
-                    check, why = self.failing([slow])
+                    check, why = self.failing([one])
             self.update(self.template, parameters)
             if check is None:
                 return f"MISSED  {mutant.name}", False
