@@ -138,7 +138,7 @@ func checkRounds(t *testing.T, log []byte, want []bool) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if pattern := `FilterPattern: '{ $.message = "reconcile" && $.ended IS TRUE }'`; !bytes.Contains(template, []byte(pattern)) {
+	if pattern := `FilterPattern: '{ ($.message = "reconcile") && ($.ended IS TRUE) }'`; !bytes.Contains(template, []byte(pattern)) {
 		t.Errorf("template.yaml has no %s", pattern)
 	}
 }
