@@ -4,6 +4,7 @@
 package runs
 
 import (
+	"fmt"
 	"slices"
 	"time"
 )
@@ -182,6 +183,22 @@ type LateReport struct {
 	LogURL    string
 }
 
+// CheckStored returns nil or ErrUnreadable, for a run that another version or another
+// program stored: the deadlines of such a run cannot be applied.
+func (r Run) CheckStored() error {
+	switch {
+	case r.Version < 1:
+		return fmt.Errorf("%w: it has version %d", ErrUnreadable, r.Version)
+	case !slices.Contains(Statuses(), r.Status):
+		return fmt.Errorf("%w: it has the status %q", ErrUnreadable, r.Status)
+	case (r.Status == Queued || r.Status == InProgress) && r.DeadlineAt.IsZero():
+		return fmt.Errorf("%w: it is %s without a deadline", ErrUnreadable, r.Status)
+	case r.Status == InProgress && (r.StartedAt.IsZero() || r.EndBy.IsZero()):
+		return fmt.Errorf("%w: it is %s without a start or an end", ErrUnreadable, r.Status)
+	}
+	return nil
+}
+
 // Fence returns the fencing token of the current attempt. It grows with every
 // attempt of a sync and is at most 2^53−1 until the year 287396.
 func (r Run) Fence() int64 { return r.Time.Unix()*1000 + int64(r.Attempt) }
@@ -201,7 +218,13 @@ func (r Run) Expired(now time.Time) bool { return !r.ExpiresAt.IsZero() && !now.
 // At returns the state of a stored run at a time: deadlines take effect when they
 // pass, also before that is stored. steps is the number of changes since the stored
 // state. A Pending run has no deadline; it changes when the run that it waits for ends.
+//
+// If the clock was set back since the run was written, its times are set back by as
+// much, so that no deadline is further away than it was.
 func (r Run) At(now time.Time) (current Run, steps int) {
+	if moved, ok := r.setBack(now); ok {
+		r, steps = moved, 1
+	}
 	for {
 		next, changed := r.expire(now)
 		if !changed {
@@ -210,6 +233,32 @@ func (r Run) At(now time.Time) (current Run, steps int) {
 		r = next
 		steps++
 	}
+}
+
+// clockTolerance is how far the clocks of two machines may differ. Our own choice.
+const clockTolerance = time.Minute
+
+// isSet reports whether the clock of the machine is set: one without a battery starts in
+// 1970 or in the year of its firmware.
+func isSet(now time.Time) bool {
+	const earliest = 1_704_067_200 // 2024-01-01, before every version of this program
+	return now.Unix() >= earliest
+}
+
+// setBack returns r as if the clock had not been ahead when r was written. ok is false
+// if it was not, if r has no deadline, or if the clock is not set.
+func (r Run) setBack(now time.Time) (moved Run, ok bool) {
+	ahead := r.UpdatedAt.Sub(now)
+	if r.Status != Queued && r.Status != InProgress || ahead <= clockTolerance || !isSet(now) {
+		return r, false
+	}
+	for _, at := range []*time.Time{&r.UpdatedAt, &r.StartedAt, &r.DeadlineAt, &r.EndBy, &r.CancelRequestedAt} {
+		if !at.IsZero() {
+			*at = instant(at.Add(-ahead))
+		}
+	}
+	r.Transition = ""
+	return r, true
 }
 
 // expire applies the deadline of r if it has passed, and reports whether it has.
@@ -304,7 +353,7 @@ func (r Run) Beat(beat Beat) (after Run, ok bool) {
 		lease = r.Lease
 	}
 	if r.Status != InProgress || r.Fence() != beat.Fence || !beat.Now.Before(r.DeadlineAt) ||
-		!r.CancelRequestedAt.IsZero() || beat.Now.Add(lease).After(r.EndBy) {
+		!r.CancelRequestedAt.IsZero() || beat.Now.Add(lease).After(r.EndBy) || r.UpdatedAt.After(beat.Latest()) {
 		return r, false
 	}
 	r = r.extend(lease, beat.Counters, beat.Now)

@@ -125,7 +125,7 @@ func (s *Service) due(ctx context.Context, key Key, late bool) (Run, bool, error
 // begin returns the scheduled run with a key and the change that creates it. The
 // change is nil if the run exists.
 func (s *Service) begin(ctx context.Context, key Key, late bool) (Run, *Change, error) {
-	newest, any, err := s.newest(ctx, key)
+	newest, any, _, err := s.newest(ctx, key)
 	if err != nil {
 		return Run{}, nil, err
 	}
@@ -153,12 +153,30 @@ func (s *Service) begin(ctx context.Context, key Key, late bool) (Run, *Change, 
 }
 
 // newest returns the newest run of a sync, in any state. any is false if there is none.
-func (s *Service) newest(ctx context.Context, key Key) (run Run, any bool, err error) {
-	runs, _, err := s.Store.Runs(ctx, key.Workspace, key.SyncID, time.Time{}, 1)
-	if err != nil || len(runs) == 0 {
-		return Run{}, false, err
+// Runs in the future are left out, and ahead is true if there are some: the clock was
+// ahead when they were created.
+func (s *Service) newest(ctx context.Context, key Key) (run Run, any, ahead bool, err error) {
+	future := s.future(key)
+	for _, before := range []time.Time{{}, future} {
+		runs, _, err := s.Store.Runs(ctx, key.Workspace, key.SyncID, before, 1)
+		if err != nil || len(runs) == 0 {
+			return Run{}, false, ahead, err
+		}
+		if run = runs[0]; run.Time.Before(future) {
+			break
+		}
+		ahead = true
 	}
-	return runs[0], true, nil
+	return run, true, ahead, nil
+}
+
+// future returns the earliest time that no run of a correct clock has, nor the run with
+// the key. While the clock is not set, no time is in the future.
+func (s *Service) future(key Key) time.Time {
+	if !isSet(s.Now()) {
+		return time.Date(9999, time.December, 31, 23, 59, 59, 0, time.UTC)
+	}
+	return latest(s.Now(), key.Time).UTC().Truncate(time.Second).Add(clockTolerance + time.Second)
 }
 
 // newRun returns the first version of a run, in a status.
@@ -202,27 +220,58 @@ func (s *Service) load(ctx context.Context, key Key) (o occupied, ok bool, err e
 	if o.slot, ok, err = s.Store.Slot(ctx, key.Workspace, key.SyncID); err != nil || !ok {
 		return occupied{}, false, err
 	}
-	at := func(when time.Time) (Run, error) {
-		run, err := s.Store.Run(ctx, Key{key.Workspace, key.SyncID, when})
-		switch {
-		case fault.Is(err, fault.NotFound):
-			return Run{}, ErrStale // the slot has changed since it was read
-		case err == nil && run.Status.Final():
-			return Run{}, ErrStale
-		}
-		return run, err
-	}
-	if o.open, err = at(o.slot.Open); err != nil {
+	var lost bool
+	if o.open, lost, err = s.occupant(ctx, key, o.slot.Open); err != nil {
 		return occupied{}, false, err
 	}
 	if !o.slot.Waiting.IsZero() {
-		waiting, err := at(o.slot.Waiting)
+		waiting, gone, err := s.occupant(ctx, key, o.slot.Waiting)
 		if err != nil {
 			return occupied{}, false, err
 		}
-		o.waiting = &waiting
+		if lost = lost || gone; !gone {
+			o.waiting = &waiting
+		}
+	}
+	if lost {
+		if err := s.dropLost(ctx, o); err != nil {
+			return occupied{}, false, err
+		}
+		return occupied{}, false, ErrStale
 	}
 	return o, true, nil
+}
+
+// occupant returns the run of a slot at a time. lost is true if there is none, or if it
+// has ended: either the slot has changed since it was read, or the retention of the run
+// ended while nothing was running that could end it.
+func (s *Service) occupant(ctx context.Context, key Key, at time.Time) (run Run, lost bool, err error) {
+	run, err = s.Store.Run(ctx, Key{key.Workspace, key.SyncID, at})
+	if fault.Is(err, fault.NotFound) {
+		return Run{}, true, nil
+	}
+	return run, err == nil && run.Status.Final(), err
+}
+
+// dropLost removes the runs that are lost from a slot, so that its sync runs again. A
+// slot that has changed since it was read stays as it is.
+func (s *Service) dropLost(ctx context.Context, o occupied) error {
+	before := o.slot
+	change := Change{Slot: &SlotChange{Before: &before}}
+	after := before
+	after.Version++
+	after.Waiting = time.Time{}
+	switch openLost := o.open.Version == 0 || o.open.Status.Final(); {
+	case !openLost:
+		change.Slot.After = &after
+	case o.waiting != nil:
+		promoted := o.waiting.promote(instant(s.Now()))
+		promoted.Version++
+		change.Runs = []Run{promoted}
+		after.Open = promoted.Time
+		change.Slot.After = &after
+	}
+	return s.Store.Commit(ctx, change)
 }
 
 // settle stores the effects of the deadlines of a sync's open run that have passed, and
@@ -445,13 +494,18 @@ func (s *Service) trigger(ctx context.Context, workspace string, in TriggerReque
 			return Triggered{}, conflict("run_pending", "a %s run of this sync is waiting already, at %s", o.waiting.Type, o.waiting.Time.Format(time.RFC3339))
 		}
 	}
-	newest, any, err := s.newest(ctx, key)
+	newest, any, ahead, err := s.newest(ctx, key)
 	if err != nil {
 		return Triggered{}, err
 	}
 	key.Time = s.Now().UTC().Truncate(time.Second)
 	if any && !newest.Time.Before(key.Time) {
 		key.Time = newest.Time.Add(time.Second)
+	}
+	if ahead {
+		if key, err = s.unused(ctx, key); err != nil {
+			return Triggered{}, err
+		}
 	}
 	var change *Change
 	if busy {
@@ -465,6 +519,20 @@ func (s *Service) trigger(ctx context.Context, workspace string, in TriggerReque
 	}
 	change.IdempotencyKey, change.Created = in.IdempotencyKey, true
 	return Triggered{Run: change.Runs[0], Created: true}, s.Store.Commit(ctx, *change)
+}
+
+// unused returns key at the first time from its own on that no run has.
+func (s *Service) unused(ctx context.Context, key Key) (Key, error) {
+	for {
+		_, err := s.Store.Run(ctx, key)
+		if fault.Is(err, fault.NotFound) {
+			return key, nil
+		}
+		if err != nil && !errors.Is(err, ErrUnreadable) {
+			return key, err
+		}
+		key.Time = key.Time.Add(time.Second)
+	}
 }
 
 // unbegun returns the run of a type in a slot that has not been claimed.
@@ -607,9 +675,10 @@ const lookAhead = 100
 
 // superseded reports whether a newer run of the sync was executed, so that this one must
 // not be: fences must grow. Due reads the newest run before it writes; a run that was
-// triggered, claimed and finished in between is found here.
+// triggered, claimed and finished in between is found here. Runs in the future do not
+// count, as in newest.
 func (s *Service) superseded(ctx context.Context, key Key) (bool, error) {
-	newer, _, err := s.Store.Runs(ctx, key.Workspace, key.SyncID, time.Time{}, lookAhead)
+	newer, _, err := s.Store.Runs(ctx, key.Workspace, key.SyncID, s.future(key), lookAhead)
 	if err != nil {
 		return false, err
 	}
@@ -674,7 +743,7 @@ func (s *Service) heartbeat(ctx context.Context, key Key, in HeartbeatRequest) (
 	if lease == 0 {
 		lease = run.Lease
 	}
-	next := run.extend(lease, in.Counters, now)
+	next := current.extend(lease, in.Counters, now)
 	next.Version++
 	return next, s.Store.Commit(ctx, Change{Runs: []Run{next}})
 }

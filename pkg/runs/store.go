@@ -60,7 +60,8 @@ type Store interface {
 
 	// Heartbeat extends the lease of a run that is in progress with the
 	// fence of beat, if its deadline is after beat.Now, its new deadline is
-	// not after EndBy, and no cancel was requested: one write without a read.
+	// not after EndBy, no cancel was requested, and UpdatedAt is not after
+	// beat.Latest: one write without a read.
 	// Otherwise it changes nothing and returns the stored run and ok false; it
 	// may also do so for a beat without a lease. It returns a fault.NotFound
 	// if there is no run.
@@ -110,6 +111,10 @@ type Beat struct {
 	Counters Counters
 	Now      time.Time
 }
+
+// Latest returns the latest time of the last write of a run by a clock that was not
+// ahead of that of b.
+func (b Beat) Latest() time.Time { return b.Now.Add(clockTolerance) }
 
 // Record identifies a row that an executor could not write. It does not hold the data
 // of the row.

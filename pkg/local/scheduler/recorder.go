@@ -44,6 +44,7 @@ type Recorder struct {
 	deadlines deadlines
 	known     map[openSync]time.Time // the deadline of each sync in the heap
 	changed   <-chan struct{}
+	last      time.Time // when Step was last called
 }
 
 // openSync is a sync that has an open run.
@@ -71,6 +72,9 @@ func (r *Recorder) Run(ctx context.Context) {
 // wait before the next Step unless the feed changes.
 func (r *Recorder) Step(ctx context.Context) (wait time.Duration, err error) {
 	if err := r.load(ctx); err != nil {
+		return 0, err
+	}
+	if err := r.detectSetBack(ctx); err != nil {
 		return 0, err
 	}
 	for {
@@ -111,14 +115,35 @@ func (r *Recorder) load(ctx context.Context) error {
 		}
 	}
 	r.stored = position
+	if err := r.loadDeadlines(ctx); err != nil {
+		return err
+	}
+	r.position, r.loaded = position, true
+	return nil
+}
+
+// loadDeadlines has expire read the deadline of every open run.
+func (r *Recorder) loadDeadlines(ctx context.Context) error {
 	r.known, r.deadlines = map[openSync]time.Time{}, nil
 	for slot, err := range (bolt.Runs{Store: r.Store, Now: r.Now}).AllSlots(ctx) {
 		if err != nil {
 			return err
 		}
-		r.schedule(openSync{slot.Workspace, slot.SyncID}, r.Now()) // expire reads its deadline
+		r.schedule(openSync{slot.Workspace, slot.SyncID}, r.Now())
 	}
-	r.position, r.loaded = position, true
+	return nil
+}
+
+// detectSetBack handles a clock that was set back: the deadlines in the heap are those
+// of the clock that was ahead, and reading the runs again sets them back too.
+func (r *Recorder) detectSetBack(ctx context.Context) error {
+	now := r.Now()
+	if now.Add(tolerance).Unix() < r.last.Unix() { // not by the monotonic clock
+		if err := r.loadDeadlines(ctx); err != nil {
+			return err
+		}
+	}
+	r.last = now
 	return nil
 }
 
@@ -187,6 +212,11 @@ func (r *Recorder) handle(ctx context.Context, sync openSync, e event.Event) err
 	switch e.Kind {
 	case event.Due:
 		late := strings.Contains(string(e.Data), `"late":true`)
+		// An event that is not late was published at its time. If that is long ago, it
+		// was handled before a restart, and its run may have expired since.
+		if keep := r.Runs.Retention; !late && r.Now().Sub(e.Time) >= min(keep.Skipped, keep.Runs) {
+			return nil
+		}
 		_, _, err := r.Runs.Due(ctx, runs.Key{Workspace: sync.workspace, SyncID: sync.id, Time: e.Time}, late)
 		return err
 	case event.Updated, event.Deleted:

@@ -172,6 +172,9 @@ func (t *tx) run(key runs.Key, now time.Time) (runs.Run, bool, error) {
 		return runs.Run{}, false, nil
 	}
 	r := row.run(key)
+	if err := r.CheckStored(); err != nil {
+		return runs.Run{}, false, fmt.Errorf("the row %q: %w", runKey(key), err)
+	}
 	return r, !r.Expired(now), nil
 }
 
@@ -231,11 +234,15 @@ func (st Runs) Runs(ctx context.Context, workspace, syncID string, before time.T
 			if err == nil {
 				err = json.Unmarshal(value, &row)
 			}
+			r := row.run(runs.Key{Workspace: workspace, SyncID: syncID, Time: when})
+			if err == nil {
+				err = r.CheckStored()
+			}
 			if err != nil {
 				st.unreadableRun(ctx, fmt.Errorf("decode the row %q: %w", key, err))
 				continue
 			}
-			if r := row.run(runs.Key{Workspace: workspace, SyncID: syncID, Time: when}); !r.Expired(now) {
+			if !r.Expired(now) {
 				list = append(list, r)
 			}
 		}

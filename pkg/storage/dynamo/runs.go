@@ -167,6 +167,9 @@ func runOf(item row) (runs.Run, error) {
 		r.LateReport = &l
 		read.err = errors.Join(read.err, inner.err)
 	}
+	if read.err == nil {
+		read.err = r.CheckStored()
+	}
 	return r, unreadableRun(item, read.err)
 }
 
@@ -565,7 +568,7 @@ func (st Runs) Heartbeat(ctx context.Context, key runs.Key, beat runs.Beat) (run
 	attempt := beat.Fence - key.Time.Unix()*1000
 	values := row{
 		":status": text(string(runs.InProgress)), ":attempt": number(attempt), ":now": milliseconds(beat.Now), ":one": number(1),
-		":limit": milliseconds(beat.Now.Add(runs.MaxLease)),
+		":limit": milliseconds(beat.Now.Add(runs.MaxLease)), ":latest": milliseconds(beat.Latest()),
 	}
 	set := []string{"updated_at = :now", "version = version + :one"}
 	if beat.Lease == 0 {
@@ -587,7 +590,7 @@ func (st Runs) Heartbeat(ctx context.Context, key runs.Key, beat runs.Beat) (run
 		Key:              runKeyOf(runPrefix, key),
 		UpdateExpression: aws.String(fmt.Sprintf("SET %s REMOVE %s", strings.Join(set, ", "), transitionAttribute)),
 		ConditionExpression: aws.String("#status = :status AND attempt = :attempt AND deadline_at > :now AND end_by >= :limit" +
-			" AND attribute_not_exists(cancel_requested_at)"),
+			" AND updated_at <= :latest AND attribute_not_exists(cancel_requested_at)"),
 		ExpressionAttributeNames:            map[string]string{"#status": "status"},
 		ExpressionAttributeValues:           values,
 		ReturnValues:                        types.ReturnValueAllNew,
