@@ -46,7 +46,12 @@ The name identifies the sync. It is kept in its configuration, in the member
   syncplane apply -f examples/syncs.yaml
   syncplane apply -f examples/syncs.yaml --prune --dry-run
   syncplane apply -f - <<<'{"name":"contacts","source_id":1,"destination_id":2,"model_id":3,"stream_name":"contacts","sync_interval":30}'`,
-		Args: noArguments,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usageErrorf("unexpected argument %q; -f names a file: %s -f %[1]s", args[0], cmd.CommandPath())
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return runApply(cmd.Context(), env, c) },
 	}
 	cmd.Flags().StringArrayVarP(&c.files, "file", "f", nil, "the file, - for standard input; may be given several times")
@@ -82,6 +87,9 @@ func runApply(ctx context.Context, env environment, c applyConfig) error {
 	}
 	applier := apply.Applier{Client: api, Out: env.stdout, DryRun: c.dryRun, Prune: c.prune}
 	report, err := applier.Apply(ctx, want)
+	if err != nil && ctx.Err() == nil && report == (apply.Report{}) {
+		return err
+	}
 	if c.dryRun {
 		fmt.Fprintf(env.stdout, "%v (dry run: nothing was changed)\n", report)
 	} else {

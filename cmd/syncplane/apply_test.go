@@ -134,6 +134,7 @@ func TestAPICredentials(t *testing.T) {
 		{2, "SYNCPLANE_TOKEN must be visible ASCII characters without spaces", []string{url, "SYNCPLANE_TOKEN=Bearer x"}, "apply -f " + file},
 		{2, "-f must name a file of syncs, such as syncs.yaml; see syncplane apply --help", []string{url}, "apply"},
 		{2, file + "x must hold syncs; for none, write syncs: []", []string{url}, "apply -f " + file + "x"},
+		{2, `unexpected argument "syncs.yaml"; -f names a file: syncplane apply -f syncs.yaml`, []string{url}, "apply syncs.yaml"},
 		{1, "open " + file + "y: no such file or directory", []string{url}, "apply -f " + file + "y"},
 	} {
 		if err := os.WriteFile(file+"x", nil, 0o600); err != nil {
@@ -143,11 +144,14 @@ func TestAPICredentials(t *testing.T) {
 	}
 	for want, env := range map[string][]string{
 		`(?m)^syncplane: the token must be signed with the key .*\(invalid_token\)$`:                                           {url, "SYNCPLANE_TOKEN=" + token(t, empty)},
-		`(?m)no server listens at http://127\.0\.0\.1:1; start one with syncplane serve, or set SYNCPLANE_URL$`:                {"SYNCPLANE_URL=http://127.0.0.1:1", "SYNCPLANE_TOKEN=x"},
+		`(?m)^syncplane: no server listens at http://127\.0\.0\.1:1; start one with syncplane serve, or set SYNCPLANE_URL$`:    {"SYNCPLANE_URL=http://127.0.0.1:1", "SYNCPLANE_TOKEN=x"},
 		`(?m)^syncplane: (sync "sync-0": )?the token lacks the scope "syncs:(read|write)".* \(insufficient_scope\)$`:           {url, "SYNCPLANE_TOKEN=" + token(t, dataDir, "SCOPE=runs:execute")},
 		`(?m)^syncplane: the response is not one of the API: status 404, .*$|^syncplane: this path does not exist \(not_found`: {url + "/nowhere", "SYNCPLANE_TOKEN=" + bearer},
 	} {
 		out, err := command(t, env, "apply", "-f", file).CombinedOutput()
+		if strings.HasPrefix(string(out), "0 created") && !strings.HasPrefix(string(out), "0 created, 0 changed, 0 deleted, 0 unchanged, 1 failed\n") {
+			t.Errorf("it compared nothing, and printed %s", out)
+		}
 		if err == nil || !regexp.MustCompile(want).Match(out) || strings.Contains(string(out), bearer) {
 			t.Errorf("got %v: %s, want %s", err, out, want)
 		}

@@ -77,6 +77,26 @@ func TestGreeting(t *testing.T) {
 	s.stop(t, os.Interrupt)
 }
 
+// TestGreetingSettings checks that the commands that call the API reach a server on
+// another port, with another data directory, with the settings that it prints.
+func TestGreetingSettings(t *testing.T) {
+	t.Parallel()
+	binary, err := build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := serve(t, filepath.Join(t.TempDir(), "a 'b' $c"))
+	settings := regexp.MustCompile(`(?m)^To call it with syncplane syncs, runs or apply: (export .*)$`).FindStringSubmatch(s.greeting)
+	if settings == nil {
+		t.Fatalf("got %s", s.greeting)
+	}
+	out, err := exec.CommandContext(t.Context(), "sh", "-c", settings[1]+"; "+binary+" syncs list --json").CombinedOutput()
+	if err != nil || strings.TrimSpace(string(out)) != "[]" {
+		t.Errorf("got %v, %s", err, out)
+	}
+	s.stop(t, os.Interrupt)
+}
+
 // TestRoot checks that the address that the server prints leads to the page.
 func TestRoot(t *testing.T) {
 	t.Parallel()

@@ -85,6 +85,20 @@ func testNames(t *testing.T, env []string) {
 			t.Errorf("%q: got %s", args, got)
 		}
 	}
+	// The name stays when the configuration is replaced, and can be changed.
+	update := func(configuration string) string {
+		t.Helper()
+		return run(0, "syncs", "update", id, "--configuration", configuration)
+	}
+	if got, want := update(`{"n":9007199254740993}`), `configuration   {"syncplane.name":"contacts to crm","n":9007199254740993}`+"\n"; !strings.Contains(got, want) {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	if got := update(`{"syncplane.name":null}`); !strings.Contains(got, "name            -\n") {
+		t.Errorf("got %s", got)
+	}
+	if got := update(`{"syncplane.name":"contacts to crm"}`); !strings.Contains(got, "name            contacts to crm\n") {
+		t.Errorf("got %s", got)
+	}
 	triggered := strings.Fields(run(0, "runs", "trigger", "contacts to crm"))[1]
 	if got := run(0, "runs", "list", "contacts to crm"); !strings.HasPrefix(triggered, id+"/") || !strings.Contains(got, "\n"+triggered+"  queued") {
 		t.Errorf("triggered %s, got %s", triggered, got)

@@ -24,12 +24,15 @@ type remoteConfig struct {
 	local   tokenConfig // of the token for the local server
 }
 
+// defaultAddress is the address of the local server without settings.
+const defaultAddress = "http://" + loopback + ":" + defaultPort
+
 // defineRemote adds the flags of a command that calls the API to it and to its
 // subcommands.
 func defineRemote(cmd *cobra.Command, c *remoteConfig) {
 	flags := cmd.PersistentFlags()
 	define(cmd, flags, &c.address, setting[string]{
-		flag: "url", variable: "SYNCPLANE_URL", fallback: "http://127.0.0.1:8080", kind: "address", parse: parseAddress,
+		flag: "url", variable: "SYNCPLANE_URL", fallback: defaultAddress, kind: "address", parse: parseAddress,
 		usage: "the address of the API",
 	})
 	define(cmd, flags, &c.bearer, setting[string]{

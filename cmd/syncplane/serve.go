@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -86,10 +87,12 @@ standard error.`,
 	return cmd
 }
 
+const defaultPort = "8080"
+
 // definePort adds the flag of the port of the local server.
 func definePort(cmd *cobra.Command, to *string) {
 	define(cmd, cmd.Flags(), to, setting[string]{
-		flag: "port", variable: "PORT", fallback: "8080", kind: "number", parse: parsePort,
+		flag: "port", variable: "PORT", fallback: defaultPort, kind: "number", parse: parsePort,
 		usage: "the TCP port; 0 takes one that is free",
 	})
 }
@@ -247,15 +250,30 @@ func printWelcome(env environment, c serveConfig, e backend) error {
 	if e.feed != nil {
 		events = "Its events as a stream: " + c.address + server.StreamPath + "\n"
 	}
+	settings := ""
+	if c.address != defaultAddress || absolute(c.dataDir) != absolute(defaultDataDir) {
+		settings = fmt.Sprintf("To call it with syncplane syncs, runs or apply: export SYNCPLANE_URL=%s DATA_DIR=%s\n", c.address, quoteShell(absolute(c.dataDir)))
+	}
 	fmt.Fprintf(env.stdout, `Syncplane listens on %[1]s and keeps its syncs in %[2]s.
 It accepts tokens that are signed with the key %[5]s in %[6]s.
 The API as a page: %[1]s/docs
-%[4]sCreate a sync, with a token for the workspace %[7]s that expires at %[8]s:
+%[4]s%[9]sCreate a sync, with a token for the workspace %[7]s that expires at %[8]s:
 
 curl -sS %[1]s/api/v1/syncs -H 'Authorization: Bearer %[3]s' -H 'Content-Type: application/json' -d '{"sync":{"source_id":1,"destination_id":2,"model_id":3,"schedule_type":"automated","configuration":{},"stream_name":"contacts","sync_mode":"full_refresh","sync_interval":30,"sync_interval_unit":"minutes","cron_expression":"0 6 * * 1-5","cursor_field":"updated_at"}}'
 
-`, c.address, e.location, signed, events, c.key.ID(), absolute(c.dataDir), c.token.workspace, now.Add(c.token.ttl).UTC().Format(time.RFC3339))
+`, c.address, e.location, signed, events, c.key.ID(), absolute(c.dataDir), c.token.workspace, now.Add(c.token.ttl).UTC().Format(time.RFC3339), settings)
 	return nil
+}
+
+// quoteShell returns a text as one word of a shell.
+func quoteShell(text string) string {
+	special := func(c rune) bool {
+		return (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && !strings.ContainsRune("/._-", c)
+	}
+	if text != "" && !strings.ContainsFunc(text, special) {
+		return text
+	}
+	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
 }
 
 // warnBeyond warns that other machines can reach the server.

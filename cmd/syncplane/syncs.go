@@ -137,9 +137,9 @@ func (f *syncFields) defineFields(cmd *cobra.Command) {
 // fieldOf returns the name of the field that a flag sets.
 func fieldOf(flag string) string { return strings.ReplaceAll(flag, "-", "_") }
 
-// body returns the body of a request: the fields of the file and of the flags, which
-// take precedence, and defaults.
-func (f *syncFields) body(env environment, defaults map[string]json.RawMessage) ([]byte, error) {
+// read returns the fields of the file and of the flags, which take precedence, and
+// defaults.
+func (f *syncFields) read(env environment, defaults map[string]json.RawMessage) (map[string]json.RawMessage, error) {
 	fields := maps.Clone(defaults)
 	if f.file != "" {
 		text, err := readInput(env, f.file)
@@ -158,6 +158,11 @@ func (f *syncFields) body(env environment, defaults map[string]json.RawMessage) 
 		maps.Copy(fields, document)
 	}
 	maps.Copy(fields, f.values)
+	return fields, nil
+}
+
+// bodyOf returns the body of a request with fields.
+func bodyOf(fields map[string]json.RawMessage) ([]byte, error) {
 	text := []byte(`{"sync":{`)
 	for i, name := range slices.Sorted(maps.Keys(fields)) { // json.Marshal would change a configuration
 		if i > 0 {
@@ -165,7 +170,7 @@ func (f *syncFields) body(env environment, defaults map[string]json.RawMessage) 
 		}
 		quoted, err := jsontext.AppendQuote(nil, name)
 		if err != nil {
-			return nil, usageErrorf("%s: %w", f.file, err)
+			return nil, usageErrorf("the name of a field: %w", err)
 		}
 		text = append(append(append(text, quoted...), ':'), fields[name]...)
 	}
@@ -184,10 +189,14 @@ sync_mode and sync_interval_unit may be left out.`,
   syncplane syncs create --source-id 1 --destination-id 2 --model-id 3 --stream-name orders --sync-interval 60 --cron-expression '0 6 * * 1-5' --json`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			body, err := fields.body(c.env, map[string]json.RawMessage{
+			values, err := fields.read(c.env, map[string]json.RawMessage{
 				"configuration": json.RawMessage(`{}`), "schedule_type": json.RawMessage(`"` + syncs.ScheduleAutomated + `"`),
 				"sync_mode": json.RawMessage(`"` + syncs.ModeFullRefresh + `"`), "sync_interval_unit": json.RawMessage(`"` + syncs.UnitMinutes + `"`),
 			})
+			if err != nil {
+				return err
+			}
+			body, err := bodyOf(values)
 			if err != nil {
 				return err
 			}
@@ -311,16 +320,31 @@ func newSyncsUpdate(c *apiCommand) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "update SYNC",
 		Short: "Change fields of a sync",
-		Long:  "Update changes the fields that flags or a JSON file name.\n\n" + syncHelp,
+		Long: `Update changes the fields that flags or a JSON file name. A configuration is replaced
+as a whole, except for the name of the sync in its member ` + apply.NameMember + `, which stays
+unless the new configuration has that member.
+
+` + syncHelp,
 		Example: `  syncplane syncs update contacts-to-crm --sync-interval 45 --cron-expression ''
   syncplane syncs update "$(syncplane syncs list --json | jq -r '.[0].id')" --stream-name contacts`,
 		Args: oneArgument(oneSync),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			body, err := fields.body(c.env, map[string]json.RawMessage{})
+			values, err := fields.read(c.env, map[string]json.RawMessage{})
 			if err != nil {
 				return err
 			}
 			return c.withSync(cmd.Context(), args[0], func(api *client.ClientWithResponses, id client.SyncID) error {
+				if configuration, ok := values["configuration"]; ok {
+					before, err := api.ReadSyncWithResponse(cmd.Context(), id, nil)
+					if err := remote.Check(before, err); err != nil {
+						return err
+					}
+					values["configuration"] = json.RawMessage(apply.KeepName(jsontext.Value(configuration), *before.JSON200))
+				}
+				body, err := bodyOf(values)
+				if err != nil {
+					return err
+				}
 				params := client.ChangeSyncParams{}
 				if match != "" {
 					params.IfMatch = &match

@@ -38,16 +38,20 @@ type Applier struct {
 	report Report
 }
 
-// Report counts what was done, or would be in a dry run.
-type Report struct{ Created, Changed, Deleted, Unchanged int }
+// Report counts what was done, or would be in a dry run, and the syncs that failed.
+type Report struct{ Created, Changed, Deleted, Unchanged, Failed int }
 
 // String returns the counts as a line.
 func (r Report) String() string {
-	return fmt.Sprintf("%d created, %d changed, %d deleted, %d unchanged", r.Created, r.Changed, r.Deleted, r.Unchanged)
+	text := fmt.Sprintf("%d created, %d changed, %d deleted, %d unchanged", r.Created, r.Changed, r.Deleted, r.Unchanged)
+	if r.Failed > 0 {
+		text += fmt.Sprintf(", %d failed", r.Failed)
+	}
+	return text
 }
 
 // Apply makes the syncs of the workspace those of want. A sync that is refused does not
-// stop the others; the error names each. Every step can be repeated: an Apply after one
+// stop the others; the error names each. The Report is zero if nothing was compared. Every step can be repeated: an Apply after one
 // that ended at any point, or one at the same time, leads to the same syncs.
 func (a *Applier) Apply(ctx context.Context, want []Sync) (Report, error) {
 	a.report = Report{}
@@ -62,6 +66,7 @@ func (a *Applier) Apply(ctx context.Context, want []Sync) (Report, error) {
 		err := a.applyTo(ctx, s, named[s.Name], created)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("sync %q: %w", s.Name, err))
+			a.report.Failed++
 		}
 		if isFatal(err) {
 			return a.report, errors.Join(errs...)
@@ -372,6 +377,7 @@ func (a *Applier) prune(ctx context.Context, want []Sync, named map[string][]cur
 			if !a.DryRun {
 				if err := a.deleteNamed(ctx, name, c.id); err != nil {
 					errs = append(errs, fmt.Errorf("sync %q: delete %s: %w", name, c.id, err))
+					a.report.Failed++
 					continue
 				}
 			}

@@ -204,7 +204,7 @@ func TestApplyRefuses(t *testing.T) {
 		other := strings.Replace(good, "name: a", "name: b", 1)
 		h.must(t, good+"cursor_field: x\n", "1 created, 0 changed, 0 deleted, 0 unchanged", false)
 		counts, _, err := h.apply(t.Context(), good+"cursor_field: y\n---\n"+other, false)
-		if err == nil || !strings.Contains(err.Error(), `sync "a": cursor_field cannot be changed`) || counts != "1 created, 0 changed, 0 deleted, 0 unchanged" {
+		if err == nil || !strings.Contains(err.Error(), `sync "a": cursor_field cannot be changed`) || counts != "1 created, 0 changed, 0 deleted, 0 unchanged, 1 failed" {
 			t.Errorf("got %v, %s", err, counts)
 		}
 		copied := h.all(t)["b"][0]

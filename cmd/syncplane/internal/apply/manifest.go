@@ -14,6 +14,7 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
+	"syncplane/pkg/client"
 	"syncplane/pkg/fault"
 	"syncplane/pkg/jsonpool"
 	"syncplane/pkg/syncjson"
@@ -309,13 +310,33 @@ func (s *Sync) named(configuration jsontext.Value) (jsontext.Value, error) {
 	if slices.ContainsFunc(members, func(m jsonMember) bool { return m.name == NameMember }) {
 		return nil, fmt.Errorf("configuration must not have the member %s, which holds the name", NameMember)
 	}
-	text, _ := jsontext.AppendQuote([]byte(`{"`+NameMember+`":`), s.Name) // it was decoded from JSON
+	return withName(members, s.Name), nil
+}
+
+// withName returns a configuration with a name and with members.
+func withName(members []jsonMember, name string) jsontext.Value {
+	text, _ := jsontext.AppendQuote([]byte(`{"`+NameMember+`":`), name) // it was decoded from JSON
 	for _, m := range members {
 		text = append(text, ',')
 		text, _ = jsontext.AppendQuote(text, m.name) // as above
 		text = append(append(text, ':'), m.value...)
 	}
-	return append(text, '}'), nil
+	return append(text, '}')
+}
+
+// KeepName returns a configuration that is to replace that of a sync, with the name of
+// the sync, so that the file of syncs still describes it. A configuration that has the
+// member itself stays as it is, as does one that is not an object.
+func KeepName(configuration jsontext.Value, s client.Sync) jsontext.Value {
+	name := NameOf(s)
+	if name == "" || configuration.Kind() != jsontext.KindBeginObject {
+		return configuration
+	}
+	members, err := jsonMembersOf(configuration)
+	if err != nil || slices.ContainsFunc(members, func(m jsonMember) bool { return m.name == NameMember }) {
+		return configuration
+	}
+	return withName(members, name)
 }
 
 func fieldNames() []string {
