@@ -410,7 +410,7 @@ def check_refused(stack):
 def check_unqueued(stack):
     """A request that the queue of the intake does not take reaches its dead-letter queue."""
     c, queues = Client(stack, "unqueued"), stack.client("sqs")
-    queue, failures = stack.resources["IntakeQueue"], stack.resources["IntakeFailures"]
+    queue = stack.resources["IntakeQueue"]
     policy = queues.get_queue_attributes(QueueUrl=queue, AttributeNames=["Policy"])["Attributes"]["Policy"]
     statements = [s for s in json.loads(policy)["Statement"] if s["Effect"] == "Deny"]
     queues.set_queue_attributes(QueueUrl=queue, Attributes={"Policy": json.dumps({"Version": "2012-10-17", "Statement": statements})})
@@ -420,9 +420,41 @@ def check_unqueued(stack):
     finally:
         queues.set_queue_attributes(QueueUrl=queue, Attributes={"Policy": policy})
     expect(c.want(200, "GET", SYNCS).body["data"], [], "the syncs")
-    for message in queues.receive_message(QueueUrl=failures, MaxNumberOfMessages=10)["Messages"]:  # the emulator has no StartMessageMoveTask
+    redrive(stack)
+    eventually("the sync", lambda: len(c.want(200, "GET", SYNCS).body["data"]) == 1)
+
+
+def redrive(stack):
+    """Moves the messages of IntakeFailures back, as StartMessageMoveTask does, which the emulator lacks."""
+    queues, queue, failures = stack.client("sqs"), stack.resources["IntakeQueue"], stack.resources["IntakeFailures"]
+    for message in queues.receive_message(QueueUrl=failures, MaxNumberOfMessages=10)["Messages"]:
         queues.send_message(QueueUrl=queue, MessageBody=message["Body"])
         queues.delete_message(QueueUrl=failures, ReceiptHandle=message["ReceiptHandle"])
+
+
+def check_given_up(stack):
+    """What a function fails to do five times reaches the dead-letter queue. A message is visible again after one second here."""
+    c, queues, roles = Client(stack, "given-up"), stack.client("sqs"), stack.client("iam")
+    role = stack.resources["IntakeFunctionRole"]
+    policy = roles.get_role_policy(RoleName=role, PolicyName="intake-function")["PolicyDocument"]
+    idle = {**policy, "Statement": [s for s in policy["Statement"] if "dynamodb:PutItem" not in s["Action"]]}
+    waits = {}
+    for name in "IntakeQueue", "WatchQueue":
+        url = stack.resources[name]
+        waits[url] = queues.get_queue_attributes(QueueUrl=url, AttributeNames=["VisibilityTimeout"])["Attributes"]
+        queues.set_queue_attributes(QueueUrl=url, Attributes={"VisibilityTimeout": "1"})
+    roles.put_role_policy(RoleName=role, PolicyName="intake-function", PolicyDocument=json.dumps(idle))
+    try:
+        stack.publish("sync.create.requested", {"workspace_id": c.workspace, "idempotency_key": "crm-1", **sync()})
+        queues.send_message(QueueUrl=stack.resources["WatchQueue"], MessageBody=json.dumps(c.workspace))  # which names no run
+        eventually("the request", lambda: c.workspace in [m["detail"]["workspace_id"] for m in messages(stack, "IntakeFailures")], 30)
+        eventually("the message of the watch queue", lambda: c.workspace in messages(stack, "WatchFailures"), 30)
+    finally:
+        roles.put_role_policy(RoleName=role, PolicyName="intake-function", PolicyDocument=json.dumps(policy))
+        for url, attributes in waits.items():
+            queues.set_queue_attributes(QueueUrl=url, Attributes=attributes)
+    queues.purge_queue(QueueUrl=stack.resources["WatchFailures"])
+    redrive(stack)
     eventually("the sync", lambda: len(c.want(200, "GET", SYNCS).body["data"]) == 1)
 
 
@@ -744,6 +776,6 @@ def checks(*without):
 
 # These reconcile, interrupt deliveries or remove messages, and would disturb the rest.
 # check_address and check_rate need a stack with parameters of its own.
-APART = [check_address, check_unqueued, check_set_aside, check_outage, check_rate, check_reconcile, check_reconcile_command,
-         check_replay_command, check_lost_watch, check_lost_runs_command]
+APART = [check_address, check_unqueued, check_given_up, check_set_aside, check_outage, check_rate, check_reconcile,
+         check_reconcile_command, check_replay_command, check_lost_watch, check_lost_runs_command]
 TOGETHER = checks(*APART)

@@ -31,8 +31,8 @@ SLOW = {
     "Api": [],
     "Relay": [checks.check_watch, checks.check_outage, checks.check_expiry],
     "Table": [checks.check_expiry],
-    "Watch": [checks.check_watch],
-    "Intake": [checks.check_unqueued, checks.check_due],
+    "Watch": [checks.check_given_up, checks.check_watch],
+    "Intake": [checks.check_unqueued, checks.check_given_up, checks.check_due],
     "Reconcile": [checks.check_lost_watch, checks.check_daily],
     "Schedule": [checks.check_due, checks.check_undelivered],
     "Operator": [checks.check_replay_command, checks.check_refused, checks.check_set_aside, checks.check_lost_runs_command,
@@ -86,7 +86,7 @@ def mutants(template):
         make = {
             "AWS::IAM::Role": role, "AWS::IAM::ManagedPolicy": managed_policy, "AWS::Serverless::Function": function, "AWS::Events::Rule": rule,
             "AWS::Events::EventBusPolicy": bus_policy, "AWS::SQS::QueuePolicy": queue_policy,
-            "AWS::Lambda::EventSourceMapping": mapping, "AWS::DynamoDB::Table": table,
+            "AWS::Lambda::EventSourceMapping": mapping, "AWS::DynamoDB::Table": table, "AWS::SQS::Queue": queue,
         }.get(resource["Type"])
         if make and name != "DeploymentRole":  # the emulator has no CodeDeploy
             for what, change in make(resource["Properties"]):
@@ -153,6 +153,11 @@ def mapping(properties):
             yield f"a filter without {part}", without
     if "DestinationConfig" in properties:
         yield "no queue for failures", lambda p: p.pop("DestinationConfig")
+
+
+def queue(properties):
+    if "RedrivePolicy" in properties:
+        yield "a thousand attempts", lambda p: p["RedrivePolicy"].update(maxReceiveCount=1000)
 
 
 def table(properties):
