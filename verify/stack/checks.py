@@ -548,8 +548,8 @@ def check_expiry(stack):
     expect(sorted(removals()), sorted(expiring), "what was removed")
 
     stack.event("sync.created", c.create())  # the relay has handled all before
-    received = [e for e in stack.emulator.received(stack.resources["RelayFunction"]) if e["pk"]["S"] in (c.workspace, runs)]
-    kinds = [(e["change"], e["sk"]["S"].split("#")[0]) for e in received]
+    received = [e for e in stack.emulator.received(stack.resources["RelayFunction"]) if e["keys"]["pk"]["S"] in (c.workspace, runs)]
+    kinds = [(e["change"], e["keys"]["sk"]["S"].split("#")[0]) for e in received]
     want = [("INSERT", "SYNC"), ("INSERT", "RUN"), ("MODIFY", "RUN"), ("MODIFY", "RUN"), ("MODIFY", "SYNC"), ("INSERT", "SYNC")]
     expect(sorted(kinds), sorted(want), "the changes that the relay received")
 

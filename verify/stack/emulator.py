@@ -368,7 +368,9 @@ def patch_stream_log():
     def execute_function(func, event, *args, **kwargs):
         for record in event.get("Records", []) if isinstance(event, dict) else []:
             if record.get("eventSource") == "aws:dynamodb":
-                received = {"function": func["config"]["FunctionName"], "change": record["eventName"], **record["dynamodb"]["Keys"]}
+                change = record["dynamodb"]
+                received = {"function": func["config"]["FunctionName"], "change": record["eventName"], "keys": change["Keys"],
+                            "sequence": change["SequenceNumber"]}
                 log("received: " + json.dumps(received))
         return execute(func, event, *args, **kwargs)
 

@@ -263,7 +263,8 @@ class Stage:
             _, still = self.failing([check])
             if still is not None:
                 return f"UNSURE  {mutant.name}: {check.__name__} fails without the mutation, too: {still}", False
-            return f"failed  {mutant.name}: {check.__name__}: {str(why).splitlines()[0][:100]}", True
+            lines = str(why).splitlines()  # of a command the first and the last say what failed
+            return f"failed  {mutant.name}: {check.__name__}: {' ... '.join(line[:100] for line in dict.fromkeys([lines[0], lines[-1]]))}", True
         finally:
             self.stack.parameters = before
             if parameters:

@@ -100,9 +100,9 @@ class Emulator:
         self.process.wait()
 
     def received(self, function):
-        """Returns what a function received of streams: the kind of each change, and the keys of the item."""
+        """Returns the changes that a function received of streams, each once: its kind, and the keys of the item."""
         lines = [line.removeprefix("received: ") for line in self.log.read_text().splitlines() if line.startswith("received: ")]
-        return [entry for entry in map(json.loads, lines) if entry["function"] == function]
+        return list({e["sequence"]: e for e in map(json.loads, lines) if e["function"] == function}.values())
 
     def client(self, service, account="test", session=None):
         """Returns a client of the root user, of the account with the stacks or another one, or of a role's session."""
