@@ -5,8 +5,11 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
+	"strings"
 
+	"syncplane/pkg/fault"
 	"syncplane/pkg/runs"
 	"syncplane/pkg/syncjson"
 	"syncplane/pkg/syncs"
@@ -40,7 +43,7 @@ func (a *API) triggerRun(ctx context.Context, c call) (response, error) {
 	}
 	in, err := syncjson.DecodeTrigger(&a.decoders, c.body)
 	if err != nil {
-		return response{}, err
+		return runWarningsOnly(in.RunRequest), err
 	}
 	request := runs.TriggerRequest{SyncID: syncs.CanonicalID(c.id), Type: in.Type, Trigger: runs.ByAPI}
 	if given {
@@ -53,7 +56,7 @@ func (a *API) triggerRun(ctx context.Context, c call) (response, error) {
 	}
 	out, err := a.Runs.Trigger(ctx, c.caller, request)
 	if err != nil {
-		return response{}, locateKey(err)
+		return runWarningsOnly(in.RunRequest), locateKey(err)
 	}
 	status := http.StatusOK
 	if out.Created {
@@ -78,6 +81,9 @@ func (a *API) readRun(ctx context.Context, c call) (response, error) {
 		return response{}, err
 	}
 	out := c.runResponse(http.StatusOK, run, steps)
+	if err := c.requireRun(out.header.Get("Etag")); err != nil {
+		return response{}, err
+	}
 	tags, star, _, _ := parseTags(c.header, "If-None-Match")
 	for _, tag := range tags {
 		star = star || tag.opaque == out.header.Get("Etag")
@@ -88,6 +94,22 @@ func (a *API) readRun(ctx context.Context, c call) (response, error) {
 	return out, nil
 }
 
+// requireRun returns a fault.PreconditionFailed if If-Match does not allow the run with an
+// entity tag. As with syncs, the tags of both media types name the version.
+func (c call) requireRun(etag string) error {
+	tags, star, given, ok := parseTags(c.header, "If-Match")
+	version := func(tag string) string { return strings.TrimSuffix(strings.Trim(tag, `"`), jsonAPISuffix) }
+	switch {
+	case !given || star:
+		return nil
+	case !ok:
+		return invalidTags("If-Match")
+	case slices.ContainsFunc(tags, func(tag entityTag) bool { return !tag.weak && version(tag.opaque) == version(etag) }):
+		return nil
+	}
+	return fault.New(fault.PreconditionFailed, "version_mismatch", "the run is no longer in a version that the request requires; read it again")
+}
+
 // claimRun handles POST /api/v1/syncs/{id}/sync_runs/{time}/claim.
 func (a *API) claimRun(ctx context.Context, c call) (response, error) {
 	key, err := c.runKey()
@@ -96,11 +118,11 @@ func (a *API) claimRun(ctx context.Context, c call) (response, error) {
 	}
 	in, claim, err := syncjson.DecodeClaim(&a.decoders, c.body)
 	if err != nil {
-		return response{}, err
+		return runWarningsOnly(in), err
 	}
 	run, sync, err := a.Runs.Claim(ctx, c.caller, key, claim)
 	if err != nil {
-		return response{}, in.Explain(err)
+		return runWarningsOnly(in), in.Explain(err)
 	}
 	now := a.Now()
 	b := make([]byte, 0, 2048+len(sync.Configuration))
@@ -128,11 +150,11 @@ func (a *API) heartbeatRun(ctx context.Context, c call) (response, error) {
 	}
 	in, beat, err := syncjson.DecodeHeartbeat(&a.decoders, c.body)
 	if err != nil {
-		return response{}, err
+		return runWarningsOnly(in), err
 	}
 	run, err := a.Runs.Heartbeat(ctx, c.caller, key, beat)
 	if err != nil {
-		return response{}, in.Explain(err)
+		return runWarningsOnly(in), in.Explain(err)
 	}
 	return withRunWarnings(in, c.runResponse(http.StatusOK, run, 0)), nil
 }
@@ -145,11 +167,11 @@ func (a *API) finishRun(ctx context.Context, c call) (response, error) {
 	}
 	in, report, err := syncjson.DecodeReport(&a.decoders, c.body)
 	if err != nil {
-		return response{}, err
+		return runWarningsOnly(in), err
 	}
 	run, err := a.Runs.Finish(ctx, c.caller, key, report)
 	if err != nil {
-		return response{}, in.Explain(err)
+		return runWarningsOnly(in), in.Explain(err)
 	}
 	return withRunWarnings(in, c.runResponse(http.StatusOK, run, 0)), nil
 }
@@ -163,11 +185,11 @@ func (a *API) cancelRun(ctx context.Context, c call) (response, error) {
 	}
 	in, force, err := syncjson.DecodeCancel(&a.decoders, c.body)
 	if err != nil {
-		return response{}, err
+		return runWarningsOnly(in), err
 	}
 	run, underWay, err := a.Runs.Cancel(ctx, c.caller, key, force)
 	if err != nil {
-		return response{}, in.Explain(err)
+		return runWarningsOnly(in), in.Explain(err)
 	}
 	status := http.StatusOK
 	if underWay {
@@ -228,7 +250,7 @@ func (a *API) listOpenRuns(ctx context.Context, c call) (response, error) {
 	query := runs.OpenQuery{}
 	page, err := parseRunQuery(c.query, func(cursor string) (ok bool) {
 		query.After, ok = decodePosition(c.caller.Workspace, cursor)
-		return ok
+		return ok && query.After != "" && query.After == syncs.CanonicalID(query.After)
 	})
 	if err != nil {
 		return response{}, err
@@ -330,6 +352,11 @@ func (c call) runTag(run runs.Run, steps int) string {
 		tag += jsonAPISuffix
 	}
 	return `"` + tag + `"`
+}
+
+// runWarningsOnly returns a response that has only the warnings.
+func runWarningsOnly(in syncjson.RunRequest) response {
+	return withRunWarnings(in, response{header: http.Header{}})
 }
 
 // withRunWarnings adds a Warning header for each member that was ignored.

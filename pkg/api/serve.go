@@ -111,11 +111,17 @@ func (a *API) accept(r *http.Request, entry *logEntry) (operation, call, respons
 		return refuse(err)
 	}
 	if op.hasBody && (!op.bodyOptional || r.ContentLength != 0) {
-		if err := checkMedia(r.Header); err != nil {
-			return refuse(err)
+		// A body that may be absent and whose length is unknown may turn out to be.
+		mayBeAbsent := op.bodyOptional && r.ContentLength < 0
+		mediaErr := checkMedia(r.Header)
+		if mediaErr != nil && !mayBeAbsent {
+			return refuse(mediaErr)
 		}
 		if c.body, err = readBody(r); err != nil {
 			return refuse(err)
+		}
+		if mediaErr != nil && len(c.body) > 0 {
+			return refuse(mediaErr)
 		}
 	}
 	return op, c, response{}, nil

@@ -1108,6 +1108,9 @@ type TriggerRunParams struct {
 
 // ReadRunParams defines parameters for ReadRun.
 type ReadRunParams struct {
+	// IfMatch The request applies only to this version: its ETag, or several of them, separated by commas. `*` is any version. Tags compare strongly: `W/"1"` matches nothing.
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
+
 	// IfNoneMatch The ETag of the version that the client has. If it is the current one, the response is 304.
 	IfNoneMatch *string `json:"If-None-Match,omitempty"`
 }
@@ -3048,15 +3051,26 @@ func NewReadRunRequest(server string, id SyncIDInPath, time SyncRunTimeInPath, p
 
 	if params != nil {
 
-		if params.IfNoneMatch != nil {
+		if params.IfMatch != nil {
 			var headerParam0 string
 
-			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-None-Match", *params.IfNoneMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-Match", *params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
 			if err != nil {
 				return nil, err
 			}
 
-			req.Header.Set("If-None-Match", headerParam0)
+			req.Header.Set("If-Match", headerParam0)
+		}
+
+		if params.IfNoneMatch != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "If-None-Match", *params.IfNoneMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-None-Match", headerParam1)
 		}
 
 	}

@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"syncplane/pkg/fault"
+	"syncplane/pkg/syncs"
 )
 
 // The bounds of what executors send. Lengths are in characters (Unicode code
@@ -235,10 +236,10 @@ func (v *violations) text(name string, s *string, required bool, most int) {
 	switch {
 	case length > most:
 		v.reject(name, "too_long", "must have at most %d characters, got %d", most, length)
-	case required && strings.TrimSpace(*s) == "":
-		v.reject(name, "blank", "must have at least one character that is not a space")
 	case required && strings.ContainsFunc(*s, unicode.IsControl):
 		v.reject(name, "control_character", "must not contain control characters such as line breaks and tabs")
+	case required && syncs.Blank(*s):
+		v.reject(name, "blank", "must have at least one visible character")
 	}
 }
 
@@ -252,7 +253,7 @@ func (v *violations) address(name string, s *string) {
 	switch {
 	case utf8.RuneCountInString(*s) > MaxLogURL:
 		v.reject(name, "too_long", "must be %s", want)
-	case err != nil || parsed.Host == "" || parsed.Scheme != "https" && parsed.Scheme != "http":
+	case err != nil || parsed.Hostname() == "" || parsed.Scheme != "https" && parsed.Scheme != "http":
 		v.reject(name, "invalid_url", "must be %s", want)
 	}
 }

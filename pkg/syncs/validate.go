@@ -90,7 +90,7 @@ func (v *validation) label(name string, value *string, need presence) {
 	switch length := utf8.RuneCountInString(strings.TrimSpace(*value)); {
 	case strings.ContainsFunc(*value, unicode.IsControl):
 		v.reject(name, "control_character", "must not contain control characters such as line breaks and tabs")
-	case !strings.ContainsFunc(*value, visible):
+	case Blank(*value):
 		v.reject(name, "blank", "must have at least one visible character")
 	case length > MaxText:
 		v.reject(name, "too_long", "must have at most %d characters, got %d", MaxText, length)
@@ -108,6 +108,9 @@ func (v *validation) cron(name string, value *string) {
 		v.reject(name, "invalid_cron", "must be five cron fields that fire at some time, such as %q: %s", schedule.Example, err)
 	}
 }
+
+// Blank reports whether text shows nothing: it has no visible character.
+func Blank(text string) bool { return !strings.ContainsFunc(text, visible) }
 
 // visible reports whether a character has a glyph. White space, format characters,
 // default-ignorable characters (Unicode, PropList and DerivedCoreProperties) and the

@@ -176,6 +176,7 @@ func RunLifecycle(t *testing.T, server Server) {
 		"read a run again":      runConditionally,
 		"cancel runs":           runCancels,
 		"runs refuse":           runRefuses,
+		"runs warn":             runWarns,
 		"a foreign run":         runForeign,
 		"runs of a paused sync": runPaused,
 		"repeat a trigger":      runKeys,

@@ -101,8 +101,46 @@ func runConditionally(t *testing.T, c client) {
 	first := c.want(200, "GET", run, "").header.Get("Etag")
 	c.want(304, "GET", run, "", "If-None-Match", first)
 	c.executor().want(200, "POST", run+"/claim", claimBody)
-	if got := c.want(200, "GET", run, "", "If-None-Match", first).header.Get("Etag"); got == first {
-		t.Errorf("a claimed run has the tag %s still", got)
+	second := c.want(200, "GET", run, "", "If-None-Match", first).header.Get("Etag")
+	if second == first {
+		t.Errorf("a claimed run has the tag %s still", second)
+	}
+	for _, method := range []string{"GET", "HEAD"} {
+		for _, tags := range []string{second, "*", first + ", " + second, strings.TrimSuffix(second, `"`) + `-jsonapi"`} {
+			c.want(200, method, run, "", "If-Match", tags)
+		}
+		for _, tags := range []string{first, "W/" + second, `"02"`, `""`} {
+			c.want(412, method, run, "", "If-Match", tags)
+		}
+		c.want(412, method, run, "", "If-Match", first, "If-None-Match", second) // If-Match is evaluated first
+		c.want(304, method, run, "", "If-Match", second, "If-None-Match", second)
+	}
+	c.wantCodes(c.want(412, "GET", run, "", "If-Match", first), "version_mismatch")
+	c.wantCodes(c.want(400, "GET", run, "", "If-Match", "2"), "invalid_header If-Match")
+}
+
+// runWarns checks that a member that is ignored is named, also if the request is refused.
+func runWarns(t *testing.T, c client) {
+	location, _ := c.create()
+	run := c.want(201, "POST", location+"/sync_runs", `{"typ":"test"}`)
+	worker, target := c.executor(), run.header.Get("Location")
+	fence := worker.want(200, "POST", target+"/claim", claimBody).fenceOf(t)
+	for _, test := range []struct {
+		got     result
+		warning string
+	}{
+		{run, "/typ"},
+		{c.want(422, "POST", location+"/sync_runs", `{"sync_run_type":"dry","typ":1}`), "/typ"},
+		{c.want(422, "POST", target+"/cancel", `{"force":"yes","forced":true}`), "/forced"},
+		{worker.want(422, "POST", target+"/claim", `{"sync_run":{"executer":"worker-1"}}`), "/sync_run/executer"},
+		{worker.want(409, "POST", target+"/claim", `{"executor":"worker-2","lease":60}`), "/lease"},
+		{worker.want(422, "POST", target+"/heartbeat", `{"fence":`+fence+`,"sync_run":{}}`), "/fence"},
+		{worker.want(409, "POST", target+"/heartbeat", `{"fence":1,"counters":{"rows":1}}`), "/counters/rows"},
+		{worker.want(422, "POST", target+"/finish", `{"fence":`+fence+`,"state":"success"}`), "/state"},
+	} {
+		if got, want := test.got.header.Get("Warning"), `299 - "unknown field `+test.warning+`"`; got != want {
+			t.Errorf("got the warning %q, want %q", got, want)
+		}
 	}
 }
 
@@ -165,6 +203,7 @@ func runRefuses(t *testing.T, c client) {
 		{c, 422, "POST", run + "/cancel", `{"force":"yes"}`, []string{"wrong_type /force"}},
 		{worker, 422, "POST", run + "/claim", `{}`, []string{"required /executor"}},
 		{worker, 422, "POST", run + "/claim", `{"sync_run":{"executor":" ","lease_seconds":29}}`, []string{"blank /sync_run/executor", "out_of_range /sync_run/lease_seconds"}},
+		{worker, 422, "POST", run + "/claim", `{"executor":"\u2800\u200b\ufeff"}`, []string{"blank /executor"}}, // characters without a glyph
 		{worker, 400, "POST", run + "/claim", `{"executor":"a","executor":"b"}`, []string{"duplicate_member /executor"}},
 		{worker, 422, "POST", run + "/heartbeat", `{"sync_run":{"counters":{"total_rows":-1,"failed_rows":"2"}}}`, []string{
 			"required /sync_run/fence", "out_of_range /sync_run/counters/total_rows", "wrong_type /sync_run/counters/failed_rows",
@@ -173,6 +212,9 @@ func runRefuses(t *testing.T, c client) {
 		{worker, 422, "POST", run + "/finish", `{"fence":` + fence + `,"status":"success","counters":{"successful_rows":0,"failed_rows":3}}`, []string{"all_rows_failed /status"}},
 		{worker, 422, "POST", run + "/finish", `{"fence":` + fence + `,"status":"failed","log_url":"javascript:alert(1)","failed_records":[{"error":"x"}]}`, []string{
 			"invalid_url /log_url", "required /failed_records/0/primary_key",
+		}},
+		{worker, 422, "POST", run + "/finish", `{"fence":` + fence + `,"status":"failed","log_url":"http://:80/","failed_records":[{"primary_key":"\u3164"}]}`, []string{
+			"invalid_url /log_url", "blank /failed_records/0/primary_key",
 		}},
 		{worker, 422, "POST", run + "/finish", `{"fence":` + fence + `,"status":"failed","failed_records":5}`, []string{"wrong_type /failed_records"}},
 		{worker, 409, "POST", run + "/finish", `{"fence":1,"status":"success"}`, []string{"fenced"}},

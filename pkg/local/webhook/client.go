@@ -51,7 +51,7 @@ type Client struct {
 // NewClient returns a Client. The error names the invalid setting of config.
 func NewClient(config Config, now func() time.Time) (*Client, error) {
 	address, err := url.Parse(config.URL)
-	if err != nil || address.Scheme != "https" && address.Scheme != "http" || address.Host == "" {
+	if err != nil || address.Scheme != "https" && address.Scheme != "http" || address.Hostname() == "" {
 		return nil, errors.New("WEBHOOK_URL must be an http or https address")
 	}
 	secrets, err := decodeSecrets(config.Secret)

@@ -47,6 +47,7 @@ func TestConfig(t *testing.T) {
 		{address, "whsec_" + long(64), ""},
 		{"example.com", secret, badURL},
 		{"ftp://example.com", secret, badURL},
+		{"http://:8080/hook", secret, badURL},
 		{address, "", badSecret},
 		{address, "whsec_", badSecret},
 		{address, long(23), badSecret},
