@@ -185,6 +185,9 @@ func (v *violations) err() error {
 
 func (v *violations) reject(name, code, format string, args ...any) {
 	label := name[strings.LastIndexByte(name, '/')+1:]
+	if label < ":" { // the index of an element
+		label = name
+	}
 	v.fields = append(v.fields, fault.Field{
 		Name: name, Code: code, Detail: label + " " + fmt.Sprintf(format, args...),
 	})
@@ -269,10 +272,13 @@ func (v *violations) records(records []Record) {
 	size := 0
 	for i, r := range records {
 		size += len(r.PrimaryKey) + len(r.Action) + len(r.Error)
-		path := fmt.Sprintf("failed_records/%d/", i)
-		v.text(path+"primary_key", given(r.PrimaryKey), true, MaxPrimaryKey)
-		v.text(path+"action", given(r.Action), false, MaxAction)
-		v.text(path+"error", given(r.Error), false, MaxError)
+		path := fmt.Sprintf("failed_records/%d", i)
+		if !v.usable(path, "an object", true, true) {
+			continue
+		}
+		v.text(path+"/primary_key", given(r.PrimaryKey), true, MaxPrimaryKey)
+		v.text(path+"/action", given(r.Action), false, MaxAction)
+		v.text(path+"/error", given(r.Error), false, MaxError)
 	}
 	if size > MaxRecordsSize {
 		v.reject("failed_records", "too_long", "must have at most %d bytes of text in all, got %d", MaxRecordsSize, size)

@@ -270,10 +270,10 @@ func (in *RunRequest) recordsInto(to *[]runs.Record) func(jsontext.Value) bool {
 		}
 		for i := 0; lent.PeekKind() != jsontext.KindEndArray; i++ {
 			row, err := valueIn(&lent.Decoder, value)
-			if err != nil || row.Kind() != jsontext.KindBeginObject {
+			if err != nil {
 				return false
 			}
-			record, err := in.record(row, fmt.Sprintf("failed_records/%d/", i))
+			record, err := in.record(row, fmt.Sprintf("failed_records/%d", i))
 			if err != nil {
 				return false
 			}
@@ -283,24 +283,30 @@ func (in *RunRequest) recordsInto(to *[]runs.Record) func(jsontext.Value) bool {
 	}
 }
 
-func (in *RunRequest) record(row jsontext.Value, path string) (runs.Record, error) {
+// record decodes an element of failed_records. An element that is not an object is added
+// to mistyped.
+func (in *RunRequest) record(row jsontext.Value, path string) (record runs.Record, err error) {
+	if row.Kind() != jsontext.KindBeginObject {
+		in.mistyped = append(in.mistyped, path)
+		in.sent = append(in.sent, member{path, row})
+		return runs.Record{}, nil
+	}
 	var pool jsonpool.Pool
 	members, err := membersOf(&pool, row)
-	var record runs.Record
 	fields := map[string]*string{"primary_key": &record.PrimaryKey, "action": &record.Action, "error": &record.Error}
 	for _, m := range members {
 		field, known := fields[m.name]
 		if !known {
-			in.Unknown = append(in.Unknown, in.prefix+path[:len(path)-1]+string(jsontext.Pointer("").AppendToken(m.name)))
+			in.Unknown = append(in.Unknown, in.prefix+path+string(jsontext.Pointer("").AppendToken(m.name)))
 			continue
 		}
 		written, fits := decodeText(m.value)
 		if fits {
 			*field = *written
 		} else {
-			in.mistyped = append(in.mistyped, path+m.name)
+			in.mistyped = append(in.mistyped, path+"/"+m.name)
 		}
-		in.sent = append(in.sent, member{path + m.name, m.value})
+		in.sent = append(in.sent, member{path + "/" + m.name, m.value})
 	}
 	return record, err
 }

@@ -217,6 +217,9 @@ func runRefuses(t *testing.T, c client) {
 			"invalid_url /log_url", "blank /failed_records/0/primary_key",
 		}},
 		{worker, 422, "POST", run + "/finish", `{"fence":` + fence + `,"status":"failed","failed_records":5}`, []string{"wrong_type /failed_records"}},
+		{worker, 422, "POST", run + "/finish", `{"fence":` + fence + `,"status":"failed","failed_records":[{"primary_key":"1"},"2",{"primary_key":""}]}`, []string{
+			"wrong_type /failed_records/1", "required /failed_records/2/primary_key",
+		}},
 		{worker, 409, "POST", run + "/finish", `{"fence":1,"status":"success"}`, []string{"fenced"}},
 	} {
 		got := test.client.want(test.status, test.method, test.path, test.body)
