@@ -120,7 +120,7 @@ func newSync(call caller) (string, error) {
 	return "/api/v1/syncs/" + sync.ID, err
 }
 
-// measureLives measures the steps of runs beside creates, and the list of the runs of a
+// measureLives measures the steps of runs and, for comparison, creates, and the list of the runs of a
 // sync with few and with many of them.
 func (l *lab) measureLives(ctx context.Context) ([]*operation, []listing, error) {
 	f, err := l.start(ctx, l.candidates[1])
@@ -322,7 +322,7 @@ func reportRuns(r runFigures) error {
 	for _, l := range r.lists {
 		fmt.Printf("A page of 20 runs of a sync with %d: %.1f read units, %.2f ms.\n", l.syncs, l.units, ms(l.took))
 	}
-	fmt.Printf("The local server, bbolt with fsync, %d clients: %.0f whole lives of a run a second (trigger, claim, heartbeat, finish), beside %.0f creates.\n\n", clients, r.perSecond, r.creates)
+	fmt.Printf("The local server, bbolt with fsync, %d clients: %.0f whole lives of a run a second (trigger, claim, heartbeat, finish); %.0f creates a second.\n\n", clients, r.perSecond, r.creates)
 	fmt.Println("| of a million runs | requests | read units | write units |")
 	fmt.Println("|---|---|---|---|")
 	var sum dynamotest.Usage

@@ -63,9 +63,9 @@ func measureScheduler(ctx context.Context, dir string) (punctuality, error) {
 		c.Run(running)
 	}()
 	for running.Err() == nil {
-		last, grown := store.Head()
+		head, changed := store.Head()
 		stored := time.Now()
-		for after < last {
+		for after < head {
 			entries, err := store.Events(after, 10_000)
 			if err != nil {
 				return result, err
@@ -77,7 +77,7 @@ func measureScheduler(ctx context.Context, dir string) (punctuality, error) {
 			}
 		}
 		select {
-		case <-grown:
+		case <-changed:
 		case <-running.Done():
 		}
 	}

@@ -61,10 +61,10 @@ func TestApplyKilled(t *testing.T) {
 				if err := killed.Start(); err != nil {
 					t.Fatal(err)
 				}
-				lines, begun := bufio.NewScanner(stdout), 0
-				for begun < many/3 && lines.Scan() {
+				lines, created := bufio.NewScanner(stdout), 0
+				for created < many/3 && lines.Scan() {
 					if strings.HasPrefix(lines.Text(), "+ ") || strings.HasPrefix(lines.Text(), "~ ") {
-						begun++
+						created++
 					}
 				}
 				if err := killed.Process.Kill(); err != nil {
@@ -72,8 +72,8 @@ func TestApplyKilled(t *testing.T) {
 				}
 				_ = killed.Wait() // it was killed
 				left := apply("--dry-run")
-				if strings.HasPrefix(left, "0 created, 0 changed") || !strings.HasSuffix(left, "(dry run: nothing was changed)") || begun < many/3 {
-					t.Errorf("after %d: got %s", begun, left)
+				if strings.HasPrefix(left, "0 created, 0 changed") || !strings.HasSuffix(left, "(dry run: nothing was changed)") || created < many/3 {
+					t.Errorf("after %d: got %s", created, left)
 				}
 				var two sync.WaitGroup
 				for range 2 {

@@ -25,7 +25,7 @@ func (s *server) fill(t *testing.T, full bool) {
 }
 
 // TestFullDisk fills the disk while an event is delivered: what the server does
-// goes on by itself when there is room again.
+// continues by itself when there is room again.
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
 	var s *server

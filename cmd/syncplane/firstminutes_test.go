@@ -194,8 +194,8 @@ func TestCreatesNoTableUnasked(t *testing.T) {
 		checkFails(t, 1, "the DynamoDB table unasked-test does not exist in eu-central-1; deploy the stack and set TABLE_NAME to its table, "+
 			"set CREATE_TABLE=true to create one in this AWS account, or set AWS_ENDPOINT_URL_DYNAMODB to the address of an emulator", env, "serve")
 	}
-	for _, asked := range []string{"CREATE_TABLE=true", "CREATE_TABLE="} {
-		s := start(t, command(t, append(env, asked), "serve"))
+	for _, variable := range []string{"CREATE_TABLE=true", "CREATE_TABLE="} {
+		s := start(t, command(t, append(env, variable), "serve"))
 		s.stop(t, os.Interrupt)
 	}
 }

@@ -340,7 +340,7 @@ func TestOneClearSentence(t *testing.T) {
 		"a busy port":        {[]string{"PORT=" + port, "DATA_DIR=" + t.TempDir()}, []string{"serve"}, "port " + port + " is in use; set PORT to another one, such as PORT=8081"},
 		"busy data":          {[]string{"PORT=0", "DATA_DIR=" + dataDir}, []string{"serve"}, filepath.Join(dataDir, "syncs.db") + " is in use by another process, such as another server; stop that one, or use another directory and port: DATA_DIR=" + dataDir + "-2 PORT=8081"},
 		"a file as data dir": {[]string{"PORT=0", "DATA_DIR=" + file}, []string{"serve"}, "create the data directory: mkdir " + file + ": not a directory"},
-		"a key of no form":   {[]string{"DATA_DIR=" + bad}, []string{"token"}, filepath.Join(bad, "signing-key.pem") + " is not a valid signing key; remove it and a new one is generated"},
+		"a malformed key":    {[]string{"DATA_DIR=" + bad}, []string{"token"}, filepath.Join(bad, "signing-key.pem") + " is not a valid signing key; remove it and a new one is generated"},
 		"an unknown key":     {[]string{"DATA_DIR=" + t.TempDir()}, []string{"keys", "revoke", "x"}, "there is no key with this id"},
 		"a missing event":    {nil, []string{"invoke", file + ".json"}, "read the event: open " + file + ".json: no such file or directory"},
 	} {

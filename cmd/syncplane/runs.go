@@ -160,7 +160,7 @@ func newRunsTrigger(c *apiCommand) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "trigger SYNC",
 		Short:   "Run a sync now",
-		Long:    "Trigger runs a sync now, and prints the new run, or the one that has not begun.\n\n" + syncHelp,
+		Long:    "Trigger runs a sync now, and prints the new run, or the one that has not started.\n\n" + syncHelp,
 		Example: "  syncplane runs trigger contacts-to-crm",
 		Args:    oneArgument(oneSync),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -194,7 +194,7 @@ func newRunsCancel(c *apiCommand) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "cancel RUN",
 		Short: "Cancel a run",
-		Long: `Cancel cancels a run that has not begun, and asks the executor of one that is in
+		Long: `Cancel cancels a run that has not started, and requests the executor of one that is in
 progress to stop.`,
 		Example: "  syncplane runs cancel \"$(syncplane runs list --json | jq -r '.[0].id')\" --force",
 		Args:    oneArgument("the ID of the run, as runs list prints it"),

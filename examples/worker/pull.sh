@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Claims the queued runs of a workspace. The program COPY gets each on its standard
-# input: the answer to the claim, with the sync. SIGTERM asks it to stop.
+# input: the response to the claim, with the sync. SIGTERM stops it.
 set -euo pipefail
 call() { curl -gsS --fail-with-body --retry 5 --retry-connrefused -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' "$API$1" "${@:2}"; }
 while page=$(call "${next:=/api/v1/sync_runs?filter[status]=queued}") || exit; do

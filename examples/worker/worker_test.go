@@ -367,7 +367,7 @@ func TestWorkers(t *testing.T) {
 	}
 }
 
-// release lets COPY go on, which waits for the pipe.
+// release lets COPY continue, which waits for the pipe.
 func (s *setup) release() {
 	s.t.Helper()
 	var pipe *os.File
@@ -382,7 +382,7 @@ func (s *setup) release() {
 }
 
 // TestServerKilled kills the server between the claim and the report. The worker
-// goes on, and its report ends the run.
+// continues, and its report ends the run.
 func TestServerKilled(t *testing.T) {
 	t.Parallel()
 	for _, w := range workers(t) {
@@ -432,13 +432,13 @@ func TestCancel(t *testing.T) {
 			s.wantSync(syncs.Pending)
 			if pipe, err := os.OpenFile(filepath.Join(s.dir, "release"), os.O_WRONLY|syscall.O_NONBLOCK, 0); err == nil {
 				_ = pipe.Close()
-				t.Error("COPY goes on")
+				t.Error("COPY continues")
 			}
 		})
 	}
 }
 
-// TestLines checks that no worker is longer than it is said to be. Imports, comments
+// TestLines checks that no worker is longer than documented. Imports, comments
 // and empty lines do not count.
 func TestLines(t *testing.T) {
 	t.Parallel()

@@ -99,7 +99,7 @@ func TestReconcile(t *testing.T) {
 	}
 	answer, err := function.Invoke(t.Context(), []byte(`{"resume": true}`))
 	if want := `{"syncs":0,"repaired":0,"removed":0,"expired":0}`; string(answer) != want || err != nil {
-		t.Errorf("with no round to go on with: got %s, %v", answer, err)
+		t.Errorf("with no round to continue with: got %s, %v", answer, err)
 	}
 	if err := function.Close(); err != nil { // the log is complete
 		t.Fatal(err)

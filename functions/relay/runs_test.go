@@ -117,7 +117,7 @@ func TestRuns(t *testing.T) {
 	}
 	watched(0) // only the first queued run had a deadline that is ahead
 
-	// A pause cancels what has not started, and a delete asks the executor to stop.
+	// A pause cancels what has not started, and a delete requests the executor to stop.
 	_, err = tb.service(time.Now()).Trigger(ctx, caller(), runs.TriggerRequest{SyncID: s.ID, Type: runs.General, Trigger: runs.ByAPI})
 	check(t, err)
 	s.Version, s.Status = s.Version+1, syncs.Disabled

@@ -150,11 +150,11 @@ func TestExamplesAreAnswers(t *testing.T) {
 	pause := func(t *testing.T, header ...string) *http.Request {
 		return request(t, http.MethodPatch, onePath+"/enable", exampleOf(t, "/api/v1/syncs/{id}/enable", "patch"), header...)
 	}
-	// after has a sync made before it asks; a change is made half a day later.
-	after := func(ask func(t *testing.T, header ...string) *http.Request, header ...string) func(t *testing.T, s *exampleServer) *http.Request {
+	// after creates a sync before the request; a change is made half a day later.
+	after := func(newRequest func(t *testing.T, header ...string) *http.Request, header ...string) func(t *testing.T, s *exampleServer) *http.Request {
 		return func(t *testing.T, s *exampleServer) *http.Request {
 			s.created(t)
-			r := ask(t, header...)
+			r := newRequest(t, header...)
 			if r.Method != http.MethodGet {
 				s.now = time.Date(2026, time.November, 24, 8, 30, 0, 0, time.UTC)
 			}
@@ -187,7 +187,7 @@ func TestExamplesAreAnswers(t *testing.T) {
 		}
 	}
 
-	type ask = func(t *testing.T, s *exampleServer) *http.Request
+	type requestFunc = func(t *testing.T, s *exampleServer) *http.Request
 	const runsPath = onePath + "/sync_runs"
 	const runPath = runsPath + "/" + exampleTime
 	trigger := func(header ...string) func(t *testing.T, s *exampleServer) *http.Request {
@@ -214,14 +214,14 @@ func TestExamplesAreAnswers(t *testing.T) {
 		claimed(t, s)
 		s.do(t, step("finish")(t))
 	}
-	// afterRun asks after a run was triggered and something was done with it.
-	afterRun := func(do func(t *testing.T, s *exampleServer), ask func(t *testing.T, header ...string) *http.Request, header ...string) func(t *testing.T, s *exampleServer) *http.Request {
+	// afterRun triggers a run and calls do before the request.
+	afterRun := func(do func(t *testing.T, s *exampleServer), newRequest func(t *testing.T, header ...string) *http.Request, header ...string) func(t *testing.T, s *exampleServer) *http.Request {
 		return func(t *testing.T, s *exampleServer) *http.Request {
 			s.do(t, trigger()(t, s))
 			if do != nil {
 				do(t, s)
 			}
-			return ask(t, header...)
+			return newRequest(t, header...)
 		}
 	}
 	// waiting triggers a run behind one that was claimed, and returns its time.
@@ -232,7 +232,7 @@ func TestExamplesAreAnswers(t *testing.T) {
 		s.do(t, request(t, http.MethodPost, runsPath, ""))
 		return s.now.Format("2006-01-02T15:04:05Z")
 	}
-	want := map[string][]ask{
+	want := map[string][]requestFunc{
 		"Sync":                {func(t *testing.T, _ *exampleServer) *http.Request { return create(t) }, after(get(onePath))},
 		"SyncDocument":        {func(t *testing.T, _ *exampleServer) *http.Request { return create(t, jsonAPI...) }, after(get(onePath), jsonAPI...)},
 		"SyncList":            {after(get("/api/v1/syncs"))},
@@ -350,12 +350,12 @@ func TestExamplesAreAnswers(t *testing.T) {
 	if diff := cmp.Diff(slices.Sorted(maps.Keys(shown)), slices.Sorted(maps.Keys(want))); diff != "" {
 		t.Errorf("the document (-) and this test (+) know different examples: %s", diff)
 	}
-	for name, asks := range want {
-		for i, ask := range asks {
+	for name, requests := range want {
+		for i, newRequest := range requests {
 			t.Run(name+"/"+strconv.Itoa(i), func(t *testing.T) {
 				t.Parallel()
 				s := newExampleServer(t)
-				response := s.do(t, ask(t, s))
+				response := s.do(t, newRequest(t, s))
 				if path := os.Getenv("DUMP"); path != "" && i == 0 {
 					_ = os.WriteFile(path+"/"+name, []byte(read(t, response)), 0o600)
 					return

@@ -232,7 +232,7 @@ func TestLimitAtOnce(t *testing.T) {
 		for key := range keys {
 			for range times {
 				all.Go(func() {
-					for range 50 { // 429 and 409 ask to try again
+					for range 50 { // 429 and 409 are repeated
 						switch got, text := l.post(t, goodBody, "key-"+strconv.Itoa(key)); got.Status {
 						case http.StatusOK:
 							return

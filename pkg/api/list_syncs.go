@@ -60,7 +60,7 @@ func parseListQuery(workspace, raw string) (syncs.Query, error) {
 	return query, err
 }
 
-// linkTo returns the address of a page of the list that query asks for.
+// linkTo returns the address of a page of the list of query.
 func (c call) linkTo(query syncs.Query, after string) string {
 	filter := func(id int64) string {
 		if id == 0 {

@@ -177,7 +177,7 @@ func (a *API) finishRun(ctx context.Context, c call) (response, error) {
 }
 
 // cancelRun handles POST /api/v1/syncs/{id}/sync_runs/{time}/cancel. It responds
-// 202 if the run goes on until its executor stops.
+// 202 if the run continues until its executor stops.
 func (a *API) cancelRun(ctx context.Context, c call) (response, error) {
 	key, err := c.runKey()
 	if err != nil {

@@ -30,7 +30,7 @@ const (
 	maxLeaseSeconds = int64(MaxLease / time.Second)
 )
 
-// ClaimRequest asks for the lease of a run. A nil field was not given.
+// ClaimRequest requests the lease of a run. A nil field was not given.
 type ClaimRequest struct {
 	Executor     *string
 	LeaseSeconds *int64 // DefaultLease if nil

@@ -56,7 +56,7 @@ def run_all(functions, stack, at_once):
 
 
 def stay_apart(first, second):
-    """Two stacks beside each other have nothing in common."""
+    """Two stacks in one account have nothing in common."""
     mine, yours = checks.Client(first, "apart"), checks.Client(second, "apart")
     yours.workspace, yours.token = mine.workspace, mine.token
     pairs = [(first, mine.create()), (second, yours.create())]

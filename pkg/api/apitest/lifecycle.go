@@ -721,7 +721,7 @@ func changesAtOnce(t *testing.T, c client) {
 	var all sync.WaitGroup
 	for _, patch := range patches {
 		all.Go(func() {
-			for range 20 { // a 409 asks to try again
+			for range 20 { // a 409 is repeated
 				got, err := c.try("PATCH", location, patch)
 				if err != nil || got.status != 409 {
 					if err != nil || got.status != 200 {

@@ -321,7 +321,7 @@ func runPages(t *testing.T, c client) {
 	}
 }
 
-// runJSONAPI asks for everything in JSON:API's form; the OpenAPI document checks it.
+// runJSONAPI requests every resource as JSON:API; the OpenAPI document checks it.
 func runJSONAPI(_ *testing.T, c client) {
 	form := []string{"Accept", "application/vnd.api+json"}
 	location, _ := c.create()

@@ -88,7 +88,7 @@ func Intake(getenv func(string) string, output io.Writer) error {
 }
 
 // Reconcile runs the function that once a day ends the runs that time has ended and
-// begins to reconcile all schedules. Calls with resume go on where a call has stopped
+// begins to reconcile all schedules. Calls with resume continue where a call has stopped
 // before its deadline.
 func Reconcile(getenv func(string) string, output io.Writer) error {
 	config, err := ReadReconcile(getenv)

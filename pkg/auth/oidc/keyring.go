@@ -118,7 +118,7 @@ func (r *keyring) candidates(h header) []key {
 	return found
 }
 
-// fetch fetches the keys. It goes on after ctx is cancelled, since other requests
+// fetch fetches the keys. It continues after ctx is cancelled, since other requests
 // wait for the result. If it fails, the present keys stay.
 func (r *keyring) fetch(ctx context.Context) {
 	r.tried = r.now()

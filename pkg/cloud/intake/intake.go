@@ -1,4 +1,4 @@
-// Package intake does what events ask for: it creates syncs, records the runs that are
+// Package intake handles requests by event: it creates syncs, records the runs that are
 // due, triggers runs and ends those that executors report. It calls the same services
 // as the HTTP API, and publishes the same error objects in an event. It knows the
 // queue's messages and the schema of a request; it does not import the HTTP API.
@@ -43,7 +43,7 @@ type Intake struct {
 // dead-letter queue back to its source.
 const KeyLife = 30 * 24 * time.Hour
 
-// request is what a message asks for.
+// request is the request in a message.
 type request struct {
 	kind      event.Kind // Requested, Due, RunRequested or RunReported
 	id        string     // of the event, or of the message if there is no event
@@ -105,7 +105,7 @@ func (in *Intake) Handle(ctx context.Context, batch events.SQSEvent) events.SQSE
 	return response
 }
 
-// do does what a request asks for, and returns the outcome for the log.
+// do executes a request, and returns the outcome for the log.
 func (in *Intake) do(ctx context.Context, r *request) (outcome string, err error) {
 	switch r.kind { //nolint:exhaustive // readMessage accepts these alone
 	case event.Due:
@@ -167,7 +167,7 @@ func (in *Intake) readMessage(message events.SQSMessage) (request, error) {
 		if id != "" && len(id) <= maxID {
 			r.id, r.key = id, id
 		}
-		switch event.Kind(kind) { //nolint:exhaustive // the others ask for nothing
+		switch event.Kind(kind) { //nolint:exhaustive // the others are not requests
 		case event.Requested, event.Due, event.RunRequested, event.RunReported:
 			r.kind = event.Kind(kind)
 		default:

@@ -30,7 +30,7 @@ type Report struct {
 	Removed  int `json:"removed"`  // IDs that had schedules and no sync
 	Expired  int `json:"expired"`  // runs that time had ended; ExpireAll sets it
 
-	Unfinished bool `json:"unfinished,omitempty"` // a later call of Round.Run goes on
+	Unfinished bool `json:"unfinished,omitempty"` // a later call of Round.Run continues
 	Ended      bool `json:"ended,omitempty"`      // a Round has ended in this call
 }
 

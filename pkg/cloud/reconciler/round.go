@@ -45,7 +45,7 @@ type RangeTable interface {
 // Checkpoint is how far a Round is. Every ID before Position has been reconciled.
 type Checkpoint struct {
 	Version  int64 // increases with each Save
-	Running  bool  // a round has begun and has not ended
+	Running  bool  // a round has started and has not ended
 	Position string
 	Window   int // schedules in the next window at most; 0 is the default
 }
@@ -66,7 +66,7 @@ var ErrOvertaken = errors.New("another round has gone on from the same checkpoin
 
 // Round reconciles the schedules of all syncs in windows of IDs, each with one pass over
 // the pages of ListSchedules and one over the table. It stores a checkpoint after each
-// window, and ends before the deadline of its context; the next call goes on there.
+// window, and ends before the deadline of its context; the next call continues there.
 //
 // A page shows whether a schedule exists, whether it is enabled and when it was changed.
 // Round compares a sync in full, with GetSchedule, if that does not match, if the
@@ -81,7 +81,7 @@ type Round struct {
 	Full        int // with fewer schedules all are compared in full; 0 is the default
 }
 
-// Run begins a round, or goes on with the one that has not ended. With resume it only
+// Run begins a round, or continues with the one that has not ended. With resume it only
 // does the latter. onRepair is called with the ID of each sync whose schedules differed,
 // never concurrently. The report counts what this call has done; Unfinished is set if
 // the round has not ended, and Ended if it has ended in this call. If another call has stored a checkpoint in the meantime, this

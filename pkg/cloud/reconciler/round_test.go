@@ -232,7 +232,7 @@ func TestRoundFindsAll(t *testing.T) {
 	}
 }
 
-// TestRoundGoesOn checks that a round stops before its deadline at any rate, goes on
+// TestRoundGoesOn checks that a round stops before its deadline at any rate, continues
 // there, and handles each sync.
 func TestRoundGoesOn(t *testing.T) {
 	t.Parallel()
@@ -257,7 +257,7 @@ func TestRoundGoesOn(t *testing.T) {
 		h.Rate = nil
 		h.wantEqual(t)
 		if report, err := round.Run(t.Context(), true, func(string) {}); err != nil || report != (reconciler.Report{}) {
-			t.Errorf("a call that only goes on got %+v, %v", report, err)
+			t.Errorf("a call that only continues got %+v, %v", report, err)
 		}
 	})
 }
@@ -325,7 +325,7 @@ func TestRoundWithUnreadableRows(t *testing.T) {
 }
 
 // TestRoundFails checks that an error of Scheduler is returned, and that the next call
-// goes on after the windows that were done.
+// continues after the windows that were done.
 func TestRoundFails(t *testing.T) {
 	t.Parallel()
 	h := newHarness()

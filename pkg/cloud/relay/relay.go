@@ -236,7 +236,7 @@ func (r *Relay) schedule(ctx context.Context, changes []change) (int, error) {
 			return err
 		}
 		err = r.Runs.Stop(ctx, c.workspace, c.sync)
-		if errors.Is(err, syncs.ErrUnreadable) || errors.Is(err, runs.ErrUnreadable) { // its runs go on
+		if errors.Is(err, syncs.ErrUnreadable) || errors.Is(err, runs.ErrUnreadable) { // its runs continue
 			r.unreadable(ctx, c, err)
 			return nil
 		}

@@ -43,9 +43,9 @@ func (w *Watcher) Handle(ctx context.Context, batch events.SQSEvent) events.SQSE
 	return response
 }
 
-// look does what the state of a run asks for. It sends another message while the
-// run has a deadline ahead. A run that time has changed is stored as it is now; if
-// it is queued again, that change is published and watched as every other.
+// look handles the message of a run. It sends another message while the deadline of the
+// run has not passed, and otherwise stores the current state of the run; if that is
+// queued again, the change is published and watched like every other.
 func (w *Watcher) look(ctx context.Context, key runs.Key) (outcome string, err error) {
 	stored, err := w.Runs.Store.Run(ctx, key)
 	if fault.Is(err, fault.NotFound) {
@@ -61,7 +61,7 @@ func (w *Watcher) look(ctx context.Context, key runs.Key) (outcome string, err e
 		if _, _, err := w.Runs.Expire(ctx, key.Workspace, key.SyncID); err != nil {
 			return "failed", err
 		}
-		if err := w.Runs.Stop(ctx, key.Workspace, key.SyncID); err != nil { // no attempt of a paused sync begins
+		if err := w.Runs.Stop(ctx, key.Workspace, key.SyncID); err != nil { // no attempt of a paused sync starts
 			return "failed", err
 		}
 		return "expired", nil

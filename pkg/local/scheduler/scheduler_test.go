@@ -140,7 +140,7 @@ func (r *harness) started() []string {
 	}
 }
 
-// want has the time go on and compares the runs that start.
+// want advances the clock and compares the runs that start.
 func (r *harness) want(after time.Duration, want ...string) {
 	r.t.Helper()
 	r.now = r.now.Add(after)
@@ -309,11 +309,11 @@ func TestRun(t *testing.T) {
 	done := make(chan struct{})
 	go func() { defer close(done); r.scheduler.Run(ctx) }()
 	for {
-		last, grown := r.store.Head()
-		if last >= 3 { // created, updated and due
+		head, changed := r.store.Head()
+		if head >= 3 { // created, updated and due
 			break
 		}
-		<-grown
+		<-changed
 	}
 	cancel()
 	<-done

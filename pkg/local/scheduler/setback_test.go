@@ -31,7 +31,7 @@ func (r *harness) once(earliest time.Time) {
 	}
 }
 
-// TestSetBack has a clock that was ahead corrected: runs go on by the corrected
+// TestSetBack has a clock that was ahead corrected: runs continue by the corrected
 // clock at once, and what started while it was ahead does not start again.
 func TestSetBack(t *testing.T) {
 	t.Parallel()

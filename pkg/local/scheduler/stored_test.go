@@ -108,8 +108,8 @@ func TestUnreadableSchedule(t *testing.T) {
 	}
 }
 
-// TestUnreadableIntervals checks that no interval that is stored stops the syncs
-// beside it or makes runs of its own kind.
+// TestUnreadableIntervals checks that a stored interval that is invalid neither stops
+// the other syncs nor starts runs.
 func TestUnreadableIntervals(t *testing.T) {
 	t.Parallel()
 	r := newHarness(t)

@@ -39,7 +39,7 @@ func bothWays(t *testing.T, test func(t *testing.T, r *harness, down bool)) {
 	}
 }
 
-// TestClockCorrected checks that runs go on by the corrected clock, however far
+// TestClockCorrected checks that runs continue by the corrected clock, however far
 // ahead it was.
 func TestClockCorrected(t *testing.T) {
 	t.Parallel()

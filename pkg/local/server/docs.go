@@ -18,7 +18,7 @@ var docsFiles embed.FS
 const policy = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; " +
 	"connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
-// docsPage returns the handler of the documentation: a page of ours with Swagger UI,
+// docsPage returns the handler of the documentation: an HTML page with Swagger UI,
 // whose assets package swgui embeds.
 func docsPage() http.Handler {
 	assets := swagger.New("Syncplane", "/api/v1/openapi.json", docs)

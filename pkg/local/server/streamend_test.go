@@ -361,7 +361,7 @@ func TestCredentials(t *testing.T) {
 			}
 		}
 		g.create(t, "acme")
-		l.next(t) // it goes on
+		l.next(t) // it continues
 		test.end()
 		last := ""
 		for l.Scan() {
@@ -431,7 +431,7 @@ func TestNeverReads(t *testing.T) {
 	select {
 	case <-ended:
 	case <-time.After(timeout):
-		t.Fatal("the stream goes on")
+		t.Fatal("the stream continues")
 	}
 	g.log.wait(t, "the client does not read")
 }
@@ -474,7 +474,7 @@ func TestGoneReader(t *testing.T) {
 	select {
 	case <-ended:
 	case <-time.After(timeout):
-		t.Fatal("the stream goes on")
+		t.Fatal("the stream continues")
 	}
 	if g.log.String() != "" {
 		t.Errorf("got %s", g.log)

@@ -560,7 +560,7 @@ func TestEndpointGone(t *testing.T) {
 	})
 }
 
-// TestRestart checks that a sender goes on where the last one was: what was taken
+// TestRestart checks that a sender continues where the last one was: what was taken
 // does not come again, whatever is before it.
 func TestRestart(t *testing.T) {
 	t.Parallel()
@@ -748,7 +748,7 @@ func (d *faultyStore) RemovePending(ctx context.Context, sequences ...uint64) er
 }
 
 // TestFullDisk has every call of the store fail for a while, from the n-th on. The
-// sender goes on by itself, and delivers each event once.
+// sender continues by itself, and delivers each event once.
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
 	for first := range 14 { // all calls until the last event is delivered

@@ -156,9 +156,9 @@ func (g *harness) run(secret string) {
 		if _, known, err := g.store.Checkpoint(bolt.SenderCheckpoint); known || err != nil {
 			return
 		}
-		_, grown := g.store.Head()
+		_, changed := g.store.Head()
 		select {
-		case <-grown:
+		case <-changed:
 		case <-time.After(time.Millisecond):
 		}
 	}

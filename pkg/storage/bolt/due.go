@@ -104,7 +104,7 @@ func (t *tx) due(r DueRun) bool {
 }
 
 // hasVersion reports whether a stored sync has this version. It reads only the
-// beginning of the row: a row may have hundreds of kilobytes, and a commit may ask
+// beginning of the row: a row may have hundreds of kilobytes, and a commit may check
 // for a thousand of them. A result of false may be wrong.
 func hasVersion(value []byte, id string, version int64) bool {
 	beginning := make([]byte, 0, 96)

@@ -90,17 +90,17 @@ func TestFeed(t *testing.T) {
 	if diff := cmp.Diff(expected, publishedEvents(t, store)); diff != "" {
 		t.Errorf("after a restart: %s", diff)
 	}
-	last, grown := store.Head()
-	if last != 5 {
-		t.Errorf("the last event is %d", last)
+	head, appended := store.Head()
+	if head != 5 {
+		t.Errorf("the last event is %d", head)
 	}
 	want("create", store.Create(ctx, s), ok)
-	<-grown
+	<-appended
 	if newest, err := store.LastSequence(); err != nil || newest != 6 {
 		t.Errorf("got %d, %v", newest, err)
 	}
-	if last, _ = store.Head(); last != 6 {
-		t.Errorf("the last event is %d", last)
+	if head, _ = store.Head(); head != 6 {
+		t.Errorf("the last event is %d", head)
 	}
 }
 
@@ -172,9 +172,9 @@ func TestCheckpoint(t *testing.T) {
 	closeStore(t, store)
 	store = open(t, path)
 	defer closeStore(t, store)
-	mark, known, err := store.Checkpoint("clock")
-	if err != nil || !known || len(publishedEvents(t, store)) != 3+int(mark-7) {
-		t.Errorf("got %d %v %v, and %v", mark, known, err, publishedEvents(t, store))
+	checkpoint, known, err := store.Checkpoint("clock")
+	if err != nil || !known || len(publishedEvents(t, store)) != 3+int(checkpoint-7) {
+		t.Errorf("got %d %v %v, and %v", checkpoint, known, err, publishedEvents(t, store))
 	}
 }
 
@@ -192,9 +192,9 @@ func TestOldEventsRemoved(t *testing.T) {
 		}
 		return entries[0].Sequence
 	}
-	publish := func(events []event.Event, name string, mark uint64) {
+	publish := func(events []event.Event, name string, checkpoint uint64) {
 		t.Helper()
-		if err := store.Publish(t.Context(), events, name, mark); err != nil {
+		if err := store.Publish(t.Context(), events, name, checkpoint); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -286,7 +286,7 @@ func testLimiterConcurrent(t *testing.T, store ratelimit.Store) {
 	}
 }
 
-// wantThrottled checks that err is a fault.Throttled which asks the client to
+// wantThrottled checks that err is a fault.Throttled which requests the client to
 // wait for the next token.
 func wantThrottled(t *testing.T, err error, allowance ratelimit.Allowance) {
 	t.Helper()

@@ -160,7 +160,7 @@ func texts(values []any) []string {
 	return all
 }
 
-// TestProduction checks that samconfig.toml asks for a topic of alarms.
+// TestProduction checks that samconfig.toml requires a topic of alarms.
 func TestProduction(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile(filepath.Join(templatetest.Root(t), "samconfig.toml"))

@@ -260,7 +260,7 @@ func errUnless(ok bool, err error) error {
 	return err
 }
 
-// setEnabled pauses or resumes a sync if the file says so and it is not so.
+// setEnabled pauses or resumes a sync whose state differs from that in the file.
 func (a *Applier) setEnabled(ctx context.Context, s *Sync, old *current) error {
 	if s.Enabled == nil || *s.Enabled != old.paused {
 		return nil

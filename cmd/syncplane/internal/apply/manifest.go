@@ -347,7 +347,7 @@ func fieldNames() []string {
 	return names
 }
 
-// explain returns what a fault says to people.
+// explain returns the message of a fault for the user.
 func explain(err error) error {
 	failure, ok := errors.AsType[*fault.Error](err)
 	if !ok {
