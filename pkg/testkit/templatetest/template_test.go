@@ -1,6 +1,7 @@
 package templatetest_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"regexp"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"syncplane/pkg/api"
 	"syncplane/pkg/testkit/templatetest"
 )
 
@@ -53,6 +55,42 @@ func TestNumbers(t *testing.T) {
 				t.Errorf("the event %s of %s is a %v; use a resource of its own", name, id, kind)
 			}
 		}
+	}
+}
+
+// TestRoutes checks that every operation of the API has a route of its own, since
+// API Gateway throttles each route: the requests of all others share $default, with
+// those to paths that do not exist.
+func TestRoutes(t *testing.T) {
+	t.Parallel()
+	var document struct {
+		Paths map[string]map[string]json.RawMessage `json:"paths"`
+	}
+	if err := json.Unmarshal(api.OpenAPI, &document); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"$default"}
+	for path, operations := range document.Paths {
+		for method := range operations {
+			if method != "parameters" && path != "/api/v1/events" { // the local server has that
+				want = append(want, strings.ToUpper(method)+" "+path)
+			}
+		}
+	}
+	template := templatetest.Read(t)
+	events, _ := template.Property("ApiFunction", "Events").(map[string]any)
+	var got []string
+	for name := range events {
+		route := "$default"
+		if path, ok := template.Property("ApiFunction", "Events", name, "Properties", "Path").(string); ok {
+			route = fmt.Sprint(template.Property("ApiFunction", "Events", name, "Properties", "Method"), " ", path)
+		}
+		got = append(got, route)
+	}
+	slices.Sort(got)
+	slices.Sort(want)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
 	}
 }
 
