@@ -1,5 +1,5 @@
-// Package backoff retries an operation that conflicts with a concurrent one. It knows
-// nothing of the operation and imports nothing of this project.
+// Package backoff waits, and retries an operation that conflicts with a concurrent one.
+// It does not know the operation and imports no package of this project.
 package backoff
 
 import (
@@ -32,12 +32,20 @@ func Retry(ctx context.Context, retryable func(error) bool, do func() error) err
 		if bounded && time.Until(deadline) < wait+reserve || !bounded && attempt == maxAttempts {
 			return err
 		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
+		if Sleep(ctx, wait) != nil {
 			return err
 		}
+	}
+}
+
+// Sleep waits for d. If ctx ends before, it returns the error of ctx.
+func Sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }

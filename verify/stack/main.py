@@ -181,6 +181,9 @@ def adopt(deleted):
 
 
 def main():
+    known = {c.__name__ for c in checks.checks()}
+    if "--mutations" not in sys.argv and (unknown := set(sys.argv[1:]) - known):
+        sys.exit(f"there are no checks {', '.join(sorted(unknown))}; there are {', '.join(sorted(known))}")
     make_certificate()
     keys = public_keys()
     webhook, emulator = Webhook(keys), Emulator()

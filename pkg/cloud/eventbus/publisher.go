@@ -14,6 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/eventbridge/types"
 	"github.com/aws/smithy-go"
 
+	"syncplane/pkg/backoff"
 	"syncplane/pkg/event"
 )
 
@@ -126,11 +127,7 @@ func (p *Publisher) put(ctx context.Context, batch []types.PutEventsRequestEntry
 // times.
 func (p *Publisher) retry(ctx context.Context, entry types.PutEventsRequestEntry, refused types.PutEventsResultEntry) error {
 	for attempt := 2; attempt <= maxAttempts; attempt++ {
-		timer := time.NewTimer(rand.N(firstPause << (attempt - 2))) //nolint:gosec // jitter, not a secret
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
+		if backoff.Sleep(ctx, rand.N(firstPause<<(attempt-2))) != nil { //nolint:gosec // jitter, not a secret
 			return fmt.Errorf("put an event: %w", context.Cause(ctx))
 		}
 		out, err := p.Client.PutEvents(ctx, &eventbridge.PutEventsInput{Entries: []types.PutEventsRequestEntry{entry}})

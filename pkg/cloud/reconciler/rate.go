@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"syncplane/pkg/backoff"
 )
 
 // listCost is how many other calls of Scheduler one ListSchedules counts as: the default
@@ -31,12 +33,5 @@ func (r *Rate) Wait(ctx context.Context, now time.Time, n int) error {
 	wait := r.next.Sub(now)
 	r.next = r.next.Add(time.Duration(float64(n) * float64(time.Second) / r.PerSecond))
 	r.mu.Unlock()
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return backoff.Sleep(ctx, wait)
 }

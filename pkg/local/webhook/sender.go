@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"time"
 
+	"syncplane/pkg/backoff"
 	"syncplane/pkg/event"
 	"syncplane/pkg/storage/bolt"
 )
@@ -81,21 +82,12 @@ func (s *Sender) Run(ctx context.Context) {
 			return
 		}
 		s.log(ctx, err)
-		pause(ctx, storePause)
+		_ = backoff.Sleep(ctx, storePause) // the loop ends with ctx
 	}
 }
 
 func (s *Sender) log(ctx context.Context, err error) {
 	s.Log.LogAttrs(ctx, slog.LevelError, "webhook", slog.String("error", err.Error()))
-}
-
-func pause(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-	}
 }
 
 // dispatcher is the state of a running Sender. One goroutine uses it; only the

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"syncplane/cmd/syncplane/internal/remote"
+	"syncplane/pkg/backoff"
 	"syncplane/pkg/client"
 	"syncplane/pkg/syncs"
 )
@@ -157,7 +158,7 @@ func (a *Applier) applyTo(ctx context.Context, s *Sync, named []current, created
 	var printed progress
 	for printed.attempts = range maxConflicts {
 		if printed.attempts > 1 {
-			if err := pause(ctx, conflictPause); err != nil {
+			if err := backoff.Sleep(ctx, conflictPause); err != nil {
 				return err
 			}
 		}
@@ -291,7 +292,7 @@ func (a *Applier) create(ctx context.Context, s *Sync) (c current, isNew bool, e
 			}
 			generation++
 		case remote.StatusOf(err) == http.StatusConflict: // the key is in use by a concurrent request
-			if err := pause(ctx, conflictPause); err != nil {
+			if err := backoff.Sleep(ctx, conflictPause); err != nil {
 				return current{}, false, err
 			}
 		case err != nil:
@@ -308,17 +309,6 @@ func (a *Applier) create(ctx context.Context, s *Sync) (c current, isNew bool, e
 		}
 	}
 	return current{}, false, refuse("it was deleted and created again too often within a day")
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 // keyOf returns the idempotency key of the creates of a name. Keys are separate for

@@ -17,6 +17,7 @@ import (
 	"time"
 	"unicode"
 
+	"syncplane/pkg/backoff"
 	"syncplane/pkg/client"
 	"syncplane/pkg/syncs"
 )
@@ -36,7 +37,7 @@ const requestTimeout = 40 * time.Second
 // repeat after a 429, a 503 and a lost connection.
 func New(address, token string) (*client.ClientWithResponses, error) {
 	return client.NewClientWithResponses(address,
-		client.WithHTTPClient(&retrier{next: &http.Client{Timeout: requestTimeout}, address: address, pause: sleep}),
+		client.WithHTTPClient(&retrier{next: &http.Client{Timeout: requestTimeout}, address: address, pause: backoff.Sleep}),
 		client.WithRequestEditorFn(func(_ context.Context, r *http.Request) error {
 			r.Header.Set("Authorization", "Bearer "+token)
 			r.Header.Set("Accept", "application/json")
@@ -94,17 +95,6 @@ func retryAfter(r *http.Request, response *http.Response, err error, attempt int
 		return pause, true
 	}
 	return time.Duration(seconds) * time.Second, time.Duration(seconds)*time.Second <= maxPause
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 // Pages returns the pages of the list of syncs, with as many syncs as the API returns at
