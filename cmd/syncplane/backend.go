@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/spf13/cobra"
 
@@ -193,9 +192,9 @@ func openDynamoDB(ctx context.Context, env environment, table string) (*dynamo.S
 	if target.DynamoDBEndpoint != "" {
 		return app.DynamoDB(target), nil
 	}
-	profile, err := config.LoadDefaultConfig(ctx)
+	profile, err := openProfile(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("read the AWS profile: %w", err)
+		return nil, err
 	}
 	if profile.Region != "" {
 		target.Region = profile.Region

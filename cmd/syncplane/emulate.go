@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -198,7 +199,12 @@ func startMoto(ctx context.Context, c emulateConfig, config app.Config) (_ motoS
 	// This finds a free port, or fails if another process, which would be taken for
 	// the new one, listens on the port.
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", net.JoinHostPort(c.bind, c.motoPort))
-	if err != nil {
+	switch {
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return motoServer{}, fmt.Errorf("--bind must be an IP address of this machine, got %s", c.bind)
+	case errors.Is(err, syscall.EADDRINUSE):
+		return motoServer{}, fmt.Errorf("start moto_server: port %s is in use; set another one with --moto-port", c.motoPort)
+	case err != nil:
 		return motoServer{}, fmt.Errorf("start moto_server: %w", err)
 	}
 	address := listener.Addr().String()

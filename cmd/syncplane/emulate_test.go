@@ -196,3 +196,33 @@ func TestEmulatePortTaken(t *testing.T) {
 		t.Errorf("%v: got %s, want %s", err, text, want)
 	}
 }
+
+// TestEmulateBind checks the errors for an address and a port on which moto_server
+// cannot listen.
+func TestEmulateBind(t *testing.T) {
+	t.Parallel()
+	programs := withoutMoto(t)
+	if err := os.WriteFile(filepath.Join(programs, "moto_server"), []byte("#!/bin/sh\nexit 1\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	listener, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close() //nolint:errcheck // nothing was written
+	_, port, err := net.SplitHostPort(listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for want, flags := range map[string][]string{
+		"syncplane: --bind must be an IP address of this machine, got 192.0.2.1\n":                      {"--bind", "192.0.2.1"},
+		"syncplane: start moto_server: port " + port + " is in use; set another one with --moto-port\n": {"--moto-port", port},
+	} {
+		var stderr bytes.Buffer
+		cmd := command(t, []string{"PATH=" + programs, "DATA_DIR=" + t.TempDir()}, append([]string{"emulate", "--dynamodb-port", "0"}, flags...)...)
+		cmd.Dir, cmd.Stderr = root, &stderr
+		if err := cmd.Run(); err == nil || stderr.String() != want {
+			t.Errorf("%v: got %v, %s, want %s", flags, err, &stderr, want)
+		}
+	}
+}

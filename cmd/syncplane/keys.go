@@ -34,6 +34,14 @@ func (c keysConfig) open(cmd *cobra.Command, env environment) (apikey.Store, err
 	return openKeys(cmd.Context(), env, c.storageConfig)
 }
 
+// location returns where the keys are, for messages.
+func (c keysConfig) location() string {
+	if c.store == storeBolt {
+		return absolute(c.dataDir)
+	}
+	return "the DynamoDB table " + c.table
+}
+
 // newKeys returns the command that manages API keys.
 func newKeys(env environment) *cobra.Command {
 	var c keysConfig
@@ -86,6 +94,7 @@ the AWS profile. A server may run at the same time.`,
 // keyOptions are the options of keys create.
 type keyOptions struct {
 	workspace, name string
+	location        string // for messages
 	scopes          []string
 	expires         expiry
 }
@@ -115,7 +124,7 @@ the key in a list.`,
 			if err != nil {
 				return err
 			}
-			options.workspace = c.workspace
+			options.workspace, options.location = c.workspace, c.location()
 			return createKey(cmd.Context(), env, store, options)
 		},
 	}
@@ -149,7 +158,8 @@ func createKey(ctx context.Context, env environment, store apikey.Store, options
 	if !key.ExpiresAt.IsZero() {
 		expires = "expires at " + key.ExpiresAt.Format(time.RFC3339)
 	}
-	fmt.Fprintf(env.stderr, "This is the key %s (%s) of the workspace %s, which %s. It is shown only once; store it like a password.\n", key.ID, options.name, options.workspace, expires)
+	fmt.Fprintf(env.stderr, "This is the key %s (%s) of the workspace %s in %s, which %s. It is shown only once; store it like a password.\n",
+		key.ID, options.name, options.workspace, options.location, expires)
 	fmt.Fprintln(env.stdout, text)
 	return nil
 }

@@ -10,6 +10,8 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"syncplane/pkg/fault"
 )
 
 // The exit codes, other than 0.
@@ -42,11 +44,20 @@ func main() {
 	if err == nil {
 		return
 	}
-	fmt.Fprintln(os.Stderr, "syncplane:", err)
+	fmt.Fprintln(os.Stderr, "syncplane:", reasonOf(err))
 	if _, ok := errors.AsType[*usageError](err); ok {
 		os.Exit(exitUsage)
 	}
 	os.Exit(exitFailure)
+}
+
+// reasonOf returns the cause of an error of a storage backend that is not available. Its
+// message is for clients of the API, which do not see the cause.
+func reasonOf(err error) error {
+	if failure, ok := err.(*fault.Error); ok && failure.Kind == fault.Unavailable && failure.Err != nil { //nolint:errorlint // the text around a wrapped error would be lost
+		return failure.Err
+	}
+	return err
 }
 
 // run runs the command that args name. It returns a usageError if the arguments or

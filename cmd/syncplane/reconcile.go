@@ -45,6 +45,9 @@ schedules differ or whose run it ends.`,
 // reconcile reconciles the schedules and runs of a stack, or only counts what differs.
 func reconcile(ctx context.Context, env environment, s *stack, dry bool) error {
 	c, err := eventfunc.ReadReconcile(s.getenv)
+	if err != nil && s.outputs == nil {
+		err = fmt.Errorf("--stack must be given, or the variables of ReconcileFunction must be set:\n%w", err)
+	}
 	if err != nil {
 		return &usageError{err}
 	}

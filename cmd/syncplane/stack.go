@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/eventbridge"
@@ -48,9 +47,12 @@ func defineStackName(cmd *cobra.Command, to *string) {
 
 // openStack reads the AWS profile, and the outputs of a stack unless its name is "".
 func openStack(ctx context.Context, env environment, name string) (*stack, error) {
-	profile, err := config.LoadDefaultConfig(ctx)
+	profile, err := openProfile(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("read the AWS profile: %w", err)
+		return nil, err
+	}
+	if profile.Region == "" && name != "" {
+		return nil, usageErrorf("AWS_REGION must be the region of the stack %s, such as eu-central-1, or the AWS profile must have a region", name)
 	}
 	s := &stack{profile: profile, env: env}
 	if name == "" {
