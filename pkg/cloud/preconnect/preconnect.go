@@ -3,10 +3,13 @@
 package preconnect
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -63,6 +66,29 @@ func New(c Config) *Client {
 		IdleConnTimeout:     idleTimeout,
 	}
 	return client
+}
+
+// maxCopied is the size up to which bodies are copied. Our own choice: the largest
+// requests of the functions are below it.
+const maxCopied = 1 << 20
+
+// Do sends a request. It first reads a body of known length, so that net/http sends it
+// with the header and can send it again on another connection. The bodies of the AWS
+// SDK need this: when the SDK closes one, which it does once there is a response, its
+// end becomes an error, and net/http closes the connection if it reads the end after
+// that.
+func (c *Client) Do(r *http.Request) (*http.Response, error) {
+	if r.Body == nil || r.ContentLength <= 0 || r.ContentLength > maxCopied {
+		return c.Client.Do(r)
+	}
+	text := make([]byte, r.ContentLength)
+	_, err := io.ReadFull(r.Body, text)
+	if err := errors.Join(err, r.Body.Close()); err != nil {
+		return nil, fmt.Errorf("read the body of the request: %w", err)
+	}
+	r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(text)), nil }
+	r.Body = io.NopCloser(bytes.NewReader(text))
+	return c.Client.Do(r)
 }
 
 // Connect opens a connection that the next request to this address uses. It does

@@ -207,6 +207,70 @@ func TestRequestWithoutConnect(t *testing.T) {
 	}
 }
 
+// closing is a body as that of an SDK's request: at its end, WriteTo returns io.EOF if
+// the SDK has closed the body, which it does as soon as there is a response.
+type closing struct {
+	io.Reader
+	closed chan struct{}
+}
+
+func (c closing) WriteTo(io.Writer) (int64, error) {
+	<-c.closed
+	return 0, io.EOF
+}
+
+func (c closing) Close() error { return nil }
+
+// TestResponseBeforeTheEndOfTheBody checks that a connection is used again after a
+// response that came before net/http had seen the end of the request's body.
+func TestResponseBeforeTheEndOfTheBody(t *testing.T) {
+	t.Parallel()
+	s := newService(t, true)
+	c := s.client()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	for range 2 {
+		const text = "{}"
+		body := closing{strings.NewReader(text), make(chan struct{})}
+		r, err := http.NewRequestWithContext(ctx, http.MethodPost, s.URL, body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.ContentLength = int64(len(text))
+		response, err := c.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		close(body.closed)
+		if _, err := io.Copy(io.Discard, response.Body); err != nil {
+			t.Fatal(err)
+		}
+		if err := response.Body.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.accepts(t)
+	s.acceptsNoMore(t)
+}
+
+// TestShortBody checks that a body that is shorter than its length is not sent.
+func TestShortBody(t *testing.T) {
+	t.Parallel()
+	s := newService(t, false)
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.URL, io.MultiReader(strings.NewReader("{")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.ContentLength = 2
+	response, err := s.client().Do(r)
+	if err == nil {
+		_ = response.Body.Close()
+	}
+	if !errors.Is(err, io.ErrUnexpectedEOF) || s.requests.Load() != 0 {
+		t.Errorf("got %v and %d requests, want %v", err, s.requests.Load(), io.ErrUnexpectedEOF)
+	}
+}
+
 // TestRootsOfTheSystem checks that a client without a configuration of its own trusts the
 // roots of the system, for the name of the server.
 func TestRootsOfTheSystem(t *testing.T) {
