@@ -30,8 +30,8 @@ func files() []string {
 
 // root is a root certificate that has not been parsed.
 type root struct {
-	pem []byte // its block, with the lines around it
-	der []byte
+	pem   []byte // its block
+	start []byte // its first bytes, in DER
 }
 
 type roots []root
@@ -52,41 +52,45 @@ func readRoots() <-chan roots {
 	return read
 }
 
-// split returns the certificates in a PEM file. It decodes base64 and nothing else,
-// which takes a fifteenth of the time of parsing them.
+// prefix is how many characters of a certificate are decoded, 14 lines of 64 characters
+// with their ends. The 672 bytes hold the issuer, which is also the subject of a root;
+// names are rarely longer than 200 bytes.
+const prefix = 14 * 65
+
+// split returns the certificates in a PEM file. It decodes the start of each, which
+// takes a fraction of the time of parsing them.
 func split(text []byte) roots {
 	const begin, end = "-----BEGIN CERTIFICATE-----\n", "-----END CERTIFICATE-----"
 	const usual = 1200 // bytes of a root, in PEM and DER
 	all := make(roots, 0, len(text)/usual)
-	buffer := make([]byte, base64.StdEncoding.DecodedLen(len(text)))
-	for {
-		i := bytes.Index(text, []byte(begin))
-		if i < 0 {
+	for i := 0; ; i++ {
+		dash := bytes.IndexByte(text[i:], '-') // not a character of base64
+		if dash < 0 {
 			return all
 		}
-		first := i == 0 || text[i-1] == '\n'
-		text = text[i:]
-		length := bytes.Index(text, []byte(end))
-		if length < 0 {
-			return all
+		i += dash
+		if i > 0 && text[i-1] != '\n' || !bytes.HasPrefix(text[i:], []byte(begin)) {
+			continue
 		}
-		block := text[:length+len(end)]
-		n, err := base64.StdEncoding.Decode(buffer, text[len(begin):length])
-		if err == nil && first {
-			all = append(all, root{block, buffer[:n:n]})
-			buffer = buffer[n:]
+		body := text[i+len(begin):]
+		length := bytes.IndexByte(body, '-')
+		if length < 0 || !bytes.HasPrefix(body[length:], []byte(end)) {
+			continue
 		}
-		text = text[len(block):]
+		start := make([]byte, base64.StdEncoding.DecodedLen(prefix))
+		n, _ := base64.StdEncoding.Decode(start, body[:min(length, prefix)]) // what comes before an error counts
+		all = append(all, root{text[i : i+len(begin)+length+len(end)], start[:n]})
+		i += len(begin) + length
 	}
 }
 
-// of returns the roots that may end a chain: those that contain the name of an issuer
-// of the chain, as their subject.
+// of returns the roots that may end a chain: those whose first bytes contain the name
+// of an issuer of the chain.
 func (all roots) of(chain []*x509.Certificate) *x509.CertPool {
 	pool := x509.NewCertPool()
 	for _, r := range all {
 		for _, c := range chain {
-			if bytes.Contains(r.der, c.RawIssuer) {
+			if bytes.Contains(r.start, c.RawIssuer) {
 				pool.AppendCertsFromPEM(r.pem)
 				break
 			}
