@@ -42,11 +42,11 @@ func (d Dialer) DialTLSContext(ctx context.Context, network, address string) (ne
 	if err != nil {
 		return nil, err
 	}
-	config := d.config(host)
 	raw, err := d.DialContext(ctx, network, address)
 	if err != nil {
 		return nil, err
 	}
+	config := d.config(host)
 	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	defer cancel()
 	conn := tls.Client(raw, config)
@@ -69,7 +69,7 @@ func (d Dialer) config(host string) *tls.Config {
 		return config
 	}
 	name := config.ServerName
-	candidates := readRoots()        // while the connection opens
+	candidates := readRoots()        // during the handshake
 	config.InsecureSkipVerify = true // VerifyConnection verifies instead
 	config.VerifyConnection = func(state tls.ConnectionState) error {
 		return verify(state.PeerCertificates, name, candidates)
