@@ -12,7 +12,9 @@ GOVULNCHECK := go run golang.org/x/vuln/cmd/govulncheck@v1.1.4
 # The functions run on arm64; ARCH=amd64 builds for x86_64.
 ARCH       ?= arm64
 LAMBDA_ENV  = CGO_ENABLED=0 GOOS=linux
-BOOTSTRAP   = go build -trimpath -tags lambda.norpc -ldflags="-s -w"
+# No service that the functions call needs net/rpc or HTTP/2; without them a zip is
+# 0.2 MB smaller.
+BOOTSTRAP   = go build -trimpath -tags lambda.norpc,nethttpomithttp2 -ldflags="-s -w"
 
 # Each function is a directory in functions/; build-api builds functions/api.
 FUNCTIONS  := api relay intake reconcile

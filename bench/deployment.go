@@ -229,12 +229,12 @@ func newDeployment(ctx context.Context, dir string, built []*candidate, issuer *
 		return nil
 	}
 	for _, c := range built {
-		if err := add(c.name, c.command[0], c.zip, pinned); err != nil {
+		if err := add(c.name, c.command[0], c.zip, append(slices.Clone(pinned), c.env...)); err != nil {
 			return nil, err
 		}
 	}
 	syncplane := built[1]
-	if err := add(fetchingName, syncplane.command[0], syncplane.zip, []string{"TOKEN_JWKS_URL=" + keys}); err != nil {
+	if err := add(fetchingName, syncplane.command[0], syncplane.zip, append(slices.Clone(syncplane.env), "TOKEN_JWKS_URL="+keys)); err != nil {
 		return nil, err
 	}
 	for _, p := range peers {

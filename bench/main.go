@@ -58,6 +58,7 @@ func main() {
 type candidate struct {
 	name    string
 	command []string
+	env     []string
 	zip     int64 // bytes
 	init    []time.Duration
 	first   []time.Duration
@@ -229,7 +230,7 @@ func (l *lab) measureWarm(ctx context.Context) ([]*operation, error) {
 
 // start runs a candidate under the emulated Runtime API.
 func (l *lab) start(ctx context.Context, c *candidate) (*lambdaruntime.Function, error) {
-	f, err := lambdaruntime.Start(ctx, lambdaruntime.Options{Command: c.command, Env: l.env, Output: io.Discard})
+	f, err := lambdaruntime.Start(ctx, lambdaruntime.Options{Command: c.command, Env: append(slices.Clone(l.env), c.env...), Output: io.Discard})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", c.name, err)
 	}
@@ -287,12 +288,18 @@ func startIssuer() (*issuer, error) {
 // build builds the bare handler and Syncplane in dir.
 func build(ctx context.Context, dir string) ([]*candidate, error) {
 	var all []*candidate
-	for _, c := range []struct{ name, source string }{{"bare handler (Go)", "./bench/floor"}, {"Syncplane", "./functions/api"}} {
-		program, zip, err := buildGo(ctx, dir, c.source)
+	for _, c := range []struct {
+		name, tags, source string
+		env                []string
+	}{
+		{"bare handler (Go)", usualTags, "./bench/floor", nil},
+		{"Syncplane", ownTags, "./functions/api", []string{"GOMAXPROCS=1", "GOGC=200"}}, // as in template.yaml
+	} {
+		program, zip, err := buildGo(ctx, dir, c.tags, c.source)
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, &candidate{name: c.name, command: []string{program}, zip: zip})
+		all = append(all, &candidate{name: c.name, command: []string{program}, env: c.env, zip: zip})
 	}
 	return all, nil
 }

@@ -70,18 +70,25 @@ func inFolder(ctx context.Context, folder string, env []string, command ...strin
 	return nil
 }
 
-// goBuild returns the arguments that build a Go function as the Makefile does.
-func goBuild(out, source string) []string {
-	return []string{"go", "build", "-trimpath", "-tags", "lambda.norpc", "-ldflags=-s -w", "-o", out, source}
+// The build tags of Go functions: what AWS's documentation recommends, and those of the
+// Makefile.
+const (
+	usualTags = "lambda.norpc"
+	ownTags   = "lambda.norpc,nethttpomithttp2"
+)
+
+// goBuild returns the arguments that build a Go function.
+func goBuild(tags, out, source string) []string {
+	return []string{"go", "build", "-trimpath", "-tags", tags, "-ldflags=-s -w", "-o", out, source}
 }
 
 // buildGo builds a Go function of this module in dir, for this machine and for arm64, and
 // returns the program for this machine and the size of the zip of the other.
-func buildGo(ctx context.Context, dir, source string) (program string, zip int64, err error) {
+func buildGo(ctx context.Context, dir, tags, source string) (program string, zip int64, err error) {
 	name := strings.ReplaceAll(strings.TrimPrefix(source, "./"), "/", "-")
 	for _, arch := range []string{runtime.GOARCH, "arm64"} {
 		out := filepath.Join(dir, name+"-"+arch)
-		if err := inFolder(ctx, ".", []string{"CGO_ENABLED=0", "GOOS=linux", "GOARCH=" + arch}, goBuild(out, source)...); err != nil {
+		if err := inFolder(ctx, ".", []string{"CGO_ENABLED=0", "GOOS=linux", "GOARCH=" + arch}, goBuild(tags, out, source)...); err != nil {
 			return "", 0, err
 		}
 	}
@@ -92,7 +99,7 @@ func buildGo(ctx context.Context, dir, source string) (program string, zip int64
 // buildChi builds the Go peer, which is a module of its own.
 func buildChi(ctx context.Context, work string) (string, error) {
 	out := filepath.Join(work, "bootstrap")
-	return out, inFolder(ctx, work, []string{"CGO_ENABLED=0", "GOFLAGS=-mod=readonly"}, goBuild(out, ".")...)
+	return out, inFolder(ctx, work, []string{"CGO_ENABLED=0", "GOFLAGS=-mod=readonly"}, goBuild(usualTags, out, ".")...)
 }
 
 // buildRust builds the Rust peer with the versions of Cargo.lock. The file in

@@ -419,7 +419,7 @@ func TestDocsFolders(t *testing.T) {
 // docs/configuration.md names.
 func TestDocsVariables(t *testing.T) {
 	t.Parallel()
-	read := map[string]bool{"CI": true, "VECTORS": true} // tests read them
+	read := map[string]bool{"CI": true, "VECTORS": true, "GOGC": true, "GOMAXPROCS": true} // tests and the Go runtime read them
 	for _, dir := range []string{"cmd/syncplane", "pkg", "functions"} {
 		err := filepath.WalkDir(filepath.Join(root, dir), func(path string, _ fs.DirEntry, err error) error {
 			if err != nil || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") || strings.Contains(path, "/test") {

@@ -411,7 +411,7 @@ func TestInvoke(t *testing.T) {
 	t.Parallel()
 	endpoint := dynamotest.Endpoint(t)
 	bootstrap := filepath.Join(t.TempDir(), "bootstrap")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-tags", "lambda.norpc", "-o", bootstrap, "../../functions/api").CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-tags", "lambda.norpc,nethttpomithttp2", "-o", bootstrap, "../../functions/api").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
 	dataDir := t.TempDir()

@@ -46,6 +46,7 @@ UNSEEN = {
     r"Role: no xray:": "the emulator has no X-Ray",
     r"Role: no logs:": "the emulator writes the logs of a function itself",
     r"variable AWS_ENDPOINT_URL_\w+ renamed": "it is empty outside of sam local",
+    r"variable GO(GC|MAXPROCS) renamed": "it changes the speed and not what is done",
 }
 
 # The parameters without which a mutation makes no difference, and the check that sees it.

@@ -134,6 +134,7 @@ func TestSameVariablesEverywhere(t *testing.T) {
 		return "x"
 	}
 	_, _ = httpfunc.Read(note)
+	settings := []string{"GOGC", "GOMAXPROCS"} // of the Go runtime
 	_, _ = eventfunc.ReadRelay(note)
 	_, _ = eventfunc.ReadIntake(note)
 	_, _ = eventfunc.ReadReconcile(note)
@@ -144,7 +145,8 @@ func TestSameVariablesEverywhere(t *testing.T) {
 		"env.local.json":        `"([A-Z][A-Z_]+)":`,
 		"docs/configuration.md": "(?m)^\\| `([A-Z][A-Z_]+)` \\|.*\\| function",
 	} {
-		if diff := cmp.Diff(want, names(file, pattern)); diff != "" {
+		got := slices.DeleteFunc(names(file, pattern), func(name string) bool { return slices.Contains(settings, name) })
+		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%s: %s", file, diff)
 		}
 	}

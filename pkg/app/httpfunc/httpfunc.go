@@ -7,13 +7,10 @@ import (
 	"context"
 	"io"
 	"log/slog"
-	"runtime"
-	"runtime/debug"
 	"sync"
 	"time"
 
 	"github.com/aws/aws-lambda-go/lambda"
-	"github.com/aws/aws-lambda-go/lambdacontext"
 
 	"syncplane/pkg/api"
 	"syncplane/pkg/app"
@@ -56,9 +53,6 @@ func Run(getenv func(string) string, output io.Writer) error {
 	}
 	warming.Wait()
 	cancel()
-	if lambdacontext.MaxConcurrency() == 1 {
-		runOnOneProcessor()
-	}
 
 	lambda.Start(Handler(Deps{
 		Store:       store,
@@ -71,20 +65,6 @@ func Run(getenv func(string) string, output io.Writer) error {
 		MetricsOf:   config.FunctionName,
 	}))
 	return nil
-}
-
-// gcPercent is the garbage collection target percentage. Our own choice: a request
-// allocates little and the live heap is small, so with Go's 100 a collection would run
-// every few dozen requests; with 200 the process uses 4 MB more.
-const gcPercent = 200
-
-// runOnOneProcessor sets up the Go runtime for handling one event at a time, as Lambda
-// does. With several processors each goroutine that becomes ready, such as those of an
-// HTTP connection, wakes another thread, which costs a third of the processor time of a
-// request and makes nothing faster.
-func runOnOneProcessor() {
-	runtime.GOMAXPROCS(1)
-	debug.SetGCPercent(gcPercent)
 }
 
 // Deps holds the dependencies of the HTTP API that differ between Lambda and the

@@ -18,7 +18,7 @@ import (
 func Start(tb testing.TB, env []string, output io.Writer) *lambdaruntime.Function {
 	tb.Helper()
 	bootstrap := filepath.Join(tb.TempDir(), "bootstrap")
-	build := exec.CommandContext(tb.Context(), "go", "build", "-trimpath", "-tags", "lambda.norpc", "-ldflags=-s -w", "-o", bootstrap, ".") //nolint:gosec // the path is the test's own
+	build := exec.CommandContext(tb.Context(), "go", "build", "-trimpath", "-tags", "lambda.norpc,nethttpomithttp2", "-ldflags=-s -w", "-o", bootstrap, ".") //nolint:gosec // the path is the test's own
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		tb.Fatalf("%v: %s", err, out)
