@@ -220,6 +220,20 @@ def check_cors(stack):
     expect(answer.headers["Access-Control-Allow-Origin"], None, "the answer to another origin")
 
 
+def check_logs(stack):
+    """Each function writes a line for what it does into its log."""
+    c, logs, began = Client(stack, "logs"), stack.client("logs"), int(time.time() * 1000)
+    c.create()
+    stack.publish("sync.create.requested", {"workspace_id": c.workspace, "idempotency_key": "crm-1", **sync()})
+    stack.client("lambda").invoke(FunctionName=stack.resources["ReconcileFunction"], Payload="{}")
+    for group, message in ("FunctionLogs", "request"), ("RelayLogs", "relay"), ("IntakeLogs", "intake"), ("ReconcileLogs", "reconcile"):
+        def written(group=group, message=message):
+            found = logs.filter_log_events(logGroupName=stack.resources[group], startTime=began)["events"]
+            lines = [json.loads(e["message"]) for e in found if e["message"].startswith("{")]
+            return message in [line.get("message") for line in lines]
+        eventually(f"a line of {group}", written)
+
+
 # Schedules and events
 
 
@@ -776,6 +790,6 @@ def checks(*without):
 
 # These reconcile, interrupt deliveries or remove messages, and would disturb the rest.
 # check_address and check_rate need a stack with parameters of its own.
-APART = [check_address, check_unqueued, check_given_up, check_set_aside, check_outage, check_rate, check_reconcile,
+APART = [check_address, check_unqueued, check_given_up, check_set_aside, check_outage, check_logs, check_rate, check_reconcile,
          check_reconcile_command, check_replay_command, check_lost_watch, check_lost_runs_command]
 TOGETHER = checks(*APART)

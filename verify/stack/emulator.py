@@ -454,6 +454,21 @@ def patch_function_roles():
     lambda_runtime.execution_credentials = lambda_svc.execution_credentials = execution_credentials
 
 
+def patch_function_logs():
+    # The log of a function is written even if its role may not write it.
+    emit = lambda_svc._emit_lambda_logs
+
+    def emit_logs(func, *args, **kwargs):
+        config = func.get("config") or func
+        region, account = config["FunctionArn"].split(":")[3:5]
+        group = (config.get("LoggingConfig") or {}).get("LogGroup") or f"/aws/lambda/{config['FunctionName']}"
+        stream = f"arn:aws:logs:{region}:{account}:log-group:{group}:log-stream:any"
+        if all(permits(config["Role"], action, stream) for action in ("logs:CreateLogStream", "logs:PutLogEvents")):
+            emit(func, *args, **kwargs)
+
+    lambda_svc._emit_lambda_logs = emit_logs
+
+
 def patch_resources():
     # The ARN of each schedule has the group default, and requests for a stack and for a
     # stream of a table are for no resource.

@@ -28,12 +28,12 @@ QUICK = {
                 checks.check_operator, checks.check_refused],
 }
 SLOW = {
-    "Api": [],
-    "Relay": [checks.check_watch, checks.check_outage, checks.check_expiry],
+    "Api": [checks.check_logs],
+    "Relay": [checks.check_logs, checks.check_watch, checks.check_outage, checks.check_expiry],
     "Table": [checks.check_expiry],
     "Watch": [checks.check_given_up, checks.check_watch],
-    "Intake": [checks.check_unqueued, checks.check_given_up, checks.check_due],
-    "Reconcile": [checks.check_lost_watch, checks.check_daily],
+    "Intake": [checks.check_logs, checks.check_unqueued, checks.check_given_up, checks.check_due],
+    "Reconcile": [checks.check_logs, checks.check_lost_watch, checks.check_daily],
     "Schedule": [checks.check_due, checks.check_undelivered],
     "Operator": [checks.check_replay_command, checks.check_refused, checks.check_set_aside, checks.check_lost_runs_command,
                  checks.check_undelivered],
@@ -44,7 +44,6 @@ SLOW = {
 # What no check can see, and why.
 UNSEEN = {
     r"Role: no xray:": "the emulator has no X-Ray",
-    r"Role: no logs:": "the emulator writes the logs of a function itself",
     r"variable AWS_ENDPOINT_URL_\w+ renamed": "it is empty outside of sam local",
     r"variable GO(GC|MAXPROCS) renamed": "it changes the speed and not what is done",
 }
