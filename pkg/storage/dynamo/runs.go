@@ -483,17 +483,29 @@ func (st Runs) Commit(ctx context.Context, change runs.Change) error {
 	if len(writes) == 1 && writes[0].Put != nil {
 		return st.put(ctx, writes[0].Put)
 	}
-	err := st.transact(ctx, writes)
+	err := backoff.Retry(ctx, isTransientCancellation, func() error {
+		err := st.transact(ctx, writes)
+		if isOvertaken(err) {
+			return runs.ErrStale
+		}
+		return err
+	})
+	return translate("write a run", err)
+}
+
+// isOvertaken reports whether another write has canceled a transaction, so that the
+// change must be computed again.
+func isOvertaken(err error) bool {
 	cancelled, ok := errors.AsType[*types.TransactionCanceledException](err)
 	if !ok {
-		return translate("write a run", err)
+		return false
 	}
 	for i := range cancelled.CancellationReasons {
 		if code := reason(cancelled, i).code; code == conditionFailed || code == transactionConflict {
-			return runs.ErrStale
+			return true
 		}
 	}
-	return translate("write a run", err)
+	return false
 }
 
 // put writes one item. If the condition fails and the stored item is equal to the one

@@ -3,8 +3,11 @@ package dynamo_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"flag"
 	"log/slog"
+	"math"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -16,6 +19,7 @@ import (
 
 	"syncplane/pkg/app"
 	"syncplane/pkg/auth"
+	"syncplane/pkg/fault"
 	"syncplane/pkg/runs"
 	"syncplane/pkg/storage/dynamo"
 	"syncplane/pkg/storage/storagetest"
@@ -196,5 +200,78 @@ func TestRunsCostWriteUnits(t *testing.T) {
 		}
 		check("finish", finish, err)
 		b.Clock.Advance(time.Hour)
+	}
+}
+
+// refuser answers the first calls in the place of DynamoDB, which does not get them.
+type refuser struct {
+	dynamodb.HTTPClient
+	times  int32
+	answer func(call int32, r *http.Request, response *http.Response) (*http.Response, error)
+}
+
+func (c *refuser) Do(r *http.Request) (*http.Response, error) {
+	if c.times--; c.times < 0 {
+		return c.HTTPClient.Do(r)
+	}
+	return c.answer(0, r, &http.Response{Body: http.NoBody})
+}
+
+// TestRunCancellations checks for which reasons a canceled transaction of a run is
+// repeated, and what a caller gets.
+func TestRunCancellations(t *testing.T) {
+	t.Parallel()
+	shared := open(t, config(t))
+	for _, test := range []struct {
+		reasons []string
+		again   bool
+		kind    fault.Kind
+		stale   bool
+		retry   time.Duration
+	}{
+		{[]string{"ThrottlingError", "None"}, true, fault.Unavailable, false, 2 * time.Second},
+		{[]string{"None", "ThrottlingError"}, true, fault.Unavailable, false, 2 * time.Second},
+		{[]string{"None", "ProvisionedThroughputExceeded"}, true, fault.Unavailable, false, 2 * time.Second},
+		{[]string{"RequestLimitExceeded", "None"}, true, fault.Unavailable, false, 2 * time.Second},
+		{[]string{"None", "ConditionalCheckFailed"}, false, fault.Conflict, true, 0},
+		{[]string{"TransactionConflict", "None"}, false, fault.Conflict, true, 0},
+		{[]string{"ThrottlingError", "TransactionConflict"}, false, fault.Conflict, true, 0},
+		{[]string{"ThrottlingError", "ConditionalCheckFailed"}, false, fault.Conflict, true, 0},
+		{[]string{"ThrottlingError", "ValidationError"}, false, fault.Internal, false, 0},
+		{[]string{"None", "None"}, false, fault.Internal, false, 0},
+	} {
+		t.Run(strings.Join(test.reasons, " "), func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := context.WithTimeout(t.Context(), 1100*time.Millisecond) // time for some tries
+			defer cancel()
+			commit := func(ctx context.Context, w *wire, times int32) error {
+				st := through(shared, w)
+				w.HTTPClient = &refuser{HTTPClient: w.HTTPClient, times: times, answer: answer(0, 400, cancelled(test.reasons...))}
+				s := storagetest.NewSync(t)
+				at := time.Now().UTC().Truncate(time.Second)
+				r := runs.Run{
+					Key: runs.Key{Workspace: s.Workspace, SyncID: s.ID, Time: at}, Version: 1, Status: runs.Queued,
+					DeadlineAt: at.Add(time.Hour), CreatedAt: at, UpdatedAt: at, ExpiresAt: at.Add(24 * time.Hour),
+				}
+				return dynamo.Runs{Store: st, Now: time.Now}.Commit(ctx, runs.Change{
+					Runs: []runs.Run{r},
+					Slot: &runs.SlotChange{After: &runs.Slot{Workspace: s.Workspace, SyncID: s.ID, Version: 1, Open: at}},
+				})
+			}
+			w := &wire{}
+			err := commit(ctx, w, math.MaxInt32)
+			fails(t, err, test.kind, test.retry)
+			if errors.Is(err, runs.ErrStale) != test.stale {
+				t.Errorf("got %v", err)
+			}
+			if again := w.calls.Load() > 1; again != test.again {
+				t.Errorf("%d calls were made", w.calls.Load())
+			}
+			if test.again {
+				if err := commit(t.Context(), &wire{}, 2); err != nil {
+					t.Errorf("refused twice: %v", err)
+				}
+			}
+		})
 	}
 }

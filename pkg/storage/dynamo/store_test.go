@@ -30,6 +30,7 @@ import (
 	"syncplane/pkg/auth/apikey"
 	"syncplane/pkg/fault"
 	"syncplane/pkg/ratelimit"
+	"syncplane/pkg/runs"
 	"syncplane/pkg/storage/dynamo"
 	"syncplane/pkg/storage/storagetest"
 	"syncplane/pkg/syncs"
@@ -347,6 +348,10 @@ func TestErrors(t *testing.T) {
 				}
 			}
 			return nil
+		},
+		"BatchGetItem": func(st *dynamo.Store) error {
+			_, err := dynamo.Runs{Store: st, Now: time.Now}.Batch(t.Context(), []runs.Key{{Workspace: "acme", SyncID: "s", Time: time.Unix(0, 0)}})
+			return err
 		},
 		"TransactWriteItems": func(st *dynamo.Store) error {
 			s := storagetest.NewSync(t)
