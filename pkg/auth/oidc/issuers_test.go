@@ -15,7 +15,9 @@ import (
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
 
 	"syncplane/pkg/auth"
 	"syncplane/pkg/auth/oidc"
@@ -660,4 +662,42 @@ func BenchmarkIssuers(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// TestPointers checks with random names that a JSON Pointer finds the claim at its path,
+// and that a name which is no pointer finds the member of that name.
+func TestPointers(t *testing.T) {
+	t.Parallel()
+	s := newSigner(t, "k", jose.EdDSA)
+	keys := oidc.Static(keySet(t, s.public()))
+	part := rapid.StringMatching(`[a-z/~.01" \\é]{1,6}`)
+	rapid.Check(t, func(r *rapid.T) {
+		path := rapid.SliceOfN(part, 1, 4).Draw(r, "path")
+		path[0] = rapid.SampledFrom([]string{"z", "/z", "~z"}).Draw(r, "first") + path[0] // no registered claim
+		var pointer jsontext.Pointer
+		for _, name := range path {
+			pointer = pointer.AppendToken(name)
+		}
+		var value any = []string{"syncs:read"}
+		for i := len(path) - 1; i > 0; i-- {
+			value = map[string]any{path[i]: value, "x" + path[i]: map[string]any{path[i]: "runs:execute"}}
+		}
+		claims := good()
+		delete(claims, "scope")
+		claims[string(pointer)] = "syncs:write" // its name is the pointer
+		claims[path[0]] = value
+		name, want := string(pointer), []string{"syncs:read"}
+		if rapid.Bool().Draw(r, "a name") && !strings.HasPrefix(path[0], "/") {
+			claims[path[0]], name = []string{"syncs:read"}, path[0]
+		}
+		c := config()
+		c.ScopeClaims = []string{name}
+		if err := oidc.CheckClaim(name); err != nil {
+			r.Fatal(err)
+		}
+		got, err := oidc.New(c, keys, at(start)).Caller(t.Context(), s.sign(t, claims))
+		if err != nil || !slices.Equal(got.Scopes, want) {
+			r.Errorf("%q in %v: got %v, %v", name, claims, got.Scopes, err)
+		}
+	})
 }
