@@ -52,9 +52,10 @@ func within(t *testing.T, lines <-chan string) string {
 	}
 }
 
-// logged starts a server whose webhook is at an address, on a machine without root
-// certificates unless env names a file. It creates a sync and returns the log.
-func logged(t *testing.T, address string, env ...string) <-chan string {
+// delivering starts a server whose webhook is at an address, on a machine without root
+// certificates unless env names a file. It creates a sync, and returns what want returns
+// of the lines about the webhook in the log, after which it stops the server.
+func delivering(t *testing.T, address string, want func(log <-chan string) string, env ...string) string {
 	t.Helper()
 	dataDir := t.TempDir()
 	env = append([]string{
@@ -68,7 +69,6 @@ func logged(t *testing.T, address string, env ...string) <-chan string {
 	cmd := command(t, env, "serve")
 	cmd.Stderr = writer
 	s := start(t, cmd)
-	t.Cleanup(func() { s.stop(t, os.Interrupt) })
 	_ = writer.Close() // the server has it
 	lines := make(chan string, 1000)
 	go func() {
@@ -82,7 +82,9 @@ func logged(t *testing.T, address string, env ...string) <-chan string {
 	if status, answer := s.create(t, token(t, dataDir)); status != 200 {
 		t.Fatalf("got %d %s", status, answer)
 	}
-	return lines
+	got := want(lines)
+	s.stop(t, os.Interrupt)
+	return got
 }
 
 // TestWebhookRoots checks which roots verify the certificate of a webhook on a machine
@@ -91,20 +93,20 @@ func logged(t *testing.T, address string, env ...string) <-chan string {
 func TestWebhookRoots(t *testing.T) {
 	t.Parallel()
 	address, roots, events := receive(t)
-	if got := within(t, logged(t, address)); !strings.Contains(got, "certificate signed by unknown authority") {
+	first := func(log <-chan string) string { return within(t, log) }
+	if got := delivering(t, address, first); !strings.Contains(got, "certificate signed by unknown authority") {
 		t.Errorf("without the root: got %s", got)
 	}
-	logged(t, address, "SSL_CERT_FILE="+roots)
-	if got := within(t, events); got != "sync.created.v1" {
+	if got := delivering(t, address, func(<-chan string) string { return within(t, events) }, "SSL_CERT_FILE="+roots); got != "sync.created.v1" {
 		t.Errorf("with the root: got %q", got)
 	}
 	// No public root issues a certificate for this test. One that names such a root, and
 	// that it has not signed, is refused with the name only if the program has the root.
 	forged, _, events := receive(t, "-forged")
-	if got := within(t, logged(t, forged)); !strings.Contains(got, "candidate authority certificate") || !strings.Contains(got, "ISRG Root X1") {
+	if got := delivering(t, forged, first); !strings.Contains(got, "candidate authority certificate") || !strings.Contains(got, "ISRG Root X1") {
 		t.Errorf("got %s", got)
 	}
-	if got := within(t, logged(t, forged, "SSL_CERT_FILE="+roots)); !strings.Contains(got, "certificate signed by unknown authority") || strings.Contains(got, "ISRG Root X1") {
+	if got := delivering(t, forged, first, "SSL_CERT_FILE="+roots); !strings.Contains(got, "certificate signed by unknown authority") || strings.Contains(got, "ISRG Root X1") {
 		t.Errorf("with other roots: got %s", got)
 	}
 	if len(events) > 0 {
