@@ -220,23 +220,32 @@ func newDeployment(ctx context.Context, dir string, built []*candidate, issuer *
 		"NODE_EXTRA_CA_CERTS=/etc/pki/bench.pem", // Node.js has roots of its own
 	}
 	pinned := []string{"TOKEN_JWKS=" + string(issuer.keys)}
-	add := func(name, program string, zip int64, env []string, with ...string) error {
-		installed, err := install(d.root, program, strconv.Itoa(len(d.candidates))+"-"+filepath.Base(program))
-		if err != nil {
-			return fmt.Errorf("install %s: %w", name, err)
-		}
-		d.candidates = append(d.candidates, &deployed{name: name, command: append(with, installed), env: env, zip: zip})
-		return nil
-	}
 	for _, c := range built {
-		if err := add(c.name, c.command[0], c.zip, append(slices.Clone(pinned), c.env...)); err != nil {
+		if err := d.add(c.command[0], deployed{name: c.name, env: append(slices.Clone(pinned), c.env...), zip: c.zip}); err != nil {
 			return nil, err
 		}
 	}
 	syncplane := built[1]
-	if err := add(fetchingName, syncplane.command[0], syncplane.zip, append(slices.Clone(syncplane.env), "TOKEN_JWKS_URL="+keys)); err != nil {
+	if err := d.add(syncplane.command[0], deployed{name: fetchingName, env: append(slices.Clone(syncplane.env), "TOKEN_JWKS_URL="+keys), zip: syncplane.zip}); err != nil {
 		return nil, err
 	}
+	return d, d.addPeers(ctx, pinned)
+}
+
+// add installs a program in the root directory, as the last word of the command of a
+// candidate.
+func (d *deployment) add(program string, c deployed) error {
+	installed, err := install(d.root, program, strconv.Itoa(len(d.candidates))+"-"+filepath.Base(program))
+	if err != nil {
+		return fmt.Errorf("install %s: %w", c.name, err)
+	}
+	c.command = append(c.command, installed)
+	d.candidates = append(d.candidates, &c)
+	return nil
+}
+
+// addPeers builds and adds the peers whose tools are installed.
+func (d *deployment) addPeers(ctx context.Context, env []string) error {
 	for _, p := range peers {
 		if tool := missing(p.tools); tool != "" {
 			d.leftOut = append(d.leftOut, fmt.Sprintf("%s is left out: %s is not installed", p.name, tool))
@@ -244,33 +253,33 @@ func newDeployment(ctx context.Context, dir string, built []*candidate, issuer *
 		}
 		work, err := workFolder(p.folder)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		program, err := p.build(ctx, work)
 		if err != nil {
-			return nil, fmt.Errorf("build %s: %w", p.name, err)
+			return fmt.Errorf("build %s: %w", p.name, err)
 		}
 		zip, err := deflated(program)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		var with []string
+		var interpreter []string
 		if p.interpreter != "" {
 			path, err := exec.LookPath(p.interpreter)
 			if err != nil {
-				return nil, err
+				return err
 			}
-			interpreter, err := install(d.root, path, p.interpreter)
+			installed, err := install(d.root, path, p.interpreter)
 			if err != nil {
-				return nil, err
+				return err
 			}
-			with = []string{interpreter}
+			interpreter = []string{installed}
 		}
-		if err := add(p.name, program, zip, pinned, with...); err != nil {
-			return nil, err
+		if err := d.add(program, deployed{name: p.name, command: interpreter, env: env, zip: zip}); err != nil {
+			return err
 		}
 	}
-	return d, nil
+	return nil
 }
 
 // start runs a candidate in the root directory.

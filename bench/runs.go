@@ -120,8 +120,8 @@ func newSync(call caller) (string, error) {
 	return "/api/v1/syncs/" + sync.ID, err
 }
 
-// measureLives measures the steps of runs and, for comparison, creates, and the list of the runs of a
-// sync with few and with many of them.
+// measureLives measures the steps of runs and, for comparison, creates, and the list of
+// the runs of a sync with few and with many of them.
 func (l *lab) measureLives(ctx context.Context) ([]*operation, []listing, error) {
 	f, err := l.start(ctx, l.candidates[1])
 	if err != nil {

@@ -65,11 +65,13 @@ func invoke(ctx context.Context, env environment, c invokeConfig, file string) (
 		return &usageError{err}
 	}
 	e := &app.Environment{Getenv: env.getenv}
-	events, schedules, queues := e.Endpoint("AWS_ENDPOINT_URL_EVENTBRIDGE"), e.Endpoint("AWS_ENDPOINT_URL_SCHEDULER"), e.Endpoint("AWS_ENDPOINT_URL_SQS")
+	services := endpoints{
+		events: e.Endpoint("AWS_ENDPOINT_URL_EVENTBRIDGE"), schedules: e.Endpoint("AWS_ENDPOINT_URL_SCHEDULER"), queues: e.Endpoint("AWS_ENDPOINT_URL_SQS"),
+	}
 	if err := e.Err(); err != nil {
 		return &usageError{err}
 	}
-	if name != "api" && (events == "" || schedules == "" || queues == "") {
+	if name != "api" && (services.events == "" || services.schedules == "" || services.queues == "") {
 		return usageErrorf("this event is for the function %s, which needs the address of moto_server in AWS_ENDPOINT_URL_EVENTBRIDGE, AWS_ENDPOINT_URL_SCHEDULER and AWS_ENDPOINT_URL_SQS, or in AWS_ENDPOINT_URL", name)
 	}
 	if config.DynamoDBEndpoint == "" {
@@ -85,29 +87,8 @@ func invoke(ctx context.Context, env environment, c invokeConfig, file string) (
 	}
 	function, err := lambdaruntime.Start(ctx, lambdaruntime.Options{
 		Command: []string{cmp.Or(c.bootstrap, "bin/host/"+name+"/bootstrap")},
-		Env: []string{
-			"AWS_REGION=" + config.Region,
-			"AWS_ACCESS_KEY_ID=" + config.AccessKeyID,
-			"AWS_SECRET_ACCESS_KEY=" + config.SecretAccessKey,
-			"AWS_SESSION_TOKEN=" + config.SessionToken,
-			"TABLE_NAME=" + config.TableName,
-			"AWS_ENDPOINT_URL_DYNAMODB=" + config.DynamoDBEndpoint,
-			"TOKEN_ISSUER=" + server.Issuer,
-			"TOKEN_AUDIENCE=" + server.Audience,
-			"TOKEN_JWKS=" + string(keys),
-			"API_URL=" + env.valueOr("API_URL", "http://127.0.0.1:8080"),
-			"EVENT_BUS=" + env.valueOr("EVENT_BUS", "default"),
-			"EVENT_BUS_ARN=" + env.valueOr("EVENT_BUS_ARN", "arn:aws:events:us-east-1:123456789012:event-bus/default"),
-			"AWS_ENDPOINT_URL_EVENTBRIDGE=" + events,
-			"SCHEDULE_GROUP=" + env.valueOr("SCHEDULE_GROUP", "default"),
-			"SCHEDULE_ROLE_ARN=" + env.valueOr("SCHEDULE_ROLE_ARN", "arn:aws:iam::123456789012:role/schedules"),
-			"SCHEDULE_FAILURES_ARN=" + env.valueOr("SCHEDULE_FAILURES_ARN", "arn:aws:sqs:us-east-1:123456789012:failures"),
-			"AWS_ENDPOINT_URL_SCHEDULER=" + schedules,
-			"WATCH_QUEUE_URL=" + env.valueOr("WATCH_QUEUE_URL", "http://127.0.0.1:5000/123456789012/watch"),
-			"RELAY_FAILURES_URL=" + env.valueOr("RELAY_FAILURES_URL", "http://127.0.0.1:5000/123456789012/relay-failures"),
-			"AWS_ENDPOINT_URL_SQS=" + queues,
-		},
-		Output: env.stderr,
+		Env:     functionEnvironment(env, config, keys, services),
+		Output:  env.stderr,
 	})
 	if err != nil {
 		return err
@@ -119,6 +100,36 @@ func invoke(ctx context.Context, env environment, c invokeConfig, file string) (
 	}
 	fmt.Fprintln(env.stdout, string(response))
 	return nil
+}
+
+// endpoints are the addresses of the emulators of AWS other than DynamoDB, "" for none.
+type endpoints struct{ events, schedules, queues string }
+
+// functionEnvironment returns the variables of a function. keys are those that verify
+// its tokens.
+func functionEnvironment(env environment, config app.Config, keys []byte, services endpoints) []string {
+	return []string{
+		"AWS_REGION=" + config.Region,
+		"AWS_ACCESS_KEY_ID=" + config.AccessKeyID,
+		"AWS_SECRET_ACCESS_KEY=" + config.SecretAccessKey,
+		"AWS_SESSION_TOKEN=" + config.SessionToken,
+		"TABLE_NAME=" + config.TableName,
+		"AWS_ENDPOINT_URL_DYNAMODB=" + config.DynamoDBEndpoint,
+		"TOKEN_ISSUER=" + server.Issuer,
+		"TOKEN_AUDIENCE=" + server.Audience,
+		"TOKEN_JWKS=" + string(keys),
+		"API_URL=" + env.valueOr("API_URL", "http://127.0.0.1:8080"),
+		"EVENT_BUS=" + env.valueOr("EVENT_BUS", "default"),
+		"EVENT_BUS_ARN=" + env.valueOr("EVENT_BUS_ARN", "arn:aws:events:us-east-1:123456789012:event-bus/default"),
+		"AWS_ENDPOINT_URL_EVENTBRIDGE=" + services.events,
+		"SCHEDULE_GROUP=" + env.valueOr("SCHEDULE_GROUP", "default"),
+		"SCHEDULE_ROLE_ARN=" + env.valueOr("SCHEDULE_ROLE_ARN", "arn:aws:iam::123456789012:role/schedules"),
+		"SCHEDULE_FAILURES_ARN=" + env.valueOr("SCHEDULE_FAILURES_ARN", "arn:aws:sqs:us-east-1:123456789012:failures"),
+		"AWS_ENDPOINT_URL_SCHEDULER=" + services.schedules,
+		"WATCH_QUEUE_URL=" + env.valueOr("WATCH_QUEUE_URL", "http://127.0.0.1:5000/123456789012/watch"),
+		"RELAY_FAILURES_URL=" + env.valueOr("RELAY_FAILURES_URL", "http://127.0.0.1:5000/123456789012/relay-failures"),
+		"AWS_ENDPOINT_URL_SQS=" + services.queues,
+	}
 }
 
 // functionOf returns the function that an event is for, judging by its members.

@@ -111,7 +111,7 @@ func (a *API) accept(r *http.Request, entry *logEntry) (operation, call, respons
 		return refuse(err)
 	}
 	if op.hasBody && (!op.bodyOptional || r.ContentLength != 0) {
-		// A body that may be absent and whose length is unknown may turn out to be.
+		// The length of the body is unknown: it may be absent.
 		mayBeAbsent := op.bodyOptional && r.ContentLength < 0
 		mediaErr := checkMedia(r.Header)
 		if mediaErr != nil && !mayBeAbsent {

@@ -62,7 +62,7 @@ var ErrStale error = fault.New(fault.Conflict, "overtaken", "other changes to th
 var errBusy error = fault.New(fault.Unavailable, "store_unavailable", "other changes to this run keep coming first; please try again")
 
 // conflict returns the error for a request that the state of a run or its sync does not
-// permit, now or later.
+// permit, and that is not to be repeated.
 func conflict(code, format string, args ...any) error {
 	err := fault.New(fault.Conflict, code, format, args...)
 	err.RetryAfter = fault.Never
@@ -484,7 +484,7 @@ func (s *Service) trigger(ctx context.Context, workspace string, in TriggerReque
 		return Triggered{}, err
 	}
 	if busy {
-		if existing, ok := o.unbegun(in.Type); ok {
+		if existing, ok := o.unclaimed(in.Type); ok {
 			if in.IdempotencyKey != nil {
 				err = s.Store.Commit(ctx, Change{IdempotencyKey: in.IdempotencyKey, Answer: &existing})
 			}
@@ -535,8 +535,8 @@ func (s *Service) unused(ctx context.Context, key Key) (Key, error) {
 	}
 }
 
-// unbegun returns the run of a type in a slot that has not been claimed.
-func (o occupied) unbegun(kind Type) (Run, bool) {
+// unclaimed returns the run of a type in a slot that has not been claimed.
+func (o occupied) unclaimed(kind Type) (Run, bool) {
 	switch {
 	case o.open.Status == Queued && o.open.Type == kind:
 		return o.open, true

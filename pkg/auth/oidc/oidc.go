@@ -1,7 +1,7 @@
-// Package oidc authenticates the caller of a request by its header
-// "Authorization: Bearer …": it verifies JWTs with the keys of their OpenID Connect
-// issuer, of one issuer or several. It knows RFC 6750 (bearer tokens), JWT and JWKS. It does not know routes,
-// permissions or Lambda.
+// Package oidc authenticates the caller of a request by its header "Authorization:
+// Bearer …": it verifies JWTs with the keys of their OpenID Connect issuer, of one
+// issuer or several. It knows RFC 6750 (bearer tokens), JWT and JWKS. It does not know
+// routes, permissions or Lambda.
 package oidc
 
 import (

@@ -24,8 +24,8 @@ func settings() []string {
 
 // ParseConfigs parses issuers: a JSON array of objects, whose members docs/tokens.md
 // lists. name is that of the variable. The error has every fault, each with its place,
-// such as name[0].audience. With several issuers, each must state which workspaces it may name, and two of them have
-// none in common unless one shares its workspaces.
+// such as name[0].audience. With several issuers, each must state which workspaces it
+// may name, and two of them have none in common unless one shares its workspaces.
 func ParseConfigs(name, text string) ([]Config, error) {
 	dec := jsontext.NewDecoder(bytes.NewBufferString(text))
 	list, err := dec.ReadValue()

@@ -122,8 +122,7 @@ func (in *Intake) do(ctx context.Context, r *request) (outcome string, err error
 
 // permanent reports whether a request of a kind that failed with err would fail again.
 // A conflict of runs is permanent unless other changes came first: a run that has
-// ended does not begin again, and a trigger of a paused sync is refused by the API,
-// too.
+// ended does not start again, and the API refuses a trigger of a paused sync, too.
 func permanent(kind event.Kind, err error) bool {
 	switch fault.KindOf(err) {
 	case fault.Malformed, fault.Invalid, fault.Forbidden, fault.TooLarge:

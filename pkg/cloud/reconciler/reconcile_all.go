@@ -39,11 +39,11 @@ type Report struct {
 // syncs take some two minutes.
 const maxConcurrent = 16
 
-// ReconcileAll reconciles the schedules of all syncs and removes the schedules
-// that belong to no sync. It repairs what a
-// change missing from the stream leaves behind. onRepair is called with the ID of each sync whose schedules differed,
-// never concurrently. The schedules of a sync that cannot be read, or whose
-// schedule Scheduler refuses, stay as they are, and the returned error names the sync.
+// ReconcileAll reconciles the schedules of all syncs and removes the schedules that
+// belong to no sync. It repairs what a change missing from the stream leaves behind.
+// onRepair is called with the ID of each sync whose schedules differed, never
+// concurrently. The schedules of a sync that cannot be read, or whose schedule
+// Scheduler refuses, stay as they are, and the returned error names the sync.
 func (r *Reconciler) ReconcileAll(ctx context.Context, table Table, onRepair func(id string)) (Report, error) {
 	return r.forEach(ctx, table, onRepair, func(ctx context.Context, workspace, id string, _ *syncs.Sync) (bool, error) {
 		return r.Reconcile(ctx, workspace, id)

@@ -82,10 +82,10 @@ type Round struct {
 }
 
 // Run begins a round, or continues with the one that has not ended. With resume it only
-// does the latter. onRepair is called with the ID of each sync whose schedules differed,
-// never concurrently. The report counts what this call has done; Unfinished is set if
-// the round has not ended, and Ended if it has ended in this call. If another call has stored a checkpoint in the meantime, this
-// one leaves the rest to it.
+// does the latter. onRepair is called with the ID of each sync whose schedules
+// differed, never concurrently. The report counts what this call has done; Unfinished
+// is set if the round has not ended, and Ended if it has ended in this call. If another
+// call has stored a checkpoint in the meantime, this one leaves the rest to it.
 func (r *Round) Run(ctx context.Context, resume bool, onRepair func(id string)) (Report, error) {
 	report, err := r.run(ctx, resume, onRepair)
 	if errors.Is(err, ErrOvertaken) {

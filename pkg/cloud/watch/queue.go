@@ -1,7 +1,7 @@
-// Package watch ends the runs that time has ended, in the cloud. A message in an
-// SQS queue stands for a run that is queued or in progress, and becomes visible at
-// its deadline. Nothing depends on it but promptness: what is read of a run is
-// right without it (see runs.Run.At).
+// Package watch stores, on AWS, the changes of runs whose deadline has passed. A
+// message in an SQS queue stands for a run that is queued or in progress, and becomes
+// visible at its deadline. The queue only makes these changes prompt: readers apply the
+// deadlines themselves (see runs.Run.At).
 package watch
 
 import (

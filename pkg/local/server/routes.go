@@ -10,8 +10,8 @@ import (
 
 // Routes returns the handler of the local server: the documentation, the key set, the
 // stream of events if there is one, and the API for all other paths. The root redirects
-// to the documentation. The API does not
-// go through the mux, which would clean paths that API Gateway passes on unchanged.
+// to the documentation. The API does not go through the mux, which would clean paths
+// that API Gateway passes on unchanged.
 func Routes(gateway Gateway, keys []byte, stream http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /docs", docsPage())

@@ -60,7 +60,7 @@ func (p Progress) encode() []byte {
 	return append(b, p.ID...)
 }
 
-// Progress returns what Begin stored last. ok is false if it stored nothing.
+// Progress returns the Progress that StartRuns stored last. ok is false if it stored none.
 func (st *Store) Progress() (p Progress, ok bool, err error) {
 	err = st.view(func(tx *tx) error {
 		b := tx.checkpoints.Get([]byte(progressCheckpoint))

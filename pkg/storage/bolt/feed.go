@@ -70,7 +70,7 @@ func (st *Store) Head() (sequence uint64, changed <-chan struct{}) {
 }
 
 // LastSequence returns the sequence number of the newest event that is stored, 0 if
-// none ever was. Last may not know it yet.
+// there never was one. Head may not announce it yet.
 func (st *Store) LastSequence() (sequence uint64, err error) {
 	err = st.view(func(tx *tx) error {
 		sequence = tx.feed.Sequence()

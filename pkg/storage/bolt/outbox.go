@@ -42,7 +42,7 @@ func (st *Store) Pending() (events []Pending, err error) {
 			if len(value) < 8 {
 				continue
 			}
-			since := int64(binary.BigEndian.Uint64(value)) //nolint:gosec // as in Await
+			since := int64(binary.BigEndian.Uint64(value)) //nolint:gosec // as in AddPending
 			events = append(events, Pending{binary.BigEndian.Uint64(key), time.Unix(since, 0), string(value[8:])})
 		}
 		return nil

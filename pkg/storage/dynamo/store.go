@@ -336,8 +336,8 @@ func (st *Store) HasTable(ctx context.Context) (bool, error) {
 
 // EnsureTable creates the table if it does not exist, with the keys and the billing
 // mode of template.yaml. Unlike that, it enables neither the stream nor the time to
-// live (see EnableStream), so expired rows stay; readers ignore them. It is for DynamoDB Local; in AWS
-// the stack creates the table.
+// live (see EnableStream), so expired rows stay; readers ignore them. It is for
+// DynamoDB Local; in AWS the stack creates the table.
 func (st *Store) EnsureTable(ctx context.Context) error {
 	_, err := st.Client.CreateTable(ctx, &dynamodb.CreateTableInput{
 		TableName:   &st.Table,

@@ -114,8 +114,7 @@ func RunOf(record events.DynamoDBEventRecord) (run runs.Run, ok bool, err error)
 }
 
 // scan yields the items whose sort keys have a prefix, and ends after the first
-// error. It is the only Scan of this program and reads the whole table, at one read
-// unit for 8 KB.
+// error. It reads the whole table, at one read unit for 8 KB.
 func (st *Store) scan(ctx context.Context, prefix string) iter.Seq2[row, error] {
 	return func(yield func(row, error) bool) {
 		pages := dynamodb.NewScanPaginator(st.Client, &dynamodb.ScanInput{

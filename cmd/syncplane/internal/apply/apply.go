@@ -52,8 +52,9 @@ func (r Report) String() string {
 }
 
 // Apply makes the syncs of the workspace those of want. A sync that is refused does not
-// stop the others; the error names each. The Report is zero if nothing was compared. Every step can be repeated: an Apply after one
-// that ended at any point, or one at the same time, leads to the same syncs.
+// stop the others; the error names each. The Report is zero if nothing was compared.
+// Every step can be repeated: an Apply after one that ended at any point, or one at the
+// same time, leads to the same syncs.
 func (a *Applier) Apply(ctx context.Context, want []Sync) (Report, error) {
 	a.report = Report{}
 	named, err := a.list(ctx)
