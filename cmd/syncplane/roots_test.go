@@ -68,6 +68,7 @@ func delivering(t *testing.T, address string, want func(log <-chan string) strin
 	}
 	cmd := command(t, env, "serve")
 	cmd.Stderr = writer
+	cmd.Cancel = func() error { return os.ErrProcessDone } // t.Context ends before the cleanup, which stops it
 	s := start(t, cmd)
 	_ = writer.Close() // the server has it
 	lines := make(chan string, 1000)

@@ -62,7 +62,7 @@ type Checkpoints interface {
 }
 
 // ErrOvertaken is returned if another Round has stored a checkpoint.
-var ErrOvertaken = errors.New("another round has gone on from the same checkpoint")
+var ErrOvertaken = errors.New("another round has continued from the same checkpoint")
 
 // Round reconciles the schedules of all syncs in windows of IDs, each with one pass over
 // the pages of ListSchedules and one over the table. It stores a checkpoint after each

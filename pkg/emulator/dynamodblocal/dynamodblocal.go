@@ -69,10 +69,10 @@ func (e *MissingError) Error() string {
 // errPortTaken means that another process has taken the port.
 var errPortTaken = errors.New("the port is taken")
 
-// Start downloads DynamoDB Local unless it is in the cache, runs it, on every network
-// interface, and returns when it responds. It has no tables. It runs until Close is called or
-// the calling process ends, even if that is killed. ctx bounds only the start. The
-// error is a MissingError if a program is not installed.
+// Start runs DynamoDB Local on every network interface, and returns when it responds.
+// It downloads the emulator unless that is in the cache. The emulator has no tables. It
+// runs until Close is called or the calling process ends, even if that is killed. ctx
+// bounds only the start. The error is a MissingError if a program is not installed.
 func Start(ctx context.Context, options Options) (*Server, error) {
 	if options.Progress == nil {
 		options.Progress = io.Discard
