@@ -124,3 +124,21 @@ func TestAllRowsFailed(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestCodeOfExecutor checks that a failure that an executor reports with a code of this
+// package counts as its failure: it fails a sync that is pending.
+func TestCodeOfExecutor(t *testing.T) {
+	t.Parallel()
+	service, who, key := triggered(t)
+	claimed, _, err := service.Claim(t.Context(), who, key, runs.ClaimRequest{Executor: new("worker")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	run, err := service.Finish(t.Context(), who, key, runs.Report{Fence: new(claimed.Fence()), Status: new("failed"), ErrorCode: new(runs.CodeNotClaimed)})
+	if err != nil || run.ErrorCode != runs.CodeNotClaimed {
+		t.Errorf("got %+v, %v", run, err)
+	}
+	if sync, err := service.Syncs.Read(t.Context(), key.Workspace, key.SyncID); err != nil || sync.Status != syncs.Failed {
+		t.Errorf("the sync is %s, %v", sync.Status, err)
+	}
+}

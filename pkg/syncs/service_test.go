@@ -159,3 +159,38 @@ func TestChangeAfterWrongClock(t *testing.T) {
 		t.Errorf("got %+v, %v", got, err)
 	}
 }
+
+// TestAfterRun checks the status of a sync after each result of a run, and that a status
+// that stays changes neither the version nor the time.
+func TestAfterRun(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2026, time.November, 24, 6, 0, 0, 0, time.UTC)
+	for _, test := range []struct {
+		status syncs.Status
+		result syncs.RunResult
+		want   syncs.Status
+	}{
+		{syncs.Pending, syncs.RunSucceeded, syncs.Healthy},
+		{syncs.Pending, syncs.RunFailed, syncs.Failed},
+		{syncs.Pending, syncs.RunNotClaimed, syncs.Pending},
+		{syncs.Healthy, syncs.RunSucceeded, syncs.Healthy},
+		{syncs.Healthy, syncs.RunFailed, syncs.Failed},
+		{syncs.Healthy, syncs.RunNotClaimed, syncs.Failed},
+		{syncs.Failed, syncs.RunSucceeded, syncs.Healthy},
+		{syncs.Failed, syncs.RunFailed, syncs.Failed},
+		{syncs.Failed, syncs.RunNotClaimed, syncs.Failed},
+		{syncs.Disabled, syncs.RunSucceeded, syncs.Disabled},
+		{syncs.Disabled, syncs.RunFailed, syncs.Disabled},
+		{syncs.Disabled, syncs.RunNotClaimed, syncs.Disabled},
+	} {
+		before := syncs.Sync{ID: "a", Version: 7, Status: test.status, UpdatedAt: at.Add(-time.Hour)}
+		want := before
+		if test.want != test.status {
+			want.Status, want.Version, want.UpdatedAt = test.want, 8, at
+		}
+		got, changed := before.AfterRun(test.result, at)
+		if diff := cmp.Diff(want, got); diff != "" || changed != (test.want != test.status) {
+			t.Errorf("%s after the result %d: changed %v: %s", test.status, test.result, changed, diff)
+		}
+	}
+}
