@@ -49,7 +49,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// command is the built command with an environment of its own.
+// command returns the built command with an environment of its own.
 func command(t *testing.T, env []string, args ...string) *exec.Cmd {
 	t.Helper()
 	binary, err := build()
@@ -117,7 +117,7 @@ func (s *server) stop(t *testing.T, signal os.Signal) {
 	}
 }
 
-// token is what `syncplane token` prints.
+// token returns what `syncplane token` prints.
 func token(t *testing.T, dataDir string, env ...string) string {
 	t.Helper()
 	out, err := command(t, append(env, "DATA_DIR="+dataDir), "token").Output()

@@ -74,7 +74,7 @@ func caller(_ context.Context, authorization string) (auth.Caller, error) {
 	return auth.Caller{Workspace: words[1], Scopes: words[2:]}, nil
 }
 
-// good is a request that creates a sync.
+// good returns a request that creates a sync.
 func good(body string) *http.Request {
 	r := httptest.NewRequestWithContext(context.Background(), http.MethodPost, "/api/v1/syncs", strings.NewReader(body))
 	r.Header.Set("Authorization", "Bearer acme syncs:write")
@@ -106,7 +106,7 @@ func read(t *testing.T, response *http.Response) string {
 	return string(body)
 }
 
-// problems are the errors in an answer: each its code and its source.
+// problems returns the errors in a response, each as its code and its source.
 func problems(t *testing.T, body string) []string {
 	t.Helper()
 	var document struct {

@@ -63,7 +63,7 @@ func (s *exampleServer) created(t *testing.T) {
 	}
 }
 
-// step does something with the run of the examples.
+// step sends a request about the run of the examples.
 func (s *exampleServer) step(t *testing.T, name, body string) {
 	t.Helper()
 	if response := s.do(t, request(t, http.MethodPost, onePath+"/sync_runs/"+exampleTime+"/"+name, body)); response.StatusCode != http.StatusOK {
@@ -71,14 +71,14 @@ func (s *exampleServer) step(t *testing.T, name, body string) {
 	}
 }
 
-// authenticate has tokens read for what they are, by the claim of a workspace.
+// authenticate makes the server verify tokens, with a claim for the workspace.
 func (s *exampleServer) authenticate(t *testing.T, claim string, source oidc.KeySource) {
 	t.Helper()
 	config := oidc.Config{Issuer: server.Issuer, Audiences: []string{server.Audience}, WorkspaceClaim: claim}
 	s.Caller = oidc.New(config, source, func() time.Time { return s.now }).Caller
 }
 
-// keys are those that verify the tokens of signed.
+// keys returns the keys that verify the tokens of signed.
 func (s *exampleServer) keys(t *testing.T) oidc.KeySource {
 	t.Helper()
 	set, err := server.KeySet(s.key)
@@ -88,7 +88,7 @@ func (s *exampleServer) keys(t *testing.T) oidc.KeySource {
 	return oidc.Static(set)
 }
 
-// signed gives r a token.
+// signed adds a token to r.
 func (s *exampleServer) signed(t *testing.T, r *http.Request, expires time.Time, scopes ...string) *http.Request {
 	t.Helper()
 	text, err := s.key.Token(server.Claims{Workspace: "acme", Scopes: scopes, Issued: expires.Add(-time.Hour), Expires: expires})
@@ -376,7 +376,7 @@ func TestExamplesAreAnswers(t *testing.T) {
 	}
 }
 
-// exampleOf is the body that the document shows for an operation.
+// exampleOf returns the body that the document shows for an operation.
 func exampleOf(t *testing.T, path, method string) string {
 	t.Helper()
 	var operation struct {
@@ -392,7 +392,7 @@ func exampleOf(t *testing.T, path, method string) string {
 	return string(operation.RequestBody.Content["application/json"].Example)
 }
 
-// statusesOf is what each example is shown for: statuses, each with a media
+// statusesOf returns what each example is shown for: statuses, each with a media
 // type.
 func statusesOf(t *testing.T) map[string][]string {
 	t.Helper()
@@ -414,7 +414,7 @@ func statusesOf(t *testing.T) map[string][]string {
 	return statuses
 }
 
-// literals are the strings in a source file.
+// literals returns the strings in a source file.
 func literals(t *testing.T, path string) []string {
 	t.Helper()
 	file, err := parser.ParseFile(token.NewFileSet(), filepath.FromSlash(path), nil, 0)

@@ -50,7 +50,7 @@ func sendTo(t *testing.T, store syncs.Store, workspace, method, target, body str
 	return response.StatusCode, response.Header, string(read)
 }
 
-// longCron is a valid expression of this many characters, as early versions
+// longCron returns a valid expression of this many characters, as early versions
 // accepted.
 func longCron(length int) string {
 	const rest = " 6 * * *"

@@ -17,7 +17,7 @@ import (
 	"syncplane/pkg/syncs"
 )
 
-// mediaAPI is an API over a store in memory, for many requests.
+// mediaAPI returns an API over a store in memory, for many requests.
 func mediaAPI() *api.API {
 	return api.New(api.Config{
 		Syncs:  &syncs.Service{Store: memory{}, Now: time.Now, NewID: func() (string, error) { return syncID, nil }},
@@ -166,7 +166,7 @@ func acceptMembers(t *rapid.T) []acceptMember {
 }
 
 // wantForm is the form that RFC 9110, section 12.5.1, leads to: the weight of a
-// form is that of the most specific range which fits; "" if none is acceptable.
+// form returns that of the most specific range which fits; "" if none is acceptable.
 func wantForm(members []acceptMember) string {
 	best := func(form string) (specific, weight int) {
 		for _, m := range members {

@@ -200,7 +200,7 @@ func codes(t *testing.T, pick func(path string) bool) []string {
 	return slices.Sorted(maps.Keys(found))
 }
 
-// fieldNames are the fields of a sync that a client can send.
+// fieldNames returns the fields of a sync that a client can send.
 func fieldNames() []string {
 	return []string{
 		"source_id", "destination_id", "model_id", "schedule_type", "configuration", "stream_name",
@@ -351,7 +351,7 @@ func walk(n any, pointer string, visit func(pointer string, n map[string]any)) {
 	}
 }
 
-// lookup is what stands at a pointer that leads through objects alone.
+// lookup returns the value at a pointer that leads through objects alone.
 func lookup(n any, pointer string) any {
 	for name := range strings.SplitSeq(strings.TrimPrefix(pointer, "/"), "/") {
 		members, _ := n.(map[string]any)

@@ -39,7 +39,7 @@ func newClient(t *testing.T) *client.ClientWithResponses {
 	return c
 }
 
-// newSync is a sync with an ID of more than 32 bits and a configuration with a number
+// newSync returns a sync with an ID of more than 32 bits and a configuration with a number
 // that float64 does not hold.
 func newSync() client.NewSync {
 	return client.NewSync{

@@ -142,7 +142,7 @@ func TestLast(t *testing.T) {
 // matcher is the set of values of a field.
 type matcher map[int]bool
 
-// parseField is a second parser of fields, independent of the one under test.
+// parseField parses a field, independently of the parser under test.
 func parseField(text string, low, high int) matcher {
 	m := matcher{}
 	for item := range strings.SplitSeq(text, ",") {
@@ -175,7 +175,7 @@ type calendar struct {
 
 const years = 9 // with three leap years
 
-// firstDay is the first day of a calendar.
+// firstDay returns the first day of a calendar.
 func firstDay() time.Time { return time.Date(2026, time.January, 1, 0, 0, 0, 0, time.UTC) }
 
 func calendarOf(fires func(day time.Time) bool, minutes, hours matcher) calendar {

@@ -101,7 +101,7 @@ func pattern(text string) (jsonschema.Regexp, error) {
 	return regexp.Compile(regexp.MustCompile(escaped).ReplaceAllString(text, `\x{$1}`))
 }
 
-// Schema is the schema at a JSON pointer into the document. An error reports why
+// Schema returns the schema at a JSON pointer into the document. An error reports why
 // it is none.
 func Schema(pointer string) (*jsonschema.Schema, error) {
 	d, err := load()
@@ -157,7 +157,7 @@ type node struct {
 	pointer string
 }
 
-// at is the member of n at names, one inside the other; nil if there is none.
+// at returns the member of n at names, one inside the other; nil if there is none.
 func at(n any, names ...string) any {
 	for _, name := range names {
 		members, _ := n.(map[string]any)

@@ -29,7 +29,7 @@ type response struct {
 	body           string
 }
 
-// answered is a response with the headers that every one has, and more.
+// answered returns a response with the headers that every one has, and more.
 func answered(method, target string, status int, body string, header ...string) response {
 	r := response{method, target, status, http.Header{
 		"X-Request-Id": {"a"}, "Cache-Control": {"no-store"}, "X-Content-Type-Options": {"nosniff"}, "Vary": {"Accept"},

@@ -105,7 +105,7 @@ func (c client) create() (location string, created result) {
 	return created.header.Get("Location"), created
 }
 
-// attributes are those of the resource in an answer.
+// attributes returns those of the resource in a response.
 func (r result) attributes(t *testing.T) map[string]any {
 	t.Helper()
 	var document struct {
@@ -117,7 +117,7 @@ func (r result) attributes(t *testing.T) map[string]any {
 	return document.Attributes
 }
 
-// codes are the errors in an answer, each with its source.
+// codes returns the errors in a response, each with its source.
 func (r result) codes(t *testing.T) []string {
 	t.Helper()
 	var document struct {

@@ -78,10 +78,9 @@ type vector struct {
 	Result    string          `json:"result"`
 }
 
-// vectorFolder returns the folder of the test vectors, which are not in the
-// repository: that of VECTORS, or shared/vectors next to the repository. If it is
-// missing, the test is skipped; in continuous integration (CI=true) it fails, if
-// there is a folder shared at all.
+// vectorFolder returns the folder of the test vectors, which are not in the repository:
+// that of VECTORS, or shared/vectors next to the repository. If it is missing, the test
+// is skipped; with CI=true it fails if the folder shared exists.
 func vectorFolder(t *testing.T) string {
 	t.Helper()
 	shared := filepath.Join("..", "..", "..", "..", "shared") // next to the root of the repository

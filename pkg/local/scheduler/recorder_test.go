@@ -55,7 +55,7 @@ func (h *recorderHarness) open() {
 	h.recorder = &scheduler.Recorder{Store: store, Runs: h.runs, Now: now, Log: app.Logger(io.Discard, "")}
 }
 
-// restart is a server that was killed: a recorder knows only what is stored.
+// restart replaces the recorder by a new one, which knows only what is stored.
 func (h *recorderHarness) restart() {
 	h.t.Helper()
 	if err := h.store.Close(); err != nil {

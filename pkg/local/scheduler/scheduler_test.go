@@ -59,7 +59,7 @@ func (r *harness) close() {
 	}
 }
 
-// restart is the machine that was down for a while.
+// restart replaces the scheduler by a new one, after a while.
 func (r *harness) restart(down time.Duration) {
 	r.t.Helper()
 	r.close()

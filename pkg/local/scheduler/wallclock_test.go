@@ -69,7 +69,7 @@ func TestClockCorrected(t *testing.T) {
 	}
 }
 
-// at is the run of a sync at this moment.
+// at returns the run of a sync at this moment.
 func (r *harness) at(sync, late string) string {
 	return sync + " " + r.now.Add(time.Minute).Format("15:04:05") + late
 }

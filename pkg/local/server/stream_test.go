@@ -145,7 +145,7 @@ func (l *listener) line(t *testing.T) string {
 	return ""
 }
 
-// next is the next event: its number, its name, and itself.
+// next returns the number, the name and the data of the next event.
 func (l *listener) next(t *testing.T) (id, name string, seen eventtest.Event) {
 	t.Helper()
 	for {

@@ -78,7 +78,7 @@ func (w *senderHarness) close() {
 	}
 }
 
-// RoundTrip is the endpoint.
+// RoundTrip responds as the endpoint.
 func (w *senderHarness) RoundTrip(r *http.Request) (*http.Response, error) {
 	id, subject := r.Header.Get("Webhook-Id"), r.Header.Get("Ce-Subject")
 	w.mu.Lock()

@@ -18,7 +18,7 @@ import (
 	"syncplane/pkg/syncs"
 )
 
-// publishedEvents are all events, as "number kind id".
+// publishedEvents returns all events, each as "number kind id".
 func publishedEvents(t *testing.T, store *bolt.Store) []string {
 	t.Helper()
 	entries, err := store.Events(0, 1_000_000)

@@ -22,7 +22,7 @@ type Checkpoint struct {
 // ErrCheckpointOvertaken is returned if another writer has stored the checkpoint.
 var ErrCheckpointOvertaken = errors.New("another writer has stored the checkpoint")
 
-// checkpointKey is the key of the checkpoint. No workspace contains its #.
+// checkpointKey returns the key of the checkpoint. No workspace contains its #.
 func checkpointKey() row {
 	return row{partitionKey: text("#reconcile"), sortKey: text("CHECKPOINT")}
 }
