@@ -22,7 +22,7 @@ import (
 	"syncplane/pkg/testkit/dynamotest"
 )
 
-// limited is an API whose workspaces have a limit, and whose clock stands.
+// limited is an API whose workspaces have a limit, with a clock that the test sets.
 type limited struct {
 	*api.API
 	mu  sync.Mutex
@@ -79,7 +79,7 @@ func onAllBackends(t *testing.T, policy ratelimit.Policy, test func(t *testing.T
 	}
 }
 
-// limitedAnswer is what a client reads of its limit.
+// limitedAnswer holds what a response shows of the limit.
 type limitedAnswer struct {
 	Status                        int
 	Policy, Limit, Retry, Replays string
@@ -99,7 +99,7 @@ func (l *limited) post(t *testing.T, body, key string) (limitedAnswer, string) {
 }
 
 // TestLimit checks draft-ietf-httpapi-ratelimit-headers-10: t is the time until
-// some quota is there, and Retry-After is never earlier.
+// a create is available, and Retry-After is never earlier.
 func TestLimit(t *testing.T) {
 	t.Parallel()
 	const policy = `"create";q=3;w=60`
@@ -134,7 +134,7 @@ func TestLimit(t *testing.T) {
 }
 
 // TestInvalidNotCounted checks that a request that creates nothing because
-// of what is in it takes nothing from the limit.
+// of its content takes nothing from the limit.
 func TestInvalidNotCounted(t *testing.T) {
 	t.Parallel()
 	onAllBackends(t, ratelimit.Policy{Quota: 2, Window: time.Minute}, func(t *testing.T, l *limited) {
@@ -177,8 +177,8 @@ func TestInvalidNotCounted(t *testing.T) {
 	})
 }
 
-// TestReplayNotCounted checks that a repeated create is answered whatever is
-// left, and leaves as much.
+// TestReplayNotCounted checks that a repeated create is answered even if nothing is
+// left, and takes nothing.
 func TestReplayNotCounted(t *testing.T) {
 	t.Parallel()
 	onAllBackends(t, ratelimit.Policy{Quota: 3, Window: time.Minute}, func(t *testing.T, l *limited) {

@@ -208,9 +208,9 @@ func fieldNames() []string {
 	}
 }
 
-// TestDocumentReferences checks what a reader takes for granted: every
-// reference leads somewhere, every schema is one, every component is used,
-// every example fits and no operation shares its name.
+// TestDocumentReferences checks that every reference has a target, every schema is
+// valid, every component is used, every example matches its schema, and the names of
+// operations are unique.
 func TestDocumentReferences(t *testing.T) {
 	t.Parallel()
 	for name, text := range map[string][]byte{"openapi.json": api.OpenAPI, "openapi.jsonapi.json": api.OpenAPIWithJSONAPI} {

@@ -131,7 +131,7 @@ func TestEarlierSyncs(t *testing.T) {
 					t.Errorf("%s: it is now %v", id, resumed)
 				}
 
-				// A new value is held to the rules of today.
+				// A new value must satisfy the current rules.
 				for _, field := range []string{
 					`"cron_expression":"0 0 * * \u017fUN"`, `"cron_expression":"1` + strings.Repeat(",1", 200) + ` 6 * * *"`,
 					`"cursor_field":" \tid2\n"`, `"stream_name":"\u2800"`,

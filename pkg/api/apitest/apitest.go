@@ -1,4 +1,4 @@
-// Package apitest holds responses against the OpenAPI document that the API
+// Package apitest checks responses against the OpenAPI document that the API
 // serves. Every test that gets a response calls Check, so that the document
 // cannot differ from the code. RunLifecycle tests all operations in this way.
 package apitest
@@ -93,16 +93,16 @@ func addUndocumented(root map[string]any) {
 	responses["405"] = response
 }
 
-// escaped is how ECMA-262 and Python spell a character by its number.
+// escaped matches an escaped character of ECMA-262 and Python.
 const escaped = `\\u([0-9A-F]{4})`
 
-// pattern compiles a pattern of the document, in Go's spelling.
+// pattern compiles a pattern of the document with the escapes of Go.
 func pattern(text string) (jsonschema.Regexp, error) {
 	return regexp.Compile(regexp.MustCompile(escaped).ReplaceAllString(text, `\x{$1}`))
 }
 
-// Schema returns the schema at a JSON pointer into the document. An error reports why
-// it is none.
+// Schema returns the schema at a JSON pointer into the document. The error reports why
+// it is invalid.
 func Schema(pointer string) (*jsonschema.Schema, error) {
 	d, err := load()
 	if err != nil {
@@ -151,7 +151,7 @@ func Validate(r *http.Request, status int, header http.Header, body []byte) erro
 	return d.validate(response.pointer+"/content/"+escape(media)+"/schema", value)
 }
 
-// node is a part of the document and where it stands.
+// node is a part of the document and its JSON pointer.
 type node struct {
 	node    map[string]any
 	pointer string
@@ -198,7 +198,7 @@ func (d *document) response(r *http.Request, status int) (node, error) {
 	case r.Method == http.MethodOptions && item != nil && status == http.StatusNoContent:
 		return d.options(), nil
 	case item == nil || operation == nil:
-		// Outside the document there are but these.
+		// The document does not describe these.
 		if !slices.Contains([]int{400, 404, 405, 413, 500}, status) {
 			return node{}, fmt.Errorf("there is no such operation")
 		}
@@ -269,7 +269,7 @@ func (d *document) checkHeaders(response node, header http.Header) error {
 	return nil
 }
 
-// validate holds a value against the schema at a pointer.
+// validate checks a value against the schema at a pointer.
 func (d *document) validate(pointer string, value any) error {
 	schema, err := d.schema(pointer)
 	if err != nil {

@@ -21,7 +21,7 @@ const (
 	missing = `{"errors":[{"status":"404","code":"not_found","title":"Not found","detail":"this path does not exist","id":"a"}]}`
 )
 
-// response is an answer to a request, as a test gets it.
+// response is a response, as a test gets it.
 type response struct {
 	method, target string
 	status         int
@@ -82,7 +82,7 @@ func good() map[string]response {
 	}
 }
 
-// TestCheck checks that what is right passes, and that nothing passes without
+// TestCheck checks that a documented response passes, and that none passes without
 // the headers that every response has.
 func TestCheck(t *testing.T) {
 	t.Parallel()
@@ -101,7 +101,7 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// TestCheckFails checks that what is wrong fails the test, and why.
+// TestCheckFails checks the error for each response that is not documented.
 func TestCheckFails(t *testing.T) {
 	t.Parallel()
 	body := func(old, with string) func(r *response) {

@@ -20,7 +20,7 @@ import (
 
 // Server is what RunLifecycle sends its requests to.
 type Server struct {
-	// Do answers a request. It may be called by many at once.
+	// Do answers a request. It may be called concurrently.
 	Do func(r *http.Request) (*http.Response, error)
 
 	// Token returns a bearer token for a workspace with these scopes.
@@ -41,7 +41,7 @@ type client struct {
 	token     string
 }
 
-// result is an answer, read.
+// result is a response whose body was read.
 type result struct {
 	status int
 	header http.Header
@@ -266,7 +266,7 @@ func scopesDecide(t *testing.T, c client) {
 	}
 }
 
-// page is a list as it is answered.
+// page is a list in a response.
 type page struct {
 	Data []struct {
 		ID         string         `json:"id"`
@@ -549,7 +549,7 @@ func putWhatWasRead(t *testing.T, c client) {
 	if after := c.want(200, "GET", location, ""); after.body != got.body {
 		t.Errorf("it is now %s", after.body)
 	}
-	// On a create these are unknown, as ever.
+	// On a create these are unknown.
 	other := c.want(200, "POST", path, whole(got, func(map[string]any) {}))
 	if warned := strings.Join(other.header.Values("Warning"), ","); strings.Count(warned, "unknown field") != 6 || other.header.Get("Location") == location {
 		t.Errorf("the warnings are %s", warned)

@@ -95,7 +95,7 @@ func runToItsEnd(t *testing.T, c client) {
 	}
 }
 
-// runConditionally reads a run with the tag that it had.
+// runConditionally reads a run with If-None-Match.
 func runConditionally(t *testing.T, c client) {
 	run := c.trigger()
 	first := c.want(200, "GET", run, "").header.Get("Etag")
@@ -232,8 +232,8 @@ func runRefuses(t *testing.T, c client) {
 	}
 }
 
-// runForeign checks that a run is not there for another workspace, and is for an
-// executor of all.
+// runForeign checks that a run is not visible to another workspace, and is to an
+// executor of all workspaces.
 func runForeign(t *testing.T, c client) {
 	run := c.trigger()
 	other := c.server.client(t)
@@ -254,7 +254,7 @@ func runForeign(t *testing.T, c client) {
 	all.want(403, "GET", "/api/v1/sync_runs", "")
 }
 
-// runPaused checks that a paused sync begins no run.
+// runPaused checks that a paused sync starts no run.
 func runPaused(t *testing.T, c client) {
 	location, _ := c.create()
 	c.want(200, "PATCH", location+"/enable", `{"enable":false}`)

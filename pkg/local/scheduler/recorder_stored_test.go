@@ -101,7 +101,7 @@ func TestRecorderAfterRetention(t *testing.T) {
 }
 
 // TestRecorderClockSetBack checks that a run whose executor died while the clock was
-// ahead goes on by the corrected clock, without an event that wakes the recorder.
+// ahead continues with the corrected clock, without an event that wakes the recorder.
 func TestRecorderClockSetBack(t *testing.T) {
 	t.Parallel()
 	for _, restarts := range []bool{false, true} {

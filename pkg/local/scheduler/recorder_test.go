@@ -1,10 +1,8 @@
 package scheduler_test
 
 import (
-	"bytes"
 	"context"
 	"io"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -332,47 +330,5 @@ func TestRecorderCheckpoint(t *testing.T) {
 	h.step()
 	if got := checkpoint(); got != 1000 {
 		t.Errorf("after 1,000 events the checkpoint is %d", got)
-	}
-}
-
-// TestRecorderSkipsUnreadable checks that a sync or a run that another version wrote
-// does not stop the runs of the other syncs, also after a restart.
-func TestRecorderSkipsUnreadable(t *testing.T) {
-	t.Parallel()
-	h := newRecorder(t)
-	bad := storagetest.NewSync(t)
-	bad.Version = 0 // what no version of this program writes
-	if err := h.store.Create(t.Context(), bad); err != nil {
-		t.Fatal(err)
-	}
-	h.due(bad, false)
-	good := h.due(h.sync(), false)
-	h.step()
-	if got := h.stored(good); got != "queued" {
-		t.Errorf("the run of a readable sync is %q", got)
-	}
-
-	if err := h.store.Close(); err != nil {
-		t.Fatal(err)
-	}
-	text, err := os.ReadFile(h.path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	// The status of the run, not the one in its event, which is part of a text.
-	spoiled := bytes.ReplaceAll(text, []byte(`"status":"queued"`), []byte(`"status":12345678`))
-	if bytes.Equal(spoiled, text) {
-		t.Fatal("the file has no queued run")
-	}
-	if err := os.WriteFile(h.path, spoiled, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	h.open()
-	other := h.due(h.sync(), false)
-	h.step()
-	h.now = h.now.Add(runs.ClaimWithin)
-	h.step()
-	if got := h.stored(other); got != "failed not_claimed" {
-		t.Errorf("with an unreadable run in the file, another run is %q", got)
 	}
 }

@@ -28,7 +28,7 @@ func (r *harness) createMany(n int) []syncs.Sync {
 	return list
 }
 
-// edited is s one version on.
+// edited returns the next version of s.
 func edited(s syncs.Sync, now time.Time, edit func(*syncs.Sync)) syncs.Sync {
 	s.Version++
 	s.UpdatedAt = now

@@ -27,7 +27,7 @@ import (
 // timeout is how long a test waits for an event that must happen promptly.
 const timeout = 20 * time.Second
 
-// brief is a limit that a test lets pass.
+// brief is a limit that a test exceeds.
 const brief = 100 * time.Millisecond
 
 const goodBody = `{"sync":{"source_id":1,"destination_id":2,"model_id":3,"schedule_type":"automated","configuration":{},` +
@@ -86,7 +86,7 @@ type guarded struct {
 	idle    chan struct{} // has an entry for each time that a connection became idle
 }
 
-// ample are limits that no test reaches.
+// ample returns limits that no test reaches.
 func ample() server.Limits {
 	return server.Limits{
 		Header: time.Minute, Body: time.Minute, Drain: brief, Write: time.Minute, Idle: time.Minute, Bodies: 32 << 20, Connections: 1000,
@@ -409,7 +409,7 @@ func TestKeptAlive(t *testing.T) {
 	}
 }
 
-// TestBodyIsNoRequest has a body that looks like a request, which nothing reads.
+// TestBodyIsNoRequest checks that a body that looks like a request is not read as one.
 func TestBodyIsNoRequest(t *testing.T) {
 	t.Parallel()
 	g := newGuarded(t, ample())
@@ -451,7 +451,7 @@ func TestContinue(t *testing.T) {
 	}
 }
 
-// TestLongHeaders tries both sides of API Gateway's bound.
+// TestLongHeaders checks both sides of the bound of API Gateway.
 func TestLongHeaders(t *testing.T) {
 	t.Parallel()
 	g := newGuarded(t, ample())
@@ -470,8 +470,8 @@ func TestLongHeaders(t *testing.T) {
 	}
 }
 
-// TestConnections opens more than there may be: those that wait for a request
-// make room, those that are served do not.
+// TestConnections opens more connections than the limit: idle ones are closed, those
+// with a request in progress are not.
 func TestConnections(t *testing.T) {
 	t.Parallel()
 	limits := ample()

@@ -69,7 +69,7 @@ func (g *harness) close(t *testing.T) {
 	})
 }
 
-// caller takes "Bearer <workspace> <scope> …" at its word.
+// caller reads "Bearer <workspace> <scope> …".
 func caller(_ context.Context, authorization string) (auth.Caller, error) {
 	words := strings.Fields(authorization)
 	if len(words) < 2 {

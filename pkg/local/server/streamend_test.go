@@ -401,7 +401,7 @@ func TestKeepsCheckpoint(t *testing.T) {
 	}
 }
 
-// TestNeverReads drops a client that does not read.
+// TestNeverReads checks that a client that does not read is disconnected.
 func TestNeverReads(t *testing.T) {
 	t.Parallel()
 	ended := make(chan struct{})
@@ -460,7 +460,7 @@ func TestStoreFails(t *testing.T) {
 	}
 }
 
-// TestGoneReader logs nothing: a client may go.
+// TestGoneReader checks that a client that disconnects is not logged.
 func TestGoneReader(t *testing.T) {
 	t.Parallel()
 	ended := make(chan struct{})

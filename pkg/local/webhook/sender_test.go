@@ -676,7 +676,7 @@ type faultyStore struct {
 	full            bool // every write fails
 }
 
-// fill has every write fail from now on.
+// fill makes every write fail from now on.
 func (d *faultyStore) fill() {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -28,7 +28,7 @@ import (
 
 const plain = "a secret of more than 24 bytes"
 
-// secret is plain as the configuration has it.
+// secret is plain in the form of the configuration.
 var secret = "whsec_" + base64.StdEncoding.EncodeToString([]byte(plain))
 
 var now = time.Date(2026, time.November, 24, 6, 0, 0, 0, time.UTC)
@@ -76,7 +76,7 @@ type delivery struct {
 	body   string
 }
 
-// endpoint takes what it gets.
+// endpoint accepts every delivery.
 type endpoint struct {
 	*httptest.Server
 	mu      sync.Mutex

@@ -144,7 +144,7 @@ func TestFeedUnderLoad(t *testing.T) {
 	}
 }
 
-// due are n events.
+// due returns n events.
 func due(n int) []event.Event {
 	s := syncs.Sync{ID: "019ab0c4-7d3b-7c51-9d3e-2f6a1b0c4d5e", Workspace: "acme"}
 	events := make([]event.Event, n)

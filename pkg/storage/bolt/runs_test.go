@@ -40,7 +40,7 @@ func TestLostRuns(t *testing.T) {
 	runstest.Lost(t, backend(open(t, filepath.Join(t.TempDir(), "syncs.db"))))
 }
 
-// TestClockSetBack checks that runs go on by the corrected clock.
+// TestClockSetBack checks that runs continue with the corrected clock.
 func TestClockSetBack(t *testing.T) {
 	t.Parallel()
 	runstest.SetBack(t, backend(open(t, filepath.Join(t.TempDir(), "syncs.db"))))

@@ -88,7 +88,7 @@ func TestLostRuns(t *testing.T) {
 	runstest.Lost(t, unfaulted(t))
 }
 
-// TestClockSetBack checks that runs go on by the corrected clock.
+// TestClockSetBack checks that runs continue with the corrected clock.
 func TestClockSetBack(t *testing.T) {
 	t.Parallel()
 	runstest.SetBack(t, unfaulted(t))

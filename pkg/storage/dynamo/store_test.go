@@ -150,7 +150,7 @@ func (w *wire) Do(r *http.Request) (*http.Response, error) {
 	return w.after(call, r, response)
 }
 
-// through has store talk over w.
+// through makes store use w.
 func through(store *dynamo.Store, w *wire) *dynamo.Store {
 	options := store.Client.Options()
 	w.HTTPClient = options.HTTPClient
@@ -199,7 +199,7 @@ func TestCreateCostsOneWriteUnit(t *testing.T) {
 	}
 }
 
-// TestListIsOneQuery checks what the keys are for.
+// TestListIsOneQuery checks that a page of a list takes one Query.
 func TestListIsOneQuery(t *testing.T) {
 	t.Parallel()
 	store := open(t, config(t))
@@ -473,7 +473,7 @@ func TestCancellations(t *testing.T) {
 	}
 }
 
-// TestBrokenAnswers checks what becomes of an answer that is none.
+// TestBrokenAnswers checks the error for a response that cannot be read.
 func TestBrokenAnswers(t *testing.T) {
 	t.Parallel()
 	shared := open(t, config(t))
@@ -544,7 +544,7 @@ func TestWarm(t *testing.T) {
 	}
 }
 
-// opened is an HTTP client that notes what it is to connect to.
+// opened is an HTTP client that records the addresses of Connect.
 type opened struct {
 	http.Client
 	addresses []string

@@ -98,7 +98,7 @@ func Lost(t *testing.T, b Backend) {
 	}
 }
 
-// SetBack checks that runs go on by the corrected clock after it was set back: it was
+// SetBack checks that runs continue with the corrected clock after it was set back: it was
 // ahead when earlier runs began.
 func SetBack(t *testing.T, b Backend) {
 	for _, ahead := range []time.Duration{10 * time.Minute, 2 * time.Hour, 10 * 365 * 24 * time.Hour} {
