@@ -46,7 +46,7 @@ const createBody = `{"sync":{"source_id":1,"destination_id":2,"model_id":3,"sche
 	`"stream_name":"contacts","sync_mode":"full_refresh","sync_interval":30,"sync_interval_unit":"minutes","cron_expression":"0 6 * * 1-5","cursor_field":"updated_at"}}`
 
 func main() {
-	only := flag.String("only", "", "deployment measures the functions over TLS and nothing else")
+	only := flag.String("only", "", "deployment measures the functions over TLS and nothing else, million a million syncs on one machine")
 	flag.Parse()
 	if err := run(context.Background(), *only); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -85,6 +85,9 @@ func run(ctx context.Context, only string) error {
 		return err
 	}
 	defer os.RemoveAll(dir) //nolint:errcheck // a temporary directory
+	if only == "million" {
+		return measureMillion(ctx, dir)
+	}
 	issuer, err := startIssuer()
 	if err != nil {
 		return err

@@ -4,7 +4,7 @@ import "time"
 
 // The memory of the process that pages of the file may use. Our own choices.
 const (
-	releaseEvery = 5 * time.Second
+	releaseEvery = time.Second
 	releaseAbove = 64 << 20 // bytes of the file; pages of a smaller one are kept
 )
 
