@@ -5,6 +5,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/json"
 	"io"
 	"os"
@@ -26,6 +27,25 @@ import (
 type discard struct{ syncs.Store }
 
 func (discard) Create(context.Context, syncs.Sync) error { return nil }
+
+// BenchmarkVerify measures the verification of an ES256 signature by the standard library.
+func BenchmarkVerify(b *testing.B) {
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		b.Fatal(err)
+	}
+	digest := sha256.Sum256([]byte("token"))
+	signature, err := ecdsa.SignASN1(rand.Reader, private, digest[:])
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if !ecdsa.VerifyASN1(&private.PublicKey, digest[:], signature) {
+			b.Fatal("the signature is invalid")
+		}
+	}
+}
 
 // BenchmarkCreate measures a create without its store: event, ES256 token,
 // validation, response, log and metrics.

@@ -72,6 +72,7 @@ type results struct {
 	candidates []*candidate
 	operations []*operation
 	handler    benchmarked
+	signature  benchmarked // the verification of one ES256 signature
 	server     load
 	lists      []listing
 	relay      benchmarked
@@ -128,6 +129,9 @@ func run(ctx context.Context, only string) error {
 		return err
 	}
 	if r.handler, err = benchmark(ctx, "Create", "the handler without a store"); err != nil {
+		return err
+	}
+	if r.signature, err = benchmark(ctx, "Verify", "the verification of a signature"); err != nil {
 		return err
 	}
 	if r.server, err = measureServer(ctx, dir); err != nil {
@@ -288,6 +292,9 @@ func startIssuer() (*issuer, error) {
 	return i, err
 }
 
+// settings are the variables of the Go runtime that template.yaml sets for the function.
+var settings = []string{"GOMAXPROCS=1", "GOGC=200"} //nolint:gochecknoglobals // a constant
+
 // build builds the bare handler and Syncplane in dir.
 func build(ctx context.Context, dir string) ([]*candidate, error) {
 	var all []*candidate
@@ -296,7 +303,7 @@ func build(ctx context.Context, dir string) ([]*candidate, error) {
 		env                []string
 	}{
 		{"bare handler (Go)", usualTags, "./bench/floor", nil},
-		{"Syncplane", ownTags, "./functions/api", []string{"GOMAXPROCS=1", "GOGC=200"}}, // as in template.yaml
+		{"Syncplane", ownTags, "./functions/api", settings},
 	} {
 		program, zip, err := buildGo(ctx, dir, c.tags, c.source)
 		if err != nil {

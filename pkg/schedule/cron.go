@@ -36,14 +36,12 @@ type field struct {
 	names    []string
 }
 
-func fields() [5]field {
-	return [5]field{
-		{"minute", "minutes", 0, 59, 60, nil},
-		{"hour", "hours", 0, 23, 24, nil},
-		{"day-of-month", "days", 1, 31, 31, nil},
-		{"month", "months", 1, 12, 12, []string{"JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"}},
-		{"day-of-week", "days", 0, 7, 7, []string{"SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"}},
-	}
+var fields = [5]field{ //nolint:gochecknoglobals // a table
+	{"minute", "minutes", 0, 59, 60, nil},
+	{"hour", "hours", 0, 23, 24, nil},
+	{"day-of-month", "days", 1, 31, 31, nil},
+	{"month", "months", 1, 12, 12, []string{"JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"}},
+	{"day-of-week", "days", 0, 7, 7, []string{"SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"}},
 }
 
 // Parse parses five POSIX fields: minute, hour, day of month, month, day of week, in
@@ -55,7 +53,7 @@ func Parse(text string) (Cron, error) {
 		return Cron{}, fmt.Errorf("expected the fields minute, hour, day-of-month, month and day-of-week, got %d of them", len(parts))
 	}
 	var sets [5]uint64
-	for i, f := range fields() {
+	for i, f := range fields {
 		set, err := f.parse(parts[i])
 		if err != nil {
 			return Cron{}, err
@@ -199,7 +197,7 @@ func Uneven(text string) []string {
 		return nil
 	}
 	var sentences []string
-	for i, f := range fields() {
+	for i, f := range fields {
 		for part := range strings.SplitSeq(split(text)[i], ",") {
 			it, err := f.parseItem(part)
 			if err != nil {

@@ -35,7 +35,7 @@ func (c Cron) String() string {
 	if day := c.day(); day != "" {
 		text += " " + day
 	}
-	if months := fields()[3]; c.months != allValues(months) {
+	if months := fields[3]; c.months != allValues(months) {
 		text += " in " + words(c.months, months, func(v int) string { return time.Month(v).String() })
 	}
 	return text
@@ -46,7 +46,7 @@ const maxTimes = 4
 
 // time describes the times of day.
 func (c Cron) time() string {
-	minutes, hours := fields()[0], fields()[1]
+	minutes, hours := fields[0], fields[1]
 	allHours := c.hours == allValues(hours)
 	switch {
 	case allHours && c.minutes == allValues(minutes):
@@ -72,7 +72,7 @@ func (c Cron) time() string {
 
 // day describes the days; "" for every day.
 func (c Cron) day() string {
-	days, weekdays := fields()[2], fields()[4]
+	days, weekdays := fields[2], fields[4]
 	var parts []string
 	if c.days != allValues(days) {
 		parts = append(parts, "on day "+words(c.days, days, nil)+" of the month")
