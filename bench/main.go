@@ -293,7 +293,7 @@ func startIssuer() (*issuer, error) {
 }
 
 // settings are the variables of the Go runtime that template.yaml sets for the function.
-var settings = []string{"GOMAXPROCS=1", "GOGC=200"} //nolint:gochecknoglobals // a constant
+var settings = []string{"GOMAXPROCS=1", "GOGC=200"}
 
 // build builds the bare handler and Syncplane in dir.
 func build(ctx context.Context, dir string) ([]*candidate, error) {
