@@ -28,14 +28,15 @@ import (
 const goodBody = `{"sync":{"source_id":1,"destination_id":2,"model_id":3,"schedule_type":"automated","configuration":{},` +
 	`"stream_name":"contacts","sync_mode":"full_refresh","sync_interval":30,"sync_interval_unit":"minutes"}}`
 
-// build builds the command once for all tests.
+// build builds the command once for all tests, as make does in a copy of the repository,
+// which has no version control.
 var build = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "syncplane")
 	if err != nil {
 		return "", err
 	}
 	binary := filepath.Join(dir, "syncplane")
-	if out, err := exec.Command("go", "build", "-trimpath", "-o", binary, ".").CombinedOutput(); err != nil {
+	if out, err := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-o", binary, ".").CombinedOutput(); err != nil {
 		return "", fmt.Errorf("%w: %s", err, out)
 	}
 	return binary, nil

@@ -9,6 +9,10 @@ import (
 // RunSize is the size of a run in bytes.
 const RunSize = unsafe.Sizeof(run{})
 
+// SetBatch sets how many runs are in one commit, so that a test needs fewer syncs for
+// several commits.
+func (sch *Scheduler) SetBatch(runs int) { sch.batch = runs }
+
 // Table is a table whose runs have IDs.
 type Table struct{ table }
 

@@ -33,7 +33,7 @@ func (r *harness) kill() {
 // none is there with other data.
 func TestKilledBetweenCommits(t *testing.T) {
 	t.Parallel()
-	const many = 1100 // two commits
+	const batch, many = 100, 110 // two commits
 	made := newHarness(t)
 	var group sync.WaitGroup
 	for range many {
@@ -65,6 +65,7 @@ func TestKilledBetweenCommits(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			r := newHarness(t)
+			r.inBatchesOf(batch)
 			r.close()
 			if err := os.WriteFile(r.path, file, 0o600); err != nil {
 				t.Fatal(err)

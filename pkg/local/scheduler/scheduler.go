@@ -6,6 +6,7 @@
 package scheduler
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -55,6 +56,7 @@ type Scheduler struct {
 	Now   func() time.Time
 	Log   *slog.Logger
 
+	batch        int             // runs in one commit; 0 is maxBatch
 	table        *table          // nil until it is loaded
 	position     uint64          // the last event of the feed that was handled
 	changed      <-chan struct{} // closed when the feed has newer events
@@ -395,7 +397,7 @@ func (sch *Scheduler) startDue(ctx context.Context) (more bool, err error) {
 func (sch *Scheduler) popDue(now time.Time) []*run {
 	var due []*run
 	t := sch.table
-	for len(due) < maxBatch {
+	for len(due) < cmp.Or(sch.batch, maxBatch) {
 		r := t.first()
 		if r == nil || r.at > now.Unix() {
 			break

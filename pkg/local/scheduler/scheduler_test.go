@@ -29,6 +29,7 @@ type harness struct {
 	store     *bolt.Store
 	scheduler *scheduler.Scheduler
 	log       bytes.Buffer
+	batch     int // runs in one commit; 0 is the number of the Scheduler
 	ids       int
 	seen      uint64
 	data      map[string]string // of each run that started, by the ID of its event
@@ -50,6 +51,13 @@ func (r *harness) open() {
 	}
 	r.store = store
 	r.scheduler = &scheduler.Scheduler{Store: store, Now: func() time.Time { return r.now }, Log: app.Logger(&r.log, "")}
+	r.scheduler.SetBatch(r.batch)
+}
+
+// inBatchesOf sets how many runs are in one commit, also after a restart.
+func (r *harness) inBatchesOf(runs int) {
+	r.batch = runs
+	r.scheduler.SetBatch(runs)
 }
 
 func (r *harness) close() {
@@ -259,7 +267,7 @@ func TestAsleep(t *testing.T) {
 func TestManyAtOnce(t *testing.T) {
 	t.Parallel()
 	r := newHarness(t)
-	const many = 2500
+	const many = 2001 // three commits
 	var group sync.WaitGroup
 	for range many { // at once, so that few commits store them
 		s := r.sync(1, "")
