@@ -135,6 +135,12 @@ func permit(c *call, needs auth.Action) error {
 	}
 	if named := c.header.Get(WorkspaceHeader); named != "" {
 		c.workspace = named
+		if slices.Contains(c.caller.Scopes, string(auth.ExecuteAllRuns)) && !auth.ValidWorkspace(named) {
+			return &fault.Error{Kind: fault.Malformed, Fields: []fault.Field{{
+				Header: WorkspaceHeader, Code: "invalid_header",
+				Detail: fmt.Sprintf("%s must be the name of a workspace, of 1 to %d visible ASCII characters other than #", WorkspaceHeader, auth.MaxWorkspace),
+			}}}
+		}
 	}
 	return auth.CheckExecute(c.caller, c.workspace)
 }

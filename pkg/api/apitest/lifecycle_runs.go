@@ -248,6 +248,12 @@ func runForeign(t *testing.T, c client) {
 	all := other
 	all.token = c.server.Token(t, other.workspace, "runs:execute:all")
 	all.want(404, "POST", run+"/claim", claimBody, "Syncplane-Workspace", other.workspace)
+	for _, name := range []string{"a#b", "a b", "é", strings.Repeat("w", 129), c.workspace + "#"} {
+		for _, action := range []string{"/claim", "/heartbeat", "/finish"} {
+			all.wantCodes(all.want(400, "POST", run+action, claimBody, "Syncplane-Workspace", name), "invalid_header Syncplane-Workspace")
+			stranger.wantCodes(stranger.want(403, "POST", run+action, claimBody, "Syncplane-Workspace", name), "insufficient_scope")
+		}
+	}
 	fence := all.want(200, "POST", run+"/claim", claimBody, "Syncplane-Workspace", c.workspace).fenceOf(t)
 	all.want(200, "POST", run+"/heartbeat", `{"fence":`+fence+`}`, "Syncplane-Workspace", c.workspace)
 	all.want(200, "POST", run+"/finish", `{"fence":`+fence+`,"status":"success"}`, "Syncplane-Workspace", c.workspace)
