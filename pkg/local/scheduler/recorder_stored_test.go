@@ -125,3 +125,30 @@ func TestRecorderClockSetBack(t *testing.T) {
 		h.want(key, "failed not_claimed")
 	}
 }
+
+// TestRecorderUnreadableLease checks that a lease that ends stops the runs of no other
+// sync, although its sync cannot be read: the event that the run is queued again has the
+// sync.
+func TestRecorderUnreadableLease(t *testing.T) {
+	t.Parallel()
+	for name, value := range map[string]string{"no JSON": "{", "another type": `{"id":1}`, "no version": `{}`} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := newRecorder(t)
+			bad, good := h.sync(), h.sync()
+			taken, other := h.due(bad, false), h.due(good, false)
+			h.step()
+			h.claim(taken)
+			h.claim(other)
+			h.step()
+			h.spoil(bad.Workspace+"\x00SYNC#"+bad.ID, value)
+			h.now = h.now.Add(time.Minute)
+			h.step()
+			h.want(other, "queued")
+			h.due(bad, false)
+			h.now = h.now.Add(runs.ClaimWithin)
+			h.step()
+			h.want(other, "failed not_claimed")
+		})
+	}
+}

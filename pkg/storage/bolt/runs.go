@@ -487,18 +487,28 @@ func (t *tx) expireAt(key []byte, at time.Time) error {
 	return t.expiry.Put(expiryKey(at.Unix(), key), nil)
 }
 
+// published returns the sync for the event of a run, nil if it was deleted or cannot be
+// read, so that its runs end all the same.
+func (t *tx) published(r runs.Run) (*syncs.Sync, error) {
+	s, err := t.sync(r.Workspace, r.SyncID)
+	switch {
+	case errors.Is(err, syncs.ErrNotFound), errors.Is(err, syncs.ErrUnreadable):
+		return nil, nil //nolint:nilnil // as documented
+	case err != nil:
+		return nil, err
+	}
+	return &s, nil
+}
+
 // appendTransitions appends the events of the written runs to the feed.
 func (t *tx) appendTransitions(written []runs.Run) error {
 	for _, r := range written {
 		if r.Transition == "" {
 			continue
 		}
-		var sync *syncs.Sync
-		var stored row
-		if found, err := t.read(keyOf(r.Workspace, r.SyncID), &stored); err != nil {
+		sync, err := t.published(r)
+		if err != nil {
 			return err
-		} else if found {
-			sync = new(stored.sync(r.Workspace))
 		}
 		e, ok := event.OfTransition(r, sync)
 		if !ok {
