@@ -98,28 +98,35 @@ accepts, and removes them.`,
 func listDeadLetters(ctx context.Context, env environment, dead bolt.DeadLetters) error {
 	table := tabwriter.NewWriter(env.stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "ID\tTYPE\tEVENT\tWORKSPACE\tSINCE\tGIVEN UP\tATTEMPTS\tREASON")
+	var unreadable []error
 	for l, err := range dead.All(ctx) {
-		if err != nil {
-			return errors.Join(err, table.Flush())
+		if err != nil { // the others are listed
+			unreadable = append(unreadable, err)
+			continue
 		}
 		fmt.Fprintf(table, "%d\t%s\t%s\t%s\t%s\t%s\t%d\t%s\n", l.Sequence, l.Event.Type(), l.Event.ID, l.Event.Workspace,
 			l.Since.UTC().Format(time.RFC3339), l.GivenUp.UTC().Format(time.RFC3339), l.Attempts, l.Reason)
 	}
-	return table.Flush()
+	return errors.Join(append(unreadable, table.Flush())...)
 }
 
 // resendDeadLetters sends the wanted dead letters again, all if wanted is nil, oldest
 // first, and removes those that the endpoint accepts.
 func resendDeadLetters(ctx context.Context, env environment, dead bolt.DeadLetters, client *webhook.Client, wanted map[uint64]bool) error {
 	sent, refused := 0, 0
+	var unreadable []error
 	for l, err := range dead.All(ctx) {
-		if err != nil {
+		if err != nil && l.Sequence == 0 {
 			return err
 		}
 		if wanted != nil && !wanted[l.Sequence] {
 			continue
 		}
 		delete(wanted, l.Sequence)
+		if err != nil { // the others are sent
+			unreadable = append(unreadable, err)
+			continue
+		}
 		if err := client.Send(ctx, l.Origin, l.Event); err != nil {
 			refused++
 			fmt.Fprintf(env.stderr, "%d %s: %v\n", l.Sequence, l.Event.ID, err)
@@ -138,6 +145,8 @@ func resendDeadLetters(ctx context.Context, env environment, dead bolt.DeadLette
 		}
 	}
 	switch {
+	case len(unreadable) > 0:
+		return errors.Join(append(unreadable, fmt.Errorf("%d dead letters were accepted, %d were refused and are kept", sent, refused))...)
 	case refused > 0:
 		return fmt.Errorf("%d dead letters were accepted, %d were refused and are kept", sent, refused)
 	case len(wanted) > 0:

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"strings"
 	"text/tabwriter"
@@ -199,9 +200,9 @@ func (e expiry) after(now time.Time) (time.Time, error) {
 }
 
 func listKeys(ctx context.Context, env environment, store apikey.Store, workspace string) error {
-	all, err := store.Keys(ctx, workspace)
-	if err != nil {
-		return err
+	all, unreadable := store.Keys(ctx, workspace)
+	if unreadable != nil && len(all) == 0 {
+		return unreadable
 	}
 	day := func(t time.Time) string {
 		if t.IsZero() {
@@ -215,5 +216,5 @@ func listKeys(ctx context.Context, env environment, store apikey.Store, workspac
 		fmt.Fprintf(table, "%s\t…%s\t%s\t%s\t%s\t%s\t%s\n",
 			k.ID, k.LastFour, k.Name, strings.Join(k.Scopes, ","), day(k.CreatedAt), day(k.ExpiresAt), day(k.RevokedAt))
 	}
-	return table.Flush()
+	return errors.Join(unreadable, table.Flush())
 }

@@ -20,7 +20,8 @@ type Store interface {
 	Key(ctx context.Context, id string) (Key, error)
 
 	// Keys returns all keys of a workspace in the order of their IDs,
-	// including revoked and expired ones.
+	// including revoked and expired ones. Keys that cannot be read are left out,
+	// and are in the error.
 	Keys(ctx context.Context, workspace string) ([]Key, error)
 
 	// RevokeKey revokes a key of the workspace permanently; a key that is

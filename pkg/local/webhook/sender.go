@@ -24,16 +24,17 @@ import (
 // recommends exponential backoff over days; the API destination of the stack gives
 // up after a day too. The other values are our own choices.
 const (
-	maxInFlight = 32  // concurrent deliveries
-	maxRetrying = 16  // concurrent deliveries of events that were refused before
-	maxBatch    = 100 // events read at once: 25 MB at most
-	firstPause  = time.Second
-	maxPause    = 5 * time.Minute
-	maxAge      = 24 * time.Hour
-	minTried    = time.Hour // no event is given up sooner after a start, whatever its age
-	maxBehind   = 250_000
-	storePause  = time.Second // after an error of the store
-	afterPause  = time.Second // in which other events are sent before the one whose response paused all
+	maxInFlight  = 32  // concurrent deliveries
+	maxRetrying  = 16  // concurrent deliveries of events that were refused before
+	maxBatch     = 100 // events read at once: 25 MB at most
+	firstPause   = time.Second
+	maxPause     = 5 * time.Minute
+	maxAge       = 24 * time.Hour
+	minTried     = time.Hour // no event is given up sooner after a start, whatever its age
+	maxBehind    = 250_000
+	storePause   = time.Second // after an error of the store
+	damagedPause = time.Minute // after an error of a damaged file, which a person must replace
+	afterPause   = time.Second // in which other events are sent before the one whose response paused all
 )
 
 // grace is how long a delivery in flight may take after the sender was stopped, so
@@ -104,6 +105,7 @@ type dispatcher struct {
 	deadLetters  []bolt.DeadLetter     // given up, not yet stored
 	resume       time.Time             // no delivery starts before
 	retry        time.Time             // the store is not used before, after an error
+	retryLetters time.Time             // the file of the dead letters is not used before, after an error
 	gone         bool                  // the endpoint has responded with 410
 	inFlight     int                   // deliveries in flight
 	retrying     int                   // deliveries in flight of events that were refused before
@@ -231,7 +233,7 @@ func (q *dispatcher) work(ctx context.Context) (more bool, err error) {
 	if err := q.expireOldest(ctx); err != nil {
 		return false, err
 	}
-	return more || len(q.deadLetters) == maxBatch, q.flush(ctx)
+	return more || len(q.deadLetters) == maxBatch && q.storesLetters(), q.flush(ctx)
 }
 
 // readFeed reads a batch of events from the feed into the queues.
@@ -303,18 +305,8 @@ func (q *dispatcher) skip(ctx context.Context, l *syncQueue) {
 // flush stores which events were delivered or given up. The dead letters are stored
 // first, so that a crash in between repeats them instead of losing them.
 func (q *dispatcher) flush(ctx context.Context) error {
-	if len(q.deadLetters) > 0 {
-		removed, err := q.DeadLetters.Add(ctx, q.deadLetters...)
-		if err != nil {
-			return err
-		}
-		if removed > 0 {
-			q.Log.LogAttrs(ctx, slog.LevelError, "old dead letters removed", slog.Int("count", removed))
-		}
-		for _, letter := range q.deadLetters {
-			q.delivered = append(q.delivered, letter.Sequence)
-		}
-		q.deadLetters = nil
+	if q.storesLetters() {
+		q.addLetters(ctx)
 	}
 	if len(q.delivered) == 0 {
 		return nil
@@ -324,6 +316,34 @@ func (q *dispatcher) flush(ctx context.Context) error {
 	}
 	q.delivered = nil
 	return nil
+}
+
+// storesLetters reports whether there are dead letters to store and their file may be
+// used.
+func (q *dispatcher) storesLetters() bool {
+	return len(q.deadLetters) > 0 && !q.Now().Before(q.retryLetters)
+}
+
+// addLetters stores the dead letters. An error delays only them, as they are in a file
+// of their own.
+func (q *dispatcher) addLetters(ctx context.Context) {
+	removed, err := q.DeadLetters.Add(ctx, q.deadLetters...)
+	if err != nil {
+		q.log(ctx, err)
+		wait := storePause
+		if errors.Is(err, bolt.ErrDamaged) {
+			wait = damagedPause
+		}
+		q.retryLetters = q.Now().Add(wait)
+		return
+	}
+	if removed > 0 {
+		q.Log.LogAttrs(ctx, slog.LevelError, "old dead letters removed", slog.Int("count", removed))
+	}
+	for _, letter := range q.deadLetters {
+		q.delivered = append(q.delivered, letter.Sequence)
+	}
+	q.deadLetters = nil
 }
 
 // startDeliveries starts the deliveries that are due.
@@ -477,8 +497,10 @@ func (q *dispatcher) sleep(ctx context.Context, changed <-chan struct{}) {
 	switch failing := q.retry.Sub(now); {
 	case failing > 0:
 		changed, wait = nil, min(wait, failing)
-	case len(q.deadLetters)+len(q.delivered) > 0:
+	case len(q.delivered) > 0 || q.storesLetters():
 		return
+	case len(q.deadLetters) > 0:
+		wait = min(wait, q.retryLetters.Sub(now))
 	}
 	timer := time.NewTimer(wait)
 	defer timer.Stop()

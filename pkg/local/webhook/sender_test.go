@@ -810,6 +810,40 @@ func TestDeadLettersInUse(t *testing.T) {
 	})
 }
 
+// TestDeadLettersDamaged checks that a damaged file of dead letters delays no event but
+// those that belong in it, and that a new file is used soon.
+func TestDeadLettersDamaged(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T, w *senderHarness) {
+		w.refuse("a/1", 500)
+		w.publish("a/1", "a/2")
+		w.sleep(23 * time.Hour)
+		w.wantLetters() // makes the file
+		if err := os.WriteFile(w.dead.Path, bytes.Repeat([]byte("x"), 1<<15), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		w.sleep(2 * time.Hour)
+		w.want("a/2")
+		for i := range 3 { // within the time in which the file is left alone
+			id := fmt.Sprintf("b/%d", i)
+			w.publish(id)
+			w.sleep(time.Second)
+			w.want(id)
+		}
+		if tries := strings.Count(w.log.String(), "is damaged"); tries == 0 || tries > 130 {
+			t.Errorf("in two hours there were %d attempts", tries)
+		}
+		if err := os.Remove(w.dead.Path); err != nil {
+			t.Fatal(err)
+		}
+		w.sleep(2 * time.Minute)
+		w.wantLetters("a/1: the webhook responded with status 500")
+		if waiting, err := w.store.Pending(); err != nil || len(waiting) != 0 {
+			t.Errorf("there wait %v, %v", waiting, err)
+		}
+	})
+}
+
 // TestHeaders checks the attributes as headers (CloudEvents, HTTP protocol
 // binding, section 3.1.3.2, whose example is the first).
 func TestHeaders(t *testing.T) {

@@ -12,7 +12,7 @@ import (
 	bolterrors "go.etcd.io/bbolt/errors"
 )
 
-// ErrDamaged is wrapped by every error about a page that bbolt cannot have
+// ErrDamaged is wrapped by every error about a file or a page that bbolt cannot have
 // written. A damaged file is neither repaired nor overwritten.
 var ErrDamaged = errors.New("the file is damaged")
 
@@ -55,6 +55,14 @@ func (st *Store) verify() error {
 // the path of the file.
 var ErrInUse = errors.New("is in use by another process")
 
+// unusableError is the error for a file that must be replaced. It wraps ErrDamaged,
+// whatever its cause.
+type unusableError struct{ error }
+
+func (e unusableError) Is(target error) bool { return target == ErrDamaged }
+
+func (e unusableError) Unwrap() error { return e.error }
+
 // describe adds the remedy to an error about the file.
 func describe(path string, err error) error {
 	switch {
@@ -62,7 +70,7 @@ func describe(path string, err error) error {
 		return fmt.Errorf("%s %w", path, ErrInUse)
 	case errors.Is(err, ErrDamaged), errors.Is(err, bolterrors.ErrInvalid), errors.Is(err, bolterrors.ErrChecksum), errors.Is(err, bolterrors.ErrVersionMismatch),
 		strings.Contains(err.Error(), "file size too small"): // bbolt has no value for it
-		return fmt.Errorf("%s is damaged or was not made by this program; replace it with a backup, or move it away to start with an empty one (%w)", path, err)
+		return unusableError{fmt.Errorf("%s is damaged or was not made by this program; replace it with a backup, or move it away to start with an empty one (%w)", path, err)}
 	default:
 		return fmt.Errorf("open %s: %w", path, err)
 	}

@@ -80,8 +80,9 @@ func (d DeadLetters) Add(_ context.Context, letters ...DeadLetter) (removed int,
 	return removed, err
 }
 
-// All yields the dead letters, oldest first, and ends after the first error. The
-// file is closed while the loop body runs, so the body may call Remove.
+// All yields the dead letters, oldest first. One that cannot be read is yielded as an
+// error with its sequence number; after any other error the loop ends. The file is
+// closed while the loop body runs, so the body may call Remove.
 func (d DeadLetters) All(ctx context.Context) iter.Seq2[DeadLetter, error] {
 	const page = 100
 	return func(yield func(DeadLetter, error) bool) {
@@ -95,7 +96,7 @@ func (d DeadLetters) All(ctx context.Context) iter.Seq2[DeadLetter, error] {
 				return
 			}
 			for _, l := range letters {
-				if !yield(l, nil) {
+				if !yield(l.DeadLetter, l.err) {
 					return
 				}
 				after = l.Sequence
@@ -105,17 +106,24 @@ func (d DeadLetters) All(ctx context.Context) iter.Seq2[DeadLetter, error] {
 	}
 }
 
+// readLetter is a dead letter, or an error in its place.
+type readLetter struct {
+	DeadLetter
+	err error
+}
+
 // after returns at most limit dead letters after a sequence number.
-func (d DeadLetters) after(after uint64, limit int) (letters []DeadLetter, err error) {
+func (d DeadLetters) after(after uint64, limit int) (letters []readLetter, err error) {
 	err = d.file().view(func(b *bbolt.Bucket) error {
 		cursor := b.Cursor()
 		for key, value := cursor.Seek(sequenceKey(after + 1)); key != nil && len(letters) < limit; key, value = cursor.Next() {
 			sequence := binary.BigEndian.Uint64(key)
 			var r deadRow
 			if err := json.Unmarshal(value, &r); err != nil {
-				return fmt.Errorf("decode dead letter %d: %w", sequence, err)
+				letters = append(letters, readLetter{DeadLetter{Sequence: sequence}, fmt.Errorf("decode dead letter %d: %w", sequence, err)})
+				continue
 			}
-			letters = append(letters, DeadLetter{sequence, r.Event.event(), r.Origin, r.Since, r.GivenUp, r.Attempts, r.Reason})
+			letters = append(letters, readLetter{DeadLetter{sequence, r.Event.event(), r.Origin, r.Since, r.GivenUp, r.Attempts, r.Reason}, nil})
 		}
 		return nil
 	})

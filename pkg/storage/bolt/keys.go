@@ -3,6 +3,7 @@ package bolt
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -92,18 +93,22 @@ func (ks Keys) Key(_ context.Context, id string) (k apikey.Key, err error) {
 	return k, err
 }
 
-// Keys returns the keys of a workspace.
+// Keys returns the keys of a workspace. It cannot tell of which one a key is that cannot
+// be read.
 func (ks Keys) Keys(_ context.Context, workspace string) (keys []apikey.Key, err error) {
+	var unreadable []error
 	err = ks.file().view(func(b *bbolt.Bucket) error {
 		return b.ForEach(func(id, value []byte) error {
 			k, err := decodeKey(string(id), value)
-			if err == nil && k.Workspace == workspace {
+			if err != nil {
+				unreadable = append(unreadable, fmt.Errorf("the key %s: %w", id, err))
+			} else if k.Workspace == workspace {
 				keys = append(keys, k)
 			}
-			return err
+			return nil
 		})
 	})
-	return keys, err
+	return keys, errors.Join(append(unreadable, err)...)
 }
 
 // RevokeKey revokes a key of a workspace. It does nothing if the key was revoked

@@ -2,4 +2,8 @@
 
 package bolt
 
+import "os"
+
 func releasePages(uintptr, int64) {}
+
+func unlock(*os.File) {}

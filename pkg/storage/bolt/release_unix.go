@@ -3,6 +3,7 @@
 package bolt
 
 import (
+	"os"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -12,4 +13,9 @@ import (
 func releasePages(address uintptr, size int64) {
 	pages := unsafe.Slice((*byte)(*(*unsafe.Pointer)(unsafe.Pointer(&address))), size) //nolint:gosec // memory that bbolt has mapped, not of Go's heap
 	_ = unix.Madvise(pages, unix.MADV_DONTNEED)                                        // an advice
+}
+
+// unlock releases the lock of bbolt on a file.
+func unlock(file *os.File) {
+	_ = unix.Flock(int(file.Fd()), unix.LOCK_UN) // fails only if the file is closed
 }

@@ -19,13 +19,27 @@ type sideFile struct {
 	label        string // for error messages, such as "the keys"
 }
 
+// errNew reports a file without the bucket: it was never used, or its first use was
+// interrupted.
+var errNew = errors.New("the file has no bucket")
+
 func (f sideFile) view(read func(b *bbolt.Bucket) error) error {
-	if _, err := os.Stat(f.path); errors.Is(err, os.ErrNotExist) {
-		return f.update(read) // creates the file
+	err := errNew
+	if info, statErr := os.Stat(f.path); statErr == nil && info.Size() > 0 {
+		err = f.open(&bbolt.Options{Timeout: lockTimeout, ReadOnly: true}, func(db *bbolt.DB) error {
+			return db.View(func(tx *bbolt.Tx) error {
+				bucket := tx.Bucket([]byte(f.bucket))
+				if bucket == nil {
+					return errNew
+				}
+				return read(bucket)
+			})
+		})
 	}
-	return f.open(&bbolt.Options{Timeout: lockTimeout, ReadOnly: true}, func(db *bbolt.DB) error {
-		return db.View(func(tx *bbolt.Tx) error { return read(tx.Bucket([]byte(f.bucket))) })
-	})
+	if errors.Is(err, errNew) {
+		return f.update(read) // creates the file and the bucket
+	}
+	return err
 }
 
 func (f sideFile) update(write func(b *bbolt.Bucket) error) error {
@@ -45,14 +59,34 @@ func (f sideFile) update(write func(b *bbolt.Bucket) error) error {
 	})
 }
 
-func (f sideFile) open(options *bbolt.Options, use func(db *bbolt.DB) error) (err error) {
-	db, err := bbolt.Open(f.path, 0o600, options)
-	if errors.Is(err, bolterrors.ErrTimeout) {
+// open opens the file for use. A damaged page is an error that names the remedy.
+func (f sideFile) open(options *bbolt.Options, use func(db *bbolt.DB) error) error {
+	var file *os.File
+	options.OpenFile = func(name string, flag int, mode os.FileMode) (_ *os.File, err error) {
+		file, err = os.OpenFile(name, flag, mode) //nolint:gosec // the path is that of the setting
+		return file, err
+	}
+	var useErr error
+	err := guard(func() error {
+		db, err := bbolt.Open(f.path, 0o600, options)
+		if err != nil {
+			return err
+		}
+		defer func() { useErr = errors.Join(useErr, db.Close()) }()
+		useErr = use(db)
+		return nil
+	})
+	switch {
+	case errors.Is(err, bolterrors.ErrTimeout):
 		return &fault.Error{Kind: fault.Unavailable, Code: "store_unavailable", Message: f.label + " are in use by another process; please try again", Err: err}
+	case errors.Is(err, ErrDamaged):
+		// After a panic in bbolt.Open the file is still open and locked, and mapped, which
+		// keeps the lock when it is closed. Otherwise it has been closed.
+		unlock(file)
+		_ = file.Close()
+		return describe(f.path, err)
+	case err != nil:
+		return describe(f.path, err)
 	}
-	if err != nil {
-		return fmt.Errorf("open %s: %w", f.path, err)
-	}
-	defer func() { err = errors.Join(err, db.Close()) }()
-	return use(db)
+	return useErr
 }

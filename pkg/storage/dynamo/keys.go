@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -90,6 +91,7 @@ func (st *Store) Key(ctx context.Context, id string) (apikey.Key, error) {
 // Keys lists the keys of a workspace.
 func (st *Store) Keys(ctx context.Context, workspace string) ([]apikey.Key, error) {
 	var keys []apikey.Key
+	var unreadable []error
 	pages := dynamodb.NewQueryPaginator(st.Client, &dynamodb.QueryInput{
 		TableName: &st.Table, ConsistentRead: aws.Bool(true),
 		KeyConditionExpression:    aws.String("pk = :workspace AND begins_with(sk, :prefix)"),
@@ -103,12 +105,14 @@ func (st *Store) Keys(ctx context.Context, workspace string) ([]apikey.Key, erro
 		for _, item := range page.Items {
 			k, err := apiKeyOf(item)
 			if err != nil {
-				return nil, err
+				read := reader{row: item}
+				unreadable = append(unreadable, fmt.Errorf("the row %s: %w", read.text(sortKey), err))
+				continue
 			}
 			keys = append(keys, k)
 		}
 	}
-	return keys, nil
+	return keys, errors.Join(unreadable...)
 }
 
 // RevokeKey revokes a key of a workspace in a transaction over both rows. It does
