@@ -17,7 +17,7 @@ import threading
 import time
 
 from ministack import app
-from ministack.core import iam_actions, iam_evaluator, lambda_runtime
+from ministack.core import iam_actions, iam_evaluator
 from ministack.core.responses import get_account_id, get_region, set_request_account_id, set_request_region
 from ministack.services import apigateway, dynamodb, dynamodb_streams, eventbridge, iam, lambda_svc, scheduler
 from ministack.services.cloudformation import provisioners
@@ -444,14 +444,17 @@ def patch_domain_names():
 
 def patch_function_roles():
     # A function has the permissions of its role even if the role does not trust Lambda.
-    credentials = lambda_runtime.execution_credentials
+    execute = lambda_svc._execute_function
 
-    def execution_credentials(config):
-        if not trusts(config["Role"], "lambda.amazonaws.com", ":".join(config["FunctionArn"].split(":")[:7])):
-            raise RuntimeError(f"Lambda may not assume {config['Role']} for {config['FunctionArn']}")
-        return credentials(config)
+    def execute_function(func, event, *args, **kwargs):
+        config = func.get("config") or func
+        arn = ":".join(config["FunctionArn"].split(":")[:7])
+        if not lambda_svc._function_config_scope_mismatch(config) and not trusts(config["Role"], "lambda.amazonaws.com", arn):
+            body = {"errorType": "AccessDeniedException", "errorMessage": f"Lambda may not assume {config['Role']} for {arn}"}
+            return {"body": body, "error": True, "function_error": "Unhandled", "log": ""}
+        return execute(func, event, *args, **kwargs)
 
-    lambda_runtime.execution_credentials = lambda_svc.execution_credentials = execution_credentials
+    lambda_svc._execute_function = execute_function
 
 
 def patch_function_logs():

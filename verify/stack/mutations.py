@@ -50,10 +50,10 @@ UNSEEN = {
 
 # The parameters without which a mutation makes no difference, and the check that sees it.
 SPECIAL = {
-    r"Function: variable API_URL renamed": (lambda stack: {"ApiUrl": "https://api.example.com/syncplane"}, checks.check_address),
+    r"Function: variable API_URL renamed": (lambda stack: {"ApiUrl": f"https://{stack.name}.example.com/syncplane"}, checks.check_address),
     r"variable TOKEN_JWKS renamed": (lambda stack: {"TokenJwks": stack.webhook.keys, "TokenJwksUrl": ""}, checks.check_syncs),
     r"variable TOKEN_WORKSPACE_CLAIM renamed": (lambda stack: {"WorkspaceClaim": "sub"}, checks.check_claim),
-    r"variable RECONCILE_RATE renamed": (lambda stack: {"ReconcileRate": "4"}, checks.check_rate),
+    r"variable RECONCILE_RATE renamed": (lambda stack: {"ReconcileRate": "20"}, checks.check_rate),
     r"variable TOKEN_ISSUERS renamed": (lambda stack: {
         "TokenIssuers": json.dumps([{"issuer": "syncplane-local", "audience": "syncplane", "jwks_url": stack.parameters["TokenJwksUrl"]}]),
         "TokenIssuer": "", "TokenAudience": "", "TokenJwksUrl": ""}, checks.check_syncs),
@@ -250,7 +250,7 @@ class Stage:
         try:
             quick = QUICK[mutant.area] if mutant.check is None else [mutant.check]
             check, why = self.failing(quick)
-            rest = SLOW[mutant.area] if mutant.check is None else []
+            rest = SLOW[mutant.area]
             if check is not None:  # perhaps because of the checks beside it
                 check, why = self.failing([check])
                 rest = [*quick, *rest]

@@ -19,6 +19,7 @@ import threading
 import time
 
 import boto3
+from botocore.config import Config
 from botocore.exceptions import ClientError
 
 WORK = pathlib.Path(os.environ["WORK"])
@@ -104,11 +105,15 @@ class Emulator:
         lines = [line.removeprefix("received: ") for line in self.log.read_text().splitlines() if line.startswith("received: ")]
         return list({e["sequence"]: e for e in map(json.loads, lines) if e["function"] == function}.values())
 
-    def client(self, service, account="test", session=None):
-        """Returns a client of the root user, of the account with the stacks or another one, or of a role's session."""
+    def client(self, service, account="test", session=None, patient=False):
+        """Returns a client of the root user, of the account with the stacks or another one, or of a role's session.
+
+        A patient client waits for its answer for as long as a function may take.
+        """
         key = session or {"AccessKeyId": account, "SecretAccessKey": "test", "SessionToken": None}
         return boto3.client(
-            service, endpoint_url=self.url, region_name=REGION, verify=str(CERTIFICATE), aws_access_key_id=key["AccessKeyId"],
+            service, config=Config(read_timeout=900, retries={"total_max_attempts": 1}) if patient else None,
+            endpoint_url=self.url, region_name=REGION, verify=str(CERTIFICATE), aws_access_key_id=key["AccessKeyId"],
             aws_secret_access_key=key["SecretAccessKey"], aws_session_token=key["SessionToken"])
 
     def run(self, *command, **variables):
