@@ -154,7 +154,7 @@ def try_sample(first):
 def try_all(first, patterns):
     """Tries all mutants of the template, or those whose names contain one of the patterns."""
     first.deploy()
-    copies = stages(first, [None, "third", "fourth"])
+    copies = stages(first, [None, "third", "fourth", "fifth", "sixth"])
     wanted = [m for m in mutations.mutants(copies[0].template) if not patterns or any(p in m.name for p in patterns)]
     for m in wanted:
         if m.reason:
