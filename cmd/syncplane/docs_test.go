@@ -426,6 +426,7 @@ func TestDocsFolders(t *testing.T) {
 // docs/configuration.md names.
 func TestDocsVariables(t *testing.T) {
 	t.Parallel()
+	variable := regexp.MustCompile(`(?:(?:etenv|valueOr|[rR]equired|[aA]ddress|Endpoint|Days|Number)\(|variable: )"([A-Z][A-Z_]+)"`)
 	read := map[string]bool{"CI": true, "VECTORS": true, "GOGC": true, "GOMAXPROCS": true} // tests and the Go runtime read them
 	for _, dir := range []string{"cmd/syncplane", "pkg", "functions"} {
 		err := filepath.WalkDir(filepath.Join(root, dir), func(path string, _ fs.DirEntry, err error) error {
@@ -436,8 +437,13 @@ func TestDocsVariables(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			for _, match := range regexp.MustCompile(`(?:(?:etenv|valueOr|[rR]equired|[aA]ddress|Endpoint|Days|Number)\(|variable: )"([A-Z][A-Z_]+)"`).FindAllSubmatch(text, -1) {
-				read[string(match[1])] = true
+			for line := range bytes.Lines(text) {
+				if !bytes.Contains(line, []byte(`("`)) && !bytes.Contains(line, []byte(`variable: "`)) { // a regular expression is slow
+					continue
+				}
+				for _, match := range variable.FindAllSubmatch(line, -1) {
+					read[string(match[1])] = true
+				}
 			}
 			return nil
 		})

@@ -52,6 +52,34 @@ type signer struct {
 	private   any
 }
 
+// rsaKeys are RSA keys. With the race detector one takes a tenth of a second to generate,
+// so tests share them; within a test all keys are different.
+type rsaKeys struct {
+	mu    sync.Mutex
+	keys  []*rsa.PrivateKey
+	taken map[string]int // by the name of the test, without subtests
+}
+
+var keys = rsaKeys{taken: map[string]int{}}
+
+// next returns a key that the test and its subtests do not have yet.
+func (k *rsaKeys) next(tb testing.TB) (*rsa.PrivateKey, error) {
+	tb.Helper()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	name, _, _ := strings.Cut(tb.Name(), "/")
+	if k.taken[name] == len(k.keys) {
+		key, err := rsa.GenerateKey(rand.Reader, 2048)
+		if err != nil {
+			return nil, err
+		}
+		k.keys = append(k.keys, key)
+	}
+	key := k.keys[k.taken[name]]
+	k.taken[name]++
+	return key, nil
+}
+
 func newSigner(tb testing.TB, id string, algorithm jose.SignatureAlgorithm) signer {
 	tb.Helper()
 	var private any
@@ -66,7 +94,7 @@ func newSigner(tb testing.TB, id string, algorithm jose.SignatureAlgorithm) sign
 	case jose.EdDSA:
 		_, private, err = ed25519.GenerateKey(rand.Reader)
 	default:
-		private, err = rsa.GenerateKey(rand.Reader, 2048)
+		private, err = keys.next(tb)
 	}
 	if err != nil {
 		tb.Fatal(err)

@@ -171,8 +171,8 @@ func TestRound(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			h := newHarness()
-			all := h.fill(t, 800)
-			want := h.damage(t, all, 20)
+			all := h.fill(t, 400)
+			want := h.damage(t, all, 10)
 			h.server.Unordered = unordered
 			before := len(h.server.Calls())
 			sum, got, calls := finish(t, h.round(), time.Hour)
@@ -182,8 +182,8 @@ func TestRound(t *testing.T) {
 			if kept := len(all) - sum.Removed; sum.Syncs != kept || sum.Repaired+sum.Removed != len(want) {
 				t.Errorf("got %+v", sum)
 			}
-			if made := len(h.server.Calls()) - before; made > 800 && !unordered {
-				t.Errorf("a round over 800 syncs made %d calls", made)
+			if made := len(h.server.Calls()) - before; made > 400 && !unordered {
+				t.Errorf("a round over 400 syncs made %d calls", made)
 			}
 			h.wantEqual(t)
 		})
@@ -238,8 +238,8 @@ func TestRoundGoesOn(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness()
-		all := h.fill(t, 1000)
-		want := h.damage(t, all, 25)
+		all := h.fill(t, 500)
+		want := h.damage(t, all, 15)
 		h.Rate = &reconciler.Rate{PerSecond: 40}
 		round := h.round()
 		begin := time.Now()
@@ -267,8 +267,8 @@ func TestRoundGoesOn(t *testing.T) {
 func TestRoundsAtOnce(t *testing.T) {
 	t.Parallel()
 	h := newHarness()
-	all := h.fill(t, 500)
-	h.damage(t, all, 30)
+	all := h.fill(t, 250)
+	h.damage(t, all, 15)
 	round := h.round()
 	var group sync.WaitGroup
 	for range 3 {

@@ -25,13 +25,22 @@ var shared = sync.OnceValues(func() (*dynamodblocal.Server, error) { //nolint:go
 	})
 })
 
+// SharedVariable is the environment variable in which command shared passes the endpoint
+// of its DynamoDB Local to the tests. Unlike AWS_ENDPOINT_URL_DYNAMODB, it does not change
+// what is tested.
+const SharedVariable = "DYNAMOTEST_ENDPOINT"
+
 // Endpoint returns the endpoint of a DynamoDB: that of AWS_ENDPOINT_URL_DYNAMODB if it
-// is set, otherwise that of a DynamoDB Local that all tests of this process share. If
-// the programs for DynamoDB Local are not installed, it skips the test and logs how
-// to install them; with CI=true, where a skip would go unnoticed, it fails the test.
+// is set, or of command shared, otherwise that of a DynamoDB Local that all tests of
+// this process share. If the programs for DynamoDB Local are not installed, it skips the
+// test and logs how to install them; with CI=true, where a skip would go unnoticed, it
+// fails the test.
 func Endpoint(tb testing.TB) string {
 	tb.Helper()
 	if endpoint := os.Getenv("AWS_ENDPOINT_URL_DYNAMODB"); endpoint != "" {
+		return endpoint
+	}
+	if endpoint := os.Getenv(SharedVariable); endpoint != "" {
 		return endpoint
 	}
 	server, err := shared()

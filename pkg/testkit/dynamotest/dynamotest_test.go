@@ -42,6 +42,7 @@ func TestEndpoint(t *testing.T) {
 		want   []string
 	}{
 		{"given", []string{"AWS_ENDPOINT_URL_DYNAMODB=http://127.0.0.1:4711"}, true, []string{"endpoint: http://127.0.0.1:4711", "--- PASS"}},
+		{"shared", []string{dynamotest.SharedVariable + "=http://127.0.0.1:4712"}, true, []string{"endpoint: http://127.0.0.1:4712", "--- PASS"}},
 		{"skipped", []string{"CI="}, true, []string{"--- SKIP", "NOT TESTED", "needs java", "openjdk"}},
 		{"failed in continuous integration", []string{"CI=true"}, false, []string{"--- FAIL", "needs java", "openjdk"}},
 	} {
@@ -51,7 +52,7 @@ func TestEndpoint(t *testing.T) {
 				t.Fatal(err)
 			}
 			command := exec.CommandContext(t.Context(), program, "-test.v", "-test.run=^TestEndpoint$")
-			command.Env = append(os.Environ(), "DYNAMOTEST_NESTED=1", "AWS_ENDPOINT_URL_DYNAMODB=", "PATH="+t.TempDir())
+			command.Env = append(os.Environ(), "DYNAMOTEST_NESTED=1", "AWS_ENDPOINT_URL_DYNAMODB=", dynamotest.SharedVariable+"=", "PATH="+t.TempDir())
 			command.Env = append(command.Env, c.env...)
 			text, err := command.CombinedOutput()
 			if (err == nil) != c.passes {

@@ -13,10 +13,8 @@ import (
 	"syscall"
 
 	"syncplane/pkg/emulator/dynamodblocal"
+	"syncplane/pkg/testkit/dynamotest"
 )
-
-// variable is where package dynamotest finds the endpoint.
-const variable = "AWS_ENDPOINT_URL_DYNAMODB"
 
 // port is the same in each run, so that the results of go test stay in its cache. Our
 // own choice.
@@ -42,14 +40,14 @@ func run(args []string) (int, error) {
 	command := exec.CommandContext(ctx, args[0], args[1:]...) //nolint:gosec // the caller names the program
 	command.Stdin, command.Stdout, command.Stderr = os.Stdin, os.Stdout, os.Stderr
 	command.Cancel = func() error { return command.Process.Signal(syscall.SIGTERM) }
-	if os.Getenv(variable) == "" {
+	if os.Getenv("AWS_ENDPOINT_URL_DYNAMODB") == "" {
 		server, err := start(ctx)
 		if _, missing := errors.AsType[*dynamodblocal.MissingError](err); err != nil && !missing { // if missing, the tests report it
 			return 1, err
 		}
 		if err == nil {
 			defer func() { _ = server.Close() }() // it ends with this process
-			command.Env = append(os.Environ(), variable+"="+server.Endpoint)
+			command.Env = append(os.Environ(), dynamotest.SharedVariable+"="+server.Endpoint)
 		}
 	}
 	err := command.Run()
