@@ -475,7 +475,9 @@ func TestLongOutage(t *testing.T) {
 		w.publish("a/1", "a/2")
 		w.sleep(time.Minute)
 		w.stop()
+		w.close() // the process ends
 		w.sleep(72 * time.Hour)
+		w.open()
 		w.run()
 		w.sleep(30 * time.Minute)
 		w.wantLetters()
@@ -486,7 +488,9 @@ func TestLongOutage(t *testing.T) {
 		w.publish("a/3")
 		w.sleep(time.Second)
 		w.stop()
+		w.close() // the process ends
 		w.sleep(72 * time.Hour)
+		w.open()
 		w.run()
 		w.sleep(90 * time.Minute)
 		w.wantLetters("a/3: the webhook responded with status 503")

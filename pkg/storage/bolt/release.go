@@ -1,6 +1,10 @@
 package bolt
 
-import "time"
+import (
+	"time"
+
+	"go.etcd.io/bbolt"
+)
 
 // The memory of the process that pages of the file may use. Our own choices.
 const (
@@ -12,11 +16,13 @@ const (
 // pages stay in the cache of the operating system, from which they are mapped again
 // when they are read.
 func (st *Store) release() {
-	_ = st.view(func(tx *tx) error { // the mapping does not change while it is open
-		if size := tx.raw.Size(); size > releaseAbove {
-			releasePages(tx.raw.DB().Info().Data, size)
-		}
-		return nil
+	_ = guard(func() error {
+		return st.db.View(func(tx *bbolt.Tx) error { // the mapping does not change while it is open
+			if size := tx.Size(); size > releaseAbove {
+				releasePages(tx.DB().Info().Data, size)
+			}
+			return nil
+		})
 	})
 }
 
