@@ -314,6 +314,10 @@ func (d docsRunner) interrupt(t *testing.T, b *block) {
 		t.Errorf("line %d: no output from %s", b.line, b.text)
 	}
 	first := lines.Text()
+	// emulate prints a line before it starts moto_server, and an interrupt at its start is
+	// an error of moto_server.
+	for strings.Contains(b.text, "syncplane emulate") && !strings.HasPrefix(lines.Text(), "Stop with ") && lines.Scan() {
+	}
 	if err := syscall.Kill(-cmd.Process.Pid, syscall.SIGINT); err != nil {
 		t.Errorf("line %d: it ended by itself, with %q: %v", b.line, first, err)
 	}
