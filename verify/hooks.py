@@ -127,16 +127,18 @@ def begin_run(case):
             {"Authorization": callers[case.auth_identity], "Content-Type": "application/json"},
         )  # fmt: skip
         with urllib.request.urlopen(request) as response:
-            return json.load(response)
+            return json.load(response), response.headers["ETag"]
 
-    sync = post("/api/v1/syncs", {"sync": SYNC})["id"]
+    sync = post("/api/v1/syncs", {"sync": SYNC})[0]["id"]
     path = f"/api/v1/syncs/{sync}/sync_runs"
-    time = post(path, {})["attributes"]["scheduled_time"]
+    run, tag = post(path, {})
+    time = run["attributes"]["scheduled_time"]
     case.path_parameters["id"], case.path_parameters["time"] = sync, time
+    replace(case.headers, "If-Match", tag)
     request = case.body.get("sync_run") if isinstance(case.body, dict) else None
     if not isinstance(request, dict) or "fence" not in request:
         return
-    request["fence"] = post(f"{path}/{time}/claim", {"executor": "schemathesis"})["attributes"]["fence"]
+    request["fence"] = post(f"{path}/{time}/claim", {"executor": "schemathesis"})[0]["attributes"]["fence"]
     # All rows failed is no success, which a schema cannot express.
     counters = request.get("counters")
     if isinstance(counters, dict) and counters.get("successful_rows") == 0:
