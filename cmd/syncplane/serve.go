@@ -123,9 +123,9 @@ func (c serveConfig) check() error {
 }
 
 // gcPercent is the garbage collection target percentage. Our own choice: with a million
-// syncs, of which the scheduler holds 90 MB, Go's 100 uses 40 MB more at its peak, and
+// syncs, of which the scheduler holds 90 MB, Go's 100 uses 60 MB more at its peak, and
 // 50 takes 15 % more processor time for a create.
-const gcPercent = 75
+const gcPercent = 60
 
 // serve runs the control plane until ctx ends.
 func serve(ctx context.Context, env environment, c serveConfig) error {
