@@ -32,6 +32,7 @@ import (
 	"syncplane/pkg/emulator/dynamodblocal"
 	"syncplane/pkg/emulator/lambdaruntime"
 	"syncplane/pkg/storage/dynamo"
+	"syncplane/pkg/testkit/lambdatest"
 )
 
 // The number of measurements.
@@ -128,10 +129,10 @@ func run(ctx context.Context, only string) error {
 	if r.operations, err = lab.measureWarm(ctx); err != nil {
 		return err
 	}
-	if r.handler, err = benchmark(ctx, "Create", "the handler without a store"); err != nil {
+	if r.handler, err = benchmark(ctx, "Create", "the handler without a store", settings); err != nil {
 		return err
 	}
-	if r.signature, err = benchmark(ctx, "Verify", "the verification of a signature"); err != nil {
+	if r.signature, err = benchmark(ctx, "Verify", "the verification of a signature", settings); err != nil {
 		return err
 	}
 	if r.server, err = measureServer(ctx, dir); err != nil {
@@ -140,7 +141,7 @@ func run(ctx context.Context, only string) error {
 	if r.lists, err = measureList(ctx, lab.store); err != nil {
 		return err
 	}
-	if r.relay, err = benchmark(ctx, "Relay", "the relay with AWS in its process"); err != nil {
+	if r.relay, err = benchmark(ctx, "Relay", "the relay with AWS in its process", nil); err != nil {
 		return err
 	}
 	if r.scheduler, err = measureScheduler(ctx, dir); err != nil {
@@ -292,7 +293,7 @@ func startIssuer() (*issuer, error) {
 	return i, err
 }
 
-// settings are the variables of the Go runtime that template.yaml sets for the function.
+// settings are the variables of the Go runtime that template.yaml sets for the API function.
 var settings = []string{"GOMAXPROCS=1", "GOGC=200"}
 
 // build builds the bare handler and Syncplane in dir.
@@ -303,7 +304,7 @@ func build(ctx context.Context, dir string) ([]*candidate, error) {
 		env                []string
 	}{
 		{"bare handler (Go)", usualTags, "./bench/floor", nil},
-		{"Syncplane", ownTags, "./functions/api", settings},
+		{"Syncplane", lambdatest.BuildTags, "./functions/api", settings},
 	} {
 		program, zip, err := buildGo(ctx, dir, c.tags, c.source)
 		if err != nil {

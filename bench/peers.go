@@ -70,12 +70,8 @@ func inFolder(ctx context.Context, folder string, env []string, command ...strin
 	return nil
 }
 
-// The build tags of Go functions: what AWS's documentation recommends, and those of the
-// Makefile.
-const (
-	usualTags = "lambda.norpc"
-	ownTags   = "lambda.norpc,nethttpomithttp2"
-)
+// usualTags are the build tags that AWS's documentation recommends for Go functions.
+const usualTags = "lambda.norpc"
 
 // goBuild returns the arguments that build a Go function.
 func goBuild(tags, out, source string) []string {

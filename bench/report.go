@@ -21,12 +21,12 @@ type benchmarked struct {
 	allocs float64
 }
 
-// benchmark runs BenchmarkName of this directory five times with the settings of the
-// function in template.yaml, describes it on standard error and returns the fastest run.
-func benchmark(ctx context.Context, name, what string) (benchmarked, error) {
+// benchmark runs BenchmarkName of this directory five times with variables added to the
+// environment, describes it on standard error and returns the fastest run.
+func benchmark(ctx context.Context, name, what string, env []string) (benchmarked, error) {
 	fmt.Fprintln(os.Stderr, what)
 	command := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-bench", "^Benchmark"+name+"$", "-benchmem", "-count", "5", "./bench")
-	command.Env = append(os.Environ(), settings...)
+	command.Env = append(os.Environ(), env...)
 	out, err := command.CombinedOutput()
 	if err != nil {
 		return benchmarked{}, fmt.Errorf("%w: %s", err, out)

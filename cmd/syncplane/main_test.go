@@ -23,6 +23,7 @@ import (
 	"syncplane/pkg/api/apitest"
 	"syncplane/pkg/storage/bolt"
 	"syncplane/pkg/testkit/dynamotest"
+	"syncplane/pkg/testkit/lambdatest"
 )
 
 const goodBody = `{"sync":{"source_id":1,"destination_id":2,"model_id":3,"schedule_type":"automated","configuration":{},` +
@@ -412,7 +413,7 @@ func TestInvoke(t *testing.T) {
 	t.Parallel()
 	endpoint := dynamotest.Endpoint(t)
 	bootstrap := filepath.Join(t.TempDir(), "bootstrap")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-tags", "lambda.norpc,nethttpomithttp2", "-o", bootstrap, "../../functions/api").CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-tags", lambdatest.BuildTags, "-o", bootstrap, "../../functions/api").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
 	dataDir := t.TempDir()

@@ -12,13 +12,16 @@ import (
 	"syncplane/pkg/emulator/lambdaruntime"
 )
 
+// BuildTags are the build tags of the functions, as in the Makefile.
+const BuildTags = "lambda.norpc,nethttpomithttp2"
+
 // Start builds the function in the directory of the test with the flags of
 // `make build`, for the platform of the test, and runs it under an emulated Lambda
 // Runtime API until the test ends.
 func Start(tb testing.TB, env []string, output io.Writer) *lambdaruntime.Function {
 	tb.Helper()
 	bootstrap := filepath.Join(tb.TempDir(), "bootstrap")
-	build := exec.CommandContext(tb.Context(), "go", "build", "-trimpath", "-tags", "lambda.norpc,nethttpomithttp2", "-ldflags=-s -w", "-o", bootstrap, ".") //nolint:gosec // the path is the test's own
+	build := exec.CommandContext(tb.Context(), "go", "build", "-trimpath", "-tags", BuildTags, "-ldflags=-s -w", "-o", bootstrap, ".") //nolint:gosec // the path is the test's own
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		tb.Fatalf("%v: %s", err, out)
