@@ -99,6 +99,10 @@ type slotRow struct {
 	Waiting time.Time `json:"waiting,omitzero"`
 }
 
+func (row slotRow) slot(workspace, syncID string) runs.Slot {
+	return runs.Slot{Workspace: workspace, SyncID: syncID, Version: row.Version, Open: row.Open, Waiting: row.Waiting}
+}
+
 // recordsRow is the failed rows of a run.
 type recordsRow struct {
 	ExpiresAt time.Time   `json:"expires_at"`
@@ -159,6 +163,20 @@ func (row runRow) run(key runs.Key) runs.Run {
 		}
 	}
 	return r
+}
+
+// decodeRun decodes a row with its time, as it is in the key.
+func decodeRun(workspace, syncID, at string, value []byte) (runs.Run, error) {
+	when, err := time.Parse(time.RFC3339, at)
+	if err != nil {
+		return runs.Run{}, err
+	}
+	var row runRow
+	if err := json.Unmarshal(value, &row); err != nil {
+		return runs.Run{}, err
+	}
+	r := row.run(runs.Key{Workspace: workspace, SyncID: syncID, Time: when})
+	return r, r.CheckStored()
 }
 
 // run reads a run that has not expired.
@@ -229,15 +247,7 @@ func (st Runs) Runs(ctx context.Context, workspace, syncID string, before time.T
 				more = true
 				return nil
 			}
-			var row runRow
-			when, err := time.Parse(time.RFC3339, string(key[len(prefix):]))
-			if err == nil {
-				err = json.Unmarshal(value, &row)
-			}
-			r := row.run(runs.Key{Workspace: workspace, SyncID: syncID, Time: when})
-			if err == nil {
-				err = r.CheckStored()
-			}
+			r, err := decodeRun(workspace, syncID, string(key[len(prefix):]), value)
 			if err != nil {
 				st.unreadableRun(ctx, fmt.Errorf("decode the row %q: %w", key, err))
 				continue
@@ -257,7 +267,7 @@ func (t *tx) slot(workspace, syncID string) (runs.Slot, bool, error) {
 	if err != nil {
 		return runs.Slot{}, false, fmt.Errorf("%w: %w", runs.ErrUnreadable, err)
 	}
-	return runs.Slot{Workspace: workspace, SyncID: syncID, Version: row.Version, Open: row.Open, Waiting: row.Waiting}, found, nil
+	return row.slot(workspace, syncID), found, nil
 }
 
 // Slot reads the slot of a sync.
@@ -288,9 +298,7 @@ func (st Runs) Slots(ctx context.Context, workspace, after string, limit int) (s
 				st.unreadableRun(ctx, fmt.Errorf("decode the row %q: %w", key, err))
 				continue
 			}
-			slots = append(slots, runs.Slot{
-				Workspace: workspace, SyncID: string(key[len(prefix):]), Version: row.Version, Open: row.Open, Waiting: row.Waiting,
-			})
+			slots = append(slots, row.slot(workspace, string(key[len(prefix):])))
 		}
 		return nil
 	})
@@ -315,7 +323,7 @@ func (st Runs) AllSlots(ctx context.Context) iter.Seq2[runs.Slot, error] {
 			st.unreadableRun(ctx, fmt.Errorf("decode the slot of sync %s: %w", id, err))
 			return runs.Slot{}, false, nil
 		}
-		return runs.Slot{Workspace: workspace, SyncID: id, Version: row.Version, Open: row.Open, Waiting: row.Waiting}, true, nil
+		return row.slot(workspace, id), true, nil
 	})
 }
 

@@ -29,29 +29,6 @@ func TestRuns(t *testing.T) {
 	})
 }
 
-func TestFencesGrow(t *testing.T) {
-	t.Parallel()
-	runstest.FencesGrow(t, backend(open(t, filepath.Join(t.TempDir(), "syncs.db"))))
-}
-
-// TestLostRuns checks that an open run that has expired does not stop its sync.
-func TestLostRuns(t *testing.T) {
-	t.Parallel()
-	runstest.Lost(t, backend(open(t, filepath.Join(t.TempDir(), "syncs.db"))))
-}
-
-// TestClockSetBack checks that runs continue with the corrected clock.
-func TestClockSetBack(t *testing.T) {
-	t.Parallel()
-	runstest.SetBack(t, backend(open(t, filepath.Join(t.TempDir(), "syncs.db"))))
-}
-
-// TestClockUnset checks that a clock that is not set ends no lease.
-func TestClockUnset(t *testing.T) {
-	t.Parallel()
-	runstest.Unset(t, backend(open(t, filepath.Join(t.TempDir(), "syncs.db"))))
-}
-
 func TestMustHold1OneRunPerTimeOneOpenOneWaiting(t *testing.T) {
 	t.Parallel()
 	runstest.MustHold1(t, backend(open(t, filepath.Join(t.TempDir(), "syncs.db"))))

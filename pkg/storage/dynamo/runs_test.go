@@ -77,29 +77,6 @@ func TestUnreadableRuns(t *testing.T) {
 	}
 }
 
-func TestFencesGrow(t *testing.T) {
-	t.Parallel()
-	runstest.FencesGrow(t, unfaulted(t))
-}
-
-// TestLostRuns checks that an open run that has expired does not stop its sync.
-func TestLostRuns(t *testing.T) {
-	t.Parallel()
-	runstest.Lost(t, unfaulted(t))
-}
-
-// TestClockSetBack checks that runs continue with the corrected clock.
-func TestClockSetBack(t *testing.T) {
-	t.Parallel()
-	runstest.SetBack(t, unfaulted(t))
-}
-
-// TestClockUnset checks that a clock that is not set ends no lease.
-func TestClockUnset(t *testing.T) {
-	t.Parallel()
-	runstest.Unset(t, unfaulted(t))
-}
-
 func TestMustHold1OneRunPerTimeOneOpenOneWaiting(t *testing.T) {
 	t.Parallel()
 	runstest.MustHold1(t, unfaulted(t))

@@ -286,8 +286,8 @@ func testLimiterConcurrent(t *testing.T, store ratelimit.Store) {
 	}
 }
 
-// wantThrottled checks that err is a fault.Throttled which requests the client to
-// wait for the next token.
+// wantThrottled checks that err is a fault.Throttled whose RetryAfter is the wait for
+// the next token.
 func wantThrottled(t *testing.T, err error, allowance ratelimit.Allowance) {
 	t.Helper()
 	throttled, ok := errors.AsType[*fault.Error](err)

@@ -79,9 +79,9 @@ func (c clocked) want(key runs.Key, status runs.Status, code string) {
 	}
 }
 
-// Lost checks that a sync runs again whose open or waiting run has expired while nothing
+// testLost checks that a sync runs again whose open or waiting run has expired while nothing
 // was running that could end it.
-func Lost(t *testing.T, b Backend) {
+func testLost(t *testing.T, b Backend) {
 	for _, waiting := range []bool{false, true} {
 		c := newClocked(t, b)
 		first := c.due(runs.Queued)
@@ -98,9 +98,9 @@ func Lost(t *testing.T, b Backend) {
 	}
 }
 
-// SetBack checks that runs continue with the corrected clock after it was set back: it was
+// testSetBack checks that runs continue with the corrected clock after it was set back: it was
 // ahead when earlier runs began.
-func SetBack(t *testing.T, b Backend) {
+func testSetBack(t *testing.T, b Backend) {
 	for _, ahead := range []time.Duration{10 * time.Minute, 2 * time.Hour, 10 * 365 * 24 * time.Hour} {
 		back := func() { b.Clock.Advance(-ahead) }
 		begin := func() clocked { b.Clock.Advance(ahead); return newClocked(t, b) }
@@ -172,9 +172,9 @@ func SetBack(t *testing.T, b Backend) {
 	}
 }
 
-// Unset checks that a machine whose clock is not set when it starts changes nothing of a
+// testUnset checks that a machine whose clock is not set when it starts changes nothing of a
 // lease, and triggers no run of the past.
-func Unset(t *testing.T, b Backend) {
+func testUnset(t *testing.T, b Backend) {
 	c := newClocked(t, b)
 	taken := c.due(runs.Queued)
 	run := c.claim(taken)

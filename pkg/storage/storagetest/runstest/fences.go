@@ -23,10 +23,10 @@ func (h *hooked) Commit(ctx context.Context, change runs.Change) error {
 	return h.Store.Commit(ctx, change)
 }
 
-// FencesGrow checks that a run is not executed after a newer one of its sync, even if
+// testFencesGrow checks that a run is not executed after a newer one of its sync, even if
 // that was triggered, claimed and finished while the older one was being claimed before
 // its event had recorded it, or being recorded.
-func FencesGrow(t *testing.T, b Backend) {
+func testFencesGrow(t *testing.T, b Backend) {
 	for name, recorded := range map[string]bool{"recorded": true, "claimed first": false} {
 		t.Run(name, func(t *testing.T) {
 			l := newLife(t, b)

@@ -117,8 +117,15 @@ func Run(t *testing.T, open func(t *testing.T) Backend) {
 		{"an idempotency key replays its answer until it expires", testOnce},
 		{"a heartbeat extends only a live lease", testHeartbeat},
 		{"the status of a sync changes with its run", testSync},
+		{"no run is executed after a newer one", testFencesGrow},
+		{"a run that has expired does not stop its sync", testLost},
+		{"runs continue with a clock that was set back", testSetBack},
+		{"a clock that is not set ends no lease", testUnset},
 	} {
-		t.Run(test.name, func(t *testing.T) { test.run(t, open(t)) })
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			test.run(t, open(t))
+		})
 	}
 }
 
