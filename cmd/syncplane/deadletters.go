@@ -145,10 +145,8 @@ func resendDeadLetters(ctx context.Context, env environment, dead bolt.DeadLette
 		}
 	}
 	switch {
-	case len(unreadable) > 0:
+	case len(unreadable) > 0 || refused > 0:
 		return errors.Join(append(unreadable, fmt.Errorf("%d dead letters were accepted, %d were refused and are kept", sent, refused))...)
-	case refused > 0:
-		return fmt.Errorf("%d dead letters were accepted, %d were refused and are kept", sent, refused)
 	case len(wanted) > 0:
 		return fmt.Errorf("%d of the given dead letters do not exist; see dead-letters list", len(wanted))
 	}

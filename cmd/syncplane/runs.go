@@ -194,8 +194,8 @@ func newRunsCancel(c *apiCommand) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "cancel RUN",
 		Short: "Cancel a run",
-		Long: `Cancel cancels a run that has not started, and requests the executor of one that is in
-progress to stop.`,
+		Long: `Cancel cancels a run that has not started. If a run is in progress, its executor is
+requested to stop.`,
 		Example: "  syncplane runs cancel \"$(syncplane runs list --json | jq -r '.[0].id')\" --force",
 		Args:    oneArgument("the ID of the run, as runs list prints it"),
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -81,7 +81,7 @@ standard error.`,
 	})
 	define(cmd, cmd.Flags(), &c.logLevel, setting[string]{
 		flag: "log-level", variable: "LOG_LEVEL", fallback: slog.LevelInfo.String(), kind: "level", values: logLevels(), parse: parseLogLevel,
-		usage: "the lowest level that is logged: " + listOf(logLevels()),
+		usage: "the lowest level that is logged: " + listOf(logLevels(), "or"),
 	})
 	defineWebhook(cmd, &c.hook)
 	defineToken(cmd, &c.token)

@@ -135,7 +135,7 @@ func parseText(text string) (string, error) { return text, nil }
 func parseOneOf(values ...string) func(string) (string, error) {
 	return func(text string) (string, error) {
 		if !slices.Contains(values, text) {
-			return "", fmt.Errorf("must be %s, got %q", listOf(values), text)
+			return "", fmt.Errorf("must be %s, got %q", listOf(values, "or"), text)
 		}
 		return text, nil
 	}
@@ -171,15 +171,15 @@ func logLevels() []string { return []string{"DEBUG", "INFO", "WARN", "ERROR"} }
 func parseLogLevel(text string) (string, error) {
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(text)); err != nil {
-		return "", fmt.Errorf("must be %s, got %q", listOf(logLevels()), text)
+		return "", fmt.Errorf("must be %s, got %q", listOf(logLevels(), "or"), text)
 	}
 	return level.String(), nil
 }
 
-// listOf returns "a, b or c".
-func listOf(values []string) string {
+// listOf returns "a, b or c", with a conjunction such as "or".
+func listOf(values []string, conjunction string) string {
 	last := len(values) - 1
-	return strings.Join(values[:last], ", ") + " or " + values[last]
+	return strings.Join(values[:last], ", ") + " " + conjunction + " " + values[last]
 }
 
 func parseWorkspace(text string) (string, error) {
@@ -247,12 +247,6 @@ func parseOrigins(text string) ([]string, error) {
 		}
 	}
 	return origins, nil
-}
-
-// allOf returns "a, b and c".
-func allOf(values []string) string {
-	last := len(values) - 1
-	return strings.Join(values[:last], ", ") + " and " + values[last]
 }
 
 const day = 24 * time.Hour

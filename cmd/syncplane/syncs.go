@@ -85,7 +85,7 @@ func findSync(ctx context.Context, api *client.ClientWithResponses, text string)
 		return id, nil
 	}
 	slices.Sort(found) // oldest first
-	return id, fmt.Errorf("%d syncs have the name %.300q, %s; give one of these IDs, or delete the sync that is not wanted", len(found), text, allOf(found))
+	return id, fmt.Errorf("%d syncs have the name %.300q, %s; give one of these IDs, or delete the sync that is not wanted", len(found), text, listOf(found, "and"))
 }
 
 // syncFields holds the fields of a sync from a file and from flags.
@@ -269,7 +269,7 @@ func newSyncsList(c *apiCommand) *cobra.Command {
 		RunE:    func(cmd *cobra.Command, _ []string) error { return c.listSyncs(cmd.Context(), status) },
 	}
 	define(cmd, cmd.Flags(), &status, setting[string]{
-		flag: "status", kind: "status", values: statuses, parse: parseOneOf(statuses...), usage: "only those with a status: " + listOf(statuses),
+		flag: "status", kind: "status", values: statuses, parse: parseOneOf(statuses...), usage: "only those with a status: " + listOf(statuses, "or"),
 	})
 	return cmd
 }

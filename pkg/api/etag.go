@@ -2,6 +2,7 @@ package api
 
 import (
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -74,19 +75,12 @@ func invalidTags(name string) error {
 	}}}
 }
 
-// isNotModified reports whether If-None-Match has the entity tag of s in this media
-// type. A malformed header is ignored, so that the client gets the whole sync.
-func isNotModified(header http.Header, s syncs.Sync, form media) bool {
+// isNotModified reports whether If-None-Match has the entity tag of a resource. A
+// malformed header is ignored, so that the client gets the whole resource.
+func isNotModified(header http.Header, current string) bool {
 	tags, star, _, _ := parseTags(header, "If-None-Match")
-	if star {
-		return true
-	}
-	for _, tag := range tags {
-		if tag.opaque == etag(s, form) { // If-None-Match compares weakly
-			return true
-		}
-	}
-	return false
+	// If-None-Match compares weakly.
+	return star || slices.ContainsFunc(tags, func(tag entityTag) bool { return tag.opaque == current })
 }
 
 // versionFromTag returns the version in an entity tag of either media type. Only the

@@ -18,8 +18,8 @@ func (a *API) readSync(ctx context.Context, c call) (response, error) {
 	if err := condition.Check(sync.Version); err != nil {
 		return response{}, err
 	}
-	if isNotModified(c.header, sync, c.media) {
-		return response{status: http.StatusNotModified, header: http.Header{"Etag": {etag(sync, c.media)}}}, nil
+	if tag := etag(sync, c.media); isNotModified(c.header, tag) {
+		return response{status: http.StatusNotModified, header: http.Header{"Etag": {tag}}}, nil
 	}
 	return c.syncResponse(http.StatusOK, sync, a.Now()), nil
 }

@@ -81,15 +81,12 @@ func (a *API) readRun(ctx context.Context, c call) (response, error) {
 		return response{}, err
 	}
 	out := c.runResponse(http.StatusOK, run, steps)
-	if err := c.requireRun(out.header.Get("Etag")); err != nil {
+	tag := out.header.Get("Etag")
+	if err := c.requireRun(tag); err != nil {
 		return response{}, err
 	}
-	tags, star, _, _ := parseTags(c.header, "If-None-Match")
-	for _, tag := range tags {
-		star = star || tag.opaque == out.header.Get("Etag")
-	}
-	if star {
-		return response{status: http.StatusNotModified, header: http.Header{"Etag": out.header["Etag"]}}, nil
+	if isNotModified(c.header, tag) {
+		return response{status: http.StatusNotModified, header: http.Header{"Etag": {tag}}}, nil
 	}
 	return out, nil
 }

@@ -44,10 +44,8 @@ func (c *Config) nested() map[string][]nestedClaim {
 		if !isPointer(name) || !ok {
 			return
 		}
-		for _, known := range all[path[0]] {
-			if known.name == name {
-				return // for another setting
-			}
+		if slices.ContainsFunc(all[path[0]], func(known nestedClaim) bool { return known.name == name }) {
+			return // for another setting
 		}
 		if all == nil {
 			all = map[string][]nestedClaim{}

@@ -87,7 +87,7 @@ func (c *Client) Do(r *http.Request) (*http.Response, error) {
 		return nil, fmt.Errorf("read the body of the request: %w", err)
 	}
 	r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(text)), nil }
-	r.Body = io.NopCloser(bytes.NewReader(text))
+	r.Body, _ = r.GetBody()
 	return c.Client.Do(r) //nolint:gosec // the caller chooses the address
 }
 

@@ -4,6 +4,7 @@
 package dynamotest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"os"
@@ -37,10 +38,7 @@ const SharedVariable = "DYNAMOTEST_ENDPOINT"
 // fails the test.
 func Endpoint(tb testing.TB) string {
 	tb.Helper()
-	if endpoint := os.Getenv("AWS_ENDPOINT_URL_DYNAMODB"); endpoint != "" {
-		return endpoint
-	}
-	if endpoint := os.Getenv(SharedVariable); endpoint != "" {
+	if endpoint := cmp.Or(os.Getenv("AWS_ENDPOINT_URL_DYNAMODB"), os.Getenv(SharedVariable)); endpoint != "" {
 		return endpoint
 	}
 	server, err := shared()

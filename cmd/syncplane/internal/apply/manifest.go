@@ -307,10 +307,15 @@ func (s *Sync) named(configuration jsontext.Value) (jsontext.Value, error) {
 	if err != nil {
 		return nil, err
 	}
-	if slices.ContainsFunc(members, func(m jsonMember) bool { return m.name == NameMember }) {
+	if hasName(members) {
 		return nil, fmt.Errorf("configuration must not have the member %s, which holds the name", NameMember)
 	}
 	return withName(members, s.Name), nil
+}
+
+// hasName reports whether the members of a configuration include that of the name.
+func hasName(members []jsonMember) bool {
+	return slices.ContainsFunc(members, func(m jsonMember) bool { return m.name == NameMember })
 }
 
 // withName returns a configuration with a name and with members.
@@ -333,7 +338,7 @@ func KeepName(configuration jsontext.Value, s client.Sync) jsontext.Value {
 		return configuration
 	}
 	members, err := jsonMembersOf(configuration)
-	if err != nil || slices.ContainsFunc(members, func(m jsonMember) bool { return m.name == NameMember }) {
+	if err != nil || hasName(members) {
 		return configuration
 	}
 	return withName(members, name)
