@@ -3,8 +3,8 @@
 
 : "${SYNCPLANE_CACHE:=${XDG_CACHE_HOME:-$HOME/.cache}/syncplane}"
 
-# A make below `make verify` would print its directory, which no make does that a person
-# runs.
+# Without this, a make below `make verify` prints its directory, and its output differs
+# from that in the documentation.
 unset MAKEFLAGS MFLAGS MAKELEVEL
 
 # No call to AWS, no telemetry.
