@@ -4,10 +4,17 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"errors"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 )
@@ -126,12 +133,60 @@ func TestSyncsAndRuns(t *testing.T) {
 		{"the ID of a run must be that of its sync, a slash and a time such as 2026-11-24T06:00:00Z, as runs list prints it, got \"" + missing + `"`, "runs show " + missing},
 		{`--limit must be a positive integer, got "0"; see syncplane runs list --help`, "runs list --limit 0"},
 		{"runs list takes at most one argument, the ID or the name of a sync; see syncplane runs list --help", "runs list a b"},
-		{dataDir + " must hold a JSON object with the fields of a sync", "syncs create -f -"},
+		{dataDir + " must hold a JSON object with the fields of a sync, none of them twice", "syncs create -f -"},
 	} {
 		want := strings.Replace(test.want, dataDir+" must", "- must", 1)
 		checkFails(t, 2, want, env, strings.Fields(test.args)...)
 	}
+	twice := command(t, env, "syncs", "create", "-f", "-")
+	twice.Stdin = strings.NewReader(`{"source_id":1,"source_id":2}`)
+	if out, err := twice.CombinedOutput(); string(out) != "syncplane: - must hold a JSON object with the fields of a sync, none of them twice\n" {
+		t.Errorf("got %v, %s", err, out)
+	}
 	s.stop(t, os.Interrupt)
+}
+
+// TestWrongServer checks that a request that cannot succeed is not repeated, as one whose
+// connection was lost is, and that the message says what is wrong.
+func TestWrongServer(t *testing.T) {
+	t.Parallel()
+	connections := func(server *httptest.Server) *atomic.Int64 {
+		var n atomic.Int64
+		server.Config.ErrorLog = log.New(io.Discard, "", 0)
+		server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+			if state == http.StateNew {
+				n.Add(1)
+			}
+		}
+		t.Cleanup(server.Close)
+		return &n
+	}
+	untrusted := httptest.NewUnstartedServer(http.NotFoundHandler())
+	seen := connections(untrusted)
+	untrusted.StartTLS()
+	plain := httptest.NewUnstartedServer(http.NotFoundHandler())
+	seenPlain := connections(plain)
+	plain.Start()
+	closed := httptest.NewServer(http.NotFoundHandler())
+	closed.Close()
+	for _, test := range []struct {
+		address, want string
+		connections   *atomic.Int64
+	}{
+		{untrusted.URL, "certificate signed by unknown authority", seen},
+		{strings.Replace(plain.URL, "http:", "https:", 1), "server gave HTTP response to HTTPS client", seenPlain},
+		{closed.URL, "no server listens at " + closed.URL + "; start one with syncplane serve, or set SYNCPLANE_URL\n", nil},
+	} {
+		for i, args := range [][]string{{"syncs", "list"}, {"events", "tail"}} {
+			out, err := command(t, []string{"SYNCPLANE_TOKEN=x", "SYNCPLANE_URL=" + test.address}, args...).CombinedOutput()
+			if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.ExitCode() != 1 || !strings.Contains(string(out), test.want) {
+				t.Errorf("%v: got %v, %s, want %s", args, err, out, test.want)
+			}
+			if test.connections != nil && test.connections.Load() != int64(i+1) {
+				t.Errorf("%v: it connected %d times", args, test.connections.Load()-int64(i))
+			}
+		}
+	}
 }
 
 // TestEventsTail prints events over a restart of the server, each once.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -66,7 +67,7 @@ The name identifies the sync. It is kept in its configuration, in the member
 }
 
 func runApply(ctx context.Context, env environment, c applyConfig) error {
-	if len(c.files) == 0 {
+	if len(c.files) == 0 || slices.Contains(c.files, "") {
 		return usageErrorf("-f must name a file of syncs, such as syncs.yaml; see syncplane apply --help")
 	}
 	var files []apply.File

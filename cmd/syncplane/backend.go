@@ -44,7 +44,7 @@ const defaultDataDir = ".syncs"
 // defineDataDir adds --data-dir.
 func defineDataDir(cmd *cobra.Command, to *string) {
 	define(cmd, cmd.PersistentFlags(), to, setting[string]{
-		flag: "data-dir", variable: "DATA_DIR", fallback: defaultDataDir, kind: kindDirectory, parse: parseText,
+		flag: "data-dir", variable: "DATA_DIR", fallback: defaultDataDir, kind: kindDirectory, parse: parseGiven("a directory such as " + defaultDataDir),
 		usage: "the directory of the local server's data and signing key",
 	})
 }
@@ -61,7 +61,7 @@ func defineStore(cmd *cobra.Command, to *string) {
 // defineTable adds --table.
 func defineTable(cmd *cobra.Command, to *string) {
 	define(cmd, cmd.PersistentFlags(), to, setting[string]{
-		flag: "table", variable: "TABLE_NAME", fallback: "syncplane", kind: "name", parse: parseText,
+		flag: "table", variable: "TABLE_NAME", fallback: "syncplane", kind: "name", parse: parseGiven("the name of a table such as syncplane"),
 		usage: "the DynamoDB table",
 	})
 }

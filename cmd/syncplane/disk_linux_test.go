@@ -1,14 +1,20 @@
 package main_test
 
 import (
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"syncplane/pkg/storage/bolt"
 )
 
 // fill makes every write of the server to a file fail, as a full disk does; it
@@ -62,6 +68,40 @@ func TestFullDisk(t *testing.T) {
 		}
 	case <-time.After(time.Minute):
 		t.Fatalf("nothing was delivered: %s", s.log)
+	}
+	s.stop(t, os.Interrupt)
+}
+
+// TestFullOutput checks that a command whose output cannot be written fails, so that a
+// script does not go on with half of it, and that a key whose text was lost is not kept.
+func TestFullOutput(t *testing.T) {
+	t.Parallel()
+	dataDir := t.TempDir()
+	s := serve(t, dataDir)
+	bearer := token(t, dataDir)
+	if status, answer := s.create(t, bearer); status != http.StatusOK {
+		t.Fatalf("got %d %s", status, answer)
+	}
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer full.Close() //nolint:errcheck // nothing was written
+	for _, args := range []string{
+		"token", "version", "--version", "help", "when 5", "keys create CI", "keys list", "syncs list", "syncs list --json",
+		"runs list --json", "events tail --after 0", "apply -f ../../examples/syncs.yaml", "completion bash", "dead-letters list",
+	} {
+		cmd := command(t, []string{"DATA_DIR=" + dataDir, "SYNCPLANE_URL=" + s.address}, strings.Fields(args)...)
+		var stderr strings.Builder
+		cmd.Stdout, cmd.Stderr = full, &stderr
+		err := cmd.Run()
+		if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.ExitCode() != 1 || !strings.Contains(stderr.String(), "no space left on device") {
+			t.Errorf("%s: got %v, %s", args, err, &stderr)
+		}
+	}
+	keys, err := bolt.Keys{Path: filepath.Join(dataDir, "keys.db")}.Keys(t.Context(), "demo")
+	if err != nil || len(keys) != 1 || keys[0].RevokedAt.IsZero() {
+		t.Errorf("got %v, %+v, want a revoked key", err, keys)
 	}
 	s.stop(t, os.Interrupt)
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -40,9 +41,17 @@ no event stream; its events are on its event bus.`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error { return c.tail(cmd.Context(), after) },
 	}
-	define(tail, tail.Flags(), &after, setting[string]{flag: "after", kind: "number", parse: parseText, usage: "begin after the event with this number; 0 is the oldest that is kept"})
+	define(tail, tail.Flags(), &after, setting[string]{flag: "after", kind: "number", parse: parseEventNumber, usage: "begin after the event with this number; 0 is the oldest that is kept"})
 	cmd.AddCommand(tail)
 	return cmd
+}
+
+// parseEventNumber accepts the number of an event of the stream.
+func parseEventNumber(text string) (string, error) {
+	if _, err := strconv.ParseUint(text, 10, 64); err != nil {
+		return "", fmt.Errorf("must be the number of an event, 0 or more, got %q", text)
+	}
+	return text, nil
 }
 
 // reconnectPause is the time until another connection. Our own choice.
@@ -61,7 +70,8 @@ func (c *apiCommand) tail(ctx context.Context, after string) error {
 		if ctx.Err() != nil {
 			return nil //nolint:nilerr // it was interrupted
 		}
-		if _, refused := errors.AsType[*remote.Error](err); refused || !connected {
+		_, refused := errors.AsType[*remote.Error](err)
+		if _, lost := errors.AsType[*outputError](err); lost || refused || !connected {
 			return err
 		}
 		fmt.Fprintln(c.env.stderr, "the connection was lost; connecting again")
@@ -87,7 +97,7 @@ func (c *apiCommand) stream(ctx context.Context, address, token string, after *s
 	}
 	response, err := http.DefaultClient.Do(r)
 	if err != nil {
-		return err
+		return remote.Explain(err, c.address)
 	}
 	defer response.Body.Close() //nolint:errcheck // it was only read
 	if response.StatusCode != http.StatusOK || !strings.HasPrefix(response.Header.Get("Content-Type"), "text/event-stream") {
@@ -107,7 +117,9 @@ func (c *apiCommand) stream(ctx context.Context, address, token string, after *s
 			id = text
 		}
 		if text, ok := strings.CutPrefix(line, "data: "); ok {
-			c.printEvent(id, text)
+			if err := c.printEvent(id, text); err != nil {
+				return err
+			}
 		}
 		if line == "" && id != "" {
 			*after = id
@@ -116,10 +128,10 @@ func (c *apiCommand) stream(ctx context.Context, address, token string, after *s
 }
 
 // printEvent prints the data of an event.
-func (c *apiCommand) printEvent(id, data string) {
+func (c *apiCommand) printEvent(id, data string) error {
 	if c.json {
-		fmt.Fprintln(c.env.stdout, data)
-		return
+		_, err := fmt.Fprintln(c.env.stdout, data)
+		return err
 	}
 	var e struct {
 		Type    string `json:"type"`
@@ -130,7 +142,8 @@ func (c *apiCommand) printEvent(id, data string) {
 	}
 	if err := json.Unmarshal([]byte(data), &e); err != nil || e.Type == "" {
 		fmt.Fprintf(c.env.stderr, "the events up to %s are no longer kept\n", remote.Printable(id))
-		return
+		return nil //nolint:nilerr // the data of such an event is not that of a sync or a run
 	}
-	fmt.Fprintln(c.env.stdout, remote.Printable(id+"  "+e.Time+"  "+e.Type+"  "+e.Subject))
+	_, err := fmt.Fprintln(c.env.stdout, remote.Printable(id+"  "+e.Time+"  "+e.Type+"  "+e.Subject))
+	return err
 }

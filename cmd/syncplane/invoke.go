@@ -43,7 +43,7 @@ functions first.`,
 	defineDataDir(cmd, &c.dataDir)
 	defineTable(cmd, &c.table)
 	define(cmd, cmd.Flags(), &c.bootstrap, setting[string]{
-		flag: "bootstrap", variable: "BOOTSTRAP", kind: kindFile, parse: parseText,
+		flag: "bootstrap", variable: "BOOTSTRAP", kind: kindFile, parse: parseGiven("the name of a file"),
 		usage: "the program of the function (default bin/host/FUNCTION/bootstrap)",
 	})
 	return cmd

@@ -14,6 +14,7 @@ import (
 
 	"syncplane/pkg/auth"
 	"syncplane/pkg/auth/apikey"
+	"syncplane/pkg/syncs"
 )
 
 // maxKeyName is the length of the longest name of a key, in characters. Our own choice.
@@ -113,13 +114,14 @@ the key in a list.`,
   syncplane keys create backup --workspace acme --scopes syncs:read --expires 30d`,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 1 && options.name == "" {
+			named := cmd.Flags().Changed("name")
+			if len(args) == 1 && !named {
 				options.name = args[0]
-			} else if len(args) > 0 || options.name == "" {
+			} else if len(args) > 0 || !named {
 				return usageErrorf("keys create takes one argument, the name of the key, such as CI; see %s --help", cmd.CommandPath())
 			}
-			if utf8.RuneCountInString(options.name) > maxKeyName || strings.ContainsFunc(options.name, func(r rune) bool { return r < ' ' || r == '\x7f' }) {
-				return usageErrorf("the name of the key must be 1 to %d characters without control characters, got %.60q", maxKeyName, options.name)
+			if utf8.RuneCountInString(options.name) > maxKeyName || isControl(options.name) || syncs.Blank(options.name) {
+				return usageErrorf("the name of the key must be 1 to %d characters without control characters and not all invisible, got %.60q", maxKeyName, options.name)
 			}
 			store, err := c.open(cmd, env)
 			if err != nil {
@@ -161,7 +163,9 @@ func createKey(ctx context.Context, env environment, store apikey.Store, options
 	}
 	fmt.Fprintf(env.stderr, "This is the key %s (%s) of the workspace %s in %s, which %s. It is shown only once; store it like a password.\n",
 		key.ID, options.name, options.workspace, options.location, expires)
-	fmt.Fprintln(env.stdout, text)
+	if _, err := fmt.Fprintln(env.stdout, text); err != nil {
+		return errors.Join(err, store.RevokeKey(ctx, key.Workspace, key.ID, now)) // it cannot be printed again
+	}
 	return nil
 }
 

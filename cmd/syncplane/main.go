@@ -63,7 +63,12 @@ func reasonOf(err error) error {
 // run runs the command that args name. It returns a usageError if the arguments or
 // the settings are invalid.
 func run(ctx context.Context, args []string, env environment) error {
+	out := &checkedOutput{to: env.stdout}
+	env.stdout = out
 	root := newRoot(env)
 	root.SetArgs(args)
-	return root.ExecuteContext(ctx)
+	if err := root.ExecuteContext(ctx); err != nil {
+		return err
+	}
+	return out.failure
 }

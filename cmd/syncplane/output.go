@@ -14,6 +14,31 @@ import (
 	"syncplane/cmd/syncplane/internal/remote"
 )
 
+// checkedOutput keeps the first error of a write, so that a command whose output is lost
+// fails although it does not check each write.
+type checkedOutput struct {
+	to      io.Writer
+	failure error // an *outputError
+}
+
+// outputError is the error of a write to standard output.
+type outputError struct{ error }
+
+// Unwrap returns the error of the write.
+func (e *outputError) Unwrap() error { return e.error }
+
+// Write writes to standard output. After an error it writes nothing more.
+func (o *checkedOutput) Write(p []byte) (int, error) {
+	if o.failure != nil {
+		return 0, o.failure
+	}
+	n, err := o.to.Write(p)
+	if err != nil {
+		o.failure = &outputError{err}
+	}
+	return n, o.failure
+}
+
 // defineJSON adds --json to a command and its subcommands.
 func defineJSON(cmd *cobra.Command, to *bool) {
 	define(cmd, cmd.PersistentFlags(), to, setting[bool]{
@@ -27,8 +52,8 @@ func printJSON(out io.Writer, text []byte) error {
 	if err := json.Indent(&indented, bytes.TrimSpace(text), "", "  "); err != nil {
 		return fmt.Errorf("the response is not JSON: %w", err)
 	}
-	fmt.Fprintln(out, indented.String())
-	return nil
+	_, err := fmt.Fprintln(out, indented.String())
+	return err
 }
 
 // printArray prints JSON texts as one array.

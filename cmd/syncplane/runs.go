@@ -185,7 +185,7 @@ func newRunsTrigger(c *apiCommand) *cobra.Command {
 		},
 	}
 	define(cmd, cmd.Flags(), &test, setting[bool]{flag: "test", fallback: "false", kind: kindBool, parse: parseBool, usage: "a test run, which does not count for the status of the sync"})
-	define(cmd, cmd.Flags(), &key, setting[string]{flag: "idempotency-key", kind: "key", parse: parseText, usage: "repeated triggers with the same key create one run"})
+	defineIdempotencyKey(cmd, &key, "repeated triggers with the same key create one run")
 	return cmd
 }
 

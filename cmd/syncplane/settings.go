@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -20,6 +21,7 @@ import (
 // setting describes a value of type T that a flag or an environment variable sets.
 type setting[T any] struct {
 	flag     string
+	letter   string // of the short form; "" if there is none
 	variable string // "" if there is none
 	fallback string // the text of the default; "" is the zero T
 	kind     string // what the help shows for the value
@@ -46,7 +48,7 @@ func define[T any](cmd *cobra.Command, flags *pflag.FlagSet, to *T, s setting[T]
 	if s.variable != "" {
 		usage += " [" + s.variable + "]"
 	}
-	flag := flags.VarPF(v, s.flag, "", usage)
+	flag := flags.VarPF(v, s.flag, s.letter, usage)
 	if s.kind == kindBool {
 		flag.NoOptDefVal = "true"
 	}
@@ -131,6 +133,38 @@ func setFromEnvironment(cmd *cobra.Command, getenv func(string) string) error {
 // parseText accepts every text.
 func parseText(text string) (string, error) { return text, nil }
 
+// parseGiven returns a parser that accepts every text but the empty one, which would
+// count as not given. what is its description.
+func parseGiven(what string) func(string) (string, error) {
+	return func(text string) (string, error) {
+		if text == "" {
+			return "", fmt.Errorf("must be %s, got %q", what, text)
+		}
+		return text, nil
+	}
+}
+
+// isControl reports whether text has a control character, which no header can hold.
+func isControl(text string) bool { return strings.ContainsFunc(text, unicode.IsControl) }
+
+// defineIdempotencyKey adds --idempotency-key.
+func defineIdempotencyKey(cmd *cobra.Command, to *string, usage string) {
+	define(cmd, cmd.Flags(), to, setting[string]{flag: "idempotency-key", kind: "key", usage: usage, parse: func(text string) (string, error) {
+		if text == "" || isControl(text) {
+			return "", fmt.Errorf("must be 1 to 255 visible ASCII characters, got %q", text)
+		}
+		return text, nil
+	}})
+}
+
+// parseTag accepts what a header can hold; the API checks the rest.
+func parseTag(text string) (string, error) {
+	if text == "" || isControl(text) {
+		return "", fmt.Errorf(`must be an ETag such as "3", or *, got %q`, text)
+	}
+	return text, nil
+}
+
 // parseOneOf returns a parser that accepts some texts.
 func parseOneOf(values ...string) func(string) (string, error) {
 	return func(text string) (string, error) {
@@ -170,7 +204,7 @@ func logLevels() []string { return []string{"DEBUG", "INFO", "WARN", "ERROR"} }
 // parseLogLevel returns the name of a level in upper case.
 func parseLogLevel(text string) (string, error) {
 	var level slog.Level
-	if err := level.UnmarshalText([]byte(text)); err != nil {
+	if err := level.UnmarshalText([]byte(text)); err != nil || !slices.Contains(logLevels(), level.String()) {
 		return "", fmt.Errorf("must be %s, got %q", listOf(logLevels(), "or"), text)
 	}
 	return level.String(), nil
@@ -240,6 +274,9 @@ func parseHost(text string) (string, error) {
 // for all.
 func parseOrigins(text string) ([]string, error) {
 	origins := strings.FieldsFunc(text, func(c rune) bool { return c == ',' || c == ' ' })
+	if len(origins) == 0 {
+		origins = []string{text} // which is refused
+	}
 	for _, origin := range origins {
 		address, err := url.Parse(origin)
 		if origin != "*" && (err != nil || address.Host == "" || origin != address.Scheme+"://"+address.Host || strings.Contains(origin, "*")) {

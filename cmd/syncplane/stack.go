@@ -41,7 +41,7 @@ type stack struct {
 // defineStackName adds the flag for the name of a stack.
 func defineStackName(cmd *cobra.Command, to *string) {
 	define(cmd, cmd.Flags(), to, setting[string]{
-		flag: "stack", kind: "name", parse: parseText, usage: "the CloudFormation stack, whose outputs are read",
+		flag: "stack", kind: "name", parse: parseGiven("the name of a stack"), usage: "the CloudFormation stack, whose outputs are read",
 	})
 }
 

@@ -97,7 +97,10 @@ type syncFields struct {
 // defineFields adds a flag for each field of a sync, and -f.
 func (f *syncFields) defineFields(cmd *cobra.Command) {
 	f.values = map[string]json.RawMessage{}
-	cmd.Flags().StringVarP(&f.file, "file", "f", "", "a JSON `file` with the fields of the sync, or with {\"sync\": {…}}; - for standard input")
+	define(cmd, cmd.Flags(), &f.file, setting[string]{
+		flag: "file", letter: "f", kind: kindFile, parse: parseGiven("the name of a file, or - for standard input"),
+		usage: "a JSON file with the fields of the sync, or with {\"sync\": {…}}; - for standard input",
+	})
 	integer := func(text string) (json.RawMessage, error) {
 		if _, err := strconv.ParseInt(text, 10, 64); err != nil {
 			return nil, fmt.Errorf("must be an integer, got %q", text)
@@ -106,7 +109,7 @@ func (f *syncFields) defineFields(cmd *cobra.Command) {
 	}
 	quoted := func(text string) (json.RawMessage, error) { return json.Marshal(text) }
 	object := func(text string) (json.RawMessage, error) {
-		if !json.Valid([]byte(text)) {
+		if !json.Valid([]byte(text)) || jsontext.Value(text).Kind() != jsontext.KindBeginObject {
 			return nil, fmt.Errorf("must be a JSON object, got %.60q", text)
 		}
 		return json.RawMessage(text), nil
@@ -147,13 +150,15 @@ func (f *syncFields) read(env environment, defaults map[string]json.RawMessage) 
 			return nil, err
 		}
 		var document map[string]json.RawMessage
-		err = json.Unmarshal(text, &document)
+		if jsontext.Value(text).IsValid() { // json.Unmarshal takes the last of two equal members
+			err = json.Unmarshal(text, &document)
+		}
 		if inner, ok := document["sync"]; err == nil && ok && len(document) == 1 {
 			document = nil
 			err = json.Unmarshal(inner, &document)
 		}
 		if err != nil || document == nil {
-			return nil, usageErrorf("%s must hold a JSON object with the fields of a sync", f.file)
+			return nil, usageErrorf("%s must hold a JSON object with the fields of a sync, none of them twice", f.file)
 		}
 		maps.Copy(fields, document)
 	}
@@ -216,7 +221,7 @@ sync_mode and sync_interval_unit may be left out.`,
 		},
 	}
 	fields.defineFields(cmd)
-	define(cmd, cmd.Flags(), &key, setting[string]{flag: "idempotency-key", kind: "key", parse: parseText, usage: "repeated creates with the same key create one sync"})
+	defineIdempotencyKey(cmd, &key, "repeated creates with the same key create one sync")
 	return cmd
 }
 
@@ -358,7 +363,7 @@ unless the new configuration has that member.
 		},
 	}
 	fields.defineFields(cmd)
-	define(cmd, cmd.Flags(), &match, setting[string]{flag: "if-match", kind: "etag", parse: parseText, usage: `change only this version, by its ETag, such as '"3"'`})
+	define(cmd, cmd.Flags(), &match, setting[string]{flag: "if-match", kind: "etag", parse: parseTag, usage: `change only this version, by its ETag, such as '"3"'`})
 	return cmd
 }
 

@@ -10,6 +10,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -251,14 +252,13 @@ func readSync(entry jsontext.Value) (Sync, error) {
 }
 
 func readName(value jsontext.Value) (string, error) {
-	invalid := fmt.Errorf("name must be a text of 1 to %d characters without control characters, got %.40s", maxName, value)
+	invalid := fmt.Errorf("name must be a text of 1 to %d characters without control characters and not all invisible, got %.40s", maxName, value)
 	if value.Kind() != jsontext.KindString {
 		return "", invalid
 	}
 	unquoted, err := jsontext.AppendUnquote(nil, value)
 	name := string(unquoted)
-	control := func(c rune) bool { return c < ' ' || c == '\x7f' }
-	if err != nil || strings.TrimSpace(name) != name || name == "" || utf8.RuneCountInString(name) > maxName || strings.ContainsFunc(name, control) {
+	if err != nil || strings.TrimSpace(name) != name || syncs.Blank(name) || utf8.RuneCountInString(name) > maxName || strings.ContainsFunc(name, unicode.IsControl) {
 		return "", invalid
 	}
 	return name, nil

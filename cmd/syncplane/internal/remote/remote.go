@@ -5,11 +5,13 @@ package remote
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"iter"
+	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -56,8 +58,8 @@ type retrier struct {
 func (d *retrier) Do(r *http.Request) (*http.Response, error) {
 	for attempt := 1; ; attempt++ {
 		response, err := d.next.Do(r) //nolint:gosec // the address that the user names
-		if errors.Is(err, syscall.ECONNREFUSED) {
-			return nil, fmt.Errorf("no server listens at %s; start one with syncplane serve, or set SYNCPLANE_URL", d.address)
+		if err := Explain(err, d.address); errors.Is(err, errNoServer) {
+			return nil, err
 		}
 		wait, again := retryAfter(r, response, err, attempt)
 		if !again {
@@ -78,6 +80,27 @@ func (d *retrier) Do(r *http.Request) (*http.Response, error) {
 	}
 }
 
+// errNoServer is the error if a connection is refused.
+var errNoServer = errors.New("no server listens")
+
+// Explain returns the error of a request to an address for people.
+func Explain(err error, address string) error {
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		return fmt.Errorf("%w at %s; start one with syncplane serve, or set SYNCPLANE_URL", errNoServer, address)
+	}
+	return err
+}
+
+// isLasting reports whether a request that failed with err fails each time: the address
+// is wrong, or the server is not the one that it should be.
+func isLasting(err error) bool {
+	if unknown, ok := errors.AsType[*net.DNSError](err); ok {
+		return unknown.IsNotFound
+	}
+	_, untrusted := errors.AsType[*tls.CertificateVerificationError](err)
+	return untrusted || errors.Is(err, http.ErrSchemeMismatch)
+}
+
 // retryAfter returns whether a request is to be repeated, and when.
 func retryAfter(r *http.Request, response *http.Response, err error, attempt int) (time.Duration, bool) {
 	if attempt == maxAttempts || r.Context().Err() != nil || r.Method == http.MethodPost && r.Header.Get("Idempotency-Key") == "" {
@@ -85,7 +108,7 @@ func retryAfter(r *http.Request, response *http.Response, err error, attempt int
 	}
 	pause := min(firstPause<<attempt, maxPause)
 	if err != nil {
-		return pause, true
+		return pause, !isLasting(err)
 	}
 	if response.StatusCode != http.StatusTooManyRequests && response.StatusCode != http.StatusServiceUnavailable {
 		return 0, false
