@@ -245,6 +245,7 @@ func (d docsRunner) shell(t *testing.T, text string) *exec.Cmd {
 	t.Helper()
 	text = strings.ReplaceAll(text, "http://127.0.0.1:8080", d.address)
 	text = strings.ReplaceAll(text, "--port 8080", "--port "+d.address[strings.LastIndexByte(d.address, ':')+1:])
+	text = strings.ReplaceAll(text, "PORT=9000", "PORT=0") // of a worker
 	if d.database != "" {
 		text = strings.ReplaceAll(text, "http://127.0.0.1:8000", d.database)
 	}

@@ -4,15 +4,21 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log"
+	"net"
 	"net/http"
 	"os"
-	"path"
+	"os/signal"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
+
+	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 )
 
 // lease is the default lease of a run, less the time of a request. A heartbeat
@@ -31,6 +37,51 @@ func heartbeat() time.Duration {
 	return time.Duration(seconds * float64(time.Second))
 }
 
+// client executes the runs of the server API with TOKEN.
+type client struct {
+	executor string
+	webhooks []*standardwebhooks.Webhook // one for each secret
+	started  sync.Map                    // the attempts that it has started
+}
+
+// newClient returns a client that verifies webhooks with one of the secrets of
+// WEBHOOK_SECRET, which are separated by a space.
+func newClient() *client {
+	host, err := os.Hostname()
+	if err != nil {
+		log.Fatal(err)
+	}
+	c := &client{executor: fmt.Sprintf("%s-%d", host, os.Getpid())}
+	for secret := range strings.FieldsSeq(os.Getenv("WEBHOOK_SECRET")) {
+		webhook, err := standardwebhooks.NewWebhook(secret)
+		if err != nil {
+			log.Fatal("WEBHOOK_SECRET must be base64: ", err)
+		}
+		c.webhooks = append(c.webhooks, webhook)
+	}
+	if c.webhooks == nil {
+		log.Fatal("WEBHOOK_SECRET must be that of the server")
+	}
+	return c
+}
+
+// serve handles the webhooks that arrive at PORT of this machine, until an interrupt. The
+// leases of the runs that are being executed then expire.
+func (c *client) serve(handle http.HandlerFunc) {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:"+os.Getenv("PORT"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Printf("The worker receives webhooks at http://%s\n", listener.Addr())
+	server := &http.Server{Handler: handle, ReadTimeout: time.Minute}
+	context.AfterFunc(ctx, func() { _ = server.Close() })
+	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		log.Fatal(err)
+	}
+}
+
 // run is a claimed run. The zero run is one that this worker must not execute.
 type run struct {
 	address string
@@ -38,39 +89,47 @@ type run struct {
 	fence   int64
 }
 
-// worker knows the attempts that it has started.
-type worker struct{ started sync.Map }
+// maxBody is the limit of a delivery. An event has at most 250 KB.
+const maxBody = 1 << 20
 
-// claim claims the run that a delivery is about. It returns a zero run if there is
-// nothing to do: the delivery is about something else or is a repeated one, another
-// executor has the run, or the run has ended. A claim whose answer was lost is made
-// again with the next delivery, by the same executor, and gets the same lease.
-func (wk *worker) claim(r *http.Request) (run, error) {
-	if r.Header.Get("Ce-Type") != "sync.run.queued.v1" {
-		return run{}, nil
-	}
-	host, err := os.Hostname()
+// claim verifies a delivery and claims the run that it is about. It returns the status
+// of the response, and a zero run if there is nothing to do: the delivery is about
+// something else or is a repeated one, another executor has the run, or the run has
+// ended. A claim whose answer was lost is made again with the next delivery, by the
+// same executor, and gets the same lease.
+func (c *client) claim(r *http.Request) (run, int) {
+	body, err := io.ReadAll(io.LimitReader(r.Body, maxBody))
 	if err != nil {
-		return run{}, err
+		return run{}, http.StatusBadRequest
 	}
-	id, at := path.Split(path.Dir(r.Header.Get("Ce-Id"))) // <sync>/<time>/queued
-	claimed := run{address: os.Getenv("API") + "/api/v1/syncs/" + id + "sync_runs/" + at}
-	status, answer, err := claimed.post(r.Context(), "claim", map[string]any{"executor": fmt.Sprintf("%s-%d", host, os.Getpid())})
-	if err != nil || status == http.StatusConflict || status == http.StatusNotFound {
-		return run{}, err
+	if !slices.ContainsFunc(c.webhooks, func(wh *standardwebhooks.Webhook) bool { return wh.Verify(body, r.Header) == nil }) {
+		log.Print("a delivery without a valid signature is refused")
+		return run{}, http.StatusUnauthorized
 	}
-	if status != http.StatusOK {
-		return run{}, fmt.Errorf("the claim was answered with %d", status)
+	var event struct {
+		ID string `json:"id"` // <sync>/<time> of a run
 	}
-	var body attributes
-	if err := json.Unmarshal(answer, &body); err != nil {
-		return run{}, err
+	if r.Header.Get("Ce-Type") != "sync.run.queued.v1" {
+		return run{}, http.StatusNoContent
 	}
-	claimed.answer, claimed.fence = answer, body.Attributes.Fence
-	if _, repeated := wk.started.LoadOrStore(fmt.Sprint(claimed.address, claimed.fence), true); repeated {
-		return run{}, nil
+	if err := json.Unmarshal(body, &event); err != nil {
+		return run{}, http.StatusBadRequest
 	}
-	return claimed, nil
+	claimed := run{address: os.Getenv("API") + "/api/v1/syncs/" + strings.Replace(event.ID, "/", "/sync_runs/", 1)}
+	status, answer, err := claimed.post(r.Context(), "claim", map[string]any{"executor": c.executor})
+	var members attributes
+	switch {
+	case err == nil && (status == http.StatusConflict || status == http.StatusNotFound):
+		return run{}, http.StatusNoContent
+	case err != nil || status != http.StatusOK || json.Unmarshal(answer, &members) != nil:
+		log.Printf("the claim was answered with %d: %v", status, err)
+		return run{}, http.StatusServiceUnavailable
+	}
+	claimed.answer, claimed.fence = answer, members.Attributes.Fence
+	if _, repeated := c.started.LoadOrStore(fmt.Sprint(claimed.address, claimed.fence), true); repeated {
+		return run{}, http.StatusNoContent
+	}
+	return claimed, http.StatusNoContent
 }
 
 // attributes are the members of a run that a worker reads.

@@ -5,7 +5,9 @@ import (
 	"context"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -31,6 +33,13 @@ import (
 	"syncplane/pkg/storage/bolt"
 	"syncplane/pkg/storage/storagetest"
 	"syncplane/pkg/syncs"
+)
+
+// oldSecret and otherSecret are secrets that do not sign the deliveries. The workers
+// accept oldSecret too, as while a secret is changed.
+const (
+	oldSecret   = "b2xkIG9sZCBvbGQgb2xkIG9sZCBvbGQgb2xkIG9sZCE="
+	otherSecret = "b3RoZXIgb3RoZXIgb3RoZXIgb3RoZXIgb3RoZXIgISE="
 )
 
 // harness is the server of one machine in the process of the test, with a clock of
@@ -131,7 +140,7 @@ func (h *harness) want(status runs.Status, code string) {
 func (h *harness) start(w worker, copyRows string) *process {
 	h.t.Helper()
 	return start(h.t, []string{
-		"API=" + h.api.URL, "API_HOST=" + strings.TrimPrefix(h.api.URL, "http://"), "TOKEN=x", "PORT=" + h.hook,
+		"API=" + h.api.URL, "TOKEN=x", "WEBHOOK_SECRET=" + oldSecret + " whsec_" + secret, "PORT=" + h.hook,
 		"COPY=" + copyRows, "DIR=" + h.dir, "POLL=0.1", "HEARTBEAT=0.1",
 	}, w.command[0], w.command[1:]...)
 }
@@ -142,6 +151,13 @@ func (h *harness) deliver(w worker) {
 	if !w.webhook {
 		return
 	}
+	queued := h.queued()
+	await(h.t, "a delivery", func() bool { return h.webhook.Send(h.t.Context(), h.api.URL, queued) == nil })
+}
+
+// queued returns the newest event of a queued run.
+func (h *harness) queued() event.Event {
+	h.t.Helper()
 	entries, err := h.store.Events(0, 1000)
 	if err != nil {
 		h.t.Fatal(err)
@@ -152,7 +168,7 @@ func (h *harness) deliver(w worker) {
 			queued = e.Event
 		}
 	}
-	await(h.t, "a delivery", func() bool { return h.webhook.Send(h.t.Context(), h.api.URL, queued) == nil })
+	return queued
 }
 
 func (h *harness) exists(name string) func() bool {
@@ -230,6 +246,67 @@ func TestDeliveredAgain(t *testing.T) {
 	}
 }
 
+// TestUnverified delivers the event of a queued run with the signature of another
+// secret, with a signature that is too old, and without one. The worker refuses each and
+// claims nothing, and then accepts the event with a valid signature.
+func TestUnverified(t *testing.T) {
+	t.Parallel()
+	for _, w := range workers(t) {
+		if !w.webhook {
+			continue
+		}
+		t.Run(w.name, func(t *testing.T) {
+			t.Parallel()
+			require(t, w.needs)
+			h := newHarness(t)
+			h.start(w, `touch "$DIR/started"`)
+			address := "http://127.0.0.1:" + h.hook
+			listens := func() bool {
+				connection, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", "127.0.0.1:"+h.hook)
+				if err == nil {
+					_ = connection.Close() // only whether it listens matters
+				}
+				return err == nil
+			}
+			await(t, "the worker listens", listens)
+			ago := func() time.Time { return time.Now().Add(-10 * time.Minute) }
+			for name, test := range map[string]struct {
+				secret    string
+				now       func() time.Time
+				transport http.RoundTripper
+			}{
+				"another secret": {otherSecret, time.Now, http.DefaultTransport},
+				"too old":        {secret, ago, http.DefaultTransport},
+				"no signature":   {secret, time.Now, without("Webhook-Signature")},
+				"no time":        {secret, time.Now, without("Webhook-Timestamp")},
+			} {
+				forger, err := webhook.NewClient(webhook.Config{URL: address, Secret: test.secret}, test.now)
+				if err != nil {
+					t.Fatal(err)
+				}
+				forger.Transport = test.transport
+				err = forger.Send(t.Context(), h.api.URL, h.queued())
+				if refusal, ok := errors.AsType[*webhook.RefusalError](err); !ok || refusal.Status != http.StatusUnauthorized {
+					t.Errorf("%s: got %v, want 401", name, err)
+				}
+			}
+			h.want(runs.Queued, "")
+			h.deliver(w)
+			await(t, "COPY starts", h.exists("started"))
+			await(t, "the report", func() bool { return h.run().Status == runs.Success })
+		})
+	}
+}
+
+// without sends requests without one of their headers.
+type without string
+
+func (name without) RoundTrip(r *http.Request) (*http.Response, error) {
+	r = r.Clone(r.Context())
+	r.Header.Del(string(name))
+	return http.DefaultTransport.RoundTrip(r)
+}
+
 // TestQueueFunction calls the function behind a queue with the message of a queued
 // run, for each outcome, and again for a run that has ended.
 func TestQueueFunction(t *testing.T) {
@@ -268,7 +345,7 @@ func TestQueueFunction(t *testing.T) {
 				cmd := exec.CommandContext(t.Context(), "python3", "-c", "import json, sys, sqs; sqs.handler(json.load(sys.stdin), None)")
 				cmd.Env = []string{
 					"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "PYTHONPATH=" + h.dir, "PYTHONDONTWRITEBYTECODE=1", "TOKEN=x",
-					"SSL_CERT_FILE=" + filepath.Join(h.dir, "ca.pem"), "API_HOST=" + strings.TrimPrefix(secure.URL, "https://"),
+					"SSL_CERT_FILE=" + filepath.Join(h.dir, "ca.pem"), "API=" + secure.URL,
 				}
 				cmd.Dir, err = os.Getwd()
 				if err != nil {

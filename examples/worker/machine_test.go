@@ -12,11 +12,13 @@ import (
 	"strings"
 	"testing"
 
+	"go.yaml.in/yaml/v3"
+
 	"syncplane/pkg/runs"
 )
 
 // machine interprets the part of the Amazon States Language that
-// state-machine.json uses.
+// state-machine.yaml uses.
 type machine struct {
 	t        *testing.T
 	copies   bool           // whether the copy succeeds
@@ -38,7 +40,24 @@ type handler struct {
 	ErrorEquals []string
 	Assign      map[string]any
 	Next        string
-	MaxAttempts int
+	MaxAttempts *int
+}
+
+// defaultAttempts is the MaxAttempts of a retrier without one.
+const defaultAttempts = 3
+
+// retries reports whether a task that has failed with an error is to be repeated, after
+// it has been repeated a number of times. The first retrier of the error decides.
+func (s state) retries(code string, times int) bool {
+	i := slices.IndexFunc(s.Retry, func(h handler) bool { return h.matches(code) })
+	if i < 0 {
+		return false
+	}
+	attempts := defaultAttempts
+	if s.Retry[i].MaxAttempts != nil {
+		attempts = *s.Retry[i].MaxAttempts
+	}
+	return times < attempts
 }
 
 func (h handler) matches(code string) bool {
@@ -51,6 +70,14 @@ func (m *machine) run(definition []byte, event any) {
 	var all struct {
 		StartAt string
 		States  map[string]state
+	}
+	var document any
+	if err := yaml.Unmarshal(definition, &document); err != nil {
+		m.t.Fatal(err)
+	}
+	definition, err := json.Marshal(document) // whose names are those of the language
+	if err != nil {
+		m.t.Fatal(err)
 	}
 	if err := json.Unmarshal(definition, &all); err != nil { //nolint:musttag // the names are the language's
 		m.t.Fatal(err)
@@ -66,8 +93,11 @@ func (m *machine) run(definition []byte, event any) {
 		if s.Type == "Succeed" {
 			return
 		}
-		result, code := m.task(s)
-		for i := 0; code != "" && slices.ContainsFunc(s.Retry, func(h handler) bool { return i < h.MaxAttempts && h.matches(code) }); i++ {
+		result, code := states["input"], "" // of the state Pass
+		if s.Type == "Task" {
+			result, code = m.task(s)
+		}
+		for times := 0; code != "" && s.retries(code, times); times++ {
 			result, code = m.task(s)
 		}
 		assign, output := s.Assign, s.Output
@@ -116,9 +146,6 @@ func (m *machine) task(s state) (result any, code string) {
 	}
 	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set("Authorization", "Bearer x") // from the connection
-	for name, value := range arguments["Headers"].(map[string]any) {
-		r.Header.Set(name, value.(string))
-	}
 	response, err := http.DefaultClient.Do(r)
 	if err != nil {
 		return nil, "States.Http.Socket"
@@ -186,7 +213,7 @@ func (m *machine) eval(expression string) any {
 // outcome, and again for a run that has ended.
 func TestStateMachine(t *testing.T) {
 	t.Parallel()
-	definition, err := os.ReadFile("state-machine.json")
+	definition, err := os.ReadFile("state-machine.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -204,17 +231,17 @@ func TestStateMachine(t *testing.T) {
 			h := newHarness(t)
 			h.lose.Store(test.lose)
 			var message struct{ Records []struct{ Body string } }
-			var event any
+			var event struct{ Detail any }                                // the input of the machine
 			if err := json.Unmarshal(h.message(), &message); err != nil { //nolint:musttag // the names are SQS's
 				t.Fatal(err)
 			}
-			if err := json.Unmarshal([]byte(message.Records[0].Body), &event); err != nil {
+			if err := json.Unmarshal([]byte(message.Records[0].Body), &event); err != nil { //nolint:musttag // the name is EventBridge's
 				t.Fatal(err)
 			}
 			filled := strings.NewReplacer("${ApiUrl}", h.api.URL, "${ConnectionArn}", "connection", "${CopyFunctionArn}", "copy").Replace(string(definition))
-			for _, want := range [][]string{{"Claim", "Copy", "Finish"}, {"Claim", "Drop"}} {
+			for _, want := range [][]string{{"Run", "Claim", "Copy", "Finish"}, {"Run", "Claim", "Drop"}} {
 				m := &machine{t: t, copies: test.copies}
-				m.run([]byte(filled), event)
+				m.run([]byte(filled), event.Detail)
 				h.want(test.want, "")
 				if !slices.Equal(m.executed, want) {
 					t.Errorf("got %v, want %v", m.executed, want)

@@ -19,6 +19,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"syncplane/pkg/storage/bolt"
 	"syncplane/pkg/storage/storagetest"
 	"syncplane/pkg/syncs"
@@ -66,16 +68,14 @@ type worker struct {
 	needs   string   // the program without which it does not run
 	command []string // that starts it
 	webhook bool     // it receives events; otherwise it polls
-	retries bool     // it repeats a report that fails
-	beats   bool     // it sends heartbeats
 }
 
 func workers(t *testing.T) []worker {
 	t.Helper()
 	return []worker{
-		{name: "shell", needs: "jq", command: []string{"./pull.sh"}, retries: true, beats: true},
+		{name: "shell", needs: "jq", command: []string{"./pull.sh"}},
 		{name: "Python", needs: "python3", command: []string{"python3", "webhook.py"}, webhook: true},
-		{name: "Go", needs: "go", command: []string{program(t, "worker")}, webhook: true, retries: true, beats: true},
+		{name: "Go", needs: "go", command: []string{program(t, "worker")}, webhook: true},
 	}
 }
 
@@ -119,7 +119,7 @@ type process struct {
 func start(t *testing.T, env []string, name string, args ...string) *process {
 	t.Helper()
 	p := &process{Cmd: exec.CommandContext(context.Background(), name, args...)} // the cleanup kills it
-	p.Env = append(env, "PATH="+os.Getenv("PATH"), "HOME="+os.Getenv("HOME"), "HOSTNAME=test")
+	p.Env = append(env, "PYTHONDONTWRITEBYTECODE=1", "PATH="+os.Getenv("PATH"), "HOME="+os.Getenv("HOME"), "HOSTNAME=test")
 	p.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	// A file, so that Wait does not wait for programs that a killed worker has left.
 	output, err := os.CreateTemp(t.TempDir(), "output")
@@ -207,7 +207,7 @@ func newSetup(t *testing.T, w worker, copyRows string) *setup {
 
 func (s *setup) workerEnv(copyRows, port string) []string {
 	return []string{
-		"API=" + s.address, "API_HOST=" + strings.TrimPrefix(s.address, "http://"), "TOKEN=" + s.token,
+		"API=" + s.address, "TOKEN=" + s.token, "WEBHOOK_SECRET=" + secret,
 		"PORT=" + port, "COPY=" + copyRows, "DIR=" + s.dir, "POLL=0.1", "HEARTBEAT=0.1",
 	}
 }
@@ -395,13 +395,8 @@ func TestServerKilled(t *testing.T) {
 				return err == nil
 			})
 			s.server.kill(t)
-			if w.retries { // the copy ends while no server listens
-				s.release()
-			}
+			s.release() // the copy ends while no server listens
 			s.serve()
-			if !w.retries {
-				s.release()
-			}
 			if ended := s.event("sync.run.succeeded"); ended.Data.ID != started.Data.ID || ended.Data.Attributes.Attempt != 1 {
 				t.Errorf("got %+v, want the end of %+v", ended, started)
 			}
@@ -414,9 +409,6 @@ func TestServerKilled(t *testing.T) {
 func TestCancel(t *testing.T) {
 	t.Parallel()
 	for _, w := range workers(t) {
-		if !w.beats {
-			continue
-		}
 		t.Run(w.name, func(t *testing.T) {
 			t.Parallel()
 			s := newSetup(t, w, `exec cat "$DIR/release"`)
@@ -438,25 +430,40 @@ func TestCancel(t *testing.T) {
 	}
 }
 
-// TestLines checks that no worker is longer than documented. Imports, comments
-// and empty lines do not count.
+// TestLines checks that each example of docs/runs.md is complete in at most 15 lines,
+// and that the files among them are those of this folder.
 func TestLines(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{"pull.sh", "webhook.py", "main.go", "sqs.py", "state-machine.json"} {
-		text, err := os.ReadFile(name)
-		if err != nil {
-			t.Fatal(err)
+	page, err := os.ReadFile("../../docs/runs.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown := map[string]bool{}
+	for _, block := range regexp.MustCompile("(?ms)^```([^\n]+)\n(.*?)^```$").FindAllStringSubmatch(string(page), -1) {
+		info, text := block[1], block[2]
+		if lines := strings.Count(text, "\n"); lines > 15 {
+			t.Errorf("%s has %d lines", info, lines)
 		}
-		code := regexp.MustCompile(`(?s)""".*?"""|(?m)^import \((?s:.*?)^\)`).ReplaceAllString(string(text), "")
-		lines := 0
-		for line := range strings.Lines(code) {
-			line = strings.TrimSpace(line)
-			if line != "" && !strings.HasPrefix(line, "#") && !strings.HasPrefix(line, "//") && !strings.HasPrefix(line, "import ") && !strings.HasPrefix(line, "package ") {
-				lines++
+		for line := range strings.Lines(text) {
+			if len(strings.TrimRight(line, "\n")) > 100 {
+				t.Errorf("%s has a line of more than 100 characters: %s", info, line)
 			}
 		}
-		if lines > 15 || lines < 10 {
-			t.Errorf("%s has %d lines of code", name, lines)
+		_, name, ok := strings.Cut(info, " examples/worker/")
+		if !ok {
+			continue
 		}
+		shown[name] = true
+		file, err := os.ReadFile(name)
+		if err != nil {
+			t.Error(err)
+		}
+		if diff := cmp.Diff(string(file), text); diff != "" {
+			t.Errorf("%s (-) and docs/runs.md (+) differ: %s", name, diff)
+		}
+	}
+	want := map[string]bool{"pull.sh": true, "webhook.py": true, "main.go": true, "sqs.py": true, "state-machine.yaml": true}
+	if diff := cmp.Diff(want, shown); diff != "" {
+		t.Errorf("the workers (-) and those of docs/runs.md (+) differ: %s", diff)
 	}
 }
