@@ -19,6 +19,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"syncplane/pkg/testkit/dynamotest"
+	"syncplane/pkg/testkit/testinput"
 )
 
 // root is the root of the repository.
@@ -170,7 +171,7 @@ func checkListing(t *testing.T, b *block) {
 
 // docsRunner runs blocks in a copy of the repository, against one server.
 type docsRunner struct {
-	dir      string // links to everything in the repository except for what make builds
+	dir      string // links to everything in the repository except for what git, make, sam and the server write
 	address  string // of the server
 	database string // the endpoint of a DynamoDB, "" if the blocks need none
 	env      []string
@@ -178,7 +179,8 @@ type docsRunner struct {
 
 func newDocsRunner(t *testing.T) docsRunner {
 	t.Helper()
-	entries, err := os.ReadDir(root)
+	// The commands may read each of the files.
+	entries, err := testinput.Tree(root, ".git", ".syncs", ".aws-sam", "bin")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -187,11 +189,8 @@ func newDocsRunner(t *testing.T) docsRunner {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	for _, e := range entries {
-		if slices.Contains([]string{".git", ".syncs", "bin"}, e.Name()) {
-			continue
-		}
-		if err := os.Symlink(filepath.Join(absolute, e.Name()), filepath.Join(dir, e.Name())); err != nil {
+	for _, name := range entries {
+		if err := os.Symlink(filepath.Join(absolute, name), filepath.Join(dir, name)); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -24,6 +24,7 @@ import (
 	"syncplane/pkg/storage/bolt"
 	"syncplane/pkg/testkit/dynamotest"
 	"syncplane/pkg/testkit/lambdatest"
+	"syncplane/pkg/testkit/testinput"
 )
 
 const goodBody = `{"sync":{"source_id":1,"destination_id":2,"model_id":3,"schedule_type":"automated","configuration":{},` +
@@ -413,6 +414,9 @@ func TestInvoke(t *testing.T) {
 	t.Parallel()
 	endpoint := dynamotest.Endpoint(t)
 	bootstrap := filepath.Join(t.TempDir(), "bootstrap")
+	if err := testinput.Packages(t.Context(), "-tags", lambdatest.BuildTags, "../../functions/api"); err != nil {
+		t.Fatal(err)
+	}
 	if out, err := exec.CommandContext(t.Context(), "go", "build", "-tags", lambdatest.BuildTags, "-o", bootstrap, "../../functions/api").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"syncplane/pkg/testkit/testinput"
 )
 
 // receive starts testdata/receiver. It returns its address, the file of its root, and
@@ -15,6 +17,9 @@ import (
 func receive(t *testing.T, args ...string) (address, roots string, lines <-chan string) {
 	t.Helper()
 	program, roots := filepath.Join(t.TempDir(), "receiver"), filepath.Join(t.TempDir(), "roots.pem")
+	if err := testinput.Packages(t.Context(), "./testdata/receiver"); err != nil {
+		t.Fatal(err)
+	}
 	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, "./testdata/receiver").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}

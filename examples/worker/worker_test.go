@@ -24,6 +24,7 @@ import (
 	"syncplane/pkg/storage/bolt"
 	"syncplane/pkg/storage/storagetest"
 	"syncplane/pkg/syncs"
+	"syncplane/pkg/testkit/testinput"
 )
 
 // deadline bounds what a test waits for.
@@ -33,6 +34,12 @@ const secret = "0123456789012345678901234567890123456789"
 
 // build builds the command and the worker once for all tests.
 var build = sync.OnceValues(func() (string, error) {
+	if err := testinput.Packages(context.Background(), ".", "../../cmd/syncplane"); err != nil {
+		return "", err
+	}
+	if _, err := testinput.Tree("."); err != nil { // the workers in other languages
+		return "", err
+	}
 	dir, err := os.MkdirTemp("", "worker")
 	if err != nil {
 		return "", err

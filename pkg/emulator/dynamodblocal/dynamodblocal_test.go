@@ -22,6 +22,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
 	"syncplane/pkg/emulator/dynamodblocal"
+	"syncplane/pkg/testkit/testinput"
 )
 
 // needs skips the test, or with CI=true fails it, if one of the programs is not
@@ -60,6 +61,9 @@ type process struct {
 // unpacking of 54 MB tenfold.
 func build(t *testing.T) string {
 	t.Helper()
+	if err := testinput.Packages(t.Context(), "./testdata/server"); err != nil {
+		t.Fatal(err)
+	}
 	program := filepath.Join(t.TempDir(), "server")
 	text, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, "./testdata/server").CombinedOutput()
 	if err != nil {

@@ -23,10 +23,37 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"syncplane/pkg/emulator/lambdaruntime"
+	"syncplane/pkg/testkit/testinput"
 )
 
-// bootstrap is the path of the built testdata/function.
-var bootstrap string
+// build builds testdata/function once for all tests, and returns its path.
+var build = sync.OnceValues(func() (string, error) {
+	const tags, function = "-tags=lambda.norpc", "./testdata/function"
+	if err := testinput.Packages(context.Background(), tags, function); err != nil {
+		return "", err
+	}
+	dir, err := os.MkdirTemp("", "lambdaruntime-*")
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "bootstrap")
+	command := exec.CommandContext(context.Background(), "go", "build", tags, "-o", path, function)
+	command.Env = append(os.Environ(), "CGO_ENABLED=0") // it needs no shared libraries in a root directory of its own
+	if out, err := command.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("%w: %s", err, out)
+	}
+	return path, nil
+})
+
+// bootstrap returns the path of the built testdata/function.
+func bootstrap(tb testing.TB) string {
+	tb.Helper()
+	path, err := build()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return path
+}
 
 // asParent is the environment variable that makes this test binary run the
 // bootstrap that it names, with the address to visit as its argument.
@@ -44,29 +71,17 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, "this is not reached:", err)
 		os.Exit(1)
 	}
-	dir, err := os.MkdirTemp("", "lambdaruntime-*")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
+	code := m.Run()
+	if path, err := build(); err == nil {
+		_ = os.RemoveAll(filepath.Dir(path))
 	}
-	bootstrap = filepath.Join(dir, "bootstrap")
-	build := exec.CommandContext(context.Background(), "go", "build", "-tags", "lambda.norpc", "-o", bootstrap, "./testdata/function")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0") // it needs no shared libraries in a root directory of its own
-	build.Stderr = os.Stderr
-	code := 1
-	if err := build.Run(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-	} else {
-		code = m.Run()
-	}
-	_ = os.RemoveAll(dir)
 	os.Exit(code)
 }
 
 // start runs the bootstrap with edited options.
 func start(tb testing.TB, edits ...func(*lambdaruntime.Options)) *lambdaruntime.Function {
 	tb.Helper()
-	options := lambdaruntime.Options{Command: []string{bootstrap}, Timeout: long}
+	options := lambdaruntime.Options{Command: []string{bootstrap(tb)}, Timeout: long}
 	for _, edit := range edits {
 		edit(&options)
 	}
@@ -218,7 +233,7 @@ func TestInvocationContext(t *testing.T) {
 			want: []string{
 				"AWS_LAMBDA_FUNCTION_NAME=function", "AWS_LAMBDA_FUNCTION_VERSION=$LATEST", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE=128",
 				"AWS_LAMBDA_LOG_GROUP_NAME=/aws/lambda/function", "AWS_LAMBDA_INITIALIZATION_TYPE=on-demand",
-				"LAMBDA_TASK_ROOT=" + filepath.Dir(bootstrap), "_HANDLER=bootstrap", "TZ=:UTC",
+				"LAMBDA_TASK_ROOT=" + filepath.Dir(bootstrap(t)), "_HANDLER=bootstrap", "TZ=:UTC",
 			},
 			arn:    "arn:aws:lambda:us-east-1:123456789012:function:function",
 			bounds: 10 * time.Second,
@@ -398,7 +413,7 @@ func TestInitFails(t *testing.T) {
 		{"no poll", "hang", "", []string{"no poll for an event within 500ms", "waiting for a table"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			options := lambdaruntime.Options{Command: []string{bootstrap}, Env: []string{"INIT=" + c.mode}}
+			options := lambdaruntime.Options{Command: []string{bootstrap(t)}, Env: []string{"INIT=" + c.mode}}
 			if c.mode == "hang" {
 				options.InitTimeout = 500 * time.Millisecond
 			}
@@ -441,9 +456,10 @@ func TestStartErrors(t *testing.T) {
 }
 
 func TestStartCanceled(t *testing.T) {
+	program := bootstrap(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
-	function, err := lambdaruntime.Start(ctx, lambdaruntime.Options{Command: []string{bootstrap}, Env: []string{"INIT=hang"}})
+	function, err := lambdaruntime.Start(ctx, lambdaruntime.Options{Command: []string{program}, Env: []string{"INIT=hang"}})
 	if err == nil {
 		_ = function.Close()
 	}
@@ -454,7 +470,7 @@ func TestStartCanceled(t *testing.T) {
 
 func TestContextBoundsOnlyStart(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	function, err := lambdaruntime.Start(ctx, lambdaruntime.Options{Command: []string{bootstrap}})
+	function, err := lambdaruntime.Start(ctx, lambdaruntime.Options{Command: []string{bootstrap(t)}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -590,7 +606,7 @@ func TestFunctionEndsWithKilledParent(t *testing.T) {
 	}
 	v := place(t)
 	parent := exec.CommandContext(t.Context(), os.Args[0], v.address)
-	parent.Env = append(os.Environ(), asParent+"="+bootstrap)
+	parent.Env = append(os.Environ(), asParent+"="+bootstrap(t))
 	parent.Stderr = os.Stderr
 	if err := parent.Start(); err != nil {
 		t.Fatal(err)
@@ -645,7 +661,7 @@ func TestMeasures(t *testing.T) {
 
 func TestWorkingFolder(t *testing.T) {
 	dir := t.TempDir()
-	if err := os.Symlink(bootstrap, filepath.Join(dir, "here")); err != nil {
+	if err := os.Symlink(bootstrap(t), filepath.Join(dir, "here")); err != nil {
 		t.Fatal(err)
 	}
 	function := start(t, func(o *lambdaruntime.Options) { o.Command, o.Dir = []string{"./here"}, dir })
@@ -658,7 +674,7 @@ func TestRoot(t *testing.T) {
 		t.Skip("only root on Linux can change the root directory everywhere")
 	}
 	root := t.TempDir()
-	text, err := os.ReadFile(bootstrap)
+	text, err := os.ReadFile(bootstrap(t))
 	if err != nil {
 		t.Fatal(err)
 	}
