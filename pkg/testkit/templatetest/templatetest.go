@@ -19,16 +19,17 @@ import (
 // Template is template.yaml.
 type Template map[string]any
 
-// Root returns the root of the repository.
+// Root returns the root of the repository. It is relative, so that copies of the
+// repository in several directories use the results of each other in the cache of go test.
 func Root(tb testing.TB) string {
 	tb.Helper()
 	dir, err := os.Getwd()
 	if err != nil {
 		tb.Fatal(err)
 	}
-	for {
-		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-			return dir
+	for root := "."; ; root = filepath.Join(root, "..") {
+		if _, err := os.Stat(filepath.Join(root, "go.mod")); err == nil {
+			return root
 		}
 		if dir == filepath.Dir(dir) {
 			tb.Fatal("there is no go.mod above the test")
