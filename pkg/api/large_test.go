@@ -100,7 +100,10 @@ func TestPagesFitALambda(t *testing.T) {
 			slices.Reverse(want)
 			var got []string
 			for target := "/api/v1/syncs?page[size]=100"; target != ""; {
-				_, _, text := sendTo(t, store, workspace, http.MethodGet, target, "")
+				status, _, text := sendTo(t, store, workspace, http.MethodGet, target, "")
+				if status != http.StatusOK {
+					t.Fatalf("got %d %.300s", status, text)
+				}
 				encoded, err := json.Marshal(text)
 				if err != nil {
 					t.Fatal(err)
