@@ -373,7 +373,7 @@ func (st Runs) Commit(ctx context.Context, change runs.Change) error {
 		if err := tx.checkChange(change, st.Now()); err != nil {
 			return err
 		}
-		return tx.applyChange(change)
+		return tx.applyChange(change, st.Now())
 	})
 }
 
@@ -423,14 +423,14 @@ func (t *tx) checkChange(change runs.Change, now time.Time) error {
 	return nil
 }
 
-// applyChange applies a change that was checked.
-func (t *tx) applyChange(change runs.Change) error {
+// applyChange applies a change that was checked. A new run removes some that have expired.
+func (t *tx) applyChange(change runs.Change, now time.Time) error {
 	for _, r := range change.Runs {
 		if err := t.putJSON(runKey(r.Key), runRowOf(r)); err != nil {
 			return err
 		}
 		if r.Version == 1 {
-			if err := t.expireAt(runKey(r.Key), r.ExpiresAt); err != nil {
+			if err := errors.Join(t.removeExpired(now), t.expireAt(runKey(r.Key), r.ExpiresAt)); err != nil {
 				return err
 			}
 		}
@@ -488,11 +488,6 @@ func (t *tx) changeStatus(s syncs.Sync) error {
 		return err
 	}
 	return errors.Join(t.put(keyOf(s.Workspace, s.ID), value), t.append(changed))
-}
-
-// expireAt schedules the removal of the record at key for some time after at.
-func (t *tx) expireAt(key []byte, at time.Time) error {
-	return t.expiry.Put(expiryKey(at.Unix(), key), nil)
 }
 
 // published returns the sync for the event of a run, nil if it was deleted or cannot be

@@ -2,6 +2,7 @@ package bolt_test
 
 import (
 	"bytes"
+	"errors"
 	"flag"
 	"log/slog"
 	"path/filepath"
@@ -9,10 +10,13 @@ import (
 	"testing"
 	"time"
 
+	"go.etcd.io/bbolt"
 	"pgregory.net/rapid"
 
+	"syncplane/pkg/auth"
 	"syncplane/pkg/runs"
 	"syncplane/pkg/storage/bolt"
+	"syncplane/pkg/storage/storagetest"
 	"syncplane/pkg/storage/storagetest/runstest"
 )
 
@@ -72,6 +76,63 @@ func TestRunModel(t *testing.T) {
 		return backend(store)
 	}, &figures))
 	t.Logf("%+v", figures)
+}
+
+// TestExpiredRunsAreRemoved checks that new runs remove those that have expired, also if
+// no request has an idempotency key, so that the file of a sync that runs each minute does
+// not grow for as long as the server exists.
+func TestExpiredRunsAreRemoved(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "syncs.db")
+	store := open(t, path)
+	b := backend(store)
+	s := storagetest.NewSync(t)
+	if err := b.Syncs.Create(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	service := &runs.Service{Store: b.Runs, Syncs: b.Syncs, Now: b.Clock.Now, Retention: runs.DefaultRetention()}
+	who := auth.Caller{Workspace: s.Workspace, Scopes: []string{string(auth.ExecuteRuns)}}
+	executor, status := "worker", string(runs.Failed)
+	run := func(n int) {
+		t.Helper()
+		for range n {
+			key := runs.Key{Workspace: s.Workspace, SyncID: s.ID, Time: b.Clock.Now()}
+			_, _, due := service.Due(t.Context(), key, false)
+			claimed, _, err := service.Claim(t.Context(), who, key, runs.ClaimRequest{Executor: &executor})
+			fence := claimed.Fence()
+			_, reported := service.Finish(t.Context(), who, key, runs.Report{Fence: &fence, Status: &status, FailedRecords: []runs.Record{{PrimaryKey: "1"}}})
+			if err := errors.Join(due, err, reported); err != nil {
+				t.Fatal(err)
+			}
+			b.Clock.Advance(time.Minute)
+		}
+	}
+	run(30)
+	b.Clock.Advance(service.Retention.Runs)
+	run(20)
+	closeStore(t, store)
+
+	file, err := bbolt.Open(path, 0o600, &bbolt.Options{ReadOnly: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close() //nolint:errcheck // it was only read
+	count := map[string]int{}
+	err = file.View(func(tx *bbolt.Tx) error {
+		return tx.ForEach(func(_ []byte, bucket *bbolt.Bucket) error {
+			return bucket.ForEach(func(key, _ []byte) error {
+				for _, kind := range []string{"RUN#", "ROWS#"} {
+					if bytes.HasPrefix(key, []byte(s.Workspace+"#"+s.ID+"\x00"+kind)) {
+						count[kind]++
+					}
+				}
+				return nil
+			})
+		})
+	})
+	if err != nil || count["RUN#"] != 20 || count["ROWS#"] != 20 {
+		t.Errorf("got %v, %v, want the 20 runs that have not expired", count, err)
+	}
 }
 
 // TestUnreadableRuns writes values that no version of ours does.

@@ -104,15 +104,25 @@ func (t *tx) expect(s syncs.Sync, version int64) (syncs.Sync, error) {
 	return found, nil
 }
 
-// maxExpired is how many expired records are removed when one is added: more than
-// one, so that they do not accumulate.
+// maxExpired is how many expired records are removed when a run or an idempotency record
+// is added: more than are added, so that they do not accumulate.
 const maxExpired = 4
 
 // expire schedules the removal of the record at key for some time after it expires,
 // and removes the oldest records that have expired.
 func (t *tx) expire(recordKey []byte, key syncs.IdempotencyKey) error {
+	return errors.Join(t.removeExpired(key.Now), t.expireAt(recordKey, key.Expires))
+}
+
+// expireAt schedules the removal of the record at key for some time after at.
+func (t *tx) expireAt(key []byte, at time.Time) error {
+	return t.expiry.Put(expiryKey(at.Unix(), key), nil)
+}
+
+// removeExpired removes the oldest maxExpired records that have expired.
+func (t *tx) removeExpired(now time.Time) error {
 	cursor := t.expiry.Cursor()
-	limit := expiryKey(key.Now.Unix(), nil)
+	limit := expiryKey(now.Unix(), nil)
 	for range maxExpired {
 		due, _ := cursor.First()
 		if due == nil || bytes.Compare(due, limit) >= 0 {
@@ -122,7 +132,7 @@ func (t *tx) expire(recordKey []byte, key syncs.IdempotencyKey) error {
 		stale := due[len(limit):]
 		var known expiringRow
 		found, err := t.read(stale, &known)
-		if err != nil || found && !known.Expires.After(key.Now) && !known.ExpiresAt.After(key.Now) { // it cannot be read, or it has expired
+		if err != nil || found && !known.Expires.After(now) && !known.ExpiresAt.After(now) { // it cannot be read, or it has expired
 			if err := t.all.Delete(stale); err != nil {
 				return err
 			}
@@ -131,7 +141,7 @@ func (t *tx) expire(recordKey []byte, key syncs.IdempotencyKey) error {
 			return err
 		}
 	}
-	return t.expiry.Put(expiryKey(key.Expires.Unix(), recordKey), nil)
+	return nil
 }
 
 // expiringRow is the expiry of a record of any kind: Expires of an idempotency
