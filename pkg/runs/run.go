@@ -212,8 +212,12 @@ func (r Run) Duration() (d time.Duration, ok bool) {
 	return r.FinishedAt.Sub(r.StartedAt), true
 }
 
-// Expired reports whether the retention of r has ended, so that r must not be shown.
-func (r Run) Expired(now time.Time) bool { return !r.ExpiresAt.IsZero() && !now.Before(r.ExpiresAt) }
+// Expired reports whether the retention of r has ended, so that r must not be shown. A run
+// that is open has to end first, by its deadlines: otherwise it would be open again without
+// a slot if the clock was ahead and is set back.
+func (r Run) Expired(now time.Time) bool {
+	return r.Status.Final() && !r.ExpiresAt.IsZero() && !now.Before(r.ExpiresAt)
+}
 
 // At returns the state of a stored run at a time: deadlines take effect when they
 // pass, also before that is stored. steps is the number of changes since the stored
@@ -289,8 +293,10 @@ func (r Run) expire(now time.Time) (Run, bool) {
 	return r, false
 }
 
-// end returns r in a final state.
+// end returns r in a final state. The clock of the machine that ends it may be behind that
+// of the one that started it.
 func (r Run) end(status Status, code string, at time.Time) Run {
+	at = latest(at, r.StartedAt)
 	r.Status, r.FinishedAt, r.UpdatedAt, r.DeadlineAt = status, at, at, time.Time{}
 	if code != "" {
 		r.ErrorCode = code

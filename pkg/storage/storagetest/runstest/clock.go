@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"syncplane/pkg/auth"
+	"syncplane/pkg/fault"
 	"syncplane/pkg/runs"
 	"syncplane/pkg/storage/storagetest"
 )
@@ -80,21 +81,36 @@ func (c clocked) want(key runs.Key, status runs.Status, code string) {
 }
 
 // testLost checks that a sync runs again whose open or waiting run has expired while nothing
-// was running that could end it.
+// was running that could end it, also if the run has been removed from the store.
 func testLost(t *testing.T, b Backend) {
 	for _, waiting := range []bool{false, true} {
 		c := newClocked(t, b)
 		first := c.due(runs.Queued)
+		var second runs.Key
 		if waiting {
 			c.claim(first)
-			c.trigger()
+			second = c.trigger().Key
 		}
 		b.Clock.Advance(runs.DefaultRetention().Runs + time.Hour)
 		if _, _, err := c.service.Expire(t.Context(), c.key.Workspace, c.key.SyncID); err != nil {
 			t.Errorf("waiting %t: expire: %v", waiting, err)
 		}
+		if waiting {
+			c.finish(c.claim(second))
+		}
 		c.finish(c.claim(c.due(runs.Queued)))
 		c.finish(c.claim(c.trigger().Key))
+
+		c = newClocked(t, b)
+		removed := runs.Slot{Workspace: c.key.Workspace, SyncID: c.key.SyncID, Version: 1, Open: b.Clock.Now().Add(-time.Hour)}
+		if waiting {
+			removed.Waiting = removed.Open.Add(time.Minute)
+		}
+		must(t, b.Runs.Commit(t.Context(), runs.Change{Slot: &runs.SlotChange{After: &removed}}))
+		if _, ok, err := c.service.Expire(t.Context(), c.key.Workspace, c.key.SyncID); ok || err != nil {
+			t.Errorf("waiting %t: expire a run that is removed: %t, %v", waiting, ok, err)
+		}
+		c.finish(c.claim(c.due(runs.Queued)))
 	}
 }
 
@@ -169,6 +185,63 @@ func testSetBack(t *testing.T, b Backend) {
 		}
 		b.Clock.Advance(3 * time.Minute)
 		c.want(taken, runs.Canceled, "")
+	}
+}
+
+// testFarAhead checks that a clock that was ahead for a moment, by more than runs are kept,
+// leaves no run that is open without the slot of its sync: two could then be executed at
+// once, and the report of the first one would never be accepted or refused.
+func testFarAhead(t *testing.T, b Backend) {
+	ctx := t.Context()
+	for _, ahead := range []time.Duration{runs.RunWithin, runs.DefaultRetention().Runs + time.Hour, 10 * 365 * 24 * time.Hour} {
+		c := newClocked(t, b)
+		run := c.claim(c.due(runs.Queued))
+		b.Clock.Advance(time.Minute)
+		c.trigger()
+		b.Clock.Advance(ahead)
+		if _, _, err := c.service.Expire(ctx, c.key.Workspace, c.key.SyncID); err != nil {
+			t.Errorf("ahead %v: expire: %v", ahead, err)
+		}
+		b.Clock.Advance(-ahead)
+
+		fence, status := run.Fence(), string(runs.Success)
+		if _, err := c.service.Heartbeat(ctx, c.caller, run.Key, runs.HeartbeatRequest{Fence: &fence}); !fault.Is(err, fault.Conflict) && !fault.Is(err, fault.NotFound) {
+			t.Errorf("ahead %v: the heartbeat of a run whose lease has expired: %v", ahead, err)
+		}
+		if _, err := c.service.Finish(ctx, c.caller, run.Key, runs.Report{Fence: &fence, Status: &status}); !fault.Is(err, fault.Conflict) && !fault.Is(err, fault.NotFound) {
+			t.Errorf("ahead %v: the report of a run whose lease has expired: %v", ahead, err)
+		}
+		slot, _, err := b.Truth.Slot(ctx, c.key.Workspace, c.key.SyncID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all, _, err := b.Truth.Runs(ctx, c.key.Workspace, c.key.SyncID, time.Time{}, 10)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range all {
+			if !r.Status.Final() && !r.Time.Equal(slot.Open) && !r.Time.Equal(slot.Waiting) {
+				t.Errorf("ahead %v: the run at %v is %s, and the slot of its sync is %+v", ahead, r.Time, r.Status, slot)
+			}
+		}
+	}
+}
+
+// testSkew checks that a run has no end before its start, if the clock of the machine that
+// ends it is behind that of the one that began it.
+func testSkew(t *testing.T, b Backend) {
+	c := newClocked(t, b)
+	run := c.claim(c.due(runs.Queued))
+	b.Clock.Advance(-20 * time.Millisecond)
+	if took, ok := c.finish(run).Duration(); !ok || took < 0 {
+		t.Errorf("a run that was reported took %v, %v", took, ok)
+	}
+	b.Clock.Advance(time.Minute)
+	run = c.claim(c.due(runs.Queued))
+	b.Clock.Advance(-2 * time.Second)
+	canceled, _, err := c.service.Cancel(t.Context(), c.caller, run.Key, true)
+	if took, ok := canceled.Duration(); err != nil || !ok || took < 0 {
+		t.Errorf("a run that was canceled took %v, %v, %v", took, ok, err)
 	}
 }
 

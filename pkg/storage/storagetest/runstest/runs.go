@@ -120,6 +120,8 @@ func Run(t *testing.T, open func(t *testing.T) Backend) {
 		{"no run is executed after a newer one", testFencesGrow},
 		{"a run that has expired does not stop its sync", testLost},
 		{"runs continue with a clock that was set back", testSetBack},
+		{"a clock that was far ahead leaves no run without its slot", testFarAhead},
+		{"a run does not end before it starts", testSkew},
 		{"a clock that is not set ends no lease", testUnset},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -339,7 +341,8 @@ func testList(t *testing.T, b Backend) {
 
 func testExpiry(t *testing.T, b Backend) {
 	ctx, key := t.Context(), newKey(t)
-	r := inProgress(key)
+	r := ended(inProgress(key))
+	r.Version = 1
 	r.ExpiresAt = start().Add(time.Minute)
 	must(t, b.Runs.Commit(ctx, runs.Change{Runs: []runs.Run{r}}))
 	b.Clock.Advance(time.Minute - time.Millisecond)
