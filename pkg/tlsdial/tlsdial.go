@@ -38,18 +38,24 @@ func (d Dialer) DialContext(ctx context.Context, network, address string) (net.C
 // DialTLSContext opens a connection and completes the handshake. The server's
 // certificate must be valid for the host in address.
 func (d Dialer) DialTLSContext(ctx context.Context, network, address string) (net.Conn, error) {
-	host, _, err := net.SplitHostPort(address)
-	if err != nil {
-		return nil, err
-	}
 	raw, err := d.DialContext(ctx, network, address)
 	if err != nil {
 		return nil, err
 	}
-	config := d.config(host)
+	return d.Handshake(ctx, raw, address)
+}
+
+// Handshake completes the handshake over a connection to address. The server's
+// certificate must be valid for the host in address. After an error the connection is
+// closed.
+func (d Dialer) Handshake(ctx context.Context, raw net.Conn, address string) (net.Conn, error) {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, errors.Join(err, raw.Close())
+	}
 	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	defer cancel()
-	conn := tls.Client(raw, config)
+	conn := tls.Client(raw, d.config(host))
 	if err := conn.HandshakeContext(ctx); err != nil {
 		return nil, errors.Join(err, raw.Close())
 	}

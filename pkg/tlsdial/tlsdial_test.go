@@ -1,12 +1,14 @@
 package tlsdial_test
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/asn1"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -305,6 +307,66 @@ func TestFile(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// withoutVersion returns the certificate in version 1, which has neither the version nor
+// extensions.
+func withoutVersion(certificate []byte) []byte {
+	var outer struct{ Signed, Algorithm, Signature asn1.RawValue }
+	_, err := asn1.Unmarshal(certificate, &outer)
+	check(err)
+	var signed struct {
+		Version                                   int `asn1:"optional,explicit,default:0,tag:0"`
+		Serial                                    *big.Int
+		Algorithm, Issuer, Validity, Subject, Key asn1.RawValue
+	}
+	_, err = asn1.Unmarshal(outer.Signed.FullBytes, &signed) // leaves out the extensions at the end
+	check(err)
+	signed.Version = 0
+	der, err := asn1.Marshal(signed)
+	check(err)
+	outer.Signed = asn1.RawValue{FullBytes: der}
+	der, err = asn1.Marshal(outer)
+	check(err)
+	return der
+}
+
+// TestSubject compares the subject that is read from the start of a certificate with that
+// of crypto/x509, and reads each certificate up to each of its bytes.
+func TestSubject(t *testing.T) {
+	t.Parallel()
+	named := func(name pkix.Name) issued {
+		template := authority("")
+		template.Subject = name
+		return issue(template, &world.trusted)
+	}
+	certificates := map[string][]byte{
+		"a root":                world.trusted.Raw,
+		"a server":              issue(server(), &world.trusted).Raw,
+		"without a name":        named(pkix.Name{}).Raw,
+		"a name of 300 bytes":   named(pkix.Name{CommonName: strings.Repeat("a", 300)}).Raw,
+		"a name of 70 kB":       named(pkix.Name{CommonName: strings.Repeat("a", 70_000)}).Raw,
+		"version 1, no version": withoutVersion(world.trusted.Raw),
+	}
+	for name, raw := range certificates {
+		parsed, err := x509.ParseCertificate(raw)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if got := tlsdial.Subject(raw); !bytes.Equal(got, parsed.RawSubject) {
+			t.Errorf("%s: got %x, want %x", name, got, parsed.RawSubject)
+		}
+		for end := range min(len(raw), 1000) {
+			if got := tlsdial.Subject(raw[:end]); got != nil && !bytes.Equal(got, parsed.RawSubject) {
+				t.Fatalf("%s up to byte %d: got %x, want %x or nothing", name, end, got, parsed.RawSubject)
+			}
+		}
+	}
+	for _, raw := range [][]byte{nil, {0x30}, {0x30, 0x80}, {0x30, 0x84, 1, 1, 1, 1}, {0x30, 0xff, 0x30, 0xff}} {
+		if got := tlsdial.Subject(raw); got != nil {
+			t.Errorf("%x: got %x", raw, got)
+		}
 	}
 }
 

@@ -1,0 +1,4 @@
+package tlsdial
+
+// Subject reads the subject from the start of a certificate.
+var Subject = subject
