@@ -7,6 +7,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"net/http/httptrace"
 	"sync"
 	"time"
 
@@ -40,19 +41,7 @@ func Run(getenv func(string) string, output io.Writer) error {
 	store.Log = log
 	verifier := oidc.NewIssuers(config.Issuers, time.Now) //nolint:forbidigo // the clock is read at the edge
 
-	// The init phase has the full CPU and delays no request, so first connections
-	// are made here. A request tries again what fails here.
-	ctx, cancel := context.WithTimeout(context.Background(), warmTimeout)
-	var warming sync.WaitGroup
-	for what, warm := range map[string]func(context.Context) error{"keys": verifier.Warm, "table": store.Warm} {
-		warming.Go(func() {
-			if err := warm(ctx); err != nil {
-				log.LogAttrs(ctx, slog.LevelWarn, "not warm", slog.String("what", what), slog.String("error", err.Error()))
-			}
-		})
-	}
-	warming.Wait()
-	cancel()
+	warm(map[string]func(context.Context) error{"keys": verifier.Warm, "table": store.Warm}, func(ctx context.Context) error { return prime(ctx, store) }, log)
 
 	lambda.Start(Handler(Deps{
 		Store:       store,
@@ -65,6 +54,35 @@ func Run(getenv func(string) string, output io.Writer) error {
 		MetricsOf:   config.FunctionName,
 	}))
 	return nil
+}
+
+// warm opens the first connections, since the init phase has the full CPU and delays
+// no request, and calls prime while the first TLS handshake waits for the server. A
+// request tries again what fails here.
+func warm(connect map[string]func(context.Context) error, prime func(context.Context) error, log *slog.Logger) {
+	handshake, done := make(chan struct{}), make(chan struct{})
+	ctx, cancel := context.WithTimeout(context.Background(), warmTimeout)
+	defer cancel()
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{TLSHandshakeStart: sync.OnceFunc(func() { close(handshake) })})
+	failed := func(what string, err error) {
+		if err != nil {
+			log.LogAttrs(ctx, slog.LevelWarn, "not warm", slog.String("what", what), slog.String("error", err.Error()))
+		}
+	}
+	var connecting sync.WaitGroup
+	for what, connect := range connect {
+		connecting.Go(func() { failed(what, connect(ctx)) })
+	}
+	go func() {
+		connecting.Wait()
+		close(done)
+	}()
+	select {
+	case <-handshake:
+		failed("code", prime(ctx))
+	case <-done: // without TLS it would delay the init phase
+	}
+	<-done
 }
 
 // Deps holds the dependencies of the HTTP API that differ between Lambda and the

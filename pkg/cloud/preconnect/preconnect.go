@@ -12,6 +12,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"time"
 
@@ -93,7 +94,8 @@ func (c *Client) Do(r *http.Request) (*http.Response, error) {
 
 // Connect opens a connection that the next request to this address uses. It does
 // nothing if an earlier connection is unused, or if the environment names a proxy for
-// the address. Concurrent calls open one connection.
+// the address. Concurrent calls open one connection. It calls TLSHandshakeStart of the
+// httptrace.ClientTrace in ctx.
 func (c *Client) Connect(ctx context.Context, address *url.URL) error {
 	if proxy, err := http.ProxyFromEnvironment(&http.Request{URL: address}); proxy != nil || err != nil {
 		return err
@@ -107,12 +109,18 @@ func (c *Client) Connect(ctx context.Context, address *url.URL) error {
 	if len(c.ready) > 0 {
 		return nil
 	}
-	open, port := c.dialer.DialTLSContext, "443"
+	port := "443"
 	if address.Scheme == "http" {
-		open, port = c.dialer.DialContext, "80"
+		port = "80"
 	}
 	target := net.JoinHostPort(address.Hostname(), cmp.Or(address.Port(), port))
-	conn, err := open(ctx, "tcp", target)
+	conn, err := c.dialer.DialContext(ctx, "tcp", target)
+	if err == nil && address.Scheme != "http" {
+		if trace := httptrace.ContextClientTrace(ctx); trace != nil && trace.TLSHandshakeStart != nil {
+			trace.TLSHandshakeStart()
+		}
+		conn, err = c.dialer.Handshake(ctx, conn, target)
+	}
 	if err != nil {
 		return fmt.Errorf("connect to %s: %w", target, err)
 	}
