@@ -72,6 +72,37 @@ func TestFullDisk(t *testing.T) {
 	s.stop(t, os.Interrupt)
 }
 
+// TestFullDiskAtFirstStart checks that files which could not be created whole, because the
+// disk was full, are created when there is room.
+func TestFullDiskAtFirstStart(t *testing.T) {
+	t.Parallel()
+	for _, limit := range []string{"0", "8", "16", "24"} { // of a file, in blocks of 512 bytes; each file begins with four pages
+		dataDir := t.TempDir()
+		token(t, dataDir) // makes the signing key, which is small
+		for _, args := range []string{"serve --port 0", "keys create CI"} {
+			full := command(t, []string{"DATA_DIR=" + dataDir}, strings.Fields(args)...)
+			full.Args = append([]string{"sh", "-c", `ulimit -f ` + limit + ` && exec "$0" "$@"`, full.Path}, full.Args[1:]...)
+			full.Path = "/bin/sh"
+			out, err := full.CombinedOutput()
+			if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.ExitCode() != 1 {
+				t.Errorf("%s with %s blocks: got %v, %s", args, limit, err, out)
+			}
+		}
+		s := serve(t, dataDir)
+		if status, answer := s.create(t, token(t, dataDir)); status != http.StatusOK {
+			t.Errorf("%s blocks: got %d %s", limit, status, answer)
+		}
+		if out, err := command(t, []string{"DATA_DIR=" + dataDir}, "keys", "create", "CI").CombinedOutput(); err != nil {
+			t.Errorf("%s blocks: %v, %s", limit, err, out)
+		}
+		s.stop(t, os.Interrupt)
+		files, err := filepath.Glob(filepath.Join(dataDir, "*"))
+		if err != nil || len(files) != 3 {
+			t.Errorf("%s blocks: got %v, %v, want the key and two databases", limit, files, err)
+		}
+	}
+}
+
 // TestFullOutput checks that a command whose output cannot be written fails, so that a
 // script does not go on with half of it, and that a key whose text was lost is not kept.
 func TestFullOutput(t *testing.T) {

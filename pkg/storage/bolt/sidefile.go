@@ -46,6 +46,9 @@ func (f sideFile) update(write func(b *bbolt.Bucket) error) error {
 	if err := os.MkdirAll(filepath.Dir(f.path), 0o700); err != nil {
 		return fmt.Errorf("create the data directory: %w", err)
 	}
+	if err := createFile(f.path); err != nil {
+		return describe(f.path, err)
+	}
 	return f.open(&bbolt.Options{Timeout: lockTimeout}, func(db *bbolt.DB) error {
 		// A transaction of its own: the bucket stays if the other one fails.
 		err := db.Update(func(tx *bbolt.Tx) error {

@@ -92,6 +92,9 @@ func (st *Store) Damaged() <-chan error { return st.damaged }
 
 // open opens the file, creates missing buckets and reads the head of the feed.
 func (st *Store) open(path string) (err error) {
+	if err := createFile(path); err != nil {
+		return err
+	}
 	if st.db, err = bbolt.Open(path, 0o600, &bbolt.Options{Timeout: lockTimeout, FreelistType: bbolt.FreelistMapType}); err != nil {
 		return err
 	}
