@@ -31,9 +31,9 @@ const root = "../.."
 const (
 	untilInterrupted = "until-interrupted" // it runs until it is interrupted
 	needsDynamoDB    = "dynamodb"          // it needs a DynamoDB Local
-	needsAWS         = "aws"               // as the next two, it is not run
-	needsDocker      = "docker"
-	slow             = "slow" // it takes minutes, or would run this test again
+	needsAWS         = "aws"               // verify/stack/documentation.py runs it
+	needsDocker      = "docker"            // verify/image and verify/samlocal run it
+	slow             = "slow"              // it takes minutes, or would run this test again; it is not run
 )
 
 // block is a fenced code block of a page.

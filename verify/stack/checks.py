@@ -439,11 +439,15 @@ def check_unqueued(stack):
 
 
 def redrive(stack):
-    """Moves the messages of IntakeFailures back, as StartMessageMoveTask does, which the emulator lacks."""
-    queues, queue, failures = stack.client("sqs"), stack.resources["IntakeQueue"], stack.resources["IntakeFailures"]
-    for message in queues.receive_message(QueueUrl=failures, MaxNumberOfMessages=10)["Messages"]:
-        queues.send_message(QueueUrl=queue, MessageBody=message["Body"])
-        queues.delete_message(QueueUrl=failures, ReceiptHandle=message["ReceiptHandle"])
+    """Moves the messages of IntakeFailures back."""
+    queues = stack.client("sqs")
+    source, destination = (queue_arn(stack, name) for name in ("IntakeFailures", "IntakeQueue"))
+    queues.start_message_move_task(SourceArn=source, DestinationArn=destination)
+
+
+def queue_arn(stack, name):
+    attributes = stack.client("sqs").get_queue_attributes(QueueUrl=stack.resources[name], AttributeNames=["QueueArn"])["Attributes"]
+    return attributes["QueueArn"]
 
 
 def check_given_up(stack):

@@ -19,7 +19,7 @@ import time
 from ministack import app
 from ministack.core import iam_actions, iam_evaluator
 from ministack.core.responses import get_account_id, get_region, set_request_account_id, set_request_region
-from ministack.services import apigateway, dynamodb, dynamodb_streams, eventbridge, iam, lambda_svc, scheduler
+from ministack.services import apigateway, dynamodb, dynamodb_streams, eventbridge, iam, lambda_svc, scheduler, sqs
 from ministack.services.cloudformation import provisioners
 
 
@@ -213,6 +213,26 @@ def patch_dead_letters():
 
     eventbridge._invoke_target = invoke_target
     eventbridge._build_api_destination_request, eventbridge._api_destination_send_sync = build_request, send_sync
+
+
+def patch_move_tasks():
+    # StartMessageMoveTask is unknown. The messages move at once, and those that a consumer
+    # has received and not deleted stay.
+    def start(data, _):
+        source, destination = (sqs._queue_by_arn(data.get(name, "")) for name in ("SourceArn", "DestinationArn"))
+        if source is None or destination is None:
+            raise sqs._Err("ResourceNotFoundException", "The resource that you specified for the SourceArn or DestinationArn parameter doesn't exist.")
+        policies = [json.loads(q["attributes"].get("RedrivePolicy") or "{}") for q in sqs._queues.values()]
+        if data["SourceArn"] not in [p.get("deadLetterTargetArn") for p in policies]:
+            raise sqs._Err("InvalidParameterValue", "Source queue must be configured as a Dead Letter Queue.")
+        with sqs._queues_lock:
+            now = time.time()
+            moved = [m for m in source["messages"] if m["visible_at"] <= now]
+            source["messages"] = [m for m in source["messages"] if m["visible_at"] > now]
+        for m in moved:
+            sqs._act_send_message({"MessageBody": m["body"], "MessageAttributes": m["message_attributes"]}, destination["url"])
+        return {"TaskHandle": "task"}
+    sqs._HANDLERS["StartMessageMoveTask"] = start
 
 
 def patch_code_deploy():

@@ -12,6 +12,7 @@ import urllib.request
 import uuid
 
 import checks
+import documentation
 import mutations
 from stack import ACCOUNT, COMMAND, REGION, WORK, Emulator, Failed, Stack, Webhook, eventually, expect, free_port, make_certificate
 
@@ -181,7 +182,7 @@ def adopt(deleted):
 
 
 def main():
-    known = {c.__name__ for c in checks.checks()}
+    known = {c.__name__ for c in checks.checks()} | {"documentation"}
     if "--mutations" not in sys.argv and (unknown := set(sys.argv[1:]) - known):
         sys.exit(f"there are no checks {', '.join(sorted(unknown))}; there are {', '.join(sorted(known))}")
     make_certificate()
@@ -207,6 +208,8 @@ def main():
     try:
         if sys.argv[1:] and sys.argv[1] == "--mutations":
             return try_all(first, sys.argv[2:])
+        if sys.argv[1:] == ["documentation"]:
+            return run("the commands of the documentation", documentation.commands, emulator, webhook)
         if sys.argv[1:]:  # some checks
             stack = second if {"check_address", "check_rate"} & set(sys.argv[1:]) else first
             stack.deploy()
@@ -218,7 +221,8 @@ def main():
             others = [threads.submit(check_second), threads.submit(run, "mutations", try_sample, first)]
             passed = run_all(checks.TOGETHER, first, 8)
             passed = all([other.result() for other in others]) and passed
-        return (passed and run("sam delete with KeepTable", delete, second, True) and run("adopt the table that was kept", adopt, second)
+        return (passed and run("the commands of the documentation", documentation.commands, emulator, webhook)
+                and run("sam delete with KeepTable", delete, second, True) and run("adopt the table that was kept", adopt, second)
                 and run("a request to the stack that is left", checks.check_syncs, first)
                 and run("sam delete", delete, first, False))
     finally:

@@ -1,7 +1,8 @@
 """The emulator, a webhook receiver and deployed stacks, for checks.py and mutations.py.
 
-WORK is a directory for this run. AWS_BIN and STACK_BIN are the directories of the
-programs of verify/requirements-aws.txt and verify/requirements-stack.txt.
+WORK is a directory for this run. AWS_BIN, AWSCLI_BIN and STACK_BIN are the directories of
+the programs of verify/requirements-aws.txt, requirements-awscli.txt and
+requirements-stack.txt.
 """
 
 import collections
