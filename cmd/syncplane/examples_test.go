@@ -39,12 +39,10 @@ syncplane runs trigger "$id" >/dev/null
 				line = strings.NewReplacer("--port 8081", "--port 0", "/tmp/syncs", t.TempDir()).Replace(line)
 				d := d
 				if path == "syncplane emulate" {
-					dynamotest.Endpoint(t) // it downloads DynamoDB Local, or skips the test
-					// No test has the address of Docker's bridge. Without moto_server, which uses
-					// it, the flag has no effect; verify/samlocal runs emulate with moto_server
-					// and with an address for containers.
-					line = strings.NewReplacer("172.17.0.1", "127.0.0.1", "\n", " --dynamodb-port 0 --moto-port 0\n").Replace(line)
-					d.env = append(slices.Clone(d.env), "DATA_DIR="+t.TempDir())
+					// Free ports. verify/emulate runs the examples with their own, and with
+					// moto_server, in a network that has the address of --bind.
+					line = strings.Replace(line, "\n", " --dynamodb-port 0 --moto-port 0\n", 1)
+					d.env = append(slices.Clone(d.env), "DATA_DIR="+t.TempDir(), "PATH="+withoutMoto(t))
 				}
 				if strings.Contains(line, "STORE=dynamodb") {
 					d = d.over(dynamotest.Endpoint(t))
