@@ -115,6 +115,7 @@ func (*buffer) Close() error { return nil }
 
 // answer calls Next, or Fail if the event is not a request or Next panics.
 func (h *Handler) answer(r *http.Request, in *request) *recorder {
+	r.Method = in.method
 	r.Header = in.header
 	r.Host = in.host
 	if len(in.body) > 0 {

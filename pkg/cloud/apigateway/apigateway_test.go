@@ -141,6 +141,7 @@ func TestInvokeRequest(t *testing.T) {
 			stage("prod", "/prod/api/v1/syncs")(e)
 			e.Headers["X-FORWARDED-prefix"] = "//evil.example.com"
 		}, func(s *seen) { s.Prefix = "/prod" }},
+		"a method in lower case":    {func(e *events.APIGatewayV2HTTPRequest) { e.RequestContext.HTTP.Method = "delete" }, func(s *seen) { s.Method = "delete" }},
 		"a client's own request id": {func(e *events.APIGatewayV2HTTPRequest) { e.Headers["x-request-id"] = "mine" }, func(*seen) {}},
 		"an invalid request id": {func(e *events.APIGatewayV2HTTPRequest) {
 			e.RequestContext.RequestID = "a\r\nb"

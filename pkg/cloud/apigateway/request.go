@@ -23,6 +23,7 @@ const maxRequestID = 128
 type request struct {
 	event  events.APIGatewayV2HTTPRequest
 	url    *url.URL
+	method string // which the adapter would turn into upper case
 	header http.Header
 	body   []byte
 	host   string
@@ -37,6 +38,7 @@ type request struct {
 func (h *Handler) readRequest(ctx context.Context, payload []byte) request {
 	event, parsed := readEvent(h.pool, payload)
 	in := request{
+		method: http.MethodGet,
 		url:    &url.URL{Path: "/"},
 		header: headerOf(event),
 		host:   event.domainName,
@@ -50,7 +52,7 @@ func (h *Handler) readRequest(ctx context.Context, payload []byte) request {
 	}
 
 	const want = "the event must be that of an API Gateway HTTP API (payload format 2.0)"
-	method := strings.ToUpper(event.method)
+	method := event.method
 	switch {
 	case !utf8.Valid(payload):
 		return refuse("invalid_utf8", "the request must be valid UTF-8")
@@ -77,6 +79,7 @@ func (h *Handler) readRequest(ctx context.Context, payload []byte) request {
 		body = decoded
 	}
 
+	in.method = method
 	in.url = address
 	in.prefix = h.prefixOf(event, staged)
 	in.event.RawPath = path

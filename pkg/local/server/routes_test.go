@@ -54,6 +54,15 @@ func TestOptions(t *testing.T) {
 			}
 		}
 	}
+	for _, method := range []string{"get", "Post", "delete", "options"} { // methods are case-sensitive (RFC 9110, section 9.1)
+		r := httptest.NewRequestWithContext(t.Context(), method, "/api/v1/syncs", nil)
+		r.Header.Set("Authorization", "Bearer acme syncs:read syncs:write")
+		w := httptest.NewRecorder()
+		routes.ServeHTTP(w, r)
+		if w.Code != http.StatusMethodNotAllowed || w.Header().Get("Allow") != "GET, HEAD, OPTIONS, POST" {
+			t.Errorf("%s: got %d %s", method, w.Code, w.Body)
+		}
+	}
 	w := httptest.NewRecorder()
 	routes.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodOptions, "/nothing", nil))
 	if w.Code != http.StatusNotFound {

@@ -109,7 +109,6 @@ func (g Gateway) asRouted(r *http.Request, id string) *http.Request {
 		path = strings.TrimPrefix(path, "/"+g.Stage)
 	}
 	routed := r.WithContext(r.Context())
-	routed.Method = strings.ToUpper(r.Method)
 	routed.URL = &url.URL{Path: path, RawQuery: r.URL.RawQuery}
 	routed.Header = http.Header{}
 	for name, value := range headersOf(r.Header) {
