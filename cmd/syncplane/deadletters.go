@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"syncplane/cmd/syncplane/internal/remote"
 	"syncplane/pkg/local/webhook"
 	"syncplane/pkg/storage/bolt"
 )
@@ -105,7 +106,7 @@ func listDeadLetters(ctx context.Context, env environment, dead bolt.DeadLetters
 			continue
 		}
 		fmt.Fprintf(table, "%d\t%s\t%s\t%s\t%s\t%s\t%d\t%s\n", l.Sequence, l.Event.Type(), l.Event.ID, l.Event.Workspace,
-			l.Since.UTC().Format(time.RFC3339), l.GivenUp.UTC().Format(time.RFC3339), l.Attempts, l.Reason)
+			l.Since.UTC().Format(time.RFC3339), l.GivenUp.UTC().Format(time.RFC3339), l.Attempts, remote.Printable(l.Reason))
 	}
 	return errors.Join(append(unreadable, table.Flush())...)
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"syncplane/cmd/syncplane/internal/remote"
 	"syncplane/pkg/auth"
 	"syncplane/pkg/auth/apikey"
 	"syncplane/pkg/syncs"
@@ -162,7 +163,7 @@ func createKey(ctx context.Context, env environment, store apikey.Store, options
 		expires = "expires at " + key.ExpiresAt.Format(time.RFC3339)
 	}
 	fmt.Fprintf(env.stderr, "This is the key %s (%s) of the workspace %s in %s, which %s. It is shown only once; store it like a password.\n",
-		key.ID, options.name, options.workspace, options.location, expires)
+		key.ID, remote.Printable(options.name), options.workspace, options.location, expires)
 	if _, err := fmt.Fprintln(env.stdout, text); err != nil {
 		return errors.Join(err, store.RevokeKey(ctx, key.Workspace, key.ID, now)) // it cannot be printed again
 	}
@@ -218,7 +219,7 @@ func listKeys(ctx context.Context, env environment, store apikey.Store, workspac
 	fmt.Fprintln(table, "ID\tENDS IN\tNAME\tSCOPES\tCREATED\tEXPIRES\tREVOKED")
 	for _, k := range all {
 		fmt.Fprintf(table, "%s\t…%s\t%s\t%s\t%s\t%s\t%s\n",
-			k.ID, k.LastFour, k.Name, strings.Join(k.Scopes, ","), day(k.CreatedAt), day(k.ExpiresAt), day(k.RevokedAt))
+			k.ID, k.LastFour, remote.Printable(k.Name), strings.Join(k.Scopes, ","), day(k.CreatedAt), day(k.ExpiresAt), day(k.RevokedAt))
 	}
 	return errors.Join(unreadable, table.Flush())
 }

@@ -6,9 +6,31 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"unicode"
 
 	"syncplane/pkg/testkit/dynamotest"
 )
+
+// TestTerminal checks that no output and no message has characters that control a terminal,
+// from a name or a file that another person wrote.
+func TestTerminal(t *testing.T) {
+	t.Parallel()
+	env := []string{"DATA_DIR=" + t.TempDir()}
+	for _, test := range []struct{ args, input string }{
+		{"keys create a\u202eb\u2066", ""},
+		{"keys list", ""},
+		{"apply -f -", "name: a\u202eb\nsource_id: 1\nstatus\u202e: x\n"},
+		{"apply -f -", "name: \"a\\u009b31m\"\n"},
+	} {
+		cmd := command(t, env, strings.Fields(test.args)...)
+		cmd.Stdin = strings.NewReader(test.input)
+		out, _ := cmd.CombinedOutput() // some of them fail
+		invisible := func(c rune) bool { return !unicode.IsPrint(c) && c != '\n' }
+		if len(out) == 0 || strings.ContainsFunc(string(out), invisible) {
+			t.Errorf("%q: got %q", test.args, out)
+		}
+	}
+}
 
 // TestKeys makes a key while a server runs, uses it, and revokes it, in both
 // storage backends, and in the DynamoDB that an AWS profile names.

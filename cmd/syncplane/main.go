@@ -44,7 +44,7 @@ func main() {
 	if err == nil {
 		return
 	}
-	fmt.Fprintln(os.Stderr, "syncplane:", reasonOf(err))
+	fmt.Fprintln(os.Stderr, "syncplane:", printableLines(reasonOf(err).Error()))
 	if _, ok := errors.AsType[*usageError](err); ok {
 		os.Exit(exitUsage)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -78,6 +79,15 @@ func dataOf(page []byte) ([]json.RawMessage, error) {
 		return nil, fmt.Errorf("decode the page: %w", err)
 	}
 	return document.Data, nil
+}
+
+// printableLines is remote.Printable for a text of several lines.
+func printableLines(text string) string {
+	lines := strings.Split(text, "\n")
+	for i, line := range lines {
+		lines[i] = remote.Printable(line)
+	}
+	return strings.Join(lines, "\n")
 }
 
 // table prints rows in columns.
