@@ -534,6 +534,7 @@ func (st Runs) put(ctx context.Context, put *types.Put) error {
 func (st Runs) writes(change runs.Change) []types.TransactWriteItem {
 	now := number(st.Now().Unix())
 	const absent = "attribute_not_exists(pk) OR expires_at <= :now"
+	const absentRun = "attribute_not_exists(pk) OR (expires_at <= :now AND attribute_exists(finished_at))" // see runs.Run.Expired
 	var writes []types.TransactWriteItem
 	put := func(item row, condition string, values row) {
 		writes = append(writes, types.TransactWriteItem{Put: &types.Put{
@@ -542,7 +543,7 @@ func (st Runs) writes(change runs.Change) []types.TransactWriteItem {
 	}
 	for _, r := range change.Runs {
 		if r.Version == 1 {
-			put(runRowOf(r), absent, row{":now": now})
+			put(runRowOf(r), absentRun, row{":now": now})
 		} else {
 			put(runRowOf(r), "version = :before", row{":before": number(r.Version - 1)})
 		}

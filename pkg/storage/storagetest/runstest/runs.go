@@ -4,6 +4,7 @@
 package runstest
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -358,8 +359,15 @@ func testExpiry(t *testing.T, b Backend) {
 	_, _, err := b.Runs.Heartbeat(ctx, key, runs.Beat{Fence: r.Fence() + 1, Lease: time.Minute, Now: b.Clock.Now()})
 	wantKind(t, err, fault.NotFound)
 	next := queued(key)
+	next.ExpiresAt = b.Clock.Now().Add(time.Minute)
 	must(t, b.Runs.Commit(ctx, runs.Change{Runs: []runs.Run{next}}))
 	wantRun(t, b, next)
+
+	b.Clock.Advance(time.Hour) // it is open, so it has not expired
+	wantRun(t, b, next)
+	if err := b.Runs.Commit(ctx, runs.Change{Runs: []runs.Run{queued(key)}}); !errors.Is(err, runs.ErrStale) {
+		t.Errorf("a run in place of one that is open: got %v", err)
+	}
 }
 
 func testOnce(t *testing.T, b Backend) {
