@@ -120,7 +120,7 @@ func TestFullOutput(t *testing.T) {
 	defer full.Close() //nolint:errcheck // nothing was written
 	for _, args := range []string{
 		"token", "version", "--version", "help", "when 5", "keys create CI", "keys list", "syncs list", "syncs list --json",
-		"runs list --json", "events tail --after 0", "apply -f ../../examples/syncs.yaml", "completion bash", "dead-letters list",
+		"runs list --json", "events tail --after 00", "apply -f ../../examples/syncs.yaml", "completion bash", "dead-letters list",
 	} {
 		cmd := command(t, []string{"DATA_DIR=" + dataDir, "SYNCPLANE_URL=" + s.address}, strings.Fields(args)...)
 		var stderr strings.Builder

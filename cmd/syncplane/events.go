@@ -46,12 +46,14 @@ no event stream; its events are on its event bus.`,
 	return cmd
 }
 
-// parseEventNumber accepts the number of an event of the stream.
+// parseEventNumber accepts the number of an event of the stream, and returns it as the
+// stream writes it.
 func parseEventNumber(text string) (string, error) {
-	if _, err := strconv.ParseUint(text, 10, 64); err != nil {
+	n, err := strconv.ParseUint(text, 10, 63)
+	if err != nil {
 		return "", fmt.Errorf("must be the number of an event, 0 or more, got %q", text)
 	}
-	return text, nil
+	return strconv.FormatUint(n, 10), nil
 }
 
 // reconnectPause is the time until another connection. Our own choice.

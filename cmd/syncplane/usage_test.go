@@ -101,7 +101,7 @@ func TestUsage(t *testing.T) {
 
 		"events tail: a number":       {"", "events;tail;--after;x", `--after must be the number of an event, 0 or more, got "x"; see syncplane events tail --help`},
 		"events tail: a negative":     {"", "events;tail;--after;-1", `--after must be the number of an event, 0 or more, got "-1"; see syncplane events tail --help`},
-		"events tail: too large":      {"", "events;tail;--after;18446744073709551616", `--after must be the number of an event, 0 or more, got "18446744073709551616"; see syncplane events tail --help`},
+		"events tail: too large":      {"", "events;tail;--after;9223372036854775808", `--after must be the number of an event, 0 or more, got "9223372036854775808"; see syncplane events tail --help`},
 		"events tail: no number":      {"", "events;tail;--after;", `--after must be the number of an event, 0 or more, got ""; see syncplane events tail --help`},
 		"runs trigger: no key":        {"", "runs;trigger;a;--idempotency-key;", `--idempotency-key must be 1 to 255 visible ASCII characters, got ""; see syncplane runs trigger --help`},
 		"runs trigger: a line break":  {"", "runs;trigger;a;--idempotency-key;a\nb", `--idempotency-key must be 1 to 255 visible ASCII characters, got "a\nb"; see syncplane runs trigger --help`},
