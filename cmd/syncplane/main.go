@@ -11,6 +11,8 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/spf13/cobra"
+
 	"syncplane/pkg/fault"
 )
 
@@ -67,8 +69,21 @@ func run(ctx context.Context, args []string, env environment) error {
 	env.stdout = out
 	root := newRoot(env)
 	root.SetArgs(args)
+	// cobra prints the help of the parent of an unknown command that --help follows.
+	var unknown error
+	help := root.HelpFunc()
+	root.SetHelpFunc(func(cmd *cobra.Command, args []string) {
+		if names := cmd.Flags().Args(); len(names) > 0 && cmd.HasSubCommands() {
+			unknown = unknownCommand(cmd, names[0])
+			return
+		}
+		help(cmd, args)
+	})
 	if err := root.ExecuteContext(ctx); err != nil {
 		return err
+	}
+	if unknown != nil {
+		return unknown
 	}
 	return out.failure
 }

@@ -32,6 +32,8 @@ func TestUsage(t *testing.T) {
 		"an unknown flag":           {"", "--port;8081", "unknown flag: --port; see syncplane --help"},
 		"help for none":             {"", "help;start", `unknown command "start"; see syncplane --help`},
 		"help for an unknown key":   {"", "help;keys;show", `unknown command "keys show"; see syncplane keys --help`},
+		"--help of none":            {"", "start;--help", `unknown command "start"; see syncplane --help`},
+		"--help of an unknown key":  {"", "keys;show;--help", `unknown command "keys show"; see syncplane keys --help`},
 		"a shell that is not known": {"", "completion;cmd", `unknown command "completion cmd"; see syncplane completion --help`},
 		"an argument after it":      {"", "completion;bash;x", `unexpected argument "x"; see syncplane completion bash --help`},
 
