@@ -169,10 +169,16 @@ func TestWrongServer(t *testing.T) {
 	plain.Start()
 	closed := httptest.NewServer(http.NotFoundHandler())
 	closed.Close()
+	withPassword := func(address string) string { return strings.Replace(address, "//", "//me:s3cret@", 1) }
+	out, err := command(t, []string{"SYNCPLANE_URL=https://me:s3cret@example.com"}, "syncs", "list").CombinedOutput()
+	if want := "syncplane: SYNCPLANE_TOKEN or SYNCPLANE_API_KEY must be set for https://me:xxxxx@example.com\n"; string(out) != want {
+		t.Errorf("got %v, %s, want %s", err, out, want)
+	}
 	for _, test := range []struct {
 		address, want string
 		connections   *atomic.Int64
 	}{
+		{withPassword(closed.URL), "no server listens at " + strings.Replace(closed.URL, "//", "//me:xxxxx@", 1), nil},
 		{untrusted.URL, "certificate signed by unknown authority", seen},
 		{strings.Replace(plain.URL, "http:", "https:", 1), "server gave HTTP response to HTTPS client", seenPlain},
 		{closed.URL, "no server listens at " + closed.URL + "; start one with syncplane serve, or set SYNCPLANE_URL\n", nil},
@@ -181,6 +187,9 @@ func TestWrongServer(t *testing.T) {
 			out, err := command(t, []string{"SYNCPLANE_TOKEN=x", "SYNCPLANE_URL=" + test.address}, args...).CombinedOutput()
 			if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.ExitCode() != 1 || !strings.Contains(string(out), test.want) {
 				t.Errorf("%v: got %v, %s, want %s", args, err, out, test.want)
+			}
+			if strings.Contains(string(out), "s3cret") {
+				t.Errorf("%v: it prints the password: %s", args, out)
 			}
 			if test.connections != nil && test.connections.Load() != int64(i+1) {
 				t.Errorf("%v: it connected %d times", args, test.connections.Load()-int64(i))

@@ -74,7 +74,7 @@ func (c remoteConfig) authorization() (string, error) {
 	case c.key != "":
 		return c.key, nil
 	case !isLocal(c.address):
-		return "", usageErrorf("SYNCPLANE_TOKEN or SYNCPLANE_API_KEY must be set for %s", c.address)
+		return "", usageErrorf("SYNCPLANE_TOKEN or SYNCPLANE_API_KEY must be set for %s", remote.Redacted(c.address))
 	}
 	switch exists, err := server.HasKey(c.local.dataDir); {
 	case err != nil:

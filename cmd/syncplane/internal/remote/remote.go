@@ -13,6 +13,7 @@ import (
 	"iter"
 	"net"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"syscall"
@@ -86,9 +87,18 @@ var errNoServer = errors.New("no server listens")
 // Explain returns the error of a request to an address for people.
 func Explain(err error, address string) error {
 	if errors.Is(err, syscall.ECONNREFUSED) {
-		return fmt.Errorf("%w at %s; start one with syncplane serve, or set SYNCPLANE_URL", errNoServer, address)
+		return fmt.Errorf("%w at %s; start one with syncplane serve, or set SYNCPLANE_URL", errNoServer, Redacted(address))
 	}
 	return err
+}
+
+// Redacted returns an address without its password.
+func Redacted(address string) string {
+	parsed, err := url.Parse(address)
+	if err != nil {
+		return "the address"
+	}
+	return parsed.Redacted()
 }
 
 // isLasting reports whether a request that failed with err fails each time: the address
