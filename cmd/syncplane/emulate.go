@@ -103,6 +103,12 @@ func emulate(ctx context.Context, env environment, c emulateConfig) (err error) 
 	if err != nil {
 		return err
 	}
+	moto, err := findMoto(ctx, c) // before DynamoDB Local, whose start takes two seconds
+	missing := errors.Is(err, exec.ErrNotFound)
+	if err != nil && !missing {
+		return unlessCancelled(ctx, err)
+	}
+	defer func() { err = errors.Join(err, moto.close()) }()
 	database, err := dynamodblocal.Start(ctx, dynamodblocal.Options{Getenv: env.getenv, Progress: env.stderr, Port: port})
 	if err != nil {
 		return unlessCancelled(ctx, err)
@@ -121,15 +127,13 @@ func emulate(ctx context.Context, env environment, c emulateConfig) (err error) 
 	}
 	fmt.Fprintf(env.stdout, "DynamoDB Local: %s, on all network interfaces, with the table %s\n", database.Endpoint, c.table)
 
-	moto, err := startMoto(ctx, c, config)
 	var motoEnded <-chan struct{} // without moto_server nil, which never receives
-	switch {
-	case errors.Is(err, exec.ErrNotFound):
+	if missing {
 		fmt.Fprint(env.stdout, motoMissing)
-	case err != nil:
-		return unlessCancelled(ctx, err)
-	default:
-		defer func() { err = errors.Join(err, moto.process.Close()) }()
+	} else {
+		if err := moto.start(ctx, config); err != nil {
+			return unlessCancelled(ctx, err)
+		}
 		motoEnded = moto.process.Ended()
 		fmt.Fprintf(env.stdout, "moto_server:    %s, with the queue %s\n", moto.endpoint, watchQueue)
 	}
@@ -183,60 +187,79 @@ func unlessCancelled(ctx context.Context, err error) error {
 	return err
 }
 
-// motoServer is a running moto_server.
+// motoServer is a moto_server.
 type motoServer struct {
-	process  *subprocess.Process
-	endpoint string
+	program, host, port string
+	endpoint            string
+
+	reserved net.Listener        // on the port, until it starts
+	process  *subprocess.Process // nil until it starts
 }
 
-// startMoto runs moto_server and creates the watch queue. The error wraps
-// exec.ErrNotFound if it is not installed.
-func startMoto(ctx context.Context, c emulateConfig, config app.Config) (_ motoServer, err error) {
+// findMoto finds moto_server and reserves its port. The error wraps exec.ErrNotFound if
+// it is not installed.
+func findMoto(ctx context.Context, c emulateConfig) (*motoServer, error) {
 	program, err := exec.LookPath("moto_server")
 	if err != nil {
-		return motoServer{}, err
+		return &motoServer{}, err
 	}
 	// This finds a free port, or fails if another process, which would be taken for
 	// the new one, listens on the port.
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", net.JoinHostPort(c.bind, c.motoPort))
 	switch {
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		return motoServer{}, fmt.Errorf("--bind must be an IP address of this machine, got %s", c.bind)
+		return nil, fmt.Errorf("--bind must be an IP address of this machine, got %s", c.bind)
 	case errors.Is(err, syscall.EADDRINUSE):
-		return motoServer{}, fmt.Errorf("start moto_server: port %s is in use; set another one with --moto-port", c.motoPort)
+		return nil, fmt.Errorf("start moto_server: port %s is in use; set another one with --moto-port", c.motoPort)
 	case err != nil:
-		return motoServer{}, fmt.Errorf("start moto_server: %w", err)
+		return nil, fmt.Errorf("start moto_server: %w", err)
 	}
-	address := listener.Addr().String()
-	if err := listener.Close(); err != nil {
-		return motoServer{}, fmt.Errorf("release the port of moto_server: %w", err)
+	moto := &motoServer{program: program, host: c.bind, reserved: listener}
+	if _, moto.port, err = net.SplitHostPort(listener.Addr().String()); err != nil {
+		return nil, fmt.Errorf("read the port of moto_server: %w", err)
 	}
-	_, port, err := net.SplitHostPort(address)
-	if err != nil {
-		return motoServer{}, fmt.Errorf("read the port of moto_server: %w", err)
-	}
-	moto := motoServer{endpoint: "http://" + net.JoinHostPort(c.bind, port)}
-	moto.process, err = subprocess.Start(ctx, subprocess.Options{Command: []string{program, "--host", c.bind, "--port", port}})
-	if err != nil {
-		return motoServer{}, err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, moto.process.Close())
-		}
-	}()
-	if err := moto.await(ctx); err != nil {
-		return motoServer{}, fmt.Errorf("start moto_server: %w", err)
-	}
-	queues := sqs.New(sqs.Options{Region: config.Region, Credentials: app.Credentials(config), BaseEndpoint: &moto.endpoint})
-	if _, err := queues.CreateQueue(ctx, &sqs.CreateQueueInput{QueueName: aws.String(watchQueue)}); err != nil {
-		return motoServer{}, fmt.Errorf("create the queue %s: %w", watchQueue, err)
-	}
+	moto.endpoint = "http://" + net.JoinHostPort(c.bind, moto.port)
 	return moto, nil
 }
 
+// start runs moto_server and creates the watch queue.
+func (moto *motoServer) start(ctx context.Context, config app.Config) error {
+	if err := moto.close(); err != nil {
+		return err
+	}
+	process, err := subprocess.Start(ctx, subprocess.Options{Command: []string{moto.program, "--host", moto.host, "--port", moto.port}})
+	if err != nil {
+		return err
+	}
+	moto.process = process
+	if err := moto.await(ctx); err != nil {
+		return fmt.Errorf("start moto_server: %w", err)
+	}
+	queues := sqs.New(sqs.Options{Region: config.Region, Credentials: app.Credentials(config), BaseEndpoint: &moto.endpoint})
+	if _, err := queues.CreateQueue(ctx, &sqs.CreateQueueInput{QueueName: aws.String(watchQueue)}); err != nil {
+		return fmt.Errorf("create the queue %s: %w", watchQueue, err)
+	}
+	return nil
+}
+
+// close releases the port, or ends the process.
+func (moto *motoServer) close() error {
+	if moto.process != nil {
+		return moto.process.Close()
+	}
+	if moto.reserved == nil {
+		return nil
+	}
+	err := moto.reserved.Close()
+	moto.reserved = nil
+	if err != nil {
+		return fmt.Errorf("release the port of moto_server: %w", err)
+	}
+	return nil
+}
+
 // await waits until moto_server responds.
-func (moto motoServer) await(ctx context.Context) error {
+func (moto *motoServer) await(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, motoStart, fmt.Errorf("no response within %s", motoStart))
 	defer cancel()
 	transport := &http.Transport{DisableKeepAlives: true} // no proxy, even if the environment names one
