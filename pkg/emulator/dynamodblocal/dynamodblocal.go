@@ -18,6 +18,7 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"syncplane/pkg/emulator/subprocess"
@@ -84,6 +85,9 @@ func Start(ctx context.Context, options Options) (*Server, error) {
 			Remedy:  "install a Java runtime, 17 or later (Debian: openjdk-17-jre-headless), or set AWS_ENDPOINT_URL_DYNAMODB to a running DynamoDB Local",
 		}
 	}
+	if options.Port != 0 && taken(ctx, options.Port) { // the emulator reports it after two seconds
+		return nil, fmt.Errorf("start DynamoDB Local on port %d: %w", options.Port, errPortTaken)
+	}
 	dir, err := emulatorFolder(ctx, options)
 	if err != nil {
 		return nil, err
@@ -142,6 +146,15 @@ func launch(ctx context.Context, java, dir string, port int) (*Server, error) {
 		return nil, err
 	}
 	return s, nil
+}
+
+// taken reports whether another process listens on a port.
+func taken(ctx context.Context, port int) bool {
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", ":"+strconv.Itoa(port))
+	if err == nil {
+		err = listener.Close()
+	}
+	return errors.Is(err, syscall.EADDRINUSE)
 }
 
 // freePort returns a loopback port on which no process listens.

@@ -419,11 +419,13 @@ func TestConcurrentDownloads(t *testing.T) {
 		t.Errorf("the cache holds %v", left)
 	}
 
-	third := run(t, program, setting)
-	third.address(t)
-	third.end(t)
-	if progress := third.progress.String(); progress != "" {
-		t.Errorf("the third downloaded again: %s", progress)
+	script(t, t.TempDir(), "java", "exit 1") // it runs after the download
+	var progress bytes.Buffer
+	_, err = dynamodblocal.Start(t.Context(), dynamodblocal.Options{
+		Getenv: func(string) string { return cache }, Progress: &progress,
+	})
+	if err == nil || !strings.Contains(err.Error(), "exit status 1") || progress.Len() > 0 {
+		t.Errorf("the third got %v and downloaded again: %s", err, &progress)
 	}
 }
 
