@@ -216,6 +216,18 @@ func newDocsRunner(t *testing.T) docsRunner {
 		t.Fatal(err)
 	}
 	d.command(t, "cp "+binary+" bin/syncplane && make bin/syncplane") // make has nothing to link
+	// Each token needs bin/syncplane. go takes a quarter of a second to find that it is up
+	// to date, so from now on a script does this in its place.
+	realGo, err := exec.LookPath("go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	programs := t.TempDir()
+	script := "#!/bin/sh\n[ \"$*\" = 'build -trimpath -o bin/syncplane ./cmd/syncplane' ] && [ -e bin/syncplane ] || exec '" + realGo + "' \"$@\"\n"
+	if err := os.WriteFile(filepath.Join(programs, "go"), []byte(script), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	d.env = append(d.env, "PATH="+programs+string(os.PathListSeparator)+os.Getenv("PATH"))
 	return d
 }
 

@@ -20,7 +20,8 @@ func TestHelpExamples(t *testing.T) {
 	checkJQ(t)
 	d := newDocsRunner(t)
 	const setup = `PATH="$PWD/bin:$PATH"
-syncplane apply -f examples/syncs.yaml >/dev/null
+`
+	const syncsAndRuns = `syncplane apply -f examples/syncs.yaml >/dev/null
 id=$(syncplane syncs create --source-id 1 --destination-id 2 --model-id 3 --stream-name contacts --sync-interval 30 --json | jq -r .id)
 syncplane runs trigger "$id" >/dev/null
 `
@@ -83,6 +84,9 @@ syncplane runs trigger "$id" >/dev/null
 			case "syncplane invoke":
 				d = d.over(dynamotest.Endpoint(t))
 				d.command(t, "CGO_ENABLED=0 GOOS=linux go build -trimpath -tags lambda.norpc,nethttpomithttp2 -ldflags='-s -w' -o bin/host/api/bootstrap ./functions/api") // as make invoke does
+			}
+			if strings.HasPrefix(path, "syncplane syncs") || strings.HasPrefix(path, "syncplane runs") {
+				examples = syncsAndRuns + examples
 			}
 			d.command(t, setup+examples)
 			ran++
