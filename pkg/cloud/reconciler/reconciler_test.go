@@ -99,7 +99,7 @@ func newHarness() *harness {
 		table:      &table{rows: map[string]syncs.Sync{}}, server: &awsfake.Server{},
 	}
 	options := h.Client.Options()
-	options.HTTPClient, options.Retryer = h.server, aws.NopRetryer{}
+	options.HTTPClient, options.Retryer, options.Credentials = h.server, aws.NopRetryer{}, aws.AnonymousCredentials{}
 	h.Client, h.Syncs = scheduler.New(options), h.table
 	h.Now = func() time.Time { return time.Now().UTC() }
 	return h

@@ -116,9 +116,13 @@ type Server struct {
 	entries   []Entry
 	messages  []Message
 	queued    []*queued
-	schedules map[string]map[string]json.RawMessage // by group and name, as created
+	schedules map[string]map[string]stored // by group and name
 	outputs   map[string]string
 }
+
+// stored is a schedule: the response of GetSchedule, and its entry in that of
+// ListSchedules.
+type stored struct{ schedule, summary json.RawMessage }
 
 // SetOutputs sets the outputs of the only stack of CloudFormation.
 func (s *Server) SetOutputs(outputs map[string]string) {
@@ -397,13 +401,14 @@ func (s *Server) schedule(w http.ResponseWriter, r *http.Request, body []byte) {
 		return
 	}
 	group := r.URL.Query().Get("groupName")
+	var next stored
 	if r.Method == http.MethodPost || r.Method == http.MethodPut {
-		given, stored, err := s.stored(name, body)
+		var err error
+		group, next, err = s.store(name, body)
 		if err != nil {
 			refuse(w, Error{Code: "ValidationException"}, err.Error())
 			return
 		}
-		group, body = given, stored
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -414,19 +419,19 @@ func (s *Server) schedule(w http.ResponseWriter, r *http.Request, body []byte) {
 	case operation != "CreateSchedule" && !exists:
 		refuse(w, Error{Status: http.StatusNotFound, Code: "ResourceNotFoundException"}, "schedule "+name+" does not exist")
 	case operation == "GetSchedule":
-		answer(w, "application/json", current)
+		answer(w, "application/json", current.schedule)
 	case operation == "DeleteSchedule":
 		delete(s.schedules[group], name)
 		delete(s.names, group)
 		answer(w, "application/json", struct{}{})
 	default:
 		if s.schedules == nil {
-			s.schedules = map[string]map[string]json.RawMessage{}
+			s.schedules = map[string]map[string]stored{}
 		}
 		if s.schedules[group] == nil {
-			s.schedules[group] = map[string]json.RawMessage{}
+			s.schedules[group] = map[string]stored{}
 		}
-		s.schedules[group][name] = body
+		s.schedules[group][name] = next
 		if !exists {
 			delete(s.names, group)
 		}
@@ -434,21 +439,21 @@ func (s *Server) schedule(w http.ResponseWriter, r *http.Request, body []byte) {
 	}
 }
 
-// stored returns the group that a CreateSchedule or UpdateSchedule names, and the
-// response of a later GetSchedule. An update sets absent members to their defaults
+// store returns the group that a CreateSchedule or UpdateSchedule names, and what is
+// stored. An update sets absent members to their defaults
 // (Scheduler API reference, UpdateSchedule).
-func (s *Server) stored(name string, body []byte) (group string, text []byte, err error) {
+func (s *Server) store(name string, body []byte) (group string, next stored, err error) {
 	var in map[string]any
 	if err := json.Unmarshal(body, &in); err != nil {
-		return "", nil, err
+		return "", stored{}, err
 	}
 	for _, member := range []string{"ScheduleExpression", "FlexibleTimeWindow", "Target"} {
 		if in[member] == nil {
-			return "", nil, fmt.Errorf("%s is required", member)
+			return "", stored{}, fmt.Errorf("%s is required", member)
 		}
 	}
 	if description, _ := in["Description"].(string); len(description) > 512 {
-		return "", nil, fmt.Errorf("the Description has %d characters", len(description))
+		return "", stored{}, fmt.Errorf("the Description has %d characters", len(description))
 	}
 	delete(in, "ClientToken")
 	now := time.Now //nolint:forbidigo // Scheduler has a clock of its own
@@ -462,9 +467,16 @@ func (s *Server) stored(name string, body []byte) (group string, text []byte, er
 			in[member] = value
 		}
 	}
-	text, err = json.Marshal(in)
 	group, _ = in["GroupName"].(string)
-	return group, text, err
+	if next.schedule, err = json.Marshal(in); err != nil {
+		return "", stored{}, err
+	}
+	summary := map[string]any{}
+	for _, member := range []string{"Name", "GroupName", "State", "CreationDate", "LastModificationDate"} {
+		summary[member] = in[member]
+	}
+	next.summary, err = json.Marshal(summary)
+	return group, next, err
 }
 
 // list handles ListSchedules; the schedules are sorted by name.
@@ -483,9 +495,9 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	page := struct {
-		Schedules []map[string]any `json:"Schedules"`           //nolint:tagliatelle // Scheduler's names
-		NextToken string           `json:"NextToken,omitempty"` //nolint:tagliatelle // as above
-	}{Schedules: []map[string]any{}}
+		Schedules []json.RawMessage `json:"Schedules"`           //nolint:tagliatelle // Scheduler's names
+		NextToken string            `json:"NextToken,omitempty"` //nolint:tagliatelle // as above
+	}{Schedules: []json.RawMessage{}}
 	names := s.sorted(group)
 	begin, _ := slices.BinarySearch(names, prefix)
 	end, _ := slices.BinarySearch(names, prefix+"\x7f")
@@ -497,20 +509,12 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request) {
 	if after != "" {
 		names = names[slices.Index(names, after)+1:]
 	}
-	for _, name := range names {
-		if len(page.Schedules) == size {
-			page.NextToken, _ = page.Schedules[size-1]["Name"].(string)
+	for i, name := range names {
+		if i == size {
+			page.NextToken = names[i-1]
 			break
 		}
-		summary := map[string]any{}
-		var stored map[string]any
-		if json.Unmarshal(s.schedules[group][name], &stored) == nil {
-			for _, member := range []string{"State", "CreationDate", "LastModificationDate"} {
-				summary[member] = stored[member]
-			}
-		}
-		summary["Name"], summary["GroupName"] = name, group
-		page.Schedules = append(page.Schedules, summary)
+		page.Schedules = append(page.Schedules, s.schedules[group][name].summary)
 	}
 	answer(w, "application/json", page)
 }
