@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"syncplane/pkg/auth"
+	"syncplane/pkg/local/server"
 )
 
 // healthTimeout bounds a health check. Our own choice: the server responds within
@@ -50,6 +51,12 @@ The exit code is 0 if the server is healthy and 1 if it is not.`,
 
 // check returns an error if the server is not healthy.
 func (c healthConfig) check(ctx context.Context, env environment) error {
+	switch exists, err := server.HasKey(c.dataDir); {
+	case err != nil:
+		return err
+	case !exists: // a check makes none
+		return fmt.Errorf("%s has no signing key; DATA_DIR must be the data directory of the server", absolute(c.dataDir))
+	}
 	now := time.Now()
 	token := tokenConfig{dataDir: c.dataDir, workspace: healthWorkspace, scopes: []string{string(auth.ReadSyncs)}, ttl: time.Minute}
 	signed, err := token.sign(now)
@@ -74,6 +81,9 @@ func (c healthConfig) check(ctx context.Context, env environment) error {
 	}
 	defer response.Body.Close() //nolint:errcheck // only read from
 	_, _ = io.Copy(io.Discard, response.Body)
+	if response.StatusCode == http.StatusUnauthorized {
+		return fmt.Errorf("the server at %s refuses a token that is signed with the key in %s; DATA_DIR must be the data directory of the server", url, absolute(c.dataDir))
+	}
 	if response.StatusCode != http.StatusOK {
 		return fmt.Errorf("the server at %s must answer 200, got %s", url, response.Status)
 	}

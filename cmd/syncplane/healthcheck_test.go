@@ -19,8 +19,14 @@ func TestHealthcheck(t *testing.T) {
 			t.Errorf("%v: got %q, %v", env, out, err)
 		}
 	}
-	checkFails(t, 1, "the server at http://127.0.0.1:"+port+"/api/v1/syncs must answer 200, got 401 Unauthorized",
-		[]string{"PORT=" + port, "DATA_DIR=" + t.TempDir()}, "healthcheck")
+	other := t.TempDir()
+	env := []string{"PORT=" + port, "DATA_DIR=" + other}
+	checkFails(t, 1, other+" has no signing key; DATA_DIR must be the data directory of the server", env, "healthcheck")
+	if left, err := os.ReadDir(other); err != nil || len(left) > 0 {
+		t.Errorf("it left %v, %v", left, err)
+	}
+	token(t, other)
+	checkFails(t, 1, "the server at http://127.0.0.1:"+port+"/api/v1/syncs refuses a token that is signed with the key in "+other+"; DATA_DIR must be the data directory of the server", env, "healthcheck")
 	s.stop(t, os.Interrupt)
 	cmd := command(t, []string{"PORT=" + port, "DATA_DIR=" + dataDir}, "healthcheck")
 	if out, err := cmd.CombinedOutput(); err == nil || cmd.ProcessState.ExitCode() != 1 || !strings.Contains(string(out), "check the server: ") {
