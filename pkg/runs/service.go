@@ -643,7 +643,8 @@ func (s *Service) claimUnrecorded(ctx context.Context, key Key, executor string,
 	switch {
 	case sync.Status == syncs.Disabled:
 		return Run{}, syncs.Sync{}, errDisabled
-	case !runs || !next.Equal(key.Time) || key.Time.After(now) || now.Sub(key.Time) > ClaimWithin:
+	case !runs || !next.Equal(key.Time) || key.Time.After(now) || now.Sub(key.Time) > ClaimWithin,
+		!sync.ScheduledAt.After(now) && !key.Time.After(sync.ScheduledAt): // before it had this schedule
 		return Run{}, syncs.Sync{}, ErrNotFound
 	}
 	run, change, err := s.begin(ctx, key, false)

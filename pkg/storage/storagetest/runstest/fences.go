@@ -5,7 +5,9 @@ import (
 	"testing"
 	"time"
 
+	"syncplane/pkg/fault"
 	"syncplane/pkg/runs"
+	"syncplane/pkg/syncs"
 )
 
 // hooked is a Store that calls before once, before the next commit.
@@ -54,6 +56,38 @@ func testFencesGrow(t *testing.T, b Backend) {
 				t.Errorf("got %+v", all)
 			}
 			l.wantSlot(time.Time{}, time.Time{})
+		})
+	}
+}
+
+// testClaimAhead checks that a run which no event has recorded can be claimed at the times
+// of the schedule, and not at times before the schedule was set: the sync did not run then.
+func testClaimAhead(t *testing.T, b Backend) {
+	for name, cron := range map[string]string{"interval": "", "cron": "* * * * *"} {
+		t.Run(name, func(t *testing.T) {
+			set := b.Clock.Now().Truncate(time.Minute).Add(time.Minute)
+			b.Clock.Advance(set.Sub(b.Clock.Now()))
+			l := newLife(t, b)
+			if cron != "" {
+				service := &syncs.Service{Store: b.Syncs, Now: b.Clock.Now}
+				_, err := service.Change(t.Context(), l.who, l.sync.ID, syncs.Draft{CronExpression: &cron}, syncs.Precondition{})
+				must(t, err)
+			}
+			b.Clock.Advance(10 * time.Second)
+			for _, before := range []time.Duration{0, time.Minute, 29 * time.Minute, 59 * time.Minute} {
+				key := runs.Key{Workspace: l.who.Workspace, SyncID: l.sync.ID, Time: set.Add(-before)}
+				_, _, err := l.service.Claim(t.Context(), l.who, key, runs.ClaimRequest{Executor: new("a")})
+				wantKind(t, err, fault.NotFound)
+			}
+			if all := l.all(); len(all) > 0 {
+				t.Errorf("got %+v", all)
+			}
+			b.Clock.Advance(time.Minute)
+			key := runs.Key{Workspace: l.who.Workspace, SyncID: l.sync.ID, Time: set.Add(time.Minute)}
+			run := l.claim(key, "a", time.Minute)
+			if run.Trigger != runs.BySchedule || run.Attempt != 1 {
+				t.Errorf("got %+v", run)
+			}
 		})
 	}
 }

@@ -119,6 +119,7 @@ func Run(t *testing.T, open func(t *testing.T) Backend) {
 		{"a heartbeat extends only a live lease", testHeartbeat},
 		{"the status of a sync changes with its run", testSync},
 		{"no run is executed after a newer one", testFencesGrow},
+		{"a run that is not recorded is claimed at a time of the schedule", testClaimAhead},
 		{"a run that has expired does not stop its sync", testLost},
 		{"runs continue with a clock that was set back", testSetBack},
 		{"a clock that was far ahead leaves no run without its slot", testFarAhead},
