@@ -1,13 +1,17 @@
 """Checks of a deployed stack. Each works in a workspace of its own, so they run at the same time."""
 
 import datetime
+import io
 import json
+import pathlib
 import time
 import uuid
+import zipfile
 
+import yaml
 from botocore.exceptions import ClientError
 
-from stack import COMMAND, WEBHOOK_KEY, Failed, eventually, expect
+from stack import CERTIFICATE, COMMAND, WEBHOOK_KEY, Failed, eventually, expect
 
 SYNCS = "/api/v1/syncs"
 
@@ -656,6 +660,111 @@ def check_runs_by_event(stack):
     stack.publish("sync.run.reported", {**report, "sync_run": {"fence": fence, "status": "success", "counters": {"successful_rows": 3}}})
     stack.event("sync.run.succeeded", sync_id)
     expect(c.run(run)["successful_rows"], 3, "the counter")
+
+
+def role_of(c, **statement):
+    """Creates a role for the services that execute runs, with what a statement permits, and returns its ARN."""
+    iam = c.stack.client("iam")
+    services = ["lambda.amazonaws.com", "states.amazonaws.com", "events.amazonaws.com"]
+    trust = {"Effect": "Allow", "Principal": {"Service": services}, "Action": "sts:AssumeRole"}
+    role = iam.create_role(RoleName=c.workspace, AssumeRolePolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [trust]}))["Role"]
+    if statement:
+        policy = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", **statement}]}
+        iam.put_role_policy(RoleName=c.workspace, PolicyName="work", PolicyDocument=json.dumps(policy))
+    return role["Arn"]
+
+
+def function_of(c, role, handler, files, **variables):
+    """Creates a function in Python, and returns its ARN."""
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as file:
+        for name, text in files.items():
+            file.writestr(name, text)
+    created = c.stack.client("lambda").create_function(
+        FunctionName=c.workspace, Runtime="python3.12", Handler=handler, Role=role, Code={"ZipFile": archive.getvalue()},
+        Timeout=900, Environment={"Variables": variables})
+    return created["FunctionArn"]
+
+
+def route_runs(c, **target):
+    """Delivers the events of the queued runs of a workspace to a target, as docs/runs.md describes."""
+    events, bus = c.stack.client("events"), c.stack.outputs["EventBusName"]
+    pattern = {"detail-type": ["sync.run.queued"], "detail": {"workspace": [c.workspace]}}
+    events.put_rule(Name=c.workspace, EventBusName=bus, EventPattern=json.dumps(pattern))
+    events.put_targets(Rule=c.workspace, EventBusName=bus, Targets=[{"Id": "target", **target}])
+
+
+def example(name):
+    return pathlib.Path("examples/worker", name).read_text()
+
+
+def execute_runs(c):
+    """Checks that a run succeeds and that a run of the stream "broken" fails. Returns the sync of the first."""
+    works, breaks = c.create(), c.create(stream_name="broken")
+    for sync_id, outcome in (works, "succeeded"), (breaks, "failed"):
+        run, _ = c.trigger(sync_id)
+        c.stack.event("sync.run." + outcome, sync_id)
+        expect(c.run(run)["attempt"], 1, "the attempts")
+    return works
+
+
+def check_state_machine(stack):
+    """The state machine of examples/worker executes the runs of a workspace."""
+    c, machines = Client(stack, "machine"), stack.client("stepfunctions")
+    connection = stack.client("events").create_connection(Name=c.workspace, AuthorizationType="API_KEY", AuthParameters={
+        "ApiKeyAuthParameters": {"ApiKeyName": "Authorization", "ApiKeyValue": "Bearer " + c.token}})
+    role = role_of(c)
+    function = function_of(c, role, "rows.copy", {
+        "rows.py": "def copy(claim, _):\n    assert claim['sync']['attributes']['stream_name'] != 'broken'\n"})
+    text = example("state-machine.yaml")
+    for name, value in ("ApiUrl", "https://" + stack.host), ("ConnectionArn", connection["ConnectionArn"]), ("CopyFunctionArn", function):
+        text = text.replace("${" + name + "}", value)
+    machine = machines.create_state_machine(name=c.workspace, roleArn=role, definition=json.dumps(yaml.safe_load(text)))["stateMachineArn"]
+    route_runs(c, Arn=machine, InputPath="$.detail", RoleArn=role)
+    sync_id = execute_runs(c)
+
+    def statuses():
+        found = [e["status"] for e in machines.list_executions(stateMachineArn=machine)["executions"]]
+        return found if "RUNNING" not in found else None
+    expect(eventually("the executions end", statuses), ["SUCCEEDED"] * 2, "the executions")
+    event = stack.webhook.received(stack.path, "sync.run.queued.v1", sync_id)[0]
+    again = machines.start_execution(stateMachineArn=machine, input=json.dumps(event))["executionArn"]  # its run has ended
+    expect(eventually("the executions end", statuses), ["SUCCEEDED"] * 3, "the executions")
+    entered = [e["stateEnteredEventDetails"]["name"] for e in machines.get_execution_history(executionArn=again)["events"]
+               if "stateEnteredEventDetails" in e]
+    expect(entered, ["Run", "Claim", "Drop"], "the states for a run that has ended")
+
+
+def check_queue_function(stack):
+    """The function of examples/worker behind a queue executes the runs of a workspace."""
+    c, queues = Client(stack, "function"), stack.client("sqs")
+    allow = {"Effect": "Allow", "Principal": {"Service": "events.amazonaws.com"}, "Action": "sqs:SendMessage", "Resource": "*"}
+    url = queues.create_queue(QueueName=c.workspace, Attributes={
+        "VisibilityTimeout": "960", "Policy": json.dumps({"Version": "2012-10-17", "Statement": [allow]})})["QueueUrl"]
+    queue = queues.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    rows = """import socket
+
+resolve = socket.getaddrinfo
+socket.getaddrinfo = lambda _, *rest, **named: resolve("127.0.0.1", *rest, **named)  # the API is known to DNS on AWS
+
+def copy(claim):
+    return "failed" if claim["sync"]["attributes"]["stream_name"] == "broken" else "success"
+"""
+    role = role_of(c, Action=["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"], Resource=queue)
+    function = function_of(
+        c, role, "sqs.handler", {"sqs.py": example("sqs.py"), "syncplane.py": example("syncplane.py"), "rows.py": rows},
+        API=f"https://{stack.host}:{stack.emulator.port}", TOKEN=c.token, SSL_CERT_FILE=str(CERTIFICATE))
+    stack.client("lambda").create_event_source_mapping(FunctionName=function, EventSourceArn=queue, BatchSize=1)
+    route_runs(c, Arn=queue)
+    sync_id = execute_runs(c)
+
+    def waiting():
+        counts = queues.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+        return int(counts["ApproximateNumberOfMessages"]) + int(counts["ApproximateNumberOfMessagesNotVisible"])
+    event = stack.webhook.received(stack.path, "sync.run.queued.v1", sync_id)[0]
+    queues.send_message(QueueUrl=url, MessageBody=json.dumps({"detail": event}))  # its run has ended
+    eventually("the messages are deleted", lambda: waiting() == 0)
+    expect(len(stack.webhook.received(stack.path, "sync.run.started.v1", sync_id)), 1, "how often the run was started")
 
 
 def requeued(event):

@@ -10,16 +10,19 @@ on (see start in stack.py).
 
 import copy
 import datetime
+import http.client
 import json
 import os
+import ssl
 import sys
 import threading
 import time
+import urllib.parse
 
 from ministack import app
 from ministack.core import iam_actions, iam_evaluator
 from ministack.core.responses import get_account_id, get_region, set_request_account_id, set_request_region
-from ministack.services import apigateway, dynamodb, dynamodb_streams, eventbridge, iam, lambda_svc, scheduler, sqs
+from ministack.services import apigateway, dynamodb, dynamodb_streams, eventbridge, iam, lambda_svc, scheduler, sqs, stepfunctions
 from ministack.services.cloudformation import provisioners
 
 
@@ -233,6 +236,30 @@ def patch_move_tasks():
             sqs._act_send_message({"MessageBody": m["body"], "MessageAttributes": m["message_attributes"]}, destination["url"])
         return {"TaskHandle": "task"}
     sqs._HANDLERS["StartMessageMoveTask"] = start
+
+
+def patch_http_tasks():
+    # The task arn:aws:states:::http:invoke is unknown. Only the APIs of the emulator can be
+    # called. The policy of the state machine's role is not evaluated.
+    def invoke(resource, arguments):
+        name = arguments["Authentication"]["ConnectionArn"].split("/")[1]
+        url = urllib.parse.urlsplit(arguments["ApiEndpoint"])
+        headers = {**eventbridge._connection_auth_headers(eventbridge._connections[name], None), **arguments.get("Headers", {}),
+                   "Content-Type": "application/json", "Host": url.netloc}
+        tls = ssl.create_default_context(cafile=os.environ["MINISTACK_SSL_CERT"])
+        server = http.client.HTTPSConnection("127.0.0.1", int(os.environ["GATEWAY_PORT"]), timeout=60, context=tls)
+        try:
+            server.request(arguments["Method"], url.path, json.dumps(arguments.get("RequestBody")), headers)
+            response = server.getresponse()
+            text = response.read().decode()
+        except OSError as err:
+            raise stepfunctions._ExecutionError("States.Http.Socket", str(err)) from None
+        finally:
+            server.close()
+        if response.status >= 400:
+            raise stepfunctions._ExecutionError(f"States.Http.StatusCode.{response.status}", text)
+        return {"ResponseBody": json.loads(text), "StatusCode": response.status, "StatusText": response.reason}
+    stepfunctions._SERVICE_DISPATCH["arn:aws:states:::http:invoke"] = invoke
 
 
 def patch_code_deploy():
