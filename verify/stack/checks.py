@@ -703,7 +703,7 @@ def execute_runs(c):
     works, breaks = c.create(), c.create(stream_name="broken")
     for sync_id, outcome in (works, "succeeded"), (breaks, "failed"):
         run, _ = c.trigger(sync_id)
-        c.stack.event("sync.run." + outcome, sync_id)
+        c.stack.event("sync.run." + outcome, sync_id, timeout=60)  # a function in Python starts slowly on a busy machine
         expect(c.run(run)["attempt"], 1, "the attempts")
     return works
 
@@ -726,10 +726,10 @@ def check_state_machine(stack):
     def statuses():
         found = [e["status"] for e in machines.list_executions(stateMachineArn=machine)["executions"]]
         return found if "RUNNING" not in found else None
-    expect(eventually("the executions end", statuses), ["SUCCEEDED"] * 2, "the executions")
+    expect(eventually("the executions end", statuses, 60), ["SUCCEEDED"] * 2, "the executions")
     event = stack.webhook.received(stack.path, "sync.run.queued.v1", sync_id)[0]
     again = machines.start_execution(stateMachineArn=machine, input=json.dumps(event))["executionArn"]  # its run has ended
-    expect(eventually("the executions end", statuses), ["SUCCEEDED"] * 3, "the executions")
+    expect(eventually("the executions end", statuses, 60), ["SUCCEEDED"] * 3, "the executions")
     entered = [e["stateEnteredEventDetails"]["name"] for e in machines.get_execution_history(executionArn=again)["events"]
                if "stateEnteredEventDetails" in e]
     expect(entered, ["Run", "Claim", "Drop"], "the states for a run that has ended")
@@ -763,7 +763,7 @@ def copy(claim):
         return int(counts["ApproximateNumberOfMessages"]) + int(counts["ApproximateNumberOfMessagesNotVisible"])
     event = stack.webhook.received(stack.path, "sync.run.queued.v1", sync_id)[0]
     queues.send_message(QueueUrl=url, MessageBody=json.dumps({"detail": event}))  # its run has ended
-    eventually("the messages are deleted", lambda: waiting() == 0)
+    eventually("the messages are deleted", lambda: waiting() == 0, 60)
     expect(len(stack.webhook.received(stack.path, "sync.run.started.v1", sync_id)), 1, "how often the run was started")
 
 
