@@ -32,6 +32,8 @@ var update = flag.Bool("update", false, "sign the events again and rewrite the r
 
 const root = "../.."
 
+func TestMain(m *testing.M) { os.Exit(lambdatest.Run(m)) }
+
 // start runs the function with a new table.
 func start(t *testing.T, output *bytes.Buffer) *lambdaruntime.Function {
 	t.Helper()

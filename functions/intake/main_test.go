@@ -31,6 +31,8 @@ type harness struct {
 	log      bytes.Buffer
 }
 
+func TestMain(m *testing.M) { os.Exit(lambdatest.Run(m)) }
+
 func newHarness(t *testing.T, edit func(config *app.Config)) *harness {
 	t.Helper()
 	h := &harness{config: dynamotest.NewTable(t)}

@@ -21,6 +21,8 @@ import (
 	"syncplane/pkg/testkit/stacktest"
 )
 
+func TestMain(m *testing.M) { os.Exit(lambdatest.Run(m)) }
+
 // TestReconcile checks that the built function repairs every kind of drift between
 // the table and the schedules.
 func TestReconcile(t *testing.T) {

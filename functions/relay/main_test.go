@@ -37,6 +37,8 @@ type table struct {
 	at     map[string]*string // the next iterator of each shard
 }
 
+func TestMain(m *testing.M) { os.Exit(lambdatest.Run(m)) }
+
 func newTable(t *testing.T) *table {
 	t.Helper()
 	config := dynamotest.NewTable(t)

@@ -2,11 +2,14 @@
 package lambdatest
 
 import (
+	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	"syncplane/pkg/emulator/lambdaruntime"
@@ -15,18 +18,52 @@ import (
 // BuildTags are the build tags of the functions, as in the Makefile.
 const BuildTags = "lambda.norpc,nethttpomithttp2"
 
+// built is the function in the directory of the test.
+var built struct { //nolint:gochecknoglobals // one build for each test process
+	directory string // that Run makes
+	once      sync.Once
+	err       error
+}
+
+// Run runs the tests of a package that calls Start, and returns the exit code. TestMain
+// must call it.
+func Run(m *testing.M) int {
+	directory, err := os.MkdirTemp("", "lambdatest-*")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(directory) //nolint:errcheck // a directory for temporary files
+	built.directory = directory
+	return m.Run()
+}
+
+// bootstrap builds the function once for all tests and returns its path.
+func bootstrap(tb testing.TB) string {
+	tb.Helper()
+	if built.directory == "" {
+		tb.Fatal("TestMain must call lambdatest.Run")
+	}
+	path := filepath.Join(built.directory, "bootstrap")
+	built.once.Do(func() {
+		build := exec.CommandContext(context.Background(), "go", "build", "-trimpath", "-tags", BuildTags, "-ldflags=-s -w", "-o", path, ".") //nolint:gosec // the path is the test's own
+		build.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := build.CombinedOutput(); err != nil {
+			built.err = fmt.Errorf("%w: %s", err, out)
+		}
+	})
+	if built.err != nil {
+		tb.Fatal(built.err)
+	}
+	return path
+}
+
 // Start builds the function in the directory of the test with the flags of
 // `make build`, for the platform of the test, and runs it under an emulated Lambda
 // Runtime API until the test ends.
 func Start(tb testing.TB, env []string, output io.Writer) *lambdaruntime.Function {
 	tb.Helper()
-	bootstrap := filepath.Join(tb.TempDir(), "bootstrap")
-	build := exec.CommandContext(tb.Context(), "go", "build", "-trimpath", "-tags", BuildTags, "-ldflags=-s -w", "-o", bootstrap, ".") //nolint:gosec // the path is the test's own
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		tb.Fatalf("%v: %s", err, out)
-	}
-	function, err := lambdaruntime.Start(tb.Context(), lambdaruntime.Options{Command: []string{bootstrap}, Env: env, Output: output})
+	function, err := lambdaruntime.Start(tb.Context(), lambdaruntime.Options{Command: []string{bootstrap(tb)}, Env: env, Output: output})
 	if err != nil {
 		tb.Fatal(err)
 	}
