@@ -236,5 +236,5 @@ func numberOf(node *yaml.Node) (string, error) {
 // isJSONNumber reports whether text is a number as in RFC 8259, section 6.
 func isJSONNumber(text string) bool {
 	value := jsontext.Value(text)
-	return strings.TrimSpace(text) == text && value.IsValid() && value.Kind() == jsontext.KindNumber
+	return value.Kind() == jsontext.KindNumber && strings.TrimSpace(text) == text && value.IsValid()
 }
