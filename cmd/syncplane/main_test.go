@@ -31,17 +31,20 @@ const goodBody = `{"sync":{"source_id":1,"destination_id":2,"model_id":3,"schedu
 	`"stream_name":"contacts","sync_mode":"full_refresh","sync_interval":30,"sync_interval_unit":"minutes"}}`
 
 // build builds the command once for all tests, as make does in a copy of the repository,
-// which has no version control.
+// which has no version control. testdata/receiver is in the same directory.
 var build = sync.OnceValues(func() (string, error) {
+	if err := testinput.Packages(context.Background(), "./testdata/receiver"); err != nil {
+		return "", err
+	}
 	dir, err := os.MkdirTemp("", "syncplane")
 	if err != nil {
 		return "", err
 	}
-	binary := filepath.Join(dir, "syncplane")
-	if out, err := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-o", binary, ".").CombinedOutput(); err != nil {
+	out, err := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-o", dir+"/", ".", "./testdata/receiver").CombinedOutput()
+	if err != nil {
 		return "", fmt.Errorf("%w: %s", err, out)
 	}
-	return binary, nil
+	return filepath.Join(dir, "syncplane"), nil
 })
 
 func TestMain(m *testing.M) {

@@ -8,22 +8,18 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"syncplane/pkg/testkit/testinput"
 )
 
 // receive starts testdata/receiver. It returns its address, the file of its root, and
 // its further output.
 func receive(t *testing.T, args ...string) (address, roots string, lines <-chan string) {
 	t.Helper()
-	program, roots := filepath.Join(t.TempDir(), "receiver"), filepath.Join(t.TempDir(), "roots.pem")
-	if err := testinput.Packages(t.Context(), "./testdata/receiver"); err != nil {
+	binary, err := build()
+	if err != nil {
 		t.Fatal(err)
 	}
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, "./testdata/receiver").CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	cmd := exec.CommandContext(t.Context(), program, append(args, "-roots", roots)...)
+	roots = filepath.Join(t.TempDir(), "roots.pem")
+	cmd := exec.CommandContext(t.Context(), filepath.Join(filepath.Dir(binary), "receiver"), append(args, "-roots", roots)...)
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
