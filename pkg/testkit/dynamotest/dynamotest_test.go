@@ -52,7 +52,8 @@ func TestEndpoint(t *testing.T) {
 				t.Fatal(err)
 			}
 			command := exec.CommandContext(t.Context(), program, "-test.v", "-test.run=^TestEndpoint$")
-			command.Env = append(os.Environ(), "DYNAMOTEST_NESTED=1", "AWS_ENDPOINT_URL_DYNAMODB=", dynamotest.SharedVariable+"=", "PATH="+t.TempDir())
+			command.Env = append(os.Environ(), "DYNAMOTEST_NESTED=1", "AWS_ENDPOINT_URL_DYNAMODB=", dynamotest.SharedVariable+"=", "PATH="+t.TempDir(),
+				"GORACE=atexit_sleep_ms=0") // by default a second
 			command.Env = append(command.Env, c.env...)
 			text, err := command.CombinedOutput()
 			if (err == nil) != c.passes {

@@ -82,7 +82,7 @@ func inputs(t *testing.T, directory, calls string) []string {
 	log := filepath.Join(t.TempDir(), "log")
 	command := exec.CommandContext(t.Context(), program, "-test.run=^TestNested$", "-test.testlogfile="+log)
 	command.Dir = directory
-	command.Env = append(os.Environ(), "TESTINPUT_CALLS="+calls)
+	command.Env = append(os.Environ(), "TESTINPUT_CALLS="+calls, "GORACE=atexit_sleep_ms=0") // by default a second
 	if out, err := command.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
