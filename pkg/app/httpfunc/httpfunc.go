@@ -41,7 +41,8 @@ func Run(getenv func(string) string, output io.Writer) error {
 	store.Log = log
 	verifier := oidc.NewIssuers(config.Issuers, time.Now) //nolint:forbidigo // the clock is read at the edge
 
-	warm(map[string]func(context.Context) error{"keys": verifier.Warm, "table": store.Warm}, func(ctx context.Context) error { return prime(ctx, store) }, log)
+	// The table comes last: of goroutines that are started, the last one runs first.
+	warm([]connection{{"keys", verifier.Warm}, {"table", store.Warm}}, func(ctx context.Context) error { return prime(ctx, store) }, log)
 
 	lambda.Start(Handler(Deps{
 		Store:       store,
@@ -56,10 +57,16 @@ func Run(getenv func(string) string, output io.Writer) error {
 	return nil
 }
 
+// connection is a connection that warm opens.
+type connection struct {
+	name string
+	open func(context.Context) error
+}
+
 // warm opens the first connections, since the init phase has the full CPU and delays
 // no request, and calls prime while the first TLS handshake waits for the server. A
 // request tries again what fails here.
-func warm(connect map[string]func(context.Context) error, prime func(context.Context) error, log *slog.Logger) {
+func warm(connections []connection, prime func(context.Context) error, log *slog.Logger) {
 	handshake, done := make(chan struct{}), make(chan struct{})
 	ctx, cancel := context.WithTimeout(context.Background(), warmTimeout)
 	defer cancel()
@@ -70,13 +77,17 @@ func warm(connect map[string]func(context.Context) error, prime func(context.Con
 		}
 	}
 	var connecting sync.WaitGroup
-	for what, connect := range connect {
-		connecting.Go(func() { failed(what, connect(ctx)) })
-	}
+	connecting.Add(len(connections))
 	go func() {
 		connecting.Wait()
 		close(done)
 	}()
+	for _, c := range connections {
+		go func() {
+			defer connecting.Done()
+			failed(c.name, c.open(ctx))
+		}()
+	}
 	select {
 	case <-handshake:
 		failed("code", prime(ctx))

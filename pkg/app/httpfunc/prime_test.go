@@ -102,8 +102,8 @@ func TestWarm(t *testing.T) {
 				return nil
 			}
 			var log bytes.Buffer
-			httpfunc.Warm(map[string]func(context.Context) error{"table": connect, "keys": func(context.Context) error { return nil }},
-				prime, slog.New(slog.NewJSONHandler(&log, nil)))
+			keys := func(context.Context) error { return nil }
+			httpfunc.Warm([]httpfunc.Connection{httpfunc.NewConnection("keys", keys), httpfunc.NewConnection("table", connect)}, prime, slog.New(slog.NewJSONHandler(&log, nil)))
 			if called != test.primed {
 				t.Errorf("primed: %v, want %v", called, test.primed)
 			}
@@ -118,7 +118,7 @@ func TestWarm(t *testing.T) {
 func TestWarmFails(t *testing.T) {
 	t.Parallel()
 	var log bytes.Buffer
-	httpfunc.Warm(map[string]func(context.Context) error{"table": func(context.Context) error { return errors.New("no route") }},
+	httpfunc.Warm([]httpfunc.Connection{httpfunc.NewConnection("table", func(context.Context) error { return errors.New("no route") })},
 		func(context.Context) error { panic("there is no handshake") }, slog.New(slog.NewJSONHandler(&log, nil)))
 	for _, want := range []string{`"level":"WARN"`, `"what":"table"`, `"error":"no route"`} {
 		if !strings.Contains(log.String(), want) {
