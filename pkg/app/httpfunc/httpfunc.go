@@ -67,33 +67,22 @@ type connection struct {
 // no request, and calls prime while the first TLS handshake waits for the server. A
 // request tries again what fails here.
 func warm(connections []connection, prime func(context.Context) error, log *slog.Logger) {
-	handshake, done := make(chan struct{}), make(chan struct{})
 	ctx, cancel := context.WithTimeout(context.Background(), warmTimeout)
 	defer cancel()
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{TLSHandshakeStart: sync.OnceFunc(func() { close(handshake) })})
 	failed := func(what string, err error) {
 		if err != nil {
 			log.LogAttrs(ctx, slog.LevelWarn, "not warm", slog.String("what", what), slog.String("error", err.Error()))
 		}
 	}
-	var connecting sync.WaitGroup
-	connecting.Add(len(connections))
-	go func() {
-		connecting.Wait()
-		close(done)
-	}()
+	var warming sync.WaitGroup
+	// Without TLS nothing is primed: it would delay the init phase.
+	traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{TLSHandshakeStart: sync.OnceFunc(func() {
+		warming.Go(func() { failed("code", prime(ctx)) })
+	})})
 	for _, c := range connections {
-		go func() {
-			defer connecting.Done()
-			failed(c.name, c.open(ctx))
-		}()
+		warming.Go(func() { failed(c.name, c.open(traced)) })
 	}
-	select {
-	case <-handshake:
-		failed("code", prime(ctx))
-	case <-done: // without TLS it would delay the init phase
-	}
-	<-done
+	warming.Wait()
 }
 
 // Deps holds the dependencies of the HTTP API that differ between Lambda and the
