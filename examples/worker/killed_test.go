@@ -7,7 +7,6 @@ import (
 	"encoding/pem"
 	"errors"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -219,10 +218,7 @@ func TestWorkerKilled(t *testing.T) {
 // The worker copies once.
 func TestDeliveredAgain(t *testing.T) {
 	t.Parallel()
-	for _, w := range workers(t) {
-		if !w.webhook {
-			continue
-		}
+	for _, w := range webhookWorkers(t) {
 		t.Run(w.name, func(t *testing.T) {
 			t.Parallel()
 			require(t, w.needs)
@@ -251,24 +247,14 @@ func TestDeliveredAgain(t *testing.T) {
 // claims nothing, and then accepts the event with a valid signature.
 func TestUnverified(t *testing.T) {
 	t.Parallel()
-	for _, w := range workers(t) {
-		if !w.webhook {
-			continue
-		}
+	for _, w := range webhookWorkers(t) {
 		t.Run(w.name, func(t *testing.T) {
 			t.Parallel()
 			require(t, w.needs)
 			h := newHarness(t)
 			h.start(w, `touch "$DIR/started"`)
 			address := "http://127.0.0.1:" + h.hook
-			listens := func() bool {
-				connection, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", "127.0.0.1:"+h.hook)
-				if err == nil {
-					_ = connection.Close() // only whether it listens matters
-				}
-				return err == nil
-			}
-			await(t, "the worker listens", listens)
+			awaitListener(t, h.hook)
 			ago := func() time.Time { return time.Now().Add(-10 * time.Minute) }
 			for name, test := range map[string]struct {
 				secret    string

@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -84,6 +85,12 @@ func workers(t *testing.T) []worker {
 		{name: "Python", needs: "python3", command: []string{"python3", "webhook.py"}, webhook: true},
 		{name: "Go", needs: "go", command: []string{program(t, "worker")}, webhook: true},
 	}
+}
+
+// webhookWorkers returns the workers that receive events.
+func webhookWorkers(t *testing.T) []worker {
+	t.Helper()
+	return slices.DeleteFunc(workers(t), func(w worker) bool { return !w.webhook })
 }
 
 // require skips the test if a program is not installed; with CI=true, where a skip
@@ -209,13 +216,7 @@ func newSetup(t *testing.T, w worker, copyRows string) *setup {
 	s.token = strings.TrimSpace(string(token))
 	s.worker = start(t, s.workerEnv(copyRows, hook), w.command[0], w.command[1:]...)
 	if w.webhook { // so that the first delivery is not repeated after a pause
-		await(t, "the worker", func() bool {
-			conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", "127.0.0.1:"+hook)
-			if err == nil {
-				_ = conn.Close()
-			}
-			return err == nil
-		})
+		awaitListener(t, hook)
 	}
 	s.serve()
 	return s
@@ -248,6 +249,18 @@ func await(t *testing.T, what string, reached func() bool) {
 			t.Fatalf("%s: not reached", what)
 		}
 	}
+}
+
+// awaitListener waits until a worker listens on a port of this machine.
+func awaitListener(t *testing.T, port string) {
+	t.Helper()
+	await(t, "the worker listens", func() bool {
+		connection, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", "127.0.0.1:"+port)
+		if err == nil {
+			_ = connection.Close() // only whether it listens matters
+		}
+		return err == nil
+	})
 }
 
 // store stores a sync of one minute whose next run is due in a second.
