@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"syncplane/pkg/testkit/dynamotest"
+	"syncplane/pkg/testkit/lambdatest"
 	"syncplane/pkg/testkit/stacktest"
 )
 
@@ -83,7 +84,7 @@ syncplane runs trigger "$id" >/dev/null
 				d.env = append(slices.Clone(d.env), "WEBHOOK_SECRET=MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5")
 			case "syncplane invoke":
 				d = d.over(dynamotest.Endpoint(t))
-				d.command(t, "CGO_ENABLED=0 GOOS=linux go build -trimpath -tags lambda.norpc,nethttpomithttp2 -ldflags='-s -w' -o bin/host/api/bootstrap ./functions/api") // as make invoke does
+				d.command(t, "CGO_ENABLED=0 GOOS=linux go build -trimpath -tags "+lambdatest.BuildTags+" -ldflags='-s -w' -o bin/host/api/bootstrap ./functions/api") // as make invoke does
 			}
 			if strings.HasPrefix(path, "syncplane syncs") || strings.HasPrefix(path, "syncplane runs") {
 				examples = syncsAndRuns + examples
