@@ -11,8 +11,8 @@ import (
 
 // createFile creates an empty database if there is no file at path. The file is complete
 // when it appears: bbolt would leave a part of it if the disk is full or the process
-// ends, and such a file looks damaged. If two processes create it
-// concurrently, the file of one of them stays.
+// ends, and such a file looks damaged. If two processes create it concurrently, the file
+// of one of them stays.
 func createFile(path string) error {
 	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
 		return nil // to open the file returns the error
