@@ -7,6 +7,7 @@ package lambdaruntime
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -90,14 +91,15 @@ func (e *FunctionError) Error() string { return e.Type + ": " + e.Message }
 
 // Function is a running Lambda function. Its methods may be called concurrently.
 type Function struct {
-	command *exec.Cmd
-	output  *output
-	server  *http.Server
-	served  chan struct{} // closed when the server has stopped
-	timeout time.Duration
-	arn     string
-	now     func() time.Time
-	epoch   time.Time // durations that are passed between goroutines count from it
+	command     *exec.Cmd
+	output      *output
+	server      *http.Server
+	served      chan struct{} // closed when the server has stopped
+	timeout     time.Duration
+	initTimeout time.Duration
+	arn         string
+	now         func() time.Time
+	epoch       time.Time // durations that are passed between goroutines count from it
 
 	polled   sync.Once
 	ready    chan time.Time      // receives the time of the first poll
@@ -135,15 +137,34 @@ type answer struct {
 // process ends, even if that is killed. The error is a FunctionError if the function
 // reported an init error or ended during init.
 func Start(ctx context.Context, options Options) (*Function, error) {
+	f, err := Launch(ctx, options)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.Await(ctx); err != nil {
+		_ = f.Close() // the cause is err
+		return nil, err
+	}
+	return f, nil
+}
+
+// Launch starts the function as Start does and returns at once. An event of Invoke then
+// waits for the first poll, as on Lambda, where an event causes the start. Await must be
+// called once.
+func Launch(ctx context.Context, options Options) (*Function, error) {
 	f, err := launch(ctx, options)
 	if err != nil {
 		return nil, fmt.Errorf("start the function: %w", err)
 	}
-	if err := f.await(ctx, options.InitTimeout); err != nil {
-		_ = f.Close() // the cause is err
-		return nil, fmt.Errorf("initialize the function: %w", err)
-	}
 	return f, nil
+}
+
+// Await waits until the function that Launch has started polls for its first event.
+func (f *Function) Await(ctx context.Context) error {
+	if err := f.await(ctx); err != nil {
+		return fmt.Errorf("initialize the function: %w", err)
+	}
+	return nil
 }
 
 // launch starts the server and the process.
@@ -158,20 +179,18 @@ func launch(ctx context.Context, options Options) (*Function, error) {
 	env := environment(options, listener.Addr().String())
 	clock := time.Now //nolint:forbidigo // it measures, and another process compares its deadline with the real clock
 	f := &Function{
-		output:  &output{to: options.Output},
-		served:  make(chan struct{}),
-		timeout: options.Timeout,
-		arn:     arn(env),
-		now:     clock,
-		epoch:   clock(),
-		ready:   make(chan time.Time, 1),
-		failed:  make(chan *FunctionError, 1),
-		turn:    make(chan struct{}, 1),
-		pending: make(chan *invocation),
-		ended:   make(chan struct{}),
-	}
-	if f.timeout == 0 {
-		f.timeout = defaultTimeout
+		output:      &output{to: options.Output},
+		served:      make(chan struct{}),
+		timeout:     cmp.Or(options.Timeout, defaultTimeout),
+		initTimeout: cmp.Or(options.InitTimeout, initLimit),
+		arn:         arn(env),
+		now:         clock,
+		epoch:       clock(),
+		ready:       make(chan time.Time, 1),
+		failed:      make(chan *FunctionError, 1),
+		turn:        make(chan struct{}, 1),
+		pending:     make(chan *invocation),
+		ended:       make(chan struct{}),
 	}
 	f.stop = sync.OnceValue(f.shutdown)
 	f.server = &http.Server{Handler: f.routes(), ReadHeaderTimeout: initLimit}
@@ -220,11 +239,8 @@ func (f *Function) run(started chan<- error) {
 }
 
 // await waits for the first poll.
-func (f *Function) await(ctx context.Context, limit time.Duration) error {
-	if limit == 0 {
-		limit = initLimit
-	}
-	late := time.NewTimer(limit)
+func (f *Function) await(ctx context.Context) error {
+	late := time.NewTimer(f.initTimeout)
 	defer late.Stop()
 	select {
 	case polled := <-f.ready:
@@ -235,7 +251,7 @@ func (f *Function) await(ctx context.Context, limit time.Duration) error {
 		return failure
 	case <-f.ended:
 	case <-late.C:
-		return fmt.Errorf("no poll for an event within %s; output: %s", limit, f.output)
+		return fmt.Errorf("no poll for an event within %s; output: %s", f.initTimeout, f.output)
 	case <-ctx.Done():
 		return ctx.Err()
 	}

@@ -481,6 +481,37 @@ func TestContextBoundsOnlyStart(t *testing.T) {
 	}
 }
 
+// TestWaitingEvent checks that an event can wait for a function that starts, and that a
+// failure of the start ends the wait.
+func TestWaitingEvent(t *testing.T) {
+	for _, test := range []struct{ env, want string }{{"INIT=", ""}, {"INIT=exit", "Runtime.ExitError"}} {
+		function, err := lambdaruntime.Launch(t.Context(), lambdaruntime.Options{Command: []string{bootstrap(t)}, Env: []string{test.env}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		const event = `{"do":"echo"}`
+		invoked := make(chan error, 1)
+		go func() {
+			response, err := function.Invoke(t.Context(), []byte(event))
+			if err == nil && string(response) != event {
+				err = fmt.Errorf("got %s, want %s", response, event)
+			}
+			invoked <- err
+		}()
+		for _, err := range []error{function.Await(t.Context()), <-invoked} {
+			if (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
+				t.Errorf("%s: got %v, want %q", test.env, err, test.want)
+			}
+		}
+		if (function.InitDuration() > 0) != (test.want == "") {
+			t.Errorf("%s: the init phase took %v", test.env, function.InitDuration())
+		}
+		if err := function.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func TestTimeout(t *testing.T) {
 	v := place(t)
 	function := start(t, func(o *lambdaruntime.Options) { o.Timeout = 1250 * time.Millisecond })
