@@ -3,15 +3,10 @@ package main
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"log"
 	mathrand "math/rand/v2"
-	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,7 +15,6 @@ import (
 	"runtime/debug"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"syncplane/pkg/emulator/lambdaruntime"
@@ -28,16 +22,10 @@ import (
 
 // The number of measurements of a deployment.
 const (
-	coldRounds     = 101 // starts of each candidate
+	coldRounds     = 201 // starts of each candidate
 	warmRounds     = 60  // blocks of each candidate
 	warmRoundCalls = 100 // calls in a block
 	warmUp         = 10  // first blocks that are not measured
-)
-
-// The hosts of the stubs. The first one is DynamoDB's own name.
-const (
-	dynamoDBHost = "dynamodb.us-east-1.amazonaws.com"
-	issuerHost   = "issuer.example.com"
 )
 
 // deployment measures candidates as they run on Lambda: in a root directory laid out
@@ -73,23 +61,18 @@ const caBundle = "/etc/ssl/certs/ca-certificates.crt"
 
 // newRoot makes a root directory like that of provided.al2023: its bundle of CA
 // certificates with the links to it, and the files that resolve names. The bundle is
-// that of this machine with the roots of the authorities in its middle.
-func newRoot(dir string, authorities ...*authority) error {
+// that of this machine with more roots, in PEM, in its middle.
+func newRoot(dir string, roots []byte) error {
 	bundle, err := os.ReadFile(caBundle)
 	if err != nil {
 		return fmt.Errorf("the root directory needs the certificates of Debian's package ca-certificates: %w", err)
 	}
 	const end = "-----END CERTIFICATE-----\n"
 	middle := len(bundle)/2 + bytes.Index(bundle[len(bundle)/2:], []byte(end)) + len(end)
-	added := slices.Clone(bundle[:middle])
-	var own []byte
-	for _, a := range authorities {
-		own = append(own, a.rootPEM()...)
-	}
-	added = append(append(added, own...), bundle[middle:]...)
+	added := slices.Concat(bundle[:middle], roots, bundle[middle:])
 	for name, text := range map[string][]byte{
 		"etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem": added,
-		"etc/pki/bench.pem": own,
+		"etc/pki/bench.pem": roots,
 		"etc/hosts":         []byte("127.0.0.1 localhost " + dynamoDBHost + " " + issuerHost + "\n"),
 		"etc/nsswitch.conf": []byte("hosts: files dns\n"),
 		"etc/resolv.conf":   nil,
@@ -152,72 +135,20 @@ func install(root, program, name string) (string, error) {
 	return files[program], nil
 }
 
-// serveTLS serves a handler over TLS with HTTP/1.1 on loopback, and returns the address
-// with the name of the host.
-func serveTLS(a *authority, host string, handler http.Handler) (string, error) {
-	certificate, err := a.issue(host)
-	if err != nil {
-		return "", err
-	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it is open until the process ends
-	if err != nil {
-		return "", err
-	}
-	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, ErrorLog: log.New(io.Discard, "", 0)}
-	secure := tls.NewListener(listener, &tls.Config{
-		Certificates: []tls.Certificate{certificate}, NextProtos: []string{"http/1.1"}, MinVersion: tls.VersionTLS12,
-	})
-	go func() { _ = server.Serve(secure) }()
-	_, port, err := net.SplitHostPort(listener.Addr().String())
-	return "https://" + net.JoinHostPort(host, port), err
-}
-
-// stubDynamoDB responds to PutItem as DynamoDB does, and to any other request with an
-// error. A stub takes little processor time and always the same.
-func stubDynamoDB(w http.ResponseWriter, r *http.Request) {
-	var in struct {
-		TableName string
-		Item      map[string]any
-	}
-	w.Header().Set("Content-Type", "application/x-amz-json-1.0")
-	err := json.NewDecoder(r.Body).Decode(&in) //nolint:musttag // the names are DynamoDB's
-	if err != nil || r.Header.Get("X-Amz-Target") != "DynamoDB_20120810.PutItem" || in.TableName == "" || len(in.Item) == 0 ||
-		!strings.HasPrefix(r.Header.Get("Authorization"), "AWS4-HMAC-SHA256 ") {
-		w.WriteHeader(http.StatusBadRequest)
-		_, _ = io.WriteString(w, `{"__type":"com.amazon.coral.validate#ValidationException","message":"it must be a signed PutItem"}`)
-		return
-	}
-	w.Header().Set("X-Amzn-Requestid", "VA8LQ3V2FMK3E8UB59G1PQUU1BVV4KQNSO5AEMVJF66Q9ASUAAJG")
-	w.Header().Set("X-Amz-Crc32", "2745614147")
-	_, _ = io.WriteString(w, "{}")
-}
-
 // newDeployment makes the root directory and the stubs, and builds the candidates. A peer
 // whose tools are not installed is left out.
 func newDeployment(ctx context.Context, dir string, built []*candidate, issuer *issuer) (*deployment, error) {
-	amazon, err := newAuthority("Amazon", rsaKey)
-	if err != nil {
-		return nil, err
-	}
-	other, err := newAuthority("Example", ecdsaKey)
+	called, err := startStubs(ctx, issuer.keys)
 	if err != nil {
 		return nil, err
 	}
 	d := &deployment{root: filepath.Join(dir, "root"), token: issuer.token}
-	if err := newRoot(d.root, amazon, other); err != nil {
-		return nil, err
-	}
-	dynamoDB, err := serveTLS(amazon, dynamoDBHost, http.HandlerFunc(stubDynamoDB))
-	if err != nil {
-		return nil, err
-	}
-	keys, err := serveTLS(other, issuerHost, issuer)
-	if err != nil {
+	if err := newRoot(d.root, called.Roots); err != nil {
 		return nil, err
 	}
 	d.env = []string{
 		"PATH=/usr/local/bin:/usr/bin/:/bin", "LANG=en_US.UTF-8", "AWS_REGION=us-east-1", "AWS_ACCESS_KEY_ID=local", "AWS_SECRET_ACCESS_KEY=local",
-		"AWS_ENDPOINT_URL_DYNAMODB=" + dynamoDB, "TABLE_NAME=bench", "TOKEN_ISSUER=" + issuer.address, "TOKEN_AUDIENCE=syncplane",
+		"AWS_ENDPOINT_URL_DYNAMODB=" + called.DynamoDB, "TABLE_NAME=bench", "TOKEN_ISSUER=" + issuer.address, "TOKEN_AUDIENCE=syncplane",
 		"POWERTOOLS_SERVICE_NAME=syncs", "NODE_ENV=production", "AWS_LAMBDA_LOG_FORMAT=JSON",
 		"NODE_EXTRA_CA_CERTS=/etc/pki/bench.pem", // Node.js has roots of its own
 	}
@@ -228,7 +159,7 @@ func newDeployment(ctx context.Context, dir string, built []*candidate, issuer *
 		}
 	}
 	syncplane := built[1]
-	if err := d.add(syncplane.command[0], deployed{name: fetchingName, env: append(slices.Clone(syncplane.env), "TOKEN_JWKS_URL="+keys), zip: syncplane.zip}); err != nil {
+	if err := d.add(syncplane.command[0], deployed{name: fetchingName, env: append(slices.Clone(syncplane.env), "TOKEN_JWKS_URL="+called.Issuer), zip: syncplane.zip}); err != nil {
 		return nil, err
 	}
 	return d, d.addPeers(ctx, pinned)
@@ -284,13 +215,44 @@ func (d *deployment) addPeers(ctx context.Context, env []string) error {
 	return nil
 }
 
-// start runs a candidate in the root directory.
-func (d *deployment) start(ctx context.Context, c *deployed) (*lambdaruntime.Function, error) {
-	f, err := lambdaruntime.Start(ctx, lambdaruntime.Options{
+// launch runs a candidate in the root directory.
+func (d *deployment) launch(ctx context.Context, c *deployed) (*lambdaruntime.Function, error) {
+	f, err := lambdaruntime.Launch(ctx, lambdaruntime.Options{
 		Command: c.command, Root: d.root, Output: io.Discard, Env: append(slices.Clone(d.env), c.env...),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", c.name, err)
+	}
+	return f, nil
+}
+
+// startWithEvent runs a candidate, for which a create waits from the start, as on Lambda,
+// and returns when that is done.
+func (d *deployment) startWithEvent(ctx context.Context, c *deployed) (*lambdaruntime.Function, error) {
+	f, err := d.launch(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	created := make(chan error, 1)
+	go func() { created <- d.create(ctx, f, c) }()
+	err = f.Await(ctx)
+	if err == nil {
+		err = <-created
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w", c.name, err), f.Close())
+	}
+	return f, nil
+}
+
+// start runs a candidate and returns when it waits for an event.
+func (d *deployment) start(ctx context.Context, c *deployed) (*lambdaruntime.Function, error) {
+	f, err := d.launch(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.Await(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w", c.name, err), f.Close())
 	}
 	return f, nil
 }
@@ -303,7 +265,7 @@ func (d *deployment) create(ctx context.Context, f *lambdaruntime.Function, c *d
 }
 
 // measureCold starts each candidate in each round, in random order. The garbage of this
-// process, which also runs the stubs, is collected between the starts.
+// process is collected between the starts.
 func (d *deployment) measureCold(ctx context.Context) error {
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
 	order := mathrand.New(mathrand.NewPCG(1, 1))
@@ -312,11 +274,8 @@ func (d *deployment) measureCold(ctx context.Context) error {
 		for _, i := range order.Perm(len(d.candidates)) { // so that each follows each other
 			c := d.candidates[i]
 			runtime.GC()
-			f, err := d.start(ctx, c)
+			f, err := d.startWithEvent(ctx, c)
 			if err != nil {
-				return err
-			}
-			if err := d.create(ctx, f, c); err != nil {
 				return err
 			}
 			c.init = append(c.init, f.InitDuration())
