@@ -27,6 +27,7 @@ type Config struct {
 	RunRetention time.Duration // RUN_RETENTION_DAYS; how long runs are kept
 
 	FunctionName string // AWS_LAMBDA_FUNCTION_NAME
+	OnDemand     bool   // AWS_LAMBDA_INITIALIZATION_TYPE is on-demand: an event waits while the function starts
 	LogLevel     string // AWS_LAMBDA_LOG_LEVEL
 }
 
@@ -126,6 +127,7 @@ func (e *Environment) Common() Config {
 		SecretAccessKey:  e.Getenv("AWS_SECRET_ACCESS_KEY"),
 		SessionToken:     e.Getenv("AWS_SESSION_TOKEN"),
 		FunctionName:     e.Getenv("AWS_LAMBDA_FUNCTION_NAME"),
+		OnDemand:         e.Getenv("AWS_LAMBDA_INITIALIZATION_TYPE") == "on-demand",
 		LogLevel:         e.Getenv("AWS_LAMBDA_LOG_LEVEL"),
 	}
 	c.RunRetention = e.Days("RUN_RETENTION_DAYS", runs.DefaultRetention().Runs, runs.MinRetention)

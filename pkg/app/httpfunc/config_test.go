@@ -36,12 +36,13 @@ func TestRead(t *testing.T) {
 	t.Parallel()
 	env := good()
 	env["API_URL"] = "https://api.example.com:443/orders/v1/"
+	env["AWS_LAMBDA_INITIALIZATION_TYPE"] = "on-demand"
 	got, err := httpfunc.Read(func(name string) string { return env[name] })
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := httpfunc.Config{
-		Config:  app.Config{Region: "eu-central-1", TableName: "syncs", AccessKeyID: "AKIA", SecretAccessKey: "secret", SessionToken: "session", RunRetention: 30 * 24 * time.Hour},
+		Config:  app.Config{Region: "eu-central-1", TableName: "syncs", AccessKeyID: "AKIA", SecretAccessKey: "secret", SessionToken: "session", OnDemand: true, RunRetention: 30 * 24 * time.Hour},
 		Issuers: []oidc.Config{{Issuer: "https://issuer.example.com/", Audiences: []string{"syncplane"}, WorkspaceClaim: "workspace_id"}},
 		Mapping: apigateway.Mapping{Domain: "api.example.com", Path: "/orders/v1"},
 	}

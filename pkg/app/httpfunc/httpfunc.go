@@ -7,8 +7,6 @@ import (
 	"context"
 	"io"
 	"log/slog"
-	"net/http/httptrace"
-	"sync"
 	"time"
 
 	"github.com/aws/aws-lambda-go/lambda"
@@ -25,10 +23,6 @@ import (
 	"syncplane/pkg/syncs"
 )
 
-// warmTimeout bounds the warm-up. Our own choice: Lambda limits the init phase to
-// ten seconds.
-const warmTimeout = 3 * time.Second
-
 // Run runs the function behind the HTTP routes. It returns only if the function
 // cannot start.
 func Run(getenv func(string) string, output io.Writer) error {
@@ -41,10 +35,10 @@ func Run(getenv func(string) string, output io.Writer) error {
 	store.Log = log
 	verifier := oidc.NewIssuers(config.Issuers, time.Now) //nolint:forbidigo // the clock is read at the edge
 
-	// The table comes last: of goroutines that are started, the last one runs first.
-	warm([]connection{{"keys", verifier.Warm}, {"table", store.Warm}}, func(ctx context.Context) error { return prime(ctx, store) }, log)
+	w := startWarming(verifier.Warm, store.Warm, log)
+	w.wait(config.OnDemand, func(ctx context.Context) error { return prime(ctx, store) })
 
-	lambda.Start(Handler(Deps{
+	lambda.Start(w.before(Handler(Deps{
 		Store:       store,
 		Runs:        app.Runs(dynamo.Runs{Store: store, Now: time.Now}, store, config.RunRetention), //nolint:forbidigo // as above
 		Quotas:      store,
@@ -53,36 +47,8 @@ func Run(getenv func(string) string, output io.Writer) error {
 		Caller:      oidc.ByPrefix(verifier.Caller, apikey.Prefix, apikey.NewVerifier(store, time.Now).Caller), //nolint:forbidigo // as above
 		Log:         log,
 		MetricsOf:   config.FunctionName,
-	}))
+	})))
 	return nil
-}
-
-// connection is a connection that warm opens.
-type connection struct {
-	name string
-	open func(context.Context) error
-}
-
-// warm opens the first connections, since the init phase has the full CPU and delays
-// no request, and calls prime while the first TLS handshake waits for the server. A
-// request tries again what fails here.
-func warm(connections []connection, prime func(context.Context) error, log *slog.Logger) {
-	ctx, cancel := context.WithTimeout(context.Background(), warmTimeout)
-	defer cancel()
-	failed := func(what string, err error) {
-		if err != nil {
-			log.LogAttrs(ctx, slog.LevelWarn, "not warm", slog.String("what", what), slog.String("error", err.Error()))
-		}
-	}
-	var warming sync.WaitGroup
-	// Without TLS nothing is primed: it would delay the init phase.
-	traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{TLSHandshakeStart: sync.OnceFunc(func() {
-		warming.Go(func() { failed("code", prime(ctx)) })
-	})})
-	for _, c := range connections {
-		warming.Go(func() { failed(c.name, c.open(traced)) })
-	}
-	warming.Wait()
 }
 
 // Deps holds the dependencies of the HTTP API that differ between Lambda and the

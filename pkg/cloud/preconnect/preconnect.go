@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
+	"sync/atomic"
 	"time"
 
 	"syncplane/pkg/tlsdial"
@@ -21,6 +22,11 @@ import (
 
 // idleTimeout is how long an idle connection is kept, as in net/http's default transport.
 const idleTimeout = 90 * time.Second
+
+// patience is how long after the start of Connect a request waits for its connection.
+// Our own choice: a handshake takes milliseconds. Lambda may freeze the process during
+// it, and a server forgets the connection of a process that is frozen for long.
+const patience = time.Second
 
 // Config configures a Client.
 type Config struct {
@@ -35,7 +41,15 @@ type Client struct {
 	dialer tlsdial.Dialer
 	// connecting is held by the call of Connect that dials, at most one at a time.
 	connecting chan struct{}
+	opening    atomic.Pointer[opening] // what that call opens
 	ready      chan connection
+}
+
+// opening is a connection that Connect is opening.
+type opening struct {
+	address string
+	start   time.Time     // by the wall clock, since the other one may stand while the process is frozen
+	ended   chan struct{} // closed when the connection is ready or has failed
 }
 
 // connection is a connection that Connect has opened.
@@ -92,10 +106,10 @@ func (c *Client) Do(r *http.Request) (*http.Response, error) {
 	return c.Client.Do(r) //nolint:gosec // the caller chooses the address
 }
 
-// Connect opens a connection that the next request to this address uses. It does
-// nothing if an earlier connection is unused, or if the environment names a proxy for
-// the address. Concurrent calls open one connection. It calls TLSHandshakeStart of the
-// httptrace.ClientTrace in ctx.
+// Connect opens a connection that the next request to this address uses; a request that
+// comes earlier waits for it. It does nothing if an earlier connection is unused, or if
+// the environment names a proxy for the address. Concurrent calls open one connection.
+// It calls TLSHandshakeStart of the httptrace.ClientTrace in ctx.
 func (c *Client) Connect(ctx context.Context, address *url.URL) error {
 	if proxy, err := http.ProxyFromEnvironment(&http.Request{URL: address}); proxy != nil || err != nil {
 		return err
@@ -114,6 +128,12 @@ func (c *Client) Connect(ctx context.Context, address *url.URL) error {
 		port = "80"
 	}
 	target := net.JoinHostPort(address.Hostname(), cmp.Or(address.Port(), port))
+	o := &opening{target, time.Now().Round(0), make(chan struct{})} //nolint:forbidigo // it is compared with the same clock only
+	c.opening.Store(o)
+	defer func() {
+		c.opening.Store(nil)
+		close(o.ended)
+	}()
 	conn, err := c.dialer.DialContext(ctx, "tcp", target)
 	if err == nil && address.Scheme != "http" {
 		if trace := httptrace.ContextClientTrace(ctx); trace != nil && trace.TLSHandshakeStart != nil {
@@ -128,9 +148,18 @@ func (c *Client) Connect(ctx context.Context, address *url.URL) error {
 	return nil
 }
 
-// waiting returns the connection that Connect has opened if it is to this address,
-// otherwise nil.
-func (c *Client) waiting(address string) net.Conn {
+// waiting returns the connection that Connect has opened or is opening if it is to this
+// address, otherwise nil.
+func (c *Client) waiting(ctx context.Context, address string) net.Conn {
+	if o := c.opening.Load(); o != nil && o.address == address {
+		late := time.NewTimer(time.Until(o.start.Add(patience)))
+		defer late.Stop()
+		select {
+		case <-o.ended:
+		case <-late.C:
+		case <-ctx.Done():
+		}
+	}
 	select {
 	case open := <-c.ready:
 		if open.address == address {
@@ -144,7 +173,7 @@ func (c *Client) waiting(address string) net.Conn {
 
 // plain dials without TLS, or returns the waiting connection.
 func (c *Client) plain(ctx context.Context, network, address string) (net.Conn, error) {
-	if open := c.waiting(address); open != nil {
+	if open := c.waiting(ctx, address); open != nil {
 		return open, nil
 	}
 	return c.dialer.DialContext(ctx, network, address)
@@ -152,7 +181,7 @@ func (c *Client) plain(ctx context.Context, network, address string) (net.Conn, 
 
 // secure dials with TLS, or returns the waiting connection.
 func (c *Client) secure(ctx context.Context, network, address string) (net.Conn, error) {
-	if open := c.waiting(address); open != nil {
+	if open := c.waiting(ctx, address); open != nil {
 		return open, nil
 	}
 	return c.dialer.DialTLSContext(ctx, network, address)

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httptrace"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -50,6 +51,15 @@ func (s *service) acceptsNoMore(t *testing.T) {
 
 func newService(t *testing.T, secure bool) *service {
 	t.Helper()
+	if secure {
+		return serve(t, &tls.Config{MinVersion: tls.VersionTLS12})
+	}
+	return serve(t, nil)
+}
+
+// serve starts a service with TLS, or without it if config is nil.
+func serve(t *testing.T, config *tls.Config) *service {
+	t.Helper()
 	s := &service{opened: make(chan struct{}, 100)}
 	s.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.requests.Add(1)
@@ -63,7 +73,7 @@ func newService(t *testing.T, secure bool) *service {
 			s.opened <- struct{}{}
 		}
 	}
-	if secure {
+	if s.TLS = config; config != nil {
 		s.StartTLS()
 	} else {
 		s.Start()
@@ -186,6 +196,91 @@ func TestConnectCanceled(t *testing.T) {
 	if err := <-first; !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
+}
+
+// held returns a service whose TLS handshakes wait until release is called.
+func held(t *testing.T) (s *service, handshakes <-chan struct{}, release func()) {
+	t.Helper()
+	started, released := make(chan struct{}, 100), make(chan struct{})
+	s = serve(t, &tls.Config{MinVersion: tls.VersionTLS12, GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		started <- struct{}{}
+		<-released
+		return nil, nil //nolint:nilnil // it stands for the configuration of the server
+	}})
+	release = sync.OnceFunc(func() { close(released) })
+	t.Cleanup(release) // before the server is closed
+	return s, started, release
+}
+
+// TestRequestDuringConnect checks that a request uses the connection that Connect is
+// opening, whichever of the two ends the wait.
+func TestRequestDuringConnect(t *testing.T) {
+	t.Parallel()
+	s, handshakes, release := held(t)
+	c := s.client()
+	connected := make(chan error, 1)
+	go func() { connected <- c.Connect(t.Context(), parse(t, s.URL)) }()
+	<-handshakes
+	ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{GetConn: func(string) { release() }})
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, s.URL, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := c.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = response.Body.Close()
+	if err := <-connected; err != nil {
+		t.Fatal(err)
+	}
+	s.accepts(t)
+	s.acceptsNoMore(t)
+}
+
+// TestRequestDuringOldConnect checks that a request opens a connection of its own if
+// Connect has taken too long, as after a time in which Lambda has frozen the process.
+func TestRequestDuringOldConnect(t *testing.T) {
+	t.Parallel()
+	s, handshakes, release := held(t)
+	c := s.client()
+	connected := make(chan error, 1)
+	go func() { connected <- c.Connect(t.Context(), parse(t, s.URL)) }()
+	<-handshakes
+	requested := make(chan struct{})
+	go func() {
+		defer close(requested)
+		get(t, c, s.URL)
+	}()
+	<-handshakes // of the request, while that of Connect is not over
+	release()
+	<-requested
+	if err := <-connected; err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestRequestDuringFailingConnect checks that a request opens a connection of its own if
+// Connect fails meanwhile.
+func TestRequestDuringFailingConnect(t *testing.T) {
+	t.Parallel()
+	s, handshakes, release := held(t)
+	c := s.client()
+	ctx, cancel := context.WithCancel(t.Context())
+	connected := make(chan error, 1)
+	go func() { connected <- c.Connect(ctx, parse(t, s.URL)) }()
+	<-handshakes
+	requested := make(chan struct{})
+	go func() {
+		defer close(requested)
+		get(t, c, s.URL)
+	}()
+	cancel()
+	if err := <-connected; !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	release()
+	<-requested
 }
 
 // TestRequestWithoutConnect checks that a client works without Connect, and does not

@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"bytes"
+	"crypto/tls"
 	"encoding/pem"
 	"net/http"
 	"net/http/httptest"
@@ -17,22 +18,38 @@ import (
 	"syncplane/pkg/testkit/dynamotest"
 )
 
-// TestInitOverTLS checks that the init phase over TLS sends DynamoDB no request, and that
-// priming leaves no trace: the first request creates the only sync, logs the first line,
-// and counts as the cold start.
+// TestInitOverTLS checks that the init phase over TLS opens the connection of the first
+// request and sends DynamoDB no request, and that priming leaves no trace: the first
+// request creates the only sync, logs the first line, and counts as the cold start. If an
+// event waits for the function, it is read during the handshake.
 func TestInitOverTLS(t *testing.T) {
+	for _, initialization := range []string{"on-demand", "provisioned-concurrency"} {
+		t.Run(initialization, func(t *testing.T) { initOverTLS(t, initialization) })
+	}
+}
+
+func initOverTLS(t *testing.T, initialization string) {
+	t.Helper()
 	config := dynamotest.NewTable(t)
 	store := app.DynamoDB(config)
 	address, err := url.Parse(config.DynamoDBEndpoint)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var requests atomic.Int64
+	var requests, connections atomic.Int64
+	polled := make(chan struct{}) // closed when the function asks for an event, until which a handshake takes if one waits
 	proxy := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(address) }}
-	secure := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	secure := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		requests.Add(1)
 		proxy.ServeHTTP(w, r)
 	}))
+	secure.TLS = &tls.Config{MinVersion: tls.VersionTLS12, GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		if connections.Add(1); initialization == "on-demand" {
+			<-polled
+		}
+		return nil, nil //nolint:nilnil // it stands for the configuration of the server
+	}}
+	secure.StartTLS()
 	t.Cleanup(secure.Close)
 	roots := filepath.Join(t.TempDir(), "roots.pem")
 	if err := os.WriteFile(roots, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: secure.Certificate().Raw}), 0o600); err != nil {
@@ -41,7 +58,8 @@ func TestInitOverTLS(t *testing.T) {
 	config.DynamoDBEndpoint = secure.URL
 
 	var log bytes.Buffer
-	function := startOn(t, config, &log, map[string]string{"SSL_CERT_FILE": roots})
+	function := startOn(t, config, &log, map[string]string{"SSL_CERT_FILE": roots, "AWS_LAMBDA_INITIALIZATION_TYPE": initialization})
+	close(polled)
 	if n := requests.Load(); n != 0 {
 		t.Errorf("%d requests in the init phase, want none", n)
 	}
@@ -55,6 +73,9 @@ func TestInitOverTLS(t *testing.T) {
 	}
 	if n := requests.Load(); n != 1 {
 		t.Errorf("%d requests for a create, want 1", n)
+	}
+	if n := connections.Load(); n != 1 {
+		t.Errorf("%d connections, want 1", n)
 	}
 	for workspace, want := range map[string]int{"demo": 1, "primer": 0} {
 		if list, _, err := store.List(t.Context(), workspace, "", 10); err != nil || len(list) != want {
