@@ -7,7 +7,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -24,7 +23,7 @@ import (
 	"syncplane/pkg/storage/bolt"
 	"syncplane/pkg/testkit/dynamotest"
 	"syncplane/pkg/testkit/lambdatest"
-	"syncplane/pkg/testkit/testinput"
+	"syncplane/pkg/testkit/testbuild"
 )
 
 const goodBody = `{"sync":{"source_id":1,"destination_id":2,"model_id":3,"schedule_type":"automated","configuration":{},` +
@@ -33,18 +32,8 @@ const goodBody = `{"sync":{"source_id":1,"destination_id":2,"model_id":3,"schedu
 // build builds the command once for all tests, as make does in a copy of the repository,
 // which has no version control. testdata/receiver is in the same directory.
 var build = sync.OnceValues(func() (string, error) {
-	if err := testinput.Packages(context.Background(), "./testdata/receiver"); err != nil {
-		return "", err
-	}
-	dir, err := os.MkdirTemp("", "syncplane")
-	if err != nil {
-		return "", err
-	}
-	out, err := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-o", dir+"/", ".", "./testdata/receiver").CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("%w: %s", err, out)
-	}
-	return filepath.Join(dir, "syncplane"), nil
+	dir, err := testbuild.Programs(context.Background(), nil, "-trimpath", ".", "./testdata/receiver")
+	return filepath.Join(dir, "syncplane"), err
 })
 
 func TestMain(m *testing.M) {
@@ -416,13 +405,12 @@ func TestDocs(t *testing.T) {
 func TestInvoke(t *testing.T) {
 	t.Parallel()
 	endpoint := dynamotest.Endpoint(t)
-	bootstrap := filepath.Join(t.TempDir(), "bootstrap")
-	if err := testinput.Packages(t.Context(), "-tags", lambdatest.BuildTags, "../../functions/api"); err != nil {
+	programs, err := testbuild.Programs(t.Context(), nil, "-trimpath", "-tags="+lambdatest.BuildTags, "../../functions/api")
+	if err != nil {
 		t.Fatal(err)
 	}
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-tags", lambdatest.BuildTags, "-o", bootstrap, "../../functions/api").CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
+	t.Cleanup(func() { _ = os.RemoveAll(programs) })
+	bootstrap := filepath.Join(programs, "api")
 	dataDir := t.TempDir()
 	own := filepath.Join(t.TempDir(), "own.json")
 	text, err := os.ReadFile("../../events/create-sync-without-token.json")

@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -25,6 +24,7 @@ import (
 	"syncplane/pkg/storage/bolt"
 	"syncplane/pkg/storage/storagetest"
 	"syncplane/pkg/syncs"
+	"syncplane/pkg/testkit/testbuild"
 	"syncplane/pkg/testkit/testinput"
 )
 
@@ -35,21 +35,10 @@ const secret = "0123456789012345678901234567890123456789"
 
 // build builds the command and the worker once for all tests.
 var build = sync.OnceValues(func() (string, error) {
-	if err := testinput.Packages(context.Background(), ".", "../../cmd/syncplane"); err != nil {
-		return "", err
-	}
 	if _, err := testinput.Tree("."); err != nil { // the workers in other languages
 		return "", err
 	}
-	dir, err := os.MkdirTemp("", "worker")
-	if err != nil {
-		return "", err
-	}
-	out, err := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", dir+"/", ".", "../../cmd/syncplane").CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("%w: %s", err, out)
-	}
-	return dir, nil
+	return testbuild.Programs(context.Background(), nil, "-trimpath", "-ldflags=-s -w", ".", "../../cmd/syncplane")
 })
 
 func TestMain(m *testing.M) {

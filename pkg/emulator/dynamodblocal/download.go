@@ -35,7 +35,7 @@ const (
 // emulatorFolder returns the folder of the emulator, and downloads it if it is not
 // in the cache.
 func emulatorFolder(ctx context.Context, options Options) (string, error) {
-	cache, err := cacheFolder(options.Getenv)
+	cache, err := CacheFolder(options.Getenv)
 	if err != nil {
 		return "", err
 	}
@@ -49,9 +49,9 @@ func emulatorFolder(ctx context.Context, options Options) (string, error) {
 	return dir, nil
 }
 
-// cacheFolder returns the folder for downloads. It is outside the project, so that
+// CacheFolder returns the folder for downloads. It is outside the project, so that
 // a clean checkout does not download again.
-func cacheFolder(getenv func(string) string) (string, error) {
+func CacheFolder(getenv func(string) string) (string, error) {
 	dir := getenv("SYNCPLANE_CACHE")
 	if base := getenv("XDG_CACHE_HOME"); dir == "" && base != "" {
 		dir = filepath.Join(base, "syncplane")

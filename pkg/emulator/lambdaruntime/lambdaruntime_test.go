@@ -23,26 +23,14 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"syncplane/pkg/emulator/lambdaruntime"
-	"syncplane/pkg/testkit/testinput"
+	"syncplane/pkg/testkit/testbuild"
 )
 
 // build builds testdata/function once for all tests, and returns its path.
 var build = sync.OnceValues(func() (string, error) {
-	const tags, function = "-tags=lambda.norpc", "./testdata/function"
-	if err := testinput.Packages(context.Background(), tags, function); err != nil {
-		return "", err
-	}
-	dir, err := os.MkdirTemp("", "lambdaruntime-*")
-	if err != nil {
-		return "", err
-	}
-	path := filepath.Join(dir, "bootstrap")
-	command := exec.CommandContext(context.Background(), "go", "build", tags, "-o", path, function)
-	command.Env = append(os.Environ(), "CGO_ENABLED=0") // it needs no shared libraries in a root directory of its own
-	if out, err := command.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("%w: %s", err, out)
-	}
-	return path, nil
+	static := []string{"CGO_ENABLED=0"} // it needs no shared libraries in a root directory of its own
+	dir, err := testbuild.Programs(context.Background(), static, "-trimpath", "-tags=lambda.norpc", "./testdata/function")
+	return filepath.Join(dir, "function"), err
 })
 
 // bootstrap returns the path of the built testdata/function.
@@ -233,7 +221,7 @@ func TestInvocationContext(t *testing.T) {
 			want: []string{
 				"AWS_LAMBDA_FUNCTION_NAME=function", "AWS_LAMBDA_FUNCTION_VERSION=$LATEST", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE=128",
 				"AWS_LAMBDA_LOG_GROUP_NAME=/aws/lambda/function", "AWS_LAMBDA_INITIALIZATION_TYPE=on-demand",
-				"LAMBDA_TASK_ROOT=" + filepath.Dir(bootstrap(t)), "_HANDLER=bootstrap", "TZ=:UTC",
+				"LAMBDA_TASK_ROOT=" + filepath.Dir(bootstrap(t)), "_HANDLER=function", "TZ=:UTC",
 			},
 			arn:    "arn:aws:lambda:us-east-1:123456789012:function:function",
 			bounds: 10 * time.Second,

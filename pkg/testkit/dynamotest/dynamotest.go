@@ -26,13 +26,13 @@ var shared = sync.OnceValues(func() (*dynamodblocal.Server, error) { //nolint:go
 	})
 })
 
-// SharedVariable is the environment variable in which command shared passes the endpoint
+// SharedVariable is the environment variable in which command suite passes the endpoint
 // of its DynamoDB Local to the tests. Unlike AWS_ENDPOINT_URL_DYNAMODB, it does not change
 // what is tested.
 const SharedVariable = "DYNAMOTEST_ENDPOINT"
 
 // Endpoint returns the endpoint of a DynamoDB: that of AWS_ENDPOINT_URL_DYNAMODB if it
-// is set, or of command shared, otherwise that of a DynamoDB Local that all tests of
+// is set, or of command suite, otherwise that of a DynamoDB Local that all tests of
 // this process share. If the programs for DynamoDB Local are not installed, it skips the
 // test and logs how to install them; with CI=true, where a skip would go unnoticed, it
 // fails the test.

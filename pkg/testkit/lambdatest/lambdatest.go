@@ -4,15 +4,14 @@ package lambdatest
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"sync"
 	"testing"
 
 	"syncplane/pkg/emulator/lambdaruntime"
+	"syncplane/pkg/testkit/testbuild"
 )
 
 // BuildTags are the build tags of the functions, as in the Makefile.
@@ -20,42 +19,37 @@ const BuildTags = "lambda.norpc,nethttpomithttp2"
 
 // built is the function in the directory of the test.
 var built struct { //nolint:gochecknoglobals // one build for each test process
-	directory string // that Run makes
+	removes   bool // Run removes the directory
 	once      sync.Once
+	directory string // the one of the program
 	err       error
 }
 
 // Run runs the tests of a package that calls Start, and returns the exit code. TestMain
 // must call it.
 func Run(m *testing.M) int {
-	directory, err := os.MkdirTemp("", "lambdatest-*")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer os.RemoveAll(directory) //nolint:errcheck // a directory for temporary files
-	built.directory = directory
+	built.removes = true
+	defer func() { _ = os.RemoveAll(built.directory) }()
 	return m.Run()
 }
 
 // bootstrap builds the function once for all tests and returns its path.
 func bootstrap(tb testing.TB) string {
 	tb.Helper()
-	if built.directory == "" {
+	if !built.removes {
 		tb.Fatal("TestMain must call lambdatest.Run")
 	}
-	path := filepath.Join(built.directory, "bootstrap")
 	built.once.Do(func() {
-		build := exec.CommandContext(context.Background(), "go", "build", "-trimpath", "-tags", BuildTags, "-ldflags=-s -w", "-o", path, ".") //nolint:gosec // the path is the test's own
-		build.Env = append(os.Environ(), "CGO_ENABLED=0")
-		if out, err := build.CombinedOutput(); err != nil {
-			built.err = fmt.Errorf("%w: %s", err, out)
-		}
+		built.directory, built.err = testbuild.Programs(context.Background(), []string{"CGO_ENABLED=0"}, "-trimpath", "-tags="+BuildTags, "-ldflags=-s -w", ".")
 	})
 	if built.err != nil {
 		tb.Fatal(built.err)
 	}
-	return path
+	programs, err := os.ReadDir(built.directory)
+	if err != nil || len(programs) != 1 {
+		tb.Fatalf("got %d programs, %v, want one", len(programs), err)
+	}
+	return filepath.Join(built.directory, programs[0].Name())
 }
 
 // Start builds the function in the directory of the test with the flags of

@@ -1,4 +1,0 @@
-package dynamodblocal
-
-// CacheFolder returns the folder for downloads.
-var CacheFolder = cacheFolder

@@ -1,0 +1,132 @@
+// Package testbuild builds programs that tests run. It keeps them in the cache, so that
+// one that has not changed is not linked again.
+package testbuild
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"syncplane/pkg/emulator/dynamodblocal"
+	"syncplane/pkg/testkit/testinput"
+)
+
+// Programs builds programs, and makes the result of the test depend on their sources. It
+// returns a new directory that holds them; the caller removes it. The arguments are those
+// of go build without -o: flags and packages; env is added to its environment.
+func Programs(ctx context.Context, env []string, args ...string) (string, error) {
+	dir, err := build(ctx, env, args)
+	if err != nil {
+		return "", fmt.Errorf("build %s: %w", strings.Join(args, " "), err)
+	}
+	return dir, nil
+}
+
+func build(ctx context.Context, env, args []string) (string, error) {
+	if err := testinput.Packages(ctx, selecting(args)...); err != nil {
+		return "", err
+	}
+	kept, unlock, err := keep(env, args)
+	if err != nil {
+		return "", err
+	}
+	defer unlock()
+	programs := filepath.Join(kept, "programs")
+	command := exec.CommandContext(ctx, "go", append([]string{"build", "-buildvcs=false", "-o", programs + "/"}, args...)...) //nolint:gosec // the packages are the test's own
+	command.Env = append(os.Environ(), env...)
+	if out, err := command.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("%w: %s", err, out)
+	}
+	dir, err := os.MkdirTemp("", "testbuild-*")
+	if err != nil {
+		return "", err
+	}
+	if err := linkAll(programs, dir); err != nil {
+		return "", errors.Join(err, os.RemoveAll(dir))
+	}
+	return dir, nil
+}
+
+// selecting returns the arguments that select files, which go list knows, too.
+func selecting(args []string) []string {
+	var selected []string
+	for _, arg := range args {
+		if !strings.HasPrefix(arg, "-") || strings.HasPrefix(arg, "-tags=") {
+			selected = append(selected, arg)
+		}
+	}
+	return selected
+}
+
+// keep returns the directory in the cache for programs that are built like this, and
+// locks it. Copies of the repository share it.
+func keep(env, args []string) (dir string, unlock func(), err error) {
+	cache, err := dynamodblocal.CacheFolder(os.Getenv)
+	if err != nil {
+		return "", nil, err
+	}
+	work, err := os.Getwd()
+	if err != nil {
+		return "", nil, err
+	}
+	hash := sha256.Sum256(fmt.Appendf(nil, "%q %q", env, args))
+	dir = filepath.Join(cache, "programs", fmt.Sprintf("%s-%x", filepath.Base(work), hash[:8]))
+	if err := os.MkdirAll(dir, 0o750); err != nil {
+		return "", nil, err
+	}
+	unlock, err = lock(filepath.Join(dir, "lock"))
+	return dir, unlock, err
+}
+
+// lock waits until it holds the lock of a file.
+func lock(name string) (unlock func(), err error) {
+	file, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o600) //nolint:gosec // the directory is of this package
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX); err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return func() { _ = file.Close() }, nil // which unlocks it
+}
+
+// linkAll links the files in one directory into another, in which they stay what they are
+// when another process builds them again. It copies them to another file system.
+func linkAll(from, to string) error {
+	entries, err := os.ReadDir(from)
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		source, target := filepath.Join(from, entry.Name()), filepath.Join(to, entry.Name())
+		if os.Link(source, target) == nil {
+			continue
+		}
+		if err := copyFile(source, target); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// copyFile copies a program.
+func copyFile(source, target string) error {
+	in, err := os.Open(source) //nolint:gosec // this package has written it
+	if err != nil {
+		return err
+	}
+	defer in.Close()                                                          //nolint:errcheck // it is only read
+	out, err := os.OpenFile(target, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o700) //nolint:gosec // as above
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, in)
+	return errors.Join(err, out.Close())
+}
