@@ -3,6 +3,7 @@ package syncs_test
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -36,19 +37,20 @@ func (r *rows) Search(ctx context.Context, _ string, search syncs.Search) (syncs
 	}
 	next := 0
 	if search.After != "" {
-		if _, err := fmt.Sscan(search.After, &next); err != nil {
+		last, err := strconv.Atoi(search.After)
+		if err != nil {
 			return syncs.Found{}, err
 		}
-		next++
+		next = last + 1
 	}
-	var found syncs.Found
-	for end := min(next+search.Read, r.count); next < end; next++ {
-		found.Last = fmt.Sprint(next)
-		if (next+1)%r.matching == 0 {
-			found.Syncs = append(found.Syncs, syncs.Sync{ID: found.Last})
-		}
+	end := min(next+search.Read, r.count)
+	found := syncs.Found{More: end < r.count}
+	if next < end {
+		found.Last = strconv.Itoa(end - 1)
 	}
-	found.More = next < r.count
+	for match := next - next%r.matching + r.matching - 1; match < end; match += r.matching {
+		found.Syncs = append(found.Syncs, syncs.Sync{ID: strconv.Itoa(match)})
+	}
 	return found, nil
 }
 
