@@ -53,8 +53,8 @@ func Parse(text string) (Cron, error) {
 		return Cron{}, fmt.Errorf("expected the fields minute, hour, day-of-month, month and day-of-week, got %d of them", len(parts))
 	}
 	var sets [5]uint64
-	for i, f := range fields {
-		set, err := f.parse(parts[i])
+	for i := range fields {
+		set, err := fields[i].parse(parts[i])
 		if err != nil {
 			return Cron{}, err
 		}
@@ -90,7 +90,7 @@ func maxDays(month int) int {
 }
 
 // parse parses a list of *, values, ranges and steps into a set of bits.
-func (f field) parse(text string) (uint64, error) {
+func (f *field) parse(text string) (uint64, error) {
 	var set uint64
 	for part := range strings.SplitSeq(text, ",") {
 		it, err := f.parseItem(part)
@@ -108,7 +108,7 @@ func (f field) parse(text string) (uint64, error) {
 type item struct{ low, high, step int }
 
 // parseItem parses one element of a list.
-func (f field) parseItem(text string) (item, error) {
+func (f *field) parseItem(text string) (item, error) {
 	span, stepText, stepped := strings.Cut(text, "/")
 	it := item{f.min, f.max, 1}
 	if span != "*" {
@@ -152,7 +152,7 @@ func restricted(text string) bool {
 }
 
 // parseValue parses a number or a name.
-func (f field) parseValue(text string) (int, error) {
+func (f *field) parseValue(text string) (int, error) {
 	for i, name := range f.names {
 		if equalFold(text, name) {
 			return f.min + i, nil
@@ -197,7 +197,8 @@ func Uneven(text string) []string {
 		return nil
 	}
 	var sentences []string
-	for i, f := range fields {
+	for i := range fields {
+		f := &fields[i]
 		for part := range strings.SplitSeq(split(text)[i], ",") {
 			it, err := f.parseItem(part)
 			if err != nil {
@@ -222,8 +223,10 @@ func split(text string) []string {
 
 // parseDigits parses a decimal number without a sign, which strconv.Atoi allows.
 func parseDigits(text string) (int, error) {
-	if text == "" || strings.Trim(text, "0123456789") != "" {
-		return 0, strconv.ErrSyntax
+	for i := range len(text) {
+		if text[i] < '0' || text[i] > '9' {
+			return 0, strconv.ErrSyntax
+		}
 	}
 	return strconv.Atoi(text)
 }
