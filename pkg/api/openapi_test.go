@@ -18,6 +18,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -48,10 +49,19 @@ type described struct {
 	} `json:"components"`
 }
 
+// parseDocument parses the OpenAPI document once, because that takes longer than most
+// tests.
+var parseDocument = sync.OnceValues(func() (described, error) {
+	var d described
+	err := json.Unmarshal(api.OpenAPIWithJSONAPI, &d)
+	return d, err
+})
+
+// document returns the OpenAPI document, which tests must not change.
 func document(t *testing.T) described {
 	t.Helper()
-	var d described
-	if err := json.Unmarshal(api.OpenAPIWithJSONAPI, &d); err != nil {
+	d, err := parseDocument()
+	if err != nil {
 		t.Fatal(err)
 	}
 	return d
@@ -62,7 +72,7 @@ func document(t *testing.T) described {
 func TestDocumentNamesEveryRoute(t *testing.T) {
 	t.Parallel()
 	g := newHarness(t)
-	paths := document(t).Paths
+	paths := maps.Clone(document(t).Paths)
 	if paths[server.StreamPath]["get"] == nil {
 		t.Errorf("%s is not documented", server.StreamPath)
 	}
@@ -145,16 +155,36 @@ func TestDocsNameEveryPath(t *testing.T) {
 // codes returns the codes of errors in the source files that pick accepts, sorted.
 func codes(t *testing.T, pick func(path string) bool) []string {
 	t.Helper()
-	code := regexp.MustCompile(`^[a-z]+(_[a-z0-9]+)+$|^blank$|^internal$|^required$|^immutable$|^overtaken$|^fenced$`)
+	files, err := codesOfFiles()
+	if err != nil {
+		t.Fatal(err)
+	}
 	found := map[string]bool{}
+	for path, codes := range files {
+		if pick(path) {
+			maps.Copy(found, codes)
+		}
+	}
+	for _, field := range fieldNames() {
+		delete(found, field)
+	}
+	return slices.Sorted(maps.Keys(found))
+}
+
+// codesOfFiles returns the codes of errors in each source file. Two tests read them.
+var codesOfFiles = sync.OnceValues(func() (map[string]map[string]bool, error) {
+	code := regexp.MustCompile(`^[a-z]+(_[a-z0-9]+)+$|^blank$|^internal$|^required$|^immutable$|^overtaken$|^fenced$`)
+	files := map[string]map[string]bool{}
 	err := filepath.WalkDir("..", func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") || strings.Contains(path, "test/") || !pick(path) {
+		if err != nil || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") || strings.Contains(path, "test/") {
 			return err
 		}
-		file, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.SkipObjectResolution)
 		if err != nil {
 			return err
 		}
+		found := map[string]bool{}
+		files[path] = found
 		ast.Inspect(file, func(n ast.Node) bool {
 			take := func(e ast.Expr) {
 				if lit, ok := e.(*ast.BasicLit); ok && lit.Kind == token.STRING {
@@ -191,14 +221,8 @@ func codes(t *testing.T, pick func(path string) bool) []string {
 		})
 		return nil
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, field := range fieldNames() {
-		delete(found, field)
-	}
-	return slices.Sorted(maps.Keys(found))
-}
+	return files, err
+})
 
 // fieldNames returns the fields of a sync that a client can send.
 func fieldNames() []string {
@@ -223,6 +247,7 @@ func TestDocumentReferences(t *testing.T) {
 
 func hangsTogether(t *testing.T, root any) {
 	t.Helper()
+	component := regexp.MustCompile(`^/components/schemas/[^/]+$`)
 	used, operations, linked := map[string]bool{}, map[string]bool{}, map[string]bool{}
 	walk(root, "", func(pointer string, n map[string]any) {
 		if target, ok := n["$ref"].(string); ok {
@@ -244,7 +269,7 @@ func hangsTogether(t *testing.T, root any) {
 		if n["schema"] == nil {
 			at = pointer
 		}
-		if n["schema"] == nil && !regexp.MustCompile(`^/components/schemas/[^/]+$`).MatchString(pointer) {
+		if n["schema"] == nil && !component.MatchString(pointer) {
 			return
 		}
 		schema, err := apitest.Schema(at)
@@ -299,11 +324,13 @@ func TestDocumentForGenerators(t *testing.T) {
 			names[strings.ToLower(name)] = kind + " " + name
 		}
 	}
+	skipped := regexp.MustCompile(`/(properties|examples?|schemas)$|/examples?/`)
+	component := regexp.MustCompile(`^/components/schemas/[^/]+$`)
 	walk(root, "", func(pointer string, n map[string]any) {
-		if regexp.MustCompile(`/(properties|examples?|schemas)$|/examples?/`).MatchString(pointer) {
+		if skipped.MatchString(pointer) {
 			return
 		}
-		named := regexp.MustCompile(`^/components/schemas/[^/]+$`).MatchString(pointer)
+		named := component.MatchString(pointer)
 		_, enumeration := n["enum"].([]any)
 		_, fields := n["properties"].(map[string]any)
 		if (enumeration || fields) && !named && !strings.HasPrefix(pointer, "/paths/~1api~1v1~1schemas~1{name}/") {
@@ -336,13 +363,21 @@ func TestDocumentForGenerators(t *testing.T) {
 	})
 }
 
+// escapeName escapes a name for a JSON pointer.
+func escapeName(name string) string {
+	if !strings.ContainsAny(name, "~/") {
+		return name
+	}
+	return strings.NewReplacer("~", "~0", "/", "~1").Replace(name)
+}
+
 // walk visits every object in n, with its JSON pointer.
 func walk(n any, pointer string, visit func(pointer string, n map[string]any)) {
 	switch n := n.(type) {
 	case map[string]any:
 		visit(pointer, n)
 		for name, member := range n {
-			walk(member, pointer+"/"+strings.NewReplacer("~", "~0", "/", "~1").Replace(name), visit)
+			walk(member, pointer+"/"+escapeName(name), visit)
 		}
 	case []any:
 		for i, element := range n {
@@ -456,9 +491,10 @@ func TestNames(t *testing.T) {
 // that shows nothing, for its neighbours, and for some of all others.
 func TestNamesOfOneCharacter(t *testing.T) {
 	t.Parallel()
+	draft := validDraft() // of each error, Validate formats the message
 	blank := func(c rune) bool {
-		text := string(c)
-		return slices.ContainsFunc(fieldsOf(syncs.Draft{StreamName: &text}.Validate()), func(f fault.Field) bool { return f.Name == "stream_name" })
+		draft.StreamName = new(string(c))
+		return slices.ContainsFunc(fieldsOf(draft.Validate()), func(f fault.Field) bool { return f.Name == "stream_name" })
 	}
 	const some = 97 // of those that are far from any that show nothing
 	for _, span := range [][2]rune{{0, 0xd7ff}, {0xe000, 0xffff}, {0x13400, 0x13460}, {0x1bc90, 0x1bcb0}, {0x1d160, 0x1d180}, {0xdfff0, 0xe0200}, {0xe0f00, 0xe1010}} {
@@ -479,9 +515,20 @@ func TestNamesOfOneCharacter(t *testing.T) {
 	}
 }
 
+// validDraft returns a draft that Validate accepts.
+func validDraft() syncs.Draft {
+	return syncs.Draft{
+		SourceID: new(int64(1)), DestinationID: new(int64(2)), ModelID: new(int64(3)),
+		ScheduleType: new(syncs.ScheduleAutomated), Configuration: new("{}"), StreamName: new("contacts"),
+		SyncMode: new(syncs.ModeFullRefresh), SyncInterval: new(int64(30)), SyncIntervalUnit: new(syncs.UnitMinutes),
+	}
+}
+
 func compareNames(tb rapid.TB, text string) {
 	tb.Helper()
-	wrong := fieldsOf(syncs.Draft{StreamName: &text, CursorField: &text}.Validate())
+	draft := validDraft()
+	draft.StreamName, draft.CursorField = &text, &text
+	wrong := fieldsOf(draft.Validate())
 	for name, component := range map[string]string{"stream_name": "StreamName", "cursor_field": "CursorField"} {
 		schema, err := apitest.Schema("/components/schemas/" + component)
 		if err != nil {
