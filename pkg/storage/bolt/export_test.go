@@ -35,3 +35,6 @@ func (st *Store) SpoilSync(s syncs.Sync) error {
 	}
 	return st.Spoil(string(keyOf(s.Workspace, s.ID)), string(value))
 }
+
+// Reads returns how many read transactions the store has started.
+func (st *Store) Reads() int { stats := st.db.Stats(); return stats.TxN }

@@ -26,14 +26,29 @@ func (st *Store) release() {
 	})
 }
 
-// releaseLoop releases pages from time to time until Close.
+// use makes releaseLoop release the pages that a transaction has read.
+func (st *Store) use() {
+	select {
+	case st.used <- struct{}{}:
+	default:
+	}
+}
+
+// releaseLoop releases pages at most once in releaseEvery until Close. It does not run
+// while the store is not used.
 func (st *Store) releaseLoop() {
-	ticker := time.NewTicker(releaseEvery)
-	defer ticker.Stop()
+	timer := time.NewTimer(releaseEvery)
+	defer timer.Stop()
 	for {
 		select {
-		case <-ticker.C:
+		case <-timer.C:
 			st.release()
+		case <-st.closed:
+			return
+		}
+		select {
+		case <-st.used:
+			timer.Reset(releaseEvery)
 		case <-st.closed:
 			return
 		}

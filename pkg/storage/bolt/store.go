@@ -44,6 +44,7 @@ type Store struct {
 	writes chan write
 	done   chan struct{} // closed when commitLoop has returned
 	closed chan struct{} // closed by Close
+	used   chan struct{} // has an element after a transaction
 
 	reading sync.WaitGroup // of the pages of the file
 	damaged chan error
@@ -59,7 +60,7 @@ func Open(path string) (*Store, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("create the data directory: %w", err)
 	}
-	st := &Store{writes: make(chan write), done: make(chan struct{}), closed: make(chan struct{}), damaged: make(chan error, 1)}
+	st := &Store{writes: make(chan write), done: make(chan struct{}), closed: make(chan struct{}), used: make(chan struct{}, 1), damaged: make(chan error, 1)}
 	if err := guard(func() error { return st.open(path) }); err != nil {
 		if st.db != nil {
 			err = errors.Join(err, guard(st.db.Close))

@@ -33,12 +33,14 @@ func open(raw *bbolt.Tx) *tx {
 func (t *tx) pending() *bbolt.Bucket { return t.raw.Bucket([]byte(pendingBucket)) }
 
 func (st *Store) view(read func(tx *tx) error) error {
+	defer st.use()
 	return guard(func() error {
 		return st.db.View(func(raw *bbolt.Tx) error { return read(open(raw)) })
 	})
 }
 
 func (st *Store) update(change func(tx *tx) error) error {
+	defer st.use()
 	return guard(func() error {
 		return st.db.Update(func(raw *bbolt.Tx) error { return change(open(raw)) })
 	})
