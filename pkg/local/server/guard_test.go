@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
@@ -530,7 +531,10 @@ func TestMemory(t *testing.T) { //nolint:paralleltest // it measures the heap of
 	limits := ample()
 	limits.Bodies = 4 << 20
 	limits.Drain = time.Minute
-	part := bytes.Repeat([]byte(" "), 250_000)
+	spaces := filepath.Join(t.TempDir(), "spaces")
+	if err := os.WriteFile(spaces, bytes.Repeat([]byte(" "), 9_900_000), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	fill := func(t *testing.T, g *guarded, connections int, request string, sent int) (answers chan int) {
 		t.Helper()
 		answers = make(chan int, connections)
@@ -538,11 +542,13 @@ func TestMemory(t *testing.T) { //nolint:paralleltest // it measures the heap of
 			c := g.dial(t)
 			c.send(request)
 			go func() {
-				for left := sent; left > 0; left -= len(part) {
-					if _, err := c.Write(part[:min(left, len(part))]); err != nil {
-						return // it was refused
-					}
+				file, err := os.Open(spaces)
+				if err != nil {
+					t.Error(err)
+					return
 				}
+				defer file.Close()                                   //nolint:errcheck // it is read only
+				_, _ = c.ReadFrom(io.LimitReader(file, int64(sent))) // by sendfile; an error if it was refused
 			}()
 			go func() {
 				if response, err := http.ReadResponse(c.in, nil); err == nil {

@@ -18,6 +18,7 @@ import (
 	"syncplane/pkg/app"
 	"syncplane/pkg/app/httpfunc"
 	"syncplane/pkg/auth"
+	"syncplane/pkg/event"
 	"syncplane/pkg/event/eventtest"
 	"syncplane/pkg/fault"
 	"syncplane/pkg/local/server"
@@ -37,7 +38,13 @@ type harness struct {
 
 func newHarness(t *testing.T, edits ...func(s *server.Stream)) *harness {
 	t.Helper()
-	store, err := bolt.Open(filepath.Join(t.TempDir(), "syncs.db"))
+	return newHarnessOver(t, filepath.Join(t.TempDir(), "syncs.db"), edits...)
+}
+
+// newHarnessOver is newHarness for a store that may exist.
+func newHarnessOver(t *testing.T, path string, edits ...func(s *server.Stream)) *harness {
+	t.Helper()
+	store, err := bolt.Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -191,12 +198,21 @@ func TestStream(t *testing.T) {
 func TestResume(t *testing.T) {
 	t.Parallel()
 	g := newHarness(t)
-	want := make([]string, 0, 500)
+	want, events := make([]string, 0, 500), make([]event.Event, 0, 600)
+	created := func(workspace string) string {
+		s := storagetest.NewSync(t)
+		s.Workspace = workspace
+		events = append(events, event.OfChange(nil, &s))
+		return s.ID
+	}
 	for i := range 500 {
 		if i%5 == 0 {
-			g.create(t, "other")
+			created("other")
 		}
-		want = append(want, g.create(t, "acme").ID)
+		want = append(want, created("acme"))
+	}
+	if err := g.store.Publish(t.Context(), events, "test", 0); err != nil {
+		t.Fatal(err)
 	}
 	got, last := make([]string, 0, len(want)), "0"
 	for len(got) < len(want) {

@@ -5,11 +5,13 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -17,6 +19,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"go.etcd.io/bbolt"
 
 	"syncplane/pkg/auth"
 	"syncplane/pkg/auth/apikey"
@@ -127,24 +130,46 @@ func TestLineBreaks(t *testing.T) {
 	}
 }
 
+// setSequence sets the number of the newest event of the store in the file path.
+func setSequence(t *testing.T, path string, sequence uint64) {
+	t.Helper()
+	db, err := bbolt.Open(path, 0o600, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = db.Update(func(tx *bbolt.Tx) error { return tx.Bucket([]byte("feed")).SetSequence(sequence) })
+	if err := errors.Join(err, db.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // TestGap comes back after the feed has dropped events.
 func TestGap(t *testing.T) {
 	t.Parallel()
-	g := newHarness(t)
 	const kept, stored, batch = 100_000, 104_000, 2000
-	publish := func(first, count int) {
+	path := filepath.Join(t.TempDir(), "syncs.db")
+	publish := func(store *bolt.Store, first, count int) {
 		t.Helper()
 		events := make([]event.Event, 0, count)
 		for i := range count {
 			events = append(events, event.Event{Kind: event.Due, ID: strconv.Itoa(first + i), Subject: "s", Workspace: "acme", Data: []byte("{}")})
 		}
-		if err := g.store.Publish(t.Context(), events, "test", 0); err != nil {
+		if err := store.Publish(t.Context(), events, "test", 0); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for first := 1; first <= stored; first += batch {
-		publish(first, batch)
+	store, err := bolt.Open(path)
+	if err != nil {
+		t.Fatal(err)
 	}
+	publish(store, 1, 2*batch)
+	if err := store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	setSequence(t, path, stored-2*batch) // instead of 96,000 events in between
+	g := newHarnessOver(t, path)
+	publish(g.store, stored-2*batch+1, batch)
+	publish(g.store, stored-batch+1, batch)
 	entries, err := g.store.Events(0, 1)
 	if err != nil || len(entries) != 1 {
 		t.Fatalf("got %v, %v", entries, err)
@@ -411,13 +436,11 @@ func TestNeverReads(t *testing.T) {
 		defer close(ended)
 		next.ServeHTTP(w, r)
 	})
-	large := strings.Repeat("x", event.MaxConfiguration-100)
-	for range 200 { // 13 MB, more than the buffers of a connection
-		s := storagetest.NewSync(t)
-		s.Workspace, s.Configuration = "acme", `{"x":"`+large+`"}`
-		if err := g.store.Create(t.Context(), s); err != nil {
-			t.Fatal(err)
-		}
+	large := storagetest.NewSync(t)
+	large.Workspace, large.Configuration = "acme", `{"x":"`+strings.Repeat("x", event.MaxConfiguration-100)+`"}`
+	// 5 MB, more than the buffers of a connection whose client has a small one.
+	if err := g.store.Publish(t.Context(), slices.Repeat([]event.Event{event.OfChange(nil, &large)}, 80), "test", 0); err != nil {
+		t.Fatal(err)
 	}
 	var dialer net.Dialer
 	conn, err := dialer.DialContext(t.Context(), "tcp", g.Listener.Addr().String())
@@ -425,6 +448,9 @@ func TestNeverReads(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close() //nolint:errcheck // a test's own
+	if err := conn.(*net.TCPConn).SetReadBuffer(1 << 16); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := io.WriteString(conn, "GET /api/v1/events HTTP/1.1\r\nHost: x\r\nLast-Event-ID: 0\r\n"+writer+"\r\n"); err != nil {
 		t.Fatal(err)
 	}
