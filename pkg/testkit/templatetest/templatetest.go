@@ -4,6 +4,7 @@
 package templatetest
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"go.yaml.in/yaml/v3"
@@ -23,42 +25,65 @@ type Template map[string]any
 // repository in several directories use the results of each other in the cache of go test.
 func Root(tb testing.TB) string {
 	tb.Helper()
-	dir, err := os.Getwd()
+	root, err := findRoot()
 	if err != nil {
 		tb.Fatal(err)
 	}
+	return root
+}
+
+func findRoot() (string, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
 	for root := "."; ; root = filepath.Join(root, "..") {
 		if _, err := os.Stat(filepath.Join(root, "go.mod")); err == nil {
-			return root
+			return root, nil
 		}
 		if dir == filepath.Dir(dir) {
-			tb.Fatal("there is no go.mod above the test")
+			return "", errors.New("there is no go.mod above the test")
 		}
 		dir = filepath.Dir(dir)
 	}
 }
 
-// Read returns the template.
+// Read returns the template, which tests must not change.
 func Read(tb testing.TB) Template {
 	tb.Helper()
-	text, err := os.ReadFile(filepath.Join(Root(tb), "template.yaml"))
+	template, err := parse()
 	if err != nil {
 		tb.Fatal(err)
-	}
-	var document yaml.Node
-	if err := yaml.Unmarshal(text, &document); err != nil {
-		tb.Fatal(err)
-	}
-	value, err := plain(document.Content[0])
-	if err != nil {
-		tb.Fatal(err)
-	}
-	template, ok := value.(map[string]any)
-	if !ok {
-		tb.Fatalf("template.yaml is a %T", value)
 	}
 	return template
 }
+
+// parse parses the template.
+//
+//nolint:gochecknoglobals // parsing it takes longer than most tests
+var parse = sync.OnceValues(func() (Template, error) {
+	root, err := findRoot()
+	if err != nil {
+		return nil, err
+	}
+	text, err := os.ReadFile(filepath.Join(root, "template.yaml")) //nolint:gosec // a file of the repository
+	if err != nil {
+		return nil, err
+	}
+	var document yaml.Node
+	if err := yaml.Unmarshal(text, &document); err != nil {
+		return nil, err
+	}
+	value, err := plain(document.Content[0])
+	if err != nil {
+		return nil, err
+	}
+	template, ok := value.(map[string]any)
+	if !ok {
+		return nil, fmt.Errorf("template.yaml is a %T", value)
+	}
+	return template, nil
+})
 
 // plain returns the value of a node.
 func plain(node *yaml.Node) (any, error) {
@@ -162,6 +187,7 @@ func Walk(value any, visit func(any)) {
 // Refs returns the names that !Ref, !Sub and !GetAtt in a value name, sorted, without
 // pseudo parameters.
 func Refs(value any) []string {
+	named := regexp.MustCompile(`\$\{([A-Za-z0-9:]+)`)
 	found := map[string]bool{}
 	Walk(value, func(value any) {
 		members, _ := value.(map[string]any)
@@ -176,7 +202,7 @@ func Refs(value any) []string {
 		if list, ok := members["Fn::Sub"].([]any); ok {
 			text, _ = list[0].(string)
 		}
-		for _, match := range regexp.MustCompile(`\$\{([A-Za-z0-9:]+)`).FindAllStringSubmatch(text, -1) {
+		for _, match := range named.FindAllStringSubmatch(text, -1) {
 			found[match[1]] = true
 		}
 	})
