@@ -167,6 +167,9 @@ func at(n any, names ...string) any {
 }
 
 func escape(name string) string {
+	if !strings.ContainsAny(name, "~/") {
+		return name
+	}
 	return strings.NewReplacer("~", "~0", "/", "~1").Replace(name)
 }
 
