@@ -18,6 +18,7 @@ import (
 	"io"
 	"log"
 	"maps"
+	"math/big"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -53,11 +54,13 @@ type signer struct {
 }
 
 // rsaKeys are RSA keys. With the race detector one takes a tenth of a second to generate,
-// so tests share them; within a test all keys are different.
+// so tests share them, and their primes are pairs of those of a few. Within a test all
+// keys are different.
 type rsaKeys struct {
-	mu    sync.Mutex
-	keys  []*rsa.PrivateKey
-	taken map[string]int // by the name of the test, without subtests
+	mu     sync.Mutex
+	keys   []*rsa.PrivateKey
+	primes []*big.Int
+	taken  map[string]int // by the name of the test, without subtests
 }
 
 var keys = rsaKeys{taken: map[string]int{}}
@@ -69,15 +72,47 @@ func (k *rsaKeys) next(tb testing.TB) (*rsa.PrivateKey, error) {
 	defer k.mu.Unlock()
 	name, _, _ := strings.Cut(tb.Name(), "/")
 	if k.taken[name] == len(k.keys) {
-		key, err := rsa.GenerateKey(rand.Reader, 2048)
-		if err != nil {
+		if err := k.generate(); err != nil {
 			return nil, err
 		}
-		k.keys = append(k.keys, key)
 	}
 	key := k.keys[k.taken[name]]
 	k.taken[name]++
 	return key, nil
+}
+
+// generate adds a key with two new primes, and one for each pair of a new and an old
+// prime.
+func (k *rsaKeys) generate() error {
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		return err
+	}
+	k.keys = append(k.keys, key)
+	for _, p := range key.Primes {
+		for _, q := range k.primes {
+			pair, err := keyOf(p, q)
+			if err != nil {
+				return err
+			}
+			k.keys = append(k.keys, pair)
+		}
+	}
+	k.primes = append(k.primes, key.Primes...)
+	return nil
+}
+
+// keyOf returns the RSA key of two primes.
+func keyOf(p, q *big.Int) (*rsa.PrivateKey, error) {
+	one, e := big.NewInt(1), 65537
+	totient := new(big.Int).Mul(new(big.Int).Sub(p, one), new(big.Int).Sub(q, one))
+	key := &rsa.PrivateKey{
+		PublicKey: rsa.PublicKey{N: new(big.Int).Mul(p, q), E: e},
+		D:         new(big.Int).ModInverse(big.NewInt(int64(e)), totient),
+		Primes:    []*big.Int{p, q},
+	}
+	key.Precompute()
+	return key, key.Validate()
 }
 
 func newSigner(tb testing.TB, id string, algorithm jose.SignatureAlgorithm) signer {
