@@ -52,10 +52,13 @@ func runsOf(s schedule.Schedule) calendar {
 	return c
 }
 
-// members evaluates a field of Scheduler's: *, or values and ranges.
-func members(text string, low, high int) map[int]bool {
-	all := map[int]bool{}
+// members evaluates a field of Scheduler's: ?, *, or values and ranges.
+func members(tb rapid.TB, text string, low, high int) (all [60]bool) {
+	tb.Helper()
 	for item := range strings.SplitSeq(text, ",") {
+		if item == "?" {
+			continue
+		}
 		from, to := low, high
 		if item != "*" {
 			first, last, ranged := strings.Cut(item, "-")
@@ -64,6 +67,9 @@ func members(text string, low, high int) map[int]bool {
 			if ranged {
 				to, _ = strconv.Atoi(last)
 			}
+		}
+		if from < low || to > high {
+			tb.Fatalf("%q is not between %d and %d", item, low, high)
 		}
 		for v := from; v <= to; v++ {
 			all[v] = true
@@ -82,16 +88,16 @@ func evaluate(tb rapid.TB, text string) calendar {
 	if !ok || !closed || len(f) != 6 || f[5] != "*" || (f[2] == "?") == (f[4] == "?") || len(text) > 256 {
 		tb.Fatalf("%q is not a valid expression of Scheduler", text)
 	}
-	minutes, hours := members(f[0], 0, 59), members(f[1], 0, 23)
-	days, months, weekdays := members(f[2], 1, 31), members(f[3], 1, 12), members(f[4], 1, 7)
+	minutes, hours := members(tb, f[0], 0, 59), members(tb, f[1], 0, 23)
+	days, months, weekdays := members(tb, f[2], 1, 31), members(tb, f[3], 1, 12), members(tb, f[4], 1, 7)
 	var c calendar
 	for i := range c.days {
 		day := firstDay().AddDate(0, 0, i)
 		c.days[i] = months[int(day.Month())] && (f[2] == "?" || days[day.Day()]) && (f[4] == "?" || weekdays[int(day.Weekday())+1])
 	}
-	for m := range minutes {
-		for h := range hours {
-			c.minutes[h*60+m] = true
+	for h := range 24 {
+		for m := range 60 {
+			c.minutes[h*60+m] = hours[h] && minutes[m]
 		}
 	}
 	return c

@@ -6,6 +6,7 @@
 package awsfake
 
 import (
+	"cmp"
 	"crypto/md5" //nolint:gosec // as SQS does
 	"encoding/hex"
 	"encoding/json"
@@ -109,6 +110,9 @@ type Server struct {
 	// Unordered has ListSchedules return the schedules in another order than that of
 	// their names, which its reference leaves open.
 	Unordered bool
+	// PageSize is how many schedules a page of ListSchedules has at most; 0 is the
+	// limit of its reference. A small one gives a test many pages of few schedules.
+	PageSize int
 
 	mu        sync.Mutex
 	names     map[string][]string // of each group, sorted; absent after a change
@@ -482,14 +486,14 @@ func (s *Server) store(name string, body []byte) (group string, next stored, err
 // list handles ListSchedules; the schedules are sorted by name.
 func (s *Server) list(w http.ResponseWriter, r *http.Request) {
 	query := r.URL.Query()
-	size := maxPage
+	size := cmp.Or(s.PageSize, maxPage)
 	if text := query.Get("MaxResults"); text != "" {
 		n, err := strconv.Atoi(text)
 		if err != nil || n < 1 || n > maxPage {
 			refuse(w, Error{Code: "ValidationException"}, "MaxResults is "+text)
 			return
 		}
-		size = n
+		size = min(size, n)
 	}
 	group, after, prefix := query.Get("ScheduleGroup"), query.Get("NextToken"), query.Get("NamePrefix")
 	s.mu.Lock()
