@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"iter"
 	"unsafe"
 
 	"syncplane/pkg/schedule"
@@ -9,8 +10,8 @@ import (
 // RunSize is the size of a run in bytes.
 const RunSize = unsafe.Sizeof(run{})
 
-// SetBatch sets how many runs are in one commit, so that a test needs fewer syncs for
-// several commits.
+// SetBatch sets how many runs are in one commit, and how many events are read at once, so
+// that a test needs fewer syncs for several commits.
 func (sch *Scheduler) SetBatch(runs int) { sch.batch = runs }
 
 // Table is a table whose runs have IDs.
@@ -44,15 +45,15 @@ func (t *Table) Change(id string, row Row) {
 // Remove removes a run.
 func (t *Table) Remove(id string) { t.remove(t.find(id)) }
 
-// Rows returns all runs by ID.
-func (t *Table) Rows() map[string]Row {
-	rows := map[string]Row{}
-	for _, r := range t.queue.runs {
-		if id := t.id(r); t.find(id) == r {
-			rows[id] = Row{t.workspace(r), t.when(r), r.at}
+// Rows yields all runs by ID.
+func (t *Table) Rows() iter.Seq2[string, Row] {
+	return func(yield func(string, Row) bool) {
+		for _, r := range t.queue.runs {
+			if id := t.id(r); t.find(id) == r && !yield(id, Row{t.workspace(r), t.when(r), r.at}) {
+				return
+			}
 		}
 	}
-	return rows
 }
 
 // Drain removes the runs in their order and returns their IDs.

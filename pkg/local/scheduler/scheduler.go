@@ -56,7 +56,7 @@ type Scheduler struct {
 	Now   func() time.Time
 	Log   *slog.Logger
 
-	batch        int             // runs in one commit; 0 is maxBatch
+	batch        int             // 0 is maxBatch
 	table        *table          // nil until it is loaded
 	position     uint64          // the last event of the feed that was handled
 	changed      <-chan struct{} // closed when the feed has newer events
@@ -236,7 +236,7 @@ func (sch *Scheduler) startedAfter(at time.Time) (map[string]bool, error) {
 	}
 	started := map[string]bool{}
 	for after := uint64(0); ; {
-		entries, err := sch.Store.Events(after, maxBatch)
+		entries, err := sch.Store.Events(after, cmp.Or(sch.batch, maxBatch))
 		if err != nil || len(entries) == 0 {
 			return started, err
 		}
@@ -290,7 +290,7 @@ func (sch *Scheduler) followFeed(ctx context.Context, now time.Time) error {
 		if sch.position >= head {
 			return nil
 		}
-		entries, err := sch.Store.Events(sch.position, maxBatch)
+		entries, err := sch.Store.Events(sch.position, cmp.Or(sch.batch, maxBatch))
 		if err != nil {
 			return err
 		}

@@ -267,7 +267,8 @@ func TestAsleep(t *testing.T) {
 func TestManyAtOnce(t *testing.T) {
 	t.Parallel()
 	r := newHarness(t)
-	const many = 2001 // three commits
+	const batch, many = 100, 201 // three commits
+	r.inBatchesOf(batch)
 	var group sync.WaitGroup
 	for range many { // at once, so that few commits store them
 		s := r.sync(1, "")

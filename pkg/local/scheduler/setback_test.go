@@ -36,17 +36,21 @@ func (r *harness) once(earliest time.Time) {
 func TestSetBack(t *testing.T) {
 	t.Parallel()
 	const decade = 10 * 365 * 24 * time.Hour
+	// Two hours later is every time whose run started while the clock was ahead by as
+	// much. The times of ten years ahead are out of reach.
+	const after2h, after10y = 130, 10 // minutes
 	for name, test := range map[string]struct {
 		ahead   time.Duration
+		minutes int
 		correct func(r *harness, by time.Duration)
 	}{
-		"two hours":                    {2 * time.Hour, func(r *harness, by time.Duration) { r.now = r.now.Add(-by) }},
-		"two hours, while it was down": {2 * time.Hour, func(r *harness, by time.Duration) { r.restart(-by) }},
-		"two hours, then a restart":    {2 * time.Hour, func(r *harness, by time.Duration) { r.now = r.now.Add(-by); r.want(0); r.restart(0) }},
-		"two hours, in two steps":      {2 * time.Hour, func(r *harness, by time.Duration) { r.now = r.now.Add(-by / 2); r.want(0); r.now = r.now.Add(-by / 2) }},
-		"ten years":                    {decade, func(r *harness, by time.Duration) { r.now = r.now.Add(-by) }},
-		"ten years, while it was down": {decade, func(r *harness, by time.Duration) { r.restart(-by) }},
-		"ten years, more than corrected": {decade, func(r *harness, by time.Duration) {
+		"two hours":                    {2 * time.Hour, after2h, func(r *harness, by time.Duration) { r.now = r.now.Add(-by) }},
+		"two hours, while it was down": {2 * time.Hour, after2h, func(r *harness, by time.Duration) { r.restart(-by) }},
+		"two hours, then a restart":    {2 * time.Hour, after2h, func(r *harness, by time.Duration) { r.now = r.now.Add(-by); r.want(0); r.restart(0) }},
+		"two hours, in two steps":      {2 * time.Hour, after2h, func(r *harness, by time.Duration) { r.now = r.now.Add(-by / 2); r.want(0); r.now = r.now.Add(-by / 2) }},
+		"ten years":                    {decade, after10y, func(r *harness, by time.Duration) { r.now = r.now.Add(-by) }},
+		"ten years, while it was down": {decade, after10y, func(r *harness, by time.Duration) { r.restart(-by) }},
+		"ten years, more than corrected": {decade, after10y, func(r *harness, by time.Duration) {
 			r.now = r.now.Add(-by - time.Hour)
 			r.want(0)
 			r.now = r.now.Add(time.Hour)
@@ -77,7 +81,7 @@ func TestSetBack(t *testing.T) {
 			r.want(time.Minute, "1 12:02:00", "2 12:02:00", "3 12:02:00", "5 12:02:00")
 			r.restart(0)
 			r.want(time.Minute, "1 12:03:00*", "2 12:03:00*", "3 12:03:00*", "4 12:03:00*", "5 12:03:00*")
-			for range 3 * 60 {
+			for range test.minutes {
 				r.now = r.now.Add(time.Minute)
 				at := r.now.Format("15:04:05")
 				if got := r.step(); !slices.Contains(got, "5 "+at) {
