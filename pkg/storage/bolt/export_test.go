@@ -6,6 +6,10 @@ import (
 	"syncplane/pkg/syncs"
 )
 
+// SetChunk sets how many rows are read in one read transaction, so that a test needs
+// fewer rows for several of them.
+func (st *Store) SetChunk(rows int) { st.chunk = rows }
+
 // Spoil puts a value in the place of what is at key.
 func (st *Store) Spoil(key, value string) error {
 	return st.db.Update(func(tx *bbolt.Tx) error { return tx.Bucket([]byte(allBucket)).Put([]byte(key), []byte(value)) })

@@ -49,6 +49,7 @@ type Store struct {
 	reading sync.WaitGroup // of the pages of the file
 	damaged chan error
 	feed    feed
+	chunk   int // rows that a walk reads in one read transaction
 }
 
 var _ syncs.Store = (*Store)(nil)
@@ -60,7 +61,7 @@ func Open(path string) (*Store, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("create the data directory: %w", err)
 	}
-	st := &Store{writes: make(chan write), done: make(chan struct{}), closed: make(chan struct{}), used: make(chan struct{}, 1), damaged: make(chan error, 1)}
+	st := &Store{writes: make(chan write), done: make(chan struct{}), closed: make(chan struct{}), used: make(chan struct{}, 1), damaged: make(chan error, 1), chunk: walkChunk}
 	if err := guard(func() error { return st.open(path) }); err != nil {
 		if st.db != nil {
 			err = errors.Join(err, guard(st.db.Close))
@@ -300,7 +301,7 @@ func (st *Store) Search(ctx context.Context, workspace string, search syncs.Sear
 		}
 		return nil
 	})
-	if search.Read >= walkChunk {
+	if search.Read >= st.chunk {
 		st.release()
 	}
 	return found, err

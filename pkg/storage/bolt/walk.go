@@ -31,7 +31,7 @@ func (st *Store) walk(kind string, visit func(workspace, rest string, value []by
 		next = nil
 		err := st.view(func(tx *tx) error {
 			var err error
-			next, err = walkRows(tx.all.Cursor(), start, kind, visit)
+			next, err = walkRows(tx.all.Cursor(), st.chunk, start, kind, visit)
 			return err
 		})
 		if err != nil {
@@ -42,12 +42,12 @@ func (st *Store) walk(kind string, visit func(workspace, rest string, value []by
 	return nil
 }
 
-// walkRows visits at most walkChunk rows from start on, and returns where to continue,
+// walkRows visits at most so many rows from start on, and returns where to continue,
 // nil after the last one.
-func walkRows(cursor *bbolt.Cursor, start []byte, kind string, visit func(workspace, rest string, value []byte) error) ([]byte, error) {
+func walkRows(cursor *bbolt.Cursor, rows int, start []byte, kind string, visit func(workspace, rest string, value []byte) error) ([]byte, error) {
 	seek := start
 	key, value := cursor.Seek(seek)
-	for range walkChunk {
+	for range rows {
 		if key == nil {
 			return nil, nil
 		}
