@@ -22,7 +22,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
 	"syncplane/pkg/emulator/dynamodblocal"
-	"syncplane/pkg/testkit/testbuild"
+	"syncplane/pkg/testkit/testinput"
 )
 
 // needs skips the test, or with CI=true fails it, if one of the programs is not
@@ -61,12 +61,15 @@ type process struct {
 // unpacking of 54 MB tenfold.
 func build(t *testing.T) string {
 	t.Helper()
-	dir, err := testbuild.Programs(t.Context(), nil, "-trimpath", "./testdata/server")
-	if err != nil {
+	if err := testinput.Packages(t.Context(), "./testdata/server"); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	return filepath.Join(dir, "server")
+	program := filepath.Join(t.TempDir(), "server")
+	text, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, "./testdata/server").CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, text)
+	}
+	return program
 }
 
 // run starts program with env added to the environment of the test.
@@ -99,17 +102,6 @@ func (p *process) address(t *testing.T) string {
 		t.Fatalf("%v: %s", err, &p.progress)
 	}
 	return host(t, strings.TrimSpace(line))
-}
-
-// end makes the process close its server, and waits until it has ended.
-func (p *process) end(t *testing.T) {
-	t.Helper()
-	if err := p.input.Close(); err != nil {
-		t.Error(err)
-	}
-	if err := p.command.Wait(); err != nil {
-		t.Errorf("%v: %s", err, &p.progress)
-	}
 }
 
 func client(endpoint, region, key string) *dynamodb.Client {
@@ -165,17 +157,25 @@ func processes(t *testing.T, address string) []string {
 	})
 }
 
-func TestStart(t *testing.T) {
-	needs(t, "java", "npm")
-	server, err := dynamodblocal.Start(t.Context(), dynamodblocal.Options{Getenv: os.Getenv, Progress: os.Stderr})
-	if err != nil {
-		t.Fatal(err)
+// start checks a server from the emulator in cache, which runs while another is at an
+// address.
+func start(t *testing.T, cache, other string) {
+	t.Helper()
+	var progress bytes.Buffer
+	server, err := dynamodblocal.Start(t.Context(), dynamodblocal.Options{
+		Getenv: func(string) string { return cache }, Progress: &progress,
+	})
+	if err != nil || progress.Len() > 0 {
+		t.Fatalf("the third got %v, or downloaded again: %s", err, &progress)
 	}
 	defer func() {
 		if err := server.Close(); err != nil {
 			t.Errorf("the second Close: %v", err)
 		}
 	}()
+	if host(t, server.Endpoint) == other {
+		t.Errorf("both listen on %s", other)
+	}
 	want := "contacts"
 	_, err = client(server.Endpoint, "eu-central-1", "one").CreateTable(t.Context(), &dynamodb.CreateTableInput{
 		TableName:            &want,
@@ -206,10 +206,9 @@ func TestStart(t *testing.T) {
 	gone(t, host(t, server.Endpoint))
 }
 
-func TestServerEndsWithKilledParent(t *testing.T) {
-	needs(t, "java", "npm")
-	parent := run(t, build(t))
-	address := parent.address(t)
+// endsWithKilledParent checks that the server at an address ends when its parent is killed.
+func endsWithKilledParent(t *testing.T, parent *process, address string) {
+	t.Helper()
 	connection, err := new(net.Dialer).DialContext(t.Context(), "tcp", address)
 	if err != nil {
 		t.Fatal(err)
@@ -394,19 +393,24 @@ func archive(t *testing.T) string {
 	return kept
 }
 
+// TestConcurrentDownloads checks that two processes which download at the same time leave
+// one emulator, and two servers that run from it. A JVM takes two seconds of a processor,
+// so these servers are those of all checks.
 func TestConcurrentDownloads(t *testing.T) {
 	needs(t, "java", "npm")
-	script(t, t.TempDir(), "npm", "cp '"+archive(t)+"' .")
-	cache, program := t.TempDir(), build(t)
-	setting := "SYNCPLANE_CACHE=" + cache
-	first, second := run(t, program, setting), run(t, program, setting)
-	if one, two := first.address(t), second.address(t); one == two {
-		t.Errorf("both listen on %s", one)
+	java, err := exec.LookPath("java")
+	if err != nil {
+		t.Fatal(err)
 	}
-	first.end(t)
-	second.end(t)
-	if progress := first.progress.String() + second.progress.String(); !strings.Contains(progress, "downloading DynamoDB Local once") {
-		t.Errorf("progress was %q", progress)
+	script(t, t.TempDir(), "npm", "cp '"+archive(t)+"' .")
+	cache, program, broken := t.TempDir(), build(t), t.TempDir()
+	setting := "SYNCPLANE_CACHE=" + cache
+	first := run(t, program, setting)
+	script(t, broken, "java", "exit 1") // it runs after the download
+	second := run(t, program, setting)
+	address := first.address(t)
+	if err := second.command.Wait(); err == nil || !strings.Contains(second.progress.String(), "java ended early (exit status 1)") {
+		t.Errorf("the second ended with %v: %s", err, &second.progress)
 	}
 	left, err := os.ReadDir(cache)
 	if err != nil {
@@ -416,13 +420,20 @@ func TestConcurrentDownloads(t *testing.T) {
 		t.Errorf("the cache holds %v", left)
 	}
 
-	script(t, t.TempDir(), "java", "exit 1") // it runs after the download
-	var progress bytes.Buffer
-	_, err = dynamodblocal.Start(t.Context(), dynamodblocal.Options{
-		Getenv: func(string) string { return cache }, Progress: &progress,
+	t.Run("start", func(t *testing.T) {
+		if err := os.Remove(filepath.Join(broken, "java")); err != nil {
+			t.Fatal(err)
+		}
+		if found, err := exec.LookPath("java"); err != nil || found != java {
+			t.Fatalf("got %s, %v, want %s", found, err, java)
+		}
+		start(t, cache, address)
 	})
-	if err == nil || !strings.Contains(err.Error(), "exit status 1") || progress.Len() > 0 {
-		t.Errorf("the third got %v and downloaded again: %s", err, &progress)
+	t.Run("a server ends with its killed parent", func(t *testing.T) {
+		endsWithKilledParent(t, first, address)
+	})
+	if progress := first.progress.String() + second.progress.String(); !strings.Contains(progress, "downloading DynamoDB Local once") {
+		t.Errorf("progress was %q", progress)
 	}
 }
 
