@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -178,9 +179,21 @@ const years = 9 // with three leap years
 // firstDay returns the first day of a calendar.
 func firstDay() time.Time { return time.Date(2026, time.January, 1, 0, 0, 0, 0, time.UTC) }
 
-func calendarOf(fires func(day time.Time) bool, minutes, hours matcher) calendar {
+// date is a day of a calendar.
+type date struct{ day, month, weekday int }
+
+// dates returns the days of a calendar.
+var dates = sync.OnceValue(func() []date {
+	var all []date
+	for day := firstDay(); day.Year() < 2026+years; day = day.AddDate(0, 0, 1) {
+		all = append(all, date{day.Day(), int(day.Month()), int(day.Weekday())})
+	}
+	return all
+})
+
+func calendarOf(fires func(day date) bool, minutes, hours matcher) calendar {
 	var c calendar
-	for day, i := firstDay(), 0; day.Year() < 2026+years; day, i = day.AddDate(0, 0, 1), i+1 {
+	for i, day := range dates() {
 		c.days[i] = fires(day)
 	}
 	for m := range minutes {
@@ -198,15 +211,15 @@ func posix(text string) calendar {
 	open := func(field string) bool {
 		return field == "*" || strings.TrimLeft(strings.TrimPrefix(field, "*/"), "0") == "1" && field[0] == '*'
 	}
-	return calendarOf(func(day time.Time) bool {
-		weekday := weekdays[int(day.Weekday())] || day.Weekday() == time.Sunday && weekdays[7]
+	return calendarOf(func(d date) bool {
+		weekday := weekdays[d.weekday] || d.weekday == 0 && weekdays[7]
 		switch {
-		case !months[int(day.Month())]:
+		case !months[d.month]:
 			return false
 		case open(f[2]) || open(f[4]):
-			return days[day.Day()] && weekday
+			return days[d.day] && weekday
 		default:
-			return days[day.Day()] || weekday
+			return days[d.day] || weekday
 		}
 	}, parseField(f[0], 0, 59), parseField(f[1], 0, 23))
 }
@@ -233,9 +246,9 @@ func TestFields(t *testing.T) {
 			return m
 		}
 		days, months, weekdays := set(f.Days), set(f.Months), set(f.Weekdays)
-		got := calendarOf(func(day time.Time) bool {
-			date, weekday := days[day.Day()], weekdays[int(day.Weekday())]
-			return months[int(day.Month())] && (date && weekday || f.EitherDay && (date || weekday))
+		got := calendarOf(func(d date) bool {
+			day, weekday := days[d.day], weekdays[d.weekday]
+			return months[d.month] && (day && weekday || f.EitherDay && (day || weekday))
 		}, set(f.Minutes), set(f.Hours))
 		if want := posix(text); got != want {
 			t.Fatalf("%s as %+v: %s", text, f, cmp.Diff(want, got, cmp.AllowUnexported(calendar{})))
