@@ -9,6 +9,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/google/go-cmp/cmp"
 
 	"syncplane/pkg/api"
@@ -116,39 +117,42 @@ func (o object) get(name string) any {
 }
 
 // ordered parses JSON and keeps the order of members and the text of values.
-func ordered(t *testing.T, raw json.RawMessage) any {
+func ordered(t *testing.T, text []byte) any {
 	t.Helper()
-	decoder := json.NewDecoder(bytes.NewReader(raw))
-	token := func() json.Token {
-		token, err := decoder.Token()
+	return nextOrdered(t, jsontext.NewDecoder(bytes.NewReader(text)))
+}
+
+func nextOrdered(t *testing.T, decoder *jsontext.Decoder) any {
+	t.Helper()
+	token := func() jsontext.Token {
+		token, err := decoder.ReadToken()
 		if err != nil {
 			t.Fatal(err)
 		}
 		return token
 	}
-	value := func() any {
-		var raw json.RawMessage
-		if err := decoder.Decode(&raw); err != nil {
-			t.Fatal(err)
-		}
-		return ordered(t, raw)
-	}
-	switch token() {
-	case json.Delim('{'):
+	switch decoder.PeekKind() { //nolint:exhaustive // all others are values without members
+	case '{':
 		o := object{}
-		for decoder.More() {
-			name, _ := token().(string)
-			o = append(o, member{name, value()})
+		for token(); decoder.PeekKind() != '}'; {
+			name := token().String()
+			o = append(o, member{name, nextOrdered(t, decoder)})
 		}
+		token()
 		return o
-	case json.Delim('['):
+	case '[':
 		list := []any{}
-		for decoder.More() {
-			list = append(list, value())
+		for token(); decoder.PeekKind() != ']'; {
+			list = append(list, nextOrdered(t, decoder))
 		}
+		token()
 		return list
 	}
-	return raw
+	value, err := decoder.ReadValue()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return json.RawMessage(value.Clone())
 }
 
 // text returns what ordered parses.
