@@ -25,6 +25,7 @@ import (
 	"syncplane/pkg/client"
 	"syncplane/pkg/local/server"
 	"syncplane/pkg/storage/bolt"
+	"syncplane/pkg/storage/storagetest"
 	"syncplane/pkg/syncs"
 	"syncplane/pkg/testkit/dynamotest"
 )
@@ -34,6 +35,8 @@ type harness struct {
 	store  syncs.Store
 	server *httptest.Server
 	client *client.ClientWithResponses
+
+	workspace atomic.Value // of the caller, a string
 
 	// around, if set, handles a request in place of the API, which is next.
 	around atomic.Pointer[func(w http.ResponseWriter, r *http.Request, next http.Handler)]
@@ -65,8 +68,9 @@ func overEach(t *testing.T, test func(t *testing.T, h *harness)) {
 func newHarness(t *testing.T, store syncs.Store) *harness {
 	t.Helper()
 	h := &harness{store: store}
+	h.workspace.Store("acme")
 	caller := func(context.Context, string) (auth.Caller, error) {
-		return auth.Caller{Workspace: "acme", Scopes: []string{string(auth.ReadSyncs), string(auth.WriteSyncs)}}, nil
+		return auth.Caller{Workspace: h.workspace.Load().(string), Scopes: []string{string(auth.ReadSyncs), string(auth.WriteSyncs)}}, nil
 	}
 	function := httpfunc.Handler(httpfunc.Deps{Store: store, Caller: caller, Log: app.Logger(io.Discard, "")})
 	routes := server.Routes(server.Gateway{Function: function, Now: time.Now}, nil, nil)
@@ -115,7 +119,7 @@ func (h *harness) all(t *testing.T) map[string][]syncs.Sync {
 	for more := true; more; {
 		var page []syncs.Sync
 		var err error
-		if page, more, err = h.store.List(t.Context(), "acme", after, 100); err != nil {
+		if page, more, err = h.store.List(t.Context(), h.workspace.Load().(string), after, 100); err != nil {
 			t.Fatal(err)
 		}
 		for _, s := range page {
@@ -224,11 +228,17 @@ func TestApplyEndedAnywhere(t *testing.T) {
 	overEach(t, func(t *testing.T, h *harness) {
 		for _, handled := range []bool{false, true} {
 			for last := 1; ; last++ {
-				// One sync to change and one to delete, with names of this round alone: a
-				// name that is created again has a day of idempotency keys behind it.
-				round := fmt.Sprintf("name: round-%t-%d-", handled, last)
-				text := strings.ReplaceAll(file(3, 30), "name: ", round)
-				h.must(t, strings.ReplaceAll(file(1, 31)+strings.Replace(file(1, 31), "syncs:\n- {name: sync-0", "- {name: gone", 1), "name: ", round), "2 created, 0 changed, 0 deleted, 0 unchanged", false)
+				// One sync to change and two to delete, in a workspace of this round alone,
+				// in which no idempotency key is in use.
+				text := file(3, 30)
+				h.workspace.Store(fmt.Sprintf("round-%t-%d", handled, last))
+				for _, name := range []string{"sync-0", "gone-0", "gone-1"} {
+					s := storagetest.NewSync(t)
+					s.Workspace, s.Configuration, s.CursorField = h.workspace.Load().(string), `{"syncplane.name":"`+name+`"}`, ""
+					if err := h.store.Create(t.Context(), s); err != nil {
+						t.Fatal(err)
+					}
+				}
 				var requests atomic.Int64
 				around := func(w http.ResponseWriter, r *http.Request, next http.Handler) {
 					n := requests.Add(1)
@@ -251,10 +261,11 @@ func TestApplyEndedAnywhere(t *testing.T) {
 					t.Fatalf("after request %d: %v", last, err)
 				}
 				h.must(t, text, "0 created, 0 changed, 0 deleted, 3 unchanged", true)
-				if got := h.all(t); len(got) != 3 {
+				got := h.all(t)
+				if len(got) != 3 {
 					t.Fatalf("after request %d: got %+v", last, got)
 				}
-				for name, found := range h.all(t) {
+				for name, found := range got {
 					if len(found) != 1 {
 						t.Fatalf("after request %d there are %d syncs %s", last, len(found), name)
 					}
@@ -275,21 +286,41 @@ func TestApplyEndedAnywhere(t *testing.T) {
 // them those of its file.
 func TestApplyAtOnce(t *testing.T) {
 	overEach(t, func(t *testing.T, h *harness) {
-		const many = 12
+		const many = 8
 		ctx := t.Context()
 		var writer, all sync.WaitGroup
-		var changed atomic.Int64
-		var stopped atomic.Bool // a canceled request might change a sync after the end
+		// The other writer changes a sync for every few requests of the applies, so that it
+		// does not take the processor from them, however fast the storage is.
+		const pace = 4
+		var requests, changed atomic.Int64
+		turns := make(chan struct{}, 1)
+		around := func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+			if r.Header.Get("Other-Writer") == "" && requests.Add(1)%pace == 0 {
+				select {
+				case turns <- struct{}{}:
+				default:
+				}
+			}
+			next.ServeHTTP(w, r)
+		}
+		h.around.Store(&around)
+		other := func(_ context.Context, r *http.Request) error {
+			r.Header.Set("Other-Writer", "true")
+			return nil
+		}
 		writer.Go(func() {
-			for !stopped.Load() {
-				page, err := h.client.ListSyncsWithResponse(ctx, nil)
+			for range turns { // of which the list takes one, too, as it may be empty
+				page, err := h.client.ListSyncsWithResponse(ctx, nil, other)
 				if err != nil || page.JSON200 == nil {
 					continue
 				}
 				for i, s := range page.JSON200.Data {
+					if _, more := <-turns; !more {
+						return
+					}
 					name := fmt.Sprintf("other-%d", changed.Add(1))
-					_, _ = h.client.ChangeSyncWithResponse(ctx, s.ID, nil, client.ChangeSync{Sync: client.SyncChange{StreamName: &name}})
-					_, _ = h.client.EnableSyncWithResponse(ctx, s.ID, nil, client.Enable{Enable: i%2 == 0})
+					_, _ = h.client.ChangeSyncWithResponse(ctx, s.ID, nil, client.ChangeSync{Sync: client.SyncChange{StreamName: &name}}, other)
+					_, _ = h.client.EnableSyncWithResponse(ctx, s.ID, nil, client.Enable{Enable: i%2 == 0}, other)
 				}
 			}
 		})
@@ -303,10 +334,11 @@ func TestApplyAtOnce(t *testing.T) {
 			})
 		}
 		all.Wait()
-		stopped.Store(true)
+		h.around.Store(nil)
+		close(turns)
 		writer.Wait()
-		if changed.Load() == 0 {
-			t.Error("the other writer changed nothing")
+		if changed.Load() < many {
+			t.Errorf("the other writer changed only %d syncs", changed.Load())
 		}
 		for name, found := range h.all(t) {
 			if len(found) != 1 {
@@ -316,7 +348,7 @@ func TestApplyAtOnce(t *testing.T) {
 		if counts, printed, err := h.apply(t.Context(), file(many, 30), true); err != nil || !strings.HasPrefix(counts, "0 created") {
 			t.Errorf("got %v, %s\n%s", err, counts, printed)
 		}
-		h.must(t, file(many, 30), "0 created, 0 changed, 0 deleted, 12 unchanged", true)
+		h.must(t, file(many, 30), "0 created, 0 changed, 0 deleted, 8 unchanged", true)
 		for name, found := range h.all(t) {
 			if s := found[0]; s.StreamName != "contacts" || !strings.HasSuffix(s.Configuration, `,"n":9007199254740993,"d":1.10}`) {
 				t.Errorf("%s: got %+v", name, s)
