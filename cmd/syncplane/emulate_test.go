@@ -39,7 +39,7 @@ func withoutMoto(t *testing.T) string {
 	return programs
 }
 
-// emulating is a running `syncplane emulate` with free ports.
+// emulating is a running `syncplane emulate` with the flags of emulateBind and free ports.
 type emulating struct {
 	cmd     *exec.Cmd
 	dataDir string
@@ -48,11 +48,14 @@ type emulating struct {
 	rest    io.Reader
 }
 
+// emulateBind is an example of the help of emulate.
+const emulateBind = "syncplane emulate --bind 172.17.0.1"
+
 func emulate(t *testing.T, env ...string) *emulating {
 	t.Helper()
 	e := &emulating{dataDir: t.TempDir(), stderr: &bytes.Buffer{}}
 	e.cmd = command(t, append(env, "DATA_DIR="+e.dataDir, "SYNCPLANE_CACHE="+os.Getenv("SYNCPLANE_CACHE"), "XDG_CACHE_HOME="+os.Getenv("XDG_CACHE_HOME")),
-		"emulate", "--dynamodb-port", "0", "--moto-port", "0")
+		append(strings.Fields(emulateBind)[1:], "--dynamodb-port", "0", "--moto-port", "0")...)
 	e.cmd.Dir, e.cmd.Stderr = root, e.stderr
 	stdout, err := e.cmd.StdoutPipe()
 	if err != nil {

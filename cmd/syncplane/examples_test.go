@@ -9,7 +9,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"syncplane/pkg/testkit/dynamotest"
-	"syncplane/pkg/testkit/lambdatest"
 	"syncplane/pkg/testkit/stacktest"
 )
 
@@ -29,21 +28,20 @@ syncplane runs trigger "$id" >/dev/null
 	ran := 0
 	var check func(path string)
 	check = func(path string) {
-		out, err := command(t, nil, append([]string{"help"}, strings.Fields(path)[1:]...)...).Output()
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, examples, _ := strings.Cut(string(out), "\nExamples:\n")
+		_, examples, _ := strings.Cut(helpOf(t, path), "\nExamples:\n")
 		examples, _, _ = strings.Cut(examples, "\n\n")
 		switch path {
 		case "syncplane serve", "syncplane events", "syncplane events tail", "syncplane emulate":
-			for line := range strings.Lines(examples) {
+			for line := range strings.SplitSeq(examples, "\n") {
+				if strings.TrimSpace(line) == emulateBind {
+					continue // TestEmulate runs it
+				}
 				line = strings.NewReplacer("--port 8081", "--port 0", "/tmp/syncs", t.TempDir()).Replace(line)
 				d := d
 				if path == "syncplane emulate" {
 					// Free ports. verify/emulate runs the examples with their own, and with
 					// moto_server, in a network that has the address of --bind.
-					line = strings.Replace(line, "\n", " --dynamodb-port 0 --moto-port 0\n", 1)
+					line += " --dynamodb-port 0 --moto-port 0"
 					d.env = append(slices.Clone(d.env), "DATA_DIR="+t.TempDir(), "PATH="+withoutMoto(t))
 				}
 				if strings.Contains(line, "STORE=dynamodb") {
@@ -84,7 +82,7 @@ syncplane runs trigger "$id" >/dev/null
 				d.env = append(slices.Clone(d.env), "WEBHOOK_SECRET=MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5")
 			case "syncplane invoke":
 				d = d.over(dynamotest.Endpoint(t))
-				d.command(t, "CGO_ENABLED=0 GOOS=linux go build -trimpath -tags "+lambdatest.BuildTags+" -ldflags='-s -w' -o bin/host/api/bootstrap ./functions/api") // as make invoke does
+				linkFunctions(t, d.dir)
 			}
 			if strings.HasPrefix(path, "syncplane syncs") || strings.HasPrefix(path, "syncplane runs") {
 				examples = syncsAndRuns + examples

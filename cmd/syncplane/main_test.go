@@ -36,8 +36,45 @@ var build = sync.OnceValues(func() (string, error) {
 	return filepath.Join(dir, "syncplane"), err
 })
 
+// functions holds the functions that make invoke runs, built once for all tests.
+var functions struct {
+	once sync.Once
+	dir  string
+	err  error
+}
+
+// buildFunctions builds the functions with the flags of make invoke and returns the
+// directory that holds them.
+func buildFunctions(t *testing.T) string {
+	t.Helper()
+	functions.once.Do(func() {
+		functions.dir, functions.err = testbuild.Programs(context.Background(), []string{"CGO_ENABLED=0", "GOOS=linux"},
+			"-trimpath", "-tags="+lambdatest.BuildTags, "-ldflags=-s -w", "../../functions/api", "../../functions/relay", "../../functions/intake")
+	})
+	if functions.err != nil {
+		t.Fatal(functions.err)
+	}
+	return functions.dir
+}
+
+// linkFunctions makes the functions those that make invoke finds in dir, so that it has
+// nothing to link.
+func linkFunctions(t *testing.T, dir string) {
+	t.Helper()
+	for _, name := range []string{"api", "relay", "intake"} {
+		target := filepath.Join(dir, "bin", "host", name)
+		if err := os.MkdirAll(target, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Link(filepath.Join(buildFunctions(t), name), filepath.Join(target, "bootstrap")); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestMain(m *testing.M) {
 	code := m.Run()
+	_ = os.RemoveAll(functions.dir)
 	if binary, err := build(); err == nil {
 		_ = os.RemoveAll(filepath.Dir(binary))
 	}
@@ -52,7 +89,8 @@ func command(t *testing.T, env []string, args ...string) *exec.Cmd {
 		t.Fatal(err)
 	}
 	cmd := exec.CommandContext(t.Context(), binary, args...)
-	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME")}, env...)
+	// With GOGC=200 a command that only starts and ends does not collect garbage.
+	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "GOGC=200"}, env...)
 	return cmd
 }
 
@@ -405,12 +443,7 @@ func TestDocs(t *testing.T) {
 func TestInvoke(t *testing.T) {
 	t.Parallel()
 	endpoint := dynamotest.Endpoint(t)
-	programs, err := testbuild.Programs(t.Context(), nil, "-trimpath", "-tags="+lambdatest.BuildTags, "../../functions/api")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(programs) })
-	bootstrap := filepath.Join(programs, "api")
+	bootstrap := filepath.Join(buildFunctions(t), "api")
 	dataDir := t.TempDir()
 	own := filepath.Join(t.TempDir(), "own.json")
 	text, err := os.ReadFile("../../events/create-sync-without-token.json")

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"io"
 	"net"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -11,7 +12,6 @@ import (
 
 	"syncplane/pkg/event"
 	"syncplane/pkg/storage/bolt"
-	"syncplane/pkg/storage/storagetest"
 )
 
 // TestStopsWithStuckClients ends a server whose clients read no events, do not
@@ -23,12 +23,14 @@ func TestStopsWithStuckClients(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for range 200 { // 13 MB of events, more than the buffers of a connection
-		s := storagetest.NewSync(t)
-		s.Workspace, s.Configuration = "demo", `{"x":"`+strings.Repeat("x", event.MaxConfiguration-100)+`"}`
-		if err := store.Create(t.Context(), s); err != nil {
-			t.Fatal(err)
-		}
+	e := event.Event{Kind: event.Due, Workspace: "demo", Time: time.Now(), Data: []byte(`{"x":"` + strings.Repeat("x", event.MaxConfiguration) + `"}`)}
+	var events []event.Event
+	for n := range 200 { // 13 MB of events, more than the buffers of a connection
+		e.Subject, e.ID = strconv.Itoa(n), strconv.Itoa(n)+"/x"
+		events = append(events, e)
+	}
+	if err := store.Publish(t.Context(), events, "test", 0); err != nil {
+		t.Fatal(err)
 	}
 	if err := store.Close(); err != nil {
 		t.Fatal(err)

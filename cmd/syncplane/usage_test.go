@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -155,16 +156,29 @@ func TestUsage(t *testing.T) {
 	}
 }
 
+// helps holds functions that return the help of a command, by its path, so that one
+// process prints it for all tests.
+var helps sync.Map
+
+// helpOf returns what syncplane help prints about a command, such as syncplane keys.
+func helpOf(t *testing.T, path string) string {
+	t.Helper()
+	help, _ := helps.LoadOrStore(path, sync.OnceValues(func() ([]byte, error) {
+		return command(t, nil, append([]string{"help"}, strings.Fields(path)[1:]...)...).Output()
+	}))
+	out, err := help.(func() ([]byte, error))()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(out)
+}
+
 // commands returns the commands below a command, such as syncplane keys, except for
 // help, sorted, as its help lists them.
 func commands(t *testing.T, parent string) []string {
 	t.Helper()
-	out, err := command(t, nil, append([]string{"help"}, strings.Fields(parent)[1:]...)...).Output()
-	if err != nil {
-		t.Fatal(err)
-	}
 	var names []string
-	text, _, _ := strings.Cut(string(out), "\nFlags:\n")
+	text, _, _ := strings.Cut(helpOf(t, parent), "\nFlags:\n")
 	if _, text, _ = strings.Cut(text, "[command]\n"); text == "" {
 		return nil
 	}
@@ -184,16 +198,12 @@ func TestHelp(t *testing.T) {
 	var check func(path string)
 	check = func(path string) {
 		dataDir := t.TempDir()
-		args := strings.Fields(path)[1:]
-		help, err := command(t, nil, append([]string{"help"}, args...)...).Output()
-		if err != nil {
-			t.Fatal(err)
-		}
-		flag, err := command(t, []string{"DATA_DIR=" + dataDir, "PORT=0"}, append(args, "--help")...).Output()
-		if err != nil || string(flag) != string(help) {
+		help := helpOf(t, path)
+		flag, err := command(t, []string{"DATA_DIR=" + dataDir, "PORT=0"}, append(strings.Fields(path)[1:], "--help")...).Output()
+		if err != nil || string(flag) != help {
 			t.Errorf("%s --help: got %v, %s, want %s", path, err, flag, help)
 		}
-		if !strings.Contains(string(help), "\nExamples:\n") {
+		if !strings.Contains(help, "\nExamples:\n") {
 			t.Errorf("%s has no example: %s", path, help)
 		}
 		if left, err := os.ReadDir(dataDir); err != nil || len(left) > 0 {
