@@ -135,10 +135,14 @@ func TestEnsureTableTwice(t *testing.T) {
 type wire struct {
 	dynamodb.HTTPClient
 	calls atomic.Int32
+	once  bool // only the first call reaches DynamoDB; after must not use the response of the others
 	after func(call int32, r *http.Request, response *http.Response) (*http.Response, error)
 }
 
 func (w *wire) Do(r *http.Request) (*http.Response, error) {
+	if w.once && w.calls.Load() > 0 {
+		return w.after(w.calls.Add(1), r, &http.Response{Body: http.NoBody})
+	}
 	response, err := w.HTTPClient.Do(r)
 	if err != nil {
 		return nil, err
@@ -266,6 +270,10 @@ func answer(times int32, status int, body string) func(int32, *http.Request, *ht
 	return func(call int32, r *http.Request, response *http.Response) (*http.Response, error) {
 		if times > 0 && call > times {
 			return response, nil
+		}
+		// After it has been read, the connection can be used again.
+		if _, err := io.Copy(io.Discard, response.Body); err != nil {
+			return nil, err
 		}
 		if err := response.Body.Close(); err != nil {
 			return nil, err
@@ -399,7 +407,7 @@ func TestErrors(t *testing.T) {
 	} {
 		for call, do := range calls {
 			group.Go(func() { // they wait more than they work
-				w := &wire{after: answer(0, test.status, refusal(test.code))}
+				w := &wire{once: true, after: answer(0, test.status, refusal(test.code))}
 				if err := do(through(shared, w)); !fails(t, err, test.kind, test.retry) {
 					t.Errorf("%s of %s", test.code, call)
 				}
@@ -452,7 +460,7 @@ func TestCancellations(t *testing.T) {
 			t.Parallel()
 			ctx, cancel := context.WithTimeout(t.Context(), 2500*time.Millisecond) // time for some tries, on a busy machine too
 			defer cancel()
-			w := &wire{after: answer(0, 400, cancelled(test.reasons...))}
+			w := &wire{once: true, after: answer(0, 400, cancelled(test.reasons...))}
 			_, err := through(shared, w).CreateOnce(ctx, storagetest.NewSync(t), storagetest.NewIdempotencyKey("k"))
 			fails(t, err, test.kind, test.retry)
 			if public, ok := errors.AsType[*fault.Error](err); ok && public.Code != test.code {
