@@ -175,9 +175,13 @@ func TestInvoke(t *testing.T) {
 		`{"do":"echo","big":` + strconv.Quote(strings.Repeat("x", 5_000_000)) + `}`,
 		`{"do":"echo","after":"that"}`,
 	} {
+		text := invoke(t, function, event)
+		if text == event {
+			continue
+		}
 		// The library escapes as encoding/json does, so values are compared.
 		var got, want any
-		if err := json.Unmarshal([]byte(invoke(t, function, event)), &got); err != nil {
+		if err := json.Unmarshal([]byte(text), &got); err != nil {
 			t.Fatal(err)
 		}
 		if err := json.Unmarshal([]byte(event), &want); err != nil {
