@@ -91,7 +91,7 @@ func main() {
 	if script == "" {
 		script = "true"
 	}
-	cmd := exec.CommandContext(t.Context(), "bash", "-euc", script+"; go build -buildvcs=auto -o "+binary+" .")
+	cmd := exec.CommandContext(t.Context(), "bash", "-euc", script+"; go build -trimpath -ldflags='-s -w' -buildvcs=auto -o "+binary+" .")
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "GIT_CONFIG_GLOBAL=/dev/null", "GIT_CONFIG_SYSTEM=/dev/null", "GOWORK=off", "GOFLAGS=", "GIT_CEILING_DIRECTORIES="+filepath.Dir(dir))
 	if out, err := cmd.CombinedOutput(); err != nil {

@@ -328,7 +328,7 @@ func TestQueueFunction(t *testing.T) {
 			}
 			message := h.message()
 			call := func() (string, error) {
-				cmd := exec.CommandContext(t.Context(), "python3", "-c", "import json, sys, sqs; sqs.handler(json.load(sys.stdin), None)")
+				cmd := exec.CommandContext(t.Context(), "python3", "-S", "-c", "import json, sys, sqs; sqs.handler(json.load(sys.stdin), None)")
 				cmd.Env = []string{
 					"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "PYTHONPATH=" + h.dir, "PYTHONDONTWRITEBYTECODE=1", "TOKEN=x",
 					"SSL_CERT_FILE=" + filepath.Join(h.dir, "ca.pem"), "API=" + secure.URL,
