@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"bytes"
+	"crypto/rand"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -186,12 +187,13 @@ func TestCreatesNoTableUnasked(t *testing.T) {
 	}
 	proxy := httptest.NewServer(&httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(local) }})
 	t.Cleanup(proxy.Close)
+	table := "unasked-" + rand.Text() // not that of an earlier run over the same DynamoDB
 	env := []string{
-		"STORE=dynamodb", "TABLE_NAME=unasked-test", "AWS_REGION=eu-central-1", "PORT=0", "DATA_DIR=" + t.TempDir(),
+		"STORE=dynamodb", "TABLE_NAME=" + table, "AWS_REGION=eu-central-1", "PORT=0", "DATA_DIR=" + t.TempDir(),
 		"AWS_ENDPOINT_URL_DYNAMODB=http://dynamodb.eu-central-1.amazonaws.com", "HTTP_PROXY=" + proxy.URL,
 	}
 	for range 2 {
-		checkFails(t, 1, "the DynamoDB table unasked-test does not exist in eu-central-1; deploy the stack and set TABLE_NAME to its table, "+
+		checkFails(t, 1, "the DynamoDB table "+table+" does not exist in eu-central-1; deploy the stack and set TABLE_NAME to its table, "+
 			"set CREATE_TABLE=true to create one in this AWS account, or set AWS_ENDPOINT_URL_DYNAMODB to the address of an emulator", env, "serve")
 	}
 	for _, variable := range []string{"CREATE_TABLE=true", "CREATE_TABLE="} {

@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"bytes"
+	"crypto/rand"
 	"fmt"
 	"os"
 	"os/exec"
@@ -21,7 +22,7 @@ func TestNames(t *testing.T) {
 		"bolt": func(*testing.T) []string { return nil },
 		"dynamodb": func(t *testing.T) []string {
 			t.Helper()
-			return []string{"STORE=dynamodb", "TABLE_NAME=names-test", "AWS_ENDPOINT_URL_DYNAMODB=" + dynamotest.Endpoint(t)}
+			return []string{"STORE=dynamodb", "TABLE_NAME=names-" + rand.Text(), "AWS_ENDPOINT_URL_DYNAMODB=" + dynamotest.Endpoint(t)}
 		},
 	} {
 		t.Run(backend, func(t *testing.T) {
