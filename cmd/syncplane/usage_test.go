@@ -163,9 +163,8 @@ var helps sync.Map
 // helpOf returns what syncplane help prints about a command, such as syncplane keys.
 func helpOf(t *testing.T, path string) string {
 	t.Helper()
-	help, _ := helps.LoadOrStore(path, sync.OnceValues(func() ([]byte, error) {
-		return command(t, nil, append([]string{"help"}, strings.Fields(path)[1:]...)...).Output()
-	}))
+	cmd := command(t, nil, append([]string{"help"}, strings.Fields(path)[1:]...)...)
+	help, _ := helps.LoadOrStore(path, sync.OnceValues(func() ([]byte, error) { return cmd.Output() }))
 	out, err := help.(func() ([]byte, error))()
 	if err != nil {
 		t.Fatal(err)

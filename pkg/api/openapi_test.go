@@ -491,7 +491,7 @@ func TestNames(t *testing.T) {
 // that shows nothing, for its neighbours, and for some of all others.
 func TestNamesOfOneCharacter(t *testing.T) {
 	t.Parallel()
-	draft := validDraft() // of each error, Validate formats the message
+	draft := validDraft() // Validate formats a message for each error; a valid draft has none
 	blank := func(c rune) bool {
 		draft.StreamName = new(string(c))
 		return slices.ContainsFunc(fieldsOf(draft.Validate()), func(f fault.Field) bool { return f.Name == "stream_name" })

@@ -14,6 +14,10 @@ import (
 // ten seconds.
 const warmTimeout = 3 * time.Second
 
+// handshakeTimeout is how long after its start a response waits for the handshake. Our
+// own choice: a handshake takes milliseconds, and one that Lambda has frozen fails.
+const handshakeTimeout = time.Second
+
 // step is a part of the warm-up.
 type step func(context.Context) error
 
@@ -21,15 +25,18 @@ type step func(context.Context) error
 // logged, and a request tries it again.
 type warming struct {
 	log       *slog.Logger
+	start     time.Time // by the wall clock, since the other one may stand while the process is frozen
+	cancel    func()
 	handshake chan struct{} // closed when the TLS handshake with the table starts
 	keys      chan struct{} // closed when the keys are there or have failed
-	done      chan struct{} // closed when that is true of the connection to the table, too
+	done      chan struct{} // closed when the keys and the connection are there or have failed
 }
 
 // startWarming fetches the keys and opens the connection to the table.
 func startWarming(keys, table step, log *slog.Logger) *warming {
-	w := &warming{log, make(chan struct{}), make(chan struct{}), make(chan struct{})}
 	ctx, cancel := context.WithTimeout(context.Background(), warmTimeout)
+	start := time.Now().Round(0) //nolint:forbidigo // it is compared with the same clock only
+	w := &warming{log, start, cancel, make(chan struct{}), make(chan struct{}), make(chan struct{})}
 	traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{TLSHandshakeStart: sync.OnceFunc(func() { close(w.handshake) })})
 	go func() {
 		defer close(w.keys)
@@ -53,14 +60,19 @@ func (w *warming) try(ctx context.Context, what string, take step) {
 }
 
 // wait waits for the keys and the connection to the table. While the handshake waits for
-// the server there is one of two things to do. If an event waits for the function and the
-// keys are there, wait returns, so that the function reads the event and verifies its
-// token. Otherwise it calls prime. Without a handshake it does neither.
+// the server there is one of two things to do. If an event waits for the function, wait
+// returns when the keys are there, so that the function reads the event and verifies its
+// token. Until then, and if no event waits, it calls prime. Without a handshake it does
+// neither.
 func (w *warming) wait(eventWaits bool, prime step) {
 	select {
 	case <-w.handshake:
 	case <-w.done:
-		return
+		select {
+		case <-w.handshake: // as well
+		default:
+			return
+		}
 	}
 	if eventWaits {
 		select {
@@ -72,15 +84,25 @@ func (w *warming) wait(eventWaits bool, prime step) {
 	ctx, cancel := context.WithTimeout(context.Background(), warmTimeout)
 	defer cancel()
 	w.try(ctx, "code", prime)
-	<-w.done
+	if <-w.keys; !eventWaits {
+		<-w.done
+	}
 }
 
-// before returns a handler that does not respond before the connection is open. Lambda
-// may freeze the process after a response, and a handshake that takes long fails.
+// before returns a handler that does not respond before the connection is open or has
+// failed. Lambda may freeze the process after a response, and a handshake that takes long
+// fails.
 func (w *warming) before(next lambda.Handler) lambda.Handler {
 	return handlerFunc(func(ctx context.Context, payload []byte) ([]byte, error) {
 		response, err := next.Invoke(ctx, payload)
-		<-w.done
+		late := time.NewTimer(time.Until(w.start.Add(handshakeTimeout)))
+		defer late.Stop()
+		select {
+		case <-w.done:
+		case <-late.C:
+			w.cancel()
+			<-w.done
+		}
 		return response, err
 	})
 }

@@ -26,7 +26,7 @@ func (s *steps) add(name string) {
 	s.names = append(s.names, name)
 }
 
-// has returns whether the step was taken.
+// has reports whether the step was taken.
 func (s *steps) has(name string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -46,7 +46,7 @@ func TestWarm(t *testing.T) {
 	}{
 		{name: "an event waits", secure: true, eventWaits: true, early: true},
 		{name: "no event waits", secure: true, primed: true},
-		{name: "an event waits, but the keys are not there", secure: true, eventWaits: true, slowKeys: true, primed: true},
+		{name: "an event waits, but the keys are not there", secure: true, eventWaits: true, slowKeys: true, primed: true, early: true},
 		{name: "without TLS", eventWaits: true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -76,7 +76,9 @@ func TestWarm(t *testing.T) {
 			prime := func(context.Context) error {
 				taken.add("code")
 				close(primed)
-				close(connected) // the handshake is over after priming
+				if !test.early {
+					close(connected) // the handshake is over after priming
+				}
 				return nil
 			}
 			w = httpfunc.StartWarming(keys, table, slog.New(slog.NewJSONHandler(&log, nil)))
@@ -113,6 +115,27 @@ func TestWarm(t *testing.T) {
 				t.Errorf("got the log %q", &log)
 			}
 		})
+	}
+}
+
+// TestFrozenHandshake checks that a response does not wait long for a handshake that has no
+// end, as after a time in which Lambda has frozen the process.
+func TestFrozenHandshake(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer
+	keys := func(context.Context) error { return nil }
+	table := func(ctx context.Context) error {
+		handshaking(ctx)
+		<-ctx.Done()
+		return context.Cause(ctx)
+	}
+	w := httpfunc.StartWarming(keys, table, slog.New(slog.NewJSONHandler(&log, nil)))
+	w.Wait(true, keys)
+	if _, err := w.Before(handler(func() {})).Invoke(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	if want := `"what":"table","error":"context canceled"`; !strings.Contains(log.String(), want) {
+		t.Errorf("got the log %s, want %s", &log, want)
 	}
 }
 

@@ -23,10 +23,10 @@ import (
 // idleTimeout is how long an idle connection is kept, as in net/http's default transport.
 const idleTimeout = 90 * time.Second
 
-// patience is how long after the start of Connect a request waits for its connection.
+// maxWait is how long after the start of Connect a request waits for its connection.
 // Our own choice: a handshake takes milliseconds. Lambda may freeze the process during
 // it, and a server forgets the connection of a process that is frozen for long.
-const patience = time.Second
+const maxWait = time.Second
 
 // Config configures a Client.
 type Config struct {
@@ -50,6 +50,7 @@ type opening struct {
 	address string
 	start   time.Time     // by the wall clock, since the other one may stand while the process is frozen
 	ended   chan struct{} // closed when the connection is ready or has failed
+	late    atomic.Bool   // a request has given up the wait, so none may come for the connection
 }
 
 // connection is a connection that Connect has opened.
@@ -128,7 +129,7 @@ func (c *Client) Connect(ctx context.Context, address *url.URL) error {
 		port = "80"
 	}
 	target := net.JoinHostPort(address.Hostname(), cmp.Or(address.Port(), port))
-	o := &opening{target, time.Now().Round(0), make(chan struct{})} //nolint:forbidigo // it is compared with the same clock only
+	o := &opening{address: target, start: time.Now().Round(0), ended: make(chan struct{})} //nolint:forbidigo // it is compared with the same clock only
 	c.opening.Store(o)
 	defer func() {
 		c.opening.Store(nil)
@@ -144,6 +145,9 @@ func (c *Client) Connect(ctx context.Context, address *url.URL) error {
 	if err != nil {
 		return fmt.Errorf("connect to %s: %w", target, err)
 	}
+	if o.late.Load() {
+		return conn.Close()
+	}
 	c.ready <- connection{target, conn} // never blocks: only the holder of connecting sends
 	return nil
 }
@@ -152,11 +156,12 @@ func (c *Client) Connect(ctx context.Context, address *url.URL) error {
 // address, otherwise nil.
 func (c *Client) waiting(ctx context.Context, address string) net.Conn {
 	if o := c.opening.Load(); o != nil && o.address == address {
-		late := time.NewTimer(time.Until(o.start.Add(patience)))
+		late := time.NewTimer(time.Until(o.start.Add(maxWait)))
 		defer late.Stop()
 		select {
 		case <-o.ended:
 		case <-late.C:
+			o.late.Store(true)
 		case <-ctx.Done():
 		}
 	}

@@ -258,10 +258,15 @@ func TestRequestDuringOldConnect(t *testing.T) {
 	if err := <-connected; err != nil {
 		t.Fatal(err)
 	}
+	// The connection that came too late is closed, and not kept for a request.
+	if err := c.Connect(t.Context(), parse(t, s.URL)); err != nil {
+		t.Fatal(err)
+	}
+	<-handshakes
 }
 
 // TestRequestDuringFailingConnect checks that a request opens a connection of its own if
-// Connect fails meanwhile.
+// Connect fails while it waits.
 func TestRequestDuringFailingConnect(t *testing.T) {
 	t.Parallel()
 	s, handshakes, release := held(t)
@@ -270,17 +275,25 @@ func TestRequestDuringFailingConnect(t *testing.T) {
 	connected := make(chan error, 1)
 	go func() { connected <- c.Connect(ctx, parse(t, s.URL)) }()
 	<-handshakes
-	requested := make(chan struct{})
+	requested := make(chan error, 1)
 	go func() {
-		defer close(requested)
-		get(t, c, s.URL)
+		traced := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{GetConn: func(string) { cancel() }})
+		r, err := http.NewRequestWithContext(traced, http.MethodGet, s.URL, nil)
+		if err == nil {
+			var response *http.Response
+			if response, err = c.Do(r); err == nil {
+				err = response.Body.Close()
+			}
+		}
+		requested <- err
 	}()
-	cancel()
 	if err := <-connected; !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
 	release()
-	<-requested
+	if err := <-requested; err != nil {
+		t.Error(err)
+	}
 }
 
 // TestRequestWithoutConnect checks that a client works without Connect, and does not

@@ -22,7 +22,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
 	"syncplane/pkg/emulator/dynamodblocal"
-	"syncplane/pkg/testkit/testinput"
+	"syncplane/pkg/testkit/testbuild"
 )
 
 // needs skips the test, or with CI=true fails it, if one of the programs is not
@@ -61,15 +61,12 @@ type process struct {
 // unpacking of 54 MB tenfold.
 func build(t *testing.T) string {
 	t.Helper()
-	if err := testinput.Packages(t.Context(), "./testdata/server"); err != nil {
+	dir, err := testbuild.Programs(t.Context(), nil, "-trimpath", "./testdata/server")
+	if err != nil {
 		t.Fatal(err)
 	}
-	program := filepath.Join(t.TempDir(), "server")
-	text, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, "./testdata/server").CombinedOutput()
-	if err != nil {
-		t.Fatalf("%v: %s", err, text)
-	}
-	return program
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return filepath.Join(dir, "server")
 }
 
 // run starts program with env added to the environment of the test.

@@ -52,7 +52,7 @@ const (
 	maxTail = 4 << 10
 )
 
-// Options configures Start.
+// Options configures Start and Launch.
 type Options struct {
 	// Command is the path of the bootstrap and its arguments.
 	Command []string
@@ -123,6 +123,7 @@ type invocation struct {
 	payload  []byte
 	deadline time.Time
 	timer    *time.Timer
+	waits    bool         // for the first poll; its time begins when it is delivered
 	handed   atomic.Int64 // when the poll received it, in ns since epoch
 	answer   chan answer  // receives exactly one
 }
@@ -345,7 +346,9 @@ func (f *Function) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 	inv.deadline = f.now().Add(f.timeout)
 	inv.timer = time.AfterFunc(math.MaxInt64, func() { f.expire(inv) }) // started below, after inv is stored
 	f.current.Store(inv)
-	inv.timer.Reset(f.timeout)
+	if inv.waits = !f.running.Load(); !inv.waits {
+		inv.timer.Reset(f.timeout)
+	}
 
 	select {
 	case f.pending <- inv:

@@ -473,11 +473,11 @@ func TestContextBoundsOnlyStart(t *testing.T) {
 	}
 }
 
-// TestWaitingEvent checks that an event can wait for a function that starts, and that a
-// failure of the start ends the wait.
+// TestWaitingEvent checks that an event can wait for a function that starts, that a
+// failure of the start ends the wait, and that the timeout does not include it.
 func TestWaitingEvent(t *testing.T) {
-	for _, test := range []struct{ env, want string }{{"INIT=", ""}, {"INIT=exit", "Runtime.ExitError"}} {
-		function, err := lambdaruntime.Launch(t.Context(), lambdaruntime.Options{Command: []string{bootstrap(t)}, Env: []string{test.env}})
+	for _, test := range []struct{ env, want string }{{"INIT=", ""}, {"INIT=slow", ""}, {"INIT=exit", "Runtime.ExitError"}} {
+		function, err := lambdaruntime.Launch(t.Context(), lambdaruntime.Options{Command: []string{bootstrap(t)}, Env: []string{test.env}, Timeout: time.Second})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -41,6 +41,10 @@ func (f *Function) next(w http.ResponseWriter, r *http.Request) {
 	})
 	select {
 	case inv := <-f.pending:
+		if inv.waits { // Lambda does not count the init phase
+			inv.deadline = f.now().Add(f.timeout)
+			inv.timer.Reset(f.timeout)
+		}
 		header := w.Header()
 		header.Set(headerRequestID, inv.id)
 		header.Set(headerDeadline, strconv.FormatInt(inv.deadline.UnixMilli(), 10))

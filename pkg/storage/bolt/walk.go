@@ -42,7 +42,7 @@ func (st *Store) walk(kind string, visit func(workspace, rest string, value []by
 	return nil
 }
 
-// walkRows visits at most so many rows from start on, and returns where to continue,
+// walkRows visits up to the given number of rows from start on, and returns where to continue,
 // nil after the last one.
 func walkRows(cursor *bbolt.Cursor, rows int, start []byte, kind string, visit func(workspace, rest string, value []byte) error) ([]byte, error) {
 	seek := start

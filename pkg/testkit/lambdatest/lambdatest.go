@@ -21,7 +21,7 @@ const BuildTags = "lambda.norpc,nethttpomithttp2"
 var built struct { //nolint:gochecknoglobals // one build for each test process
 	removes   bool // Run removes the directory
 	once      sync.Once
-	directory string // the one of the program
+	directory string // of the built program
 	err       error
 }
 

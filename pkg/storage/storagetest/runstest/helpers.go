@@ -31,7 +31,8 @@ func same(x, y runs.Run) bool {
 
 // counts returns the counters of a run, each with 1 before it, or 0 if there is none.
 func counts(r runs.Run) (all [10]int64) {
-	for i, n := range []*int64{r.TotalQueryRows, r.TotalRows, r.SkippedRows, r.SuccessfulRows, r.FailedRows} {
+	c := struct{ TotalQueryRows, TotalRows, SkippedRows, SuccessfulRows, FailedRows *int64 }(r.Counters) // all of them
+	for i, n := range []*int64{c.TotalQueryRows, c.TotalRows, c.SkippedRows, c.SuccessfulRows, c.FailedRows} {
 		if n != nil {
 			all[2*i], all[2*i+1] = 1, *n
 		}

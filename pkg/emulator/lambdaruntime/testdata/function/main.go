@@ -39,6 +39,9 @@ func (b *breakingReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// slow is how long a slow start takes.
+const slow = 1200 * time.Millisecond
+
 func main() {
 	switch mode := os.Getenv("INIT"); mode {
 	case "exit":
@@ -55,6 +58,9 @@ func main() {
 		post("runtime/init/error", `no table is configured`, "Config.Text")
 		post("runtime/init/error", `again`, "")
 		os.Exit(1)
+	case "slow":
+		time.Sleep(slow)
+		lambda.Start(handle)
 	case "hang":
 		fmt.Println("waiting for a table")
 		time.Sleep(time.Hour)
