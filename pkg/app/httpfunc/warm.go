@@ -95,16 +95,27 @@ func (w *warming) wait(eventWaits bool, prime step) {
 func (w *warming) before(next lambda.Handler) lambda.Handler {
 	return handlerFunc(func(ctx context.Context, payload []byte) ([]byte, error) {
 		response, err := next.Invoke(ctx, payload)
-		late := time.NewTimer(time.Until(w.start.Add(handshakeTimeout)))
-		defer late.Stop()
-		select {
-		case <-w.done:
-		case <-late.C:
-			w.cancel()
-			<-w.done
-		}
+		w.end()
 		return response, err
 	})
+}
+
+// end waits until the connection is open or has failed, which is long ago for all but the
+// first event. It ends a handshake that takes too long.
+func (w *warming) end() {
+	select {
+	case <-w.done:
+		return
+	default:
+	}
+	late := time.NewTimer(time.Until(w.start.Add(handshakeTimeout)))
+	defer late.Stop()
+	select {
+	case <-w.done:
+	case <-late.C:
+		w.cancel()
+		<-w.done
+	}
 }
 
 // handlerFunc is a function that is a lambda.Handler.
