@@ -50,7 +50,13 @@ def masked(text):
 
 def invoke(command):
     """Runs a command of sam, and returns the answer of the function and the log."""
-    done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=300)
+    for attempt in range(3):
+        done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=300)
+        # The runtime interface emulator of the image may start a function before its
+        # Runtime API listens. Such a function ends before it has seen the event.
+        if not re.search(r"failed to get the next invoke: .*:9001: connect: connection refused", done.stderr):
+            break
+        print(f"  the emulator refused the function, attempt {attempt + 1}: {command}")
     lines = [line for line in done.stdout.splitlines() if line.strip()]
     try:
         return json.loads(masked(lines[-1])), done.stderr
