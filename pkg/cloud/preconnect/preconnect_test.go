@@ -182,8 +182,7 @@ func TestConnectCanceled(t *testing.T) {
 	c := preconnect.New(preconnect.Config{})
 	address := parse(t, "https://"+silent.Addr().String())
 	ctx, cancel := context.WithCancel(t.Context())
-	first := make(chan error, 1)
-	go func() { first <- c.Connect(ctx, address) }()
+	first := connecting(ctx, c, address)
 	if _, err := silent.Accept(); err != nil { // the first call is dialing
 		t.Fatal(err)
 	}
@@ -212,14 +211,20 @@ func held(t *testing.T) (s *service, handshakes <-chan struct{}, release func())
 	return s, started, release
 }
 
+// connecting calls Connect in another goroutine. The channel receives its error.
+func connecting(ctx context.Context, c *preconnect.Client, address *url.URL) <-chan error {
+	connected := make(chan error, 1)
+	go func() { connected <- c.Connect(ctx, address) }()
+	return connected
+}
+
 // TestRequestDuringConnect checks that a request uses the connection that Connect is
 // opening, whichever of the two ends the wait.
 func TestRequestDuringConnect(t *testing.T) {
 	t.Parallel()
 	s, handshakes, release := held(t)
 	c := s.client()
-	connected := make(chan error, 1)
-	go func() { connected <- c.Connect(t.Context(), parse(t, s.URL)) }()
+	connected := connecting(t.Context(), c, parse(t, s.URL))
 	<-handshakes
 	ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{GetConn: func(string) { release() }})
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, s.URL, nil)
@@ -244,8 +249,7 @@ func TestRequestDuringOldConnect(t *testing.T) {
 	t.Parallel()
 	s, handshakes, release := held(t)
 	c := s.client()
-	connected := make(chan error, 1)
-	go func() { connected <- c.Connect(t.Context(), parse(t, s.URL)) }()
+	connected := connecting(t.Context(), c, parse(t, s.URL))
 	<-handshakes
 	requested := make(chan struct{})
 	go func() {
@@ -272,8 +276,7 @@ func TestRequestDuringFailingConnect(t *testing.T) {
 	s, handshakes, release := held(t)
 	c := s.client()
 	ctx, cancel := context.WithCancel(t.Context())
-	connected := make(chan error, 1)
-	go func() { connected <- c.Connect(ctx, parse(t, s.URL)) }()
+	connected := connecting(ctx, c, parse(t, s.URL))
 	<-handshakes
 	requested := make(chan error, 1)
 	go func() {
