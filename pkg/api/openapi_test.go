@@ -363,21 +363,13 @@ func TestDocumentForGenerators(t *testing.T) {
 	})
 }
 
-// escapeName escapes a name for a JSON pointer.
-func escapeName(name string) string {
-	if !strings.ContainsAny(name, "~/") {
-		return name
-	}
-	return strings.NewReplacer("~", "~0", "/", "~1").Replace(name)
-}
-
 // walk visits every object in n, with its JSON pointer.
 func walk(n any, pointer string, visit func(pointer string, n map[string]any)) {
 	switch n := n.(type) {
 	case map[string]any:
 		visit(pointer, n)
 		for name, member := range n {
-			walk(member, pointer+"/"+escapeName(name), visit)
+			walk(member, pointer+"/"+apitest.Escape(name), visit)
 		}
 	case []any:
 		for i, element := range n {

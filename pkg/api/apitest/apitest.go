@@ -148,7 +148,7 @@ func Validate(r *http.Request, status int, header http.Header, body []byte) erro
 	if err != nil {
 		return fmt.Errorf("the body is not JSON: %w", err)
 	}
-	return d.validate(response.pointer+"/content/"+escape(media)+"/schema", value)
+	return d.validate(response.pointer+"/content/"+Escape(media)+"/schema", value)
 }
 
 // node is a part of the document and its JSON pointer.
@@ -166,7 +166,8 @@ func at(n any, names ...string) any {
 	return n
 }
 
-func escape(name string) string {
+// Escape escapes a name for a JSON Pointer (RFC 6901, section 3).
+func Escape(name string) string {
 	if !strings.ContainsAny(name, "~/") {
 		return name
 	}
@@ -211,7 +212,7 @@ func (d *document) response(r *http.Request, status int) (node, error) {
 	if documented == nil {
 		return node{}, fmt.Errorf("the status is not documented for %s %s", r.Method, path)
 	}
-	return d.resolve(documented, "/paths/"+escape(path)+"/"+method+"/responses/"+strconv.Itoa(status))
+	return d.resolve(documented, "/paths/"+Escape(path)+"/"+method+"/responses/"+strconv.Itoa(status))
 }
 
 // options returns the response to OPTIONS. It is the same for every path, so the
@@ -245,7 +246,7 @@ func (d *document) checkHeaders(response node, header http.Header) error {
 	known := []string{"Content-Type", "Content-Length", "Date"}
 	for name, described := range documented {
 		known = append(known, http.CanonicalHeaderKey(name))
-		h, err := d.resolve(described, response.pointer+"/headers/"+escape(name))
+		h, err := d.resolve(described, response.pointer+"/headers/"+Escape(name))
 		if err != nil {
 			return err
 		}
