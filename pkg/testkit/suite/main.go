@@ -20,6 +20,7 @@ import (
 
 	"syncplane/pkg/emulator/dynamodblocal"
 	"syncplane/pkg/testkit/dynamotest"
+	"syncplane/pkg/testkit/testbuild"
 )
 
 // port is the same in each run, so that the results of go test stay in its cache. Our
@@ -102,16 +103,9 @@ func keep() (dir string, unlock func(), err error) {
 		if err := os.MkdirAll(dir, 0o750); err != nil {
 			return "", nil, err
 		}
-		lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600) //nolint:gosec // the directory is of this program
-		if err != nil {
-			return "", nil, err
-		}
-		err = syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-		if err == nil {
-			return dir, func() { _ = lock.Close() }, nil // which unlocks it
-		}
-		if err = errors.Join(err, lock.Close()); !errors.Is(err, syscall.EWOULDBLOCK) {
-			return "", nil, err
+		unlock, err = testbuild.Lock(filepath.Join(dir, "lock"), false)
+		if !errors.Is(err, syscall.EWOULDBLOCK) {
+			return dir, unlock, err
 		}
 	}
 }

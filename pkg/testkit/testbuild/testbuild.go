@@ -81,18 +81,23 @@ func keep(env, args []string) (dir string, unlock func(), err error) {
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return "", nil, err
 	}
-	unlock, err = lock(filepath.Join(dir, "lock"))
+	unlock, err = Lock(filepath.Join(dir, "lock"), true)
 	return dir, unlock, err
 }
 
-// lock waits until it holds the lock of a file.
-func lock(name string) (unlock func(), err error) {
-	file, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o600) //nolint:gosec // the directory is of this package
+// Lock takes the lock of a file in the cache, which it makes. If another process holds it,
+// Lock waits if wait is true, and otherwise returns syscall.EWOULDBLOCK.
+func Lock(name string, wait bool) (unlock func(), err error) {
+	file, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o600) //nolint:gosec // the caller chooses the directory
 	if err != nil {
 		return nil, err
 	}
+	how := syscall.LOCK_EX
+	if !wait {
+		how |= syscall.LOCK_NB
+	}
 	for err = syscall.EINTR; errors.Is(err, syscall.EINTR); { // as a signal may interrupt it
-		err = syscall.Flock(int(file.Fd()), syscall.LOCK_EX)
+		err = syscall.Flock(int(file.Fd()), how)
 	}
 	if err != nil {
 		return nil, errors.Join(err, file.Close())
