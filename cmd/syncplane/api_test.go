@@ -17,6 +17,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+
+	"syncplane/pkg/testkit/freeport"
 )
 
 // TestSyncsAndRuns walks through the commands for syncs and runs.
@@ -202,8 +204,8 @@ func TestWrongServer(t *testing.T) {
 func TestEventsTail(t *testing.T) {
 	t.Parallel()
 	dataDir := t.TempDir()
-	s := serve(t, dataDir)
-	port := s.address[strings.LastIndex(s.address, ":")+1:]
+	env := []string{"DATA_DIR=" + dataDir, "PORT=" + freeport.New(t)}
+	s := start(t, command(t, env, "serve"))
 	bearer := token(t, dataDir)
 	_, first := s.create(t, bearer)
 	tail := command(t, []string{"DATA_DIR=" + dataDir, "SYNCPLANE_URL=" + s.address}, "events", "tail", "--after", "0")
@@ -229,7 +231,7 @@ func TestEventsTail(t *testing.T) {
 	}
 	next(first)
 	s.stop(t, os.Interrupt)
-	s = start(t, command(t, []string{"DATA_DIR=" + dataDir, "PORT=" + port}, "serve"))
+	s = start(t, command(t, env, "serve"))
 	_, second := s.create(t, bearer)
 	next(second)
 	if err := tail.Process.Signal(syscall.SIGINT); err != nil {

@@ -4,6 +4,8 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"syncplane/pkg/testkit/freeport"
 )
 
 // TestHealthcheck checks the exit code and the output over a server, a server with
@@ -11,8 +13,8 @@ import (
 func TestHealthcheck(t *testing.T) {
 	t.Parallel()
 	dataDir := t.TempDir()
-	s := serve(t, dataDir, "HOST=0.0.0.0")
-	port := s.address[strings.LastIndexByte(s.address, ':')+1:]
+	port := freeport.New(t)
+	s := start(t, command(t, []string{"HOST=0.0.0.0", "PORT=" + port, "DATA_DIR=" + dataDir}, "serve"))
 	for _, env := range [][]string{{"HOST=0.0.0.0"}, {"HOST=127.0.0.1"}, {}} {
 		out, err := command(t, append(env, "PORT="+port, "DATA_DIR="+dataDir), "healthcheck").Output()
 		if err != nil || string(out) != "healthy\n" {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"syncplane/pkg/storage/bolt"
+	"syncplane/pkg/testkit/freeport"
 )
 
 // TestUsage checks that each command refuses arguments, flags and settings that it
@@ -274,10 +275,8 @@ func TestPrecedence(t *testing.T) {
 			t.Errorf("got %s, want %s", got, want)
 		}
 	}
-	s := serve(t, t.TempDir())
-	port := s.address[strings.LastIndex(s.address, ":")+1:]
-	s.stop(t, os.Interrupt)
-	s = serve(t, dataDir, "SYNCPLANE_PORT="+port)
+	port := freeport.New(t)
+	s := serve(t, dataDir, "SYNCPLANE_PORT="+port)
 	if !strings.HasSuffix(s.address, ":"+port) {
 		t.Errorf("it listens on %s, want port %s", s.address, port)
 	}

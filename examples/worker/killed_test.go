@@ -32,6 +32,7 @@ import (
 	"syncplane/pkg/storage/bolt"
 	"syncplane/pkg/storage/storagetest"
 	"syncplane/pkg/syncs"
+	"syncplane/pkg/testkit/freeport"
 )
 
 // oldSecret and otherSecret are secrets that do not sign the deliveries. The workers
@@ -68,7 +69,7 @@ func (h *harness) clock() time.Time {
 // newHarness returns a harness with a sync whose run is queued.
 func newHarness(t *testing.T) *harness {
 	t.Helper()
-	h := &harness{t: t, dir: t.TempDir(), now: time.Now().UTC().Truncate(time.Second), hook: freePort(t)}
+	h := &harness{t: t, dir: t.TempDir(), now: time.Now().UTC().Truncate(time.Second), hook: freeport.New(t)}
 	var err error
 	if h.store, err = bolt.Open(filepath.Join(h.dir, "syncs.db")); err != nil {
 		t.Fatal(err)

@@ -24,6 +24,7 @@ import (
 	"syncplane/pkg/storage/bolt"
 	"syncplane/pkg/storage/storagetest"
 	"syncplane/pkg/syncs"
+	"syncplane/pkg/testkit/freeport"
 	"syncplane/pkg/testkit/testbuild"
 	"syncplane/pkg/testkit/testinput"
 )
@@ -97,22 +98,6 @@ func require(t *testing.T, name string) {
 	t.Skipf("SKIPPED, NOT TESTED: %s is not installed", name)
 }
 
-// freePort returns a TCP port that nothing listens on.
-func freePort(t *testing.T) string {
-	t.Helper()
-	var listen net.ListenConfig
-	l, err := listen.Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close() //nolint:errcheck // the port is what was wanted
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return port
-}
-
 // process is a process group that a test has started.
 type process struct {
 	*exec.Cmd
@@ -179,7 +164,7 @@ func newSetup(t *testing.T, w worker, copyRows string) *setup {
 	require(t, "curl")
 	require(t, w.needs)
 	s := &setup{t: t, dir: t.TempDir()}
-	port, hook := freePort(t), freePort(t)
+	port, hook := freeport.New(t), freeport.New(t)
 	s.address = "http://127.0.0.1:" + port
 	if err := syscall.Mkfifo(filepath.Join(s.dir, "release"), 0o600); err != nil {
 		t.Fatal(err)

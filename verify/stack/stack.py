@@ -11,6 +11,7 @@ import http.server
 import json
 import os
 import pathlib
+import random
 import shlex
 import signal
 import socket
@@ -55,9 +56,14 @@ PATIENCE = float(os.environ.get("PATIENCE", "1"))  # multiplies each timeout
 
 
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """Returns a port below those of connections, one of which may have another port before a server listens on it."""
+    while True:
+        with socket.socket() as s:
+            try:
+                s.bind(("127.0.0.1", random.randrange(20000, 32768)))
+                return s.getsockname()[1]
+            except OSError:
+                pass
 
 
 def make_certificate():
