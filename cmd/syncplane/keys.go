@@ -165,6 +165,7 @@ func createKey(ctx context.Context, env environment, store apikey.Store, options
 	fmt.Fprintf(env.stderr, "This is the key %s (%s) of the workspace %s in %s, which %s. It is shown only once; store it like a password.\n",
 		key.ID, remote.Printable(options.name), options.workspace, options.location, expires)
 	if _, err := fmt.Fprintln(env.stdout, text); err != nil {
+		ctx = context.WithoutCancel(ctx)
 		return errors.Join(err, store.RevokeKey(ctx, key.Workspace, key.ID, now)) // it cannot be printed again
 	}
 	return nil

@@ -43,7 +43,8 @@ func (p Policy) EmissionInterval() time.Duration { return p.Window / time.Durati
 
 // Store stores one bucket for each workspace, as its theoretical arrival time (TAT):
 // the time at which the bucket will be full. Package storagetest tests the promises
-// over every storage backend.
+// over every storage backend. A method returns a fault.Unavailable, and changes nothing,
+// if its context has ended before the call.
 type Store interface {
 	// Take takes a token from the bucket of the workspace if it has one: the
 	// TAT, or now if that is later, moves on by p.EmissionInterval(), but not

@@ -22,7 +22,8 @@ type Slot struct {
 // idempotency keys are treated as absent. A run or a slot that this version cannot read
 // is left out of every list and logged; a method that reads it alone returns
 // ErrUnreadable. All reads are strongly consistent: they see every write that returned
-// before they were called.
+// before they were called. A method returns a fault.Unavailable, and changes nothing, if
+// its context has ended before the call.
 type Store interface {
 	// Run returns a run as it was last written, or a fault.NotFound.
 	Run(ctx context.Context, key Key) (Run, error)

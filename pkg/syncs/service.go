@@ -12,7 +12,8 @@ import (
 )
 
 // Store stores syncs. Package storagetest tests its promises over every storage
-// backend. What a method has acknowledged survives a crash.
+// backend. What a method has acknowledged survives a crash. A method returns a
+// fault.Unavailable, and changes nothing, if its context has ended before the call.
 type Store interface {
 	// Create writes s if its workspace has no sync with that ID. Otherwise it
 	// returns ErrExists and changes nothing.

@@ -10,7 +10,8 @@ import (
 )
 
 // Store stores keys. Package storagetest tests its promises over every storage
-// backend.
+// backend. A method returns a fault.Unavailable, and changes nothing, if its context has
+// ended before the call.
 type Store interface {
 	// CreateKey writes k. It returns a fault.Conflict if there is a key with
 	// that ID.

@@ -22,28 +22,46 @@ type write struct {
 }
 
 // write applies a change in the next commit and returns when the commit is on the
-// disk. If ctx ends first, the change may still be committed.
+// disk. It refuses a ctx that has ended. If ctx ends later, write returns an error and
+// the change may still be committed; apply may still be running.
 func (st *Store) write(ctx context.Context, apply func(tx *tx) error) error {
+	if ctx.Err() != nil { // select would choose at random
+		return timeoutFault(ctx, "the sync")
+	}
 	w := write{apply: apply, result: make(chan error, 1)}
 	select {
 	case st.writes <- w:
 	case <-st.closed:
 		return fault.New(fault.Unavailable, "store_unavailable", "the server is stopping")
 	case <-ctx.Done():
-		return timeoutFault(ctx)
+		return timeoutFault(ctx, "the sync")
 	}
 	select {
 	case err := <-w.result:
 		return err
 	case <-ctx.Done():
-		return timeoutFault(ctx)
+		return timeoutFault(ctx, "the sync")
 	}
 }
 
-func timeoutFault(ctx context.Context) error {
+// writeResult is write for a change with a result. If ctx ends first, the commit may set
+// its result at any later time, so it is not that of the caller.
+func writeResult[T any](ctx context.Context, st *Store, apply func(tx *tx) (T, error)) (T, error) {
+	var result, none T
+	err := st.write(ctx, func(tx *tx) (err error) {
+		result, err = apply(tx)
+		return err
+	})
+	if err != nil {
+		return none, err
+	}
+	return result, nil
+}
+
+func timeoutFault(ctx context.Context, what string) error {
 	return &fault.Error{
 		Kind: fault.Unavailable, Code: "store_unavailable",
-		Message: "the sync could not be stored in time; please try again", Err: context.Cause(ctx),
+		Message: what + " could not be stored or read in time; please try again", Err: context.Cause(ctx),
 	}
 }
 

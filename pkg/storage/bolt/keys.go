@@ -23,6 +23,20 @@ var errNoKey error = fault.New(fault.NotFound, "not_found", "there is no key wit
 
 func (ks Keys) file() sideFile { return sideFile{ks.Path, keyBucket, "the keys"} }
 
+func (ks Keys) view(ctx context.Context, read func(b *bbolt.Bucket) error) error {
+	if ctx.Err() != nil {
+		return timeoutFault(ctx, "the key")
+	}
+	return ks.file().view(read)
+}
+
+func (ks Keys) update(ctx context.Context, write func(b *bbolt.Bucket) error) error {
+	if ctx.Err() != nil {
+		return timeoutFault(ctx, "the key")
+	}
+	return ks.file().update(write)
+}
+
 // keyBucket is the bucket of the keys, by ID.
 const keyBucket = "keys"
 
@@ -48,8 +62,8 @@ func (r keyRow) key(id string) apikey.Key {
 }
 
 // CreateKey stores k. It returns a fault.Conflict if a key with its ID exists.
-func (ks Keys) CreateKey(_ context.Context, k apikey.Key) error {
-	return ks.file().update(func(b *bbolt.Bucket) error {
+func (ks Keys) CreateKey(ctx context.Context, k apikey.Key) error {
+	return ks.update(ctx, func(b *bbolt.Bucket) error {
 		if b.Get([]byte(k.ID)) != nil {
 			return fault.New(fault.Conflict, "already_exists", "a key with this id exists")
 		}
@@ -85,8 +99,8 @@ func decodeKey(id string, value []byte) (apikey.Key, error) {
 }
 
 // Key returns the key with an ID, or a fault.NotFound.
-func (ks Keys) Key(_ context.Context, id string) (k apikey.Key, err error) {
-	err = ks.file().view(func(b *bbolt.Bucket) error {
+func (ks Keys) Key(ctx context.Context, id string) (k apikey.Key, err error) {
+	err = ks.view(ctx, func(b *bbolt.Bucket) error {
 		k, err = readKey(b, id)
 		return err
 	})
@@ -95,9 +109,9 @@ func (ks Keys) Key(_ context.Context, id string) (k apikey.Key, err error) {
 
 // Keys returns the keys of a workspace. It cannot tell of which one a key is that cannot
 // be read.
-func (ks Keys) Keys(_ context.Context, workspace string) (keys []apikey.Key, err error) {
+func (ks Keys) Keys(ctx context.Context, workspace string) (keys []apikey.Key, err error) {
 	var unreadable []error
-	err = ks.file().view(func(b *bbolt.Bucket) error {
+	err = ks.view(ctx, func(b *bbolt.Bucket) error {
 		return b.ForEach(func(id, value []byte) error {
 			k, err := decodeKey(string(id), value)
 			if err != nil {
@@ -113,8 +127,8 @@ func (ks Keys) Keys(_ context.Context, workspace string) (keys []apikey.Key, err
 
 // RevokeKey revokes a key of a workspace. It does nothing if the key was revoked
 // before.
-func (ks Keys) RevokeKey(_ context.Context, workspace, id string, now time.Time) error {
-	return ks.file().update(func(b *bbolt.Bucket) error {
+func (ks Keys) RevokeKey(ctx context.Context, workspace, id string, now time.Time) error {
+	return ks.update(ctx, func(b *bbolt.Bucket) error {
 		k, err := readKey(b, id)
 		switch {
 		case err != nil:

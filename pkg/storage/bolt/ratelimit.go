@@ -14,33 +14,38 @@ var _ ratelimit.Store = (*Store)(nil)
 func rateLimitKeyOf(workspace string) []byte { return []byte(workspace + "\x00QUOTA#create") }
 
 // Take takes a token; see ratelimit.Store.
-func (st *Store) Take(ctx context.Context, workspace string, p ratelimit.Policy, now time.Time) (tat time.Time, ok bool, err error) {
+func (st *Store) Take(ctx context.Context, workspace string, p ratelimit.Policy, now time.Time) (time.Time, bool, error) {
 	key := rateLimitKeyOf(workspace)
-	err = st.write(ctx, func(tx *tx) error {
-		tat = time.Time{}
+	type result struct {
+		tat time.Time
+		ok  bool
+	}
+	taken, err := writeResult(ctx, st, func(tx *tx) (result, error) {
+		var tat time.Time
 		if _, err := tx.read(key, &tat); err != nil {
-			return err
+			return result{}, err
 		}
 		latest, next := now.Add(p.Window), tat
 		if now.After(tat) {
 			next = now
 		}
 		next = next.Add(p.EmissionInterval())
-		switch ok = !next.After(latest); {
+		ok := !next.After(latest)
+		switch {
 		case ok:
 			tat = next
 		case tat.After(latest): // the clock was set back, or the window was longer
 			tat = latest
 		default:
-			return nil
+			return result{tat, false}, nil
 		}
 		value, err := encode(tat)
 		if err != nil {
-			return err
+			return result{}, err
 		}
-		return tx.put(key, value)
+		return result{tat, ok}, tx.put(key, value)
 	})
-	return tat, ok, err
+	return taken.tat, taken.ok, err
 }
 
 // Give returns a token; see ratelimit.Store.

@@ -197,8 +197,8 @@ func (t *tx) run(key runs.Key, now time.Time) (runs.Run, bool, error) {
 }
 
 // Run reads one run.
-func (st Runs) Run(_ context.Context, key runs.Key) (run runs.Run, err error) {
-	err = st.view(func(tx *tx) error {
+func (st Runs) Run(ctx context.Context, key runs.Key) (run runs.Run, err error) {
+	err = st.read(ctx, func(tx *tx) error {
 		found := false
 		if run, found, err = tx.run(key, st.Now()); err == nil && !found {
 			err = runs.ErrNotFound
@@ -210,7 +210,7 @@ func (st Runs) Run(_ context.Context, key runs.Key) (run runs.Run, err error) {
 
 // Batch reads several runs.
 func (st Runs) Batch(ctx context.Context, keys []runs.Key) (list []runs.Run, err error) {
-	err = st.view(func(tx *tx) error {
+	err = st.read(ctx, func(tx *tx) error {
 		for _, key := range keys {
 			r, found, err := tx.run(key, st.Now())
 			if err != nil {
@@ -234,7 +234,7 @@ func (st Runs) Runs(ctx context.Context, workspace, syncID string, before time.T
 		end = runKey(runs.Key{Workspace: workspace, SyncID: syncID, Time: before})
 	}
 	now := st.Now()
-	err = st.view(func(tx *tx) error {
+	err = st.read(ctx, func(tx *tx) error {
 		cursor := tx.all.Cursor()
 		var key, value []byte
 		if found, _ := cursor.Seek(end); found == nil {
@@ -271,8 +271,8 @@ func (t *tx) slot(workspace, syncID string) (runs.Slot, bool, error) {
 }
 
 // Slot reads the slot of a sync.
-func (st Runs) Slot(_ context.Context, workspace, syncID string) (slot runs.Slot, ok bool, err error) {
-	err = st.view(func(tx *tx) error {
+func (st Runs) Slot(ctx context.Context, workspace, syncID string) (slot runs.Slot, ok bool, err error) {
+	err = st.read(ctx, func(tx *tx) error {
 		slot, ok, err = tx.slot(workspace, syncID)
 		return err
 	})
@@ -286,7 +286,7 @@ func (st Runs) Slots(ctx context.Context, workspace, after string, limit int) (s
 	if after != "" {
 		start = append(slotKey(workspace, after), 0)
 	}
-	err = st.view(func(tx *tx) error {
+	err = st.read(ctx, func(tx *tx) error {
 		cursor := tx.all.Cursor()
 		for key, value := cursor.Seek(start); bytes.HasPrefix(key, prefix); key, value = cursor.Next() {
 			if len(slots) == limit {
@@ -317,7 +317,7 @@ func (st Runs) unreadableRun(ctx context.Context, err error) {
 // error. Rows that cannot be read are left out. It seeks from workspace to workspace, so
 // other rows are not read. The loop body must not write to the store.
 func (st Runs) AllSlots(ctx context.Context) iter.Seq2[runs.Slot, error] {
-	return walkAll(st.Store, openPrefix, func(workspace, id string, value []byte) (runs.Slot, bool, error) {
+	return walkAll(ctx, st.Store, openPrefix, func(workspace, id string, value []byte) (runs.Slot, bool, error) {
 		var row slotRow
 		if err := json.Unmarshal(value, &row); err != nil {
 			st.unreadableRun(ctx, fmt.Errorf("decode the slot of sync %s: %w", id, err))
@@ -328,8 +328,8 @@ func (st Runs) AllSlots(ctx context.Context) iter.Seq2[runs.Slot, error] {
 }
 
 // Records reads the failed rows of a run.
-func (st Runs) Records(_ context.Context, key runs.Key) (records []runs.Record, err error) {
-	err = st.view(func(tx *tx) error {
+func (st Runs) Records(ctx context.Context, key runs.Key) (records []runs.Record, err error) {
+	err = st.read(ctx, func(tx *tx) error {
 		var row recordsRow
 		if _, err := tx.read(recordsKey(key), &row); err != nil {
 			return err
@@ -343,8 +343,8 @@ func (st Runs) Records(_ context.Context, key runs.Key) (records []runs.Record, 
 }
 
 // Replay reads the idempotency record of a trigger.
-func (st Runs) Replay(_ context.Context, workspace string, key syncs.IdempotencyKey) (run runs.Run, created, ok bool, err error) {
-	err = st.view(func(tx *tx) error {
+func (st Runs) Replay(ctx context.Context, workspace string, key syncs.IdempotencyKey) (run runs.Run, created, ok bool, err error) {
+	err = st.read(ctx, func(tx *tx) error {
 		known, found, err := tx.replay(workspace, key)
 		if err != nil || !found {
 			return err
@@ -537,23 +537,24 @@ func (t *tx) putJSON(key []byte, value any) error {
 }
 
 // Heartbeat extends a lease.
-func (st Runs) Heartbeat(ctx context.Context, key runs.Key, beat runs.Beat) (run runs.Run, ok bool, err error) {
-	err = st.write(ctx, func(tx *tx) error {
+func (st Runs) Heartbeat(ctx context.Context, key runs.Key, beat runs.Beat) (runs.Run, bool, error) {
+	type result struct {
+		run runs.Run
+		ok  bool
+	}
+	beaten, err := writeResult(ctx, st.Store, func(tx *tx) (result, error) {
 		stored, found, err := tx.run(key, beat.Now)
 		switch {
 		case err != nil:
-			return err
+			return result{}, err
 		case !found:
-			return runs.ErrNotFound
+			return result{}, runs.ErrNotFound
 		}
-		if run, ok = stored.Beat(beat); !ok {
-			run = stored
-			return nil
+		run, ok := stored.Beat(beat)
+		if !ok {
+			return result{stored, false}, nil
 		}
-		return tx.putJSON(runKey(key), runRowOf(run))
+		return result{run, true}, tx.putJSON(runKey(key), runRowOf(run))
 	})
-	if err != nil {
-		return runs.Run{}, false, err
-	}
-	return run, ok, nil
+	return beaten.run, beaten.ok, err
 }

@@ -150,29 +150,22 @@ func (st *Store) CreateOnce(ctx context.Context, s syncs.Sync, key syncs.Idempot
 	if err != nil {
 		return syncs.Sync{}, err
 	}
-	var first syncs.Sync
-	err = st.write(ctx, func(tx *tx) error {
-		first = s
+	return writeResult(ctx, st, func(tx *tx) (syncs.Sync, error) {
 		recordKey := idempotencyKeyOf(s.Workspace, key.Key)
 		known, ok, err := tx.created(s.Workspace, key)
-		if err != nil {
-			return err
-		}
-		if ok {
-			first = known
-			return nil
+		if err != nil || ok {
+			return known, err
 		}
 		if err := tx.create(s, value, change); err != nil {
-			return err
+			return syncs.Sync{}, err
 		}
-		return errors.Join(tx.put(recordKey, record), tx.expire(recordKey, key))
+		return s, errors.Join(tx.put(recordKey, record), tx.expire(recordKey, key))
 	})
-	return first, err
 }
 
 // Created reads an idempotency record.
-func (st *Store) Created(_ context.Context, workspace string, key syncs.IdempotencyKey) (first syncs.Sync, ok bool, err error) {
-	err = st.view(func(tx *tx) error {
+func (st *Store) Created(ctx context.Context, workspace string, key syncs.IdempotencyKey) (first syncs.Sync, ok bool, err error) {
+	err = st.read(ctx, func(tx *tx) error {
 		first, ok, err = tx.created(workspace, key)
 		return err
 	})
@@ -180,8 +173,8 @@ func (st *Store) Created(_ context.Context, workspace string, key syncs.Idempote
 }
 
 // Read reads one sync.
-func (st *Store) Read(_ context.Context, workspace, id string) (s syncs.Sync, err error) {
-	err = st.view(func(tx *tx) error {
+func (st *Store) Read(ctx context.Context, workspace, id string) (s syncs.Sync, err error) {
+	err = st.read(ctx, func(tx *tx) error {
 		s, err = tx.sync(workspace, id)
 		return err
 	})
@@ -221,7 +214,7 @@ func (t *tx) older(workspace, after string) iter.Seq2[string, []byte] {
 
 // List returns syncs of the workspace, newest first, by reading its keys backwards.
 func (st *Store) List(ctx context.Context, workspace, after string, limit int) (list []syncs.Sync, more bool, err error) {
-	err = st.view(func(tx *tx) error {
+	err = st.read(ctx, func(tx *tx) error {
 		for id, value := range tx.older(workspace, after) {
 			if len(list) == limit {
 				more = true
@@ -277,7 +270,7 @@ func (f filter) rejects(value []byte) bool {
 
 // Search decodes only those rows whole that match.
 func (st *Store) Search(ctx context.Context, workspace string, search syncs.Search) (found syncs.Found, err error) {
-	err = st.view(func(tx *tx) error {
+	err = st.read(ctx, func(tx *tx) error {
 		read, quick := 0, filterOf(search.Filter)
 		for id, value := range tx.older(workspace, search.After) {
 			if read == search.Read {

@@ -285,6 +285,35 @@ func TestWriteAfterClose(t *testing.T) {
 	}
 }
 
+// TestCancelledInCommit cancels the contexts of writes while they wait for their commit.
+// The commit goes on, and sets the results of the calls that have returned.
+func TestCancelledInCommit(t *testing.T) {
+	t.Parallel()
+	store := open(t, filepath.Join(t.TempDir(), "syncs.db"))
+	defer closeStore(t, store)
+	policy := ratelimit.Policy{Quota: 1000, Window: time.Hour}
+	at := time.Date(2026, time.November, 23, 20, 6, 0, 0, time.UTC)
+	for i := range 30 {
+		ctx, cancel := context.WithCancel(t.Context())
+		s := storagetest.NewSync(t)
+		var calls sync.WaitGroup
+		calls.Go(cancel)
+		calls.Go(func() {
+			got, err := store.CreateOnce(ctx, s, storagetest.NewIdempotencyKey("k"))
+			if want := (syncs.Sync{}); err == nil && got != s || err != nil && (got != want || !fault.Is(err, fault.Unavailable)) {
+				t.Errorf("create %d: got %+v, %v", i, got, err)
+			}
+		})
+		calls.Go(func() {
+			tat, ok, err := store.Take(ctx, s.Workspace, policy, at)
+			if want := at.Add(policy.EmissionInterval()); err == nil && (!ok || !tat.Equal(want)) || err != nil && (ok || !tat.IsZero() || !fault.Is(err, fault.Unavailable)) {
+				t.Errorf("take %d: got %v, %t, %v", i, tat, ok, err)
+			}
+		})
+		calls.Wait()
+	}
+}
+
 func TestKeys(t *testing.T) {
 	t.Parallel()
 	storagetest.RunKeys(t, func(t *testing.T) apikey.Store { return bolt.Keys{Path: filepath.Join(t.TempDir(), "keys.db")} })

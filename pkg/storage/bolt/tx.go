@@ -2,6 +2,7 @@ package bolt
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -37,6 +38,14 @@ func (st *Store) view(read func(tx *tx) error) error {
 	return guard(func() error {
 		return st.db.View(func(raw *bbolt.Tx) error { return read(open(raw)) })
 	})
+}
+
+// read is view for a caller that may have given up: it refuses a ctx that has ended.
+func (st *Store) read(ctx context.Context, read func(tx *tx) error) error {
+	if ctx.Err() != nil {
+		return timeoutFault(ctx, "the sync")
+	}
+	return st.view(read)
 }
 
 func (st *Store) update(change func(tx *tx) error) error {

@@ -25,11 +25,11 @@ var errStop = errors.New("the loop has ended")
 // walk calls visit for each row whose sort key begins with kind, of all workspaces, in
 // the order of their keys. It seeks past other rows. It uses several read transactions:
 // a row that is written in the meantime may be visited or not.
-func (st *Store) walk(kind string, visit func(workspace, rest string, value []byte) error) error {
+func (st *Store) walk(ctx context.Context, kind string, visit func(workspace, rest string, value []byte) error) error {
 	for next := []byte{}; next != nil; {
 		start := next
 		next = nil
-		err := st.view(func(tx *tx) error {
+		err := st.read(ctx, func(tx *tx) error {
 			var err error
 			next, err = walkRows(tx.all.Cursor(), st.chunk, start, kind, visit)
 			return err
@@ -77,9 +77,9 @@ func walkRows(cursor *bbolt.Cursor, rows int, start []byte, kind string, visit f
 
 // walkAll returns an iterator over the elements that decode returns for the rows of a
 // kind. ok is false for a row that is left out. The iterator ends after the first error.
-func walkAll[T any](st *Store, kind string, decode func(workspace, rest string, value []byte) (element T, ok bool, err error)) iter.Seq2[T, error] {
+func walkAll[T any](ctx context.Context, st *Store, kind string, decode func(workspace, rest string, value []byte) (element T, ok bool, err error)) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
-		err := st.walk(kind, func(workspace, rest string, value []byte) error {
+		err := st.walk(ctx, kind, func(workspace, rest string, value []byte) error {
 			element, ok, err := decode(workspace, rest, value)
 			if err == nil && ok && !yield(element, nil) {
 				err = errStop
@@ -97,7 +97,7 @@ func walkAll[T any](st *Store, kind string, decode func(workspace, rest string, 
 // left out and logged. A sync that is written during the loop may be yielded or not. The
 // loop body must not write to the store.
 func (st *Store) All() iter.Seq2[syncs.Sync, error] {
-	return walkAll(st, syncPrefix, func(workspace, id string, value []byte) (syncs.Sync, bool, error) {
+	return walkAll(context.Background(), st, syncPrefix, func(workspace, id string, value []byte) (syncs.Sync, bool, error) {
 		s, err := decode(workspace, id, value)
 		if err != nil {
 			st.unreadable(context.Background(), err)
@@ -121,7 +121,7 @@ type scheduleRow struct {
 // Schedules yields every sync as All does, with those fields alone that decide when it
 // runs.
 func (st *Store) Schedules() iter.Seq2[syncs.Sync, error] {
-	return walkAll(st, syncPrefix, func(workspace, id string, value []byte) (syncs.Sync, bool, error) {
+	return walkAll(context.Background(), st, syncPrefix, func(workspace, id string, value []byte) (syncs.Sync, bool, error) {
 		var r scheduleRow
 		err := json.Unmarshal(value, &r)
 		if err != nil || r.ID != id || r.Version < 1 {

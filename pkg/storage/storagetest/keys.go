@@ -1,6 +1,7 @@
 package storagetest
 
 import (
+	"context"
 	"crypto/rand"
 	"testing"
 	"time"
@@ -32,6 +33,7 @@ func RunKeys(t *testing.T, open func(t *testing.T) apikey.Store) {
 		{"an unknown key is not found", testKeyUnknown},
 		{"a key is revoked by its workspace, and stays revoked", testKeyRevoked},
 		{"a workspace lists its own keys", testKeyList},
+		{"a cancelled context is Unavailable", testKeyCancelled},
 	})
 }
 
@@ -115,6 +117,22 @@ func testKeyList(t *testing.T, store apikey.Store) {
 		want = []apikey.Key{second, first}
 	}
 	if diff := cmp.Diff(want, listKeys(t, store, first.Workspace)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func testKeyCancelled(t *testing.T, store apikey.Store) {
+	want, _ := NewKey(t)
+	created, _ := NewKey(t)
+	created.Workspace = want.Workspace
+	createKey(t, store, want)
+	WantRefused(t, map[string]func(ctx context.Context) error{
+		"CreateKey": func(ctx context.Context) error { return store.CreateKey(ctx, created) },
+		"Key":       func(ctx context.Context) error { _, err := store.Key(ctx, want.ID); return err },
+		"Keys":      func(ctx context.Context) error { _, err := store.Keys(ctx, want.Workspace); return err },
+		"RevokeKey": func(ctx context.Context) error { return store.RevokeKey(ctx, want.Workspace, want.ID, want.CreatedAt) },
+	})
+	if diff := cmp.Diff([]apikey.Key{want}, listKeys(t, store, want.Workspace)); diff != "" {
 		t.Error(diff)
 	}
 }

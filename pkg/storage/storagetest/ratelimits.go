@@ -29,6 +29,7 @@ func RunRateLimits(t *testing.T, open func(t *testing.T) ratelimit.Store) {
 		{"a limiter reports when the next token is available", testLimiter},
 		{"a limiter refuses for one window at most after its clock was set back", testLimiterClockSetBack},
 		{"concurrent callers of a limiter get different remaining counts", testLimiterConcurrent},
+		{"a cancelled context is Unavailable", testRateLimitCancelled},
 	})
 }
 
@@ -175,6 +176,19 @@ func testGive(t *testing.T, store ratelimit.Store) {
 	b.take(t, 3*time.Second, 63*time.Second, false)
 	b.give(t, time.Hour) // the bucket has been full for long
 	b.take(t, time.Hour, time.Hour+15*time.Second, true)
+}
+
+func testRateLimitCancelled(t *testing.T, store ratelimit.Store) {
+	b := newBucket(store)
+	b.take(t, 0, 15*time.Second, true)
+	WantRefused(t, map[string]func(ctx context.Context) error{
+		"Take": func(ctx context.Context) error {
+			_, _, err := store.Take(ctx, b.workspace, policy(), startTime())
+			return err
+		},
+		"Give": func(ctx context.Context) error { return store.Give(ctx, b.workspace, policy(), startTime()) },
+	})
+	b.take(t, 0, 30*time.Second, true)
 }
 
 func testLimiter(t *testing.T, store ratelimit.Store) {

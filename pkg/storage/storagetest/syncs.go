@@ -540,9 +540,37 @@ func testKeyTooLong(t *testing.T, store syncs.Store) {
 }
 
 func testCancelled(t *testing.T, store syncs.Store) {
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	wantKind(t, store.Create(ctx, NewSync(t)), fault.Unavailable)
+	key, unused := NewIdempotencyKey("used"), NewIdempotencyKey("unused")
+	want, created := NewSync(t), NewSync(t)
+	if _, err := store.CreateOnce(t.Context(), want, key); err != nil {
+		t.Fatal(err)
+	}
+	created.Workspace = want.Workspace
+	next := want
+	next.Version++
+	WantRefused(t, map[string]func(ctx context.Context) error{
+		"Create":     func(ctx context.Context) error { return store.Create(ctx, created) },
+		"CreateOnce": func(ctx context.Context) error { _, err := store.CreateOnce(ctx, created, unused); return err },
+		"CreateOnce with a key that was used": func(ctx context.Context) error {
+			_, err := store.CreateOnce(ctx, created, key)
+			return err
+		},
+		"Created": func(ctx context.Context) error { _, _, err := store.Created(ctx, want.Workspace, key); return err },
+		"Read":    func(ctx context.Context) error { _, err := store.Read(ctx, want.Workspace, want.ID); return err },
+		"List":    func(ctx context.Context) error { _, _, err := store.List(ctx, want.Workspace, "", 10); return err },
+		"Search": func(ctx context.Context) error {
+			_, err := store.Search(ctx, want.Workspace, syncs.Search{Read: 10})
+			return err
+		},
+		"Replace": func(ctx context.Context) error { return store.Replace(ctx, next) },
+		"Delete":  func(ctx context.Context) error { return store.Delete(ctx, want) },
+	})
+	if diff := cmp.Diff([]syncs.Sync{want}, listAll(t, store, want.Workspace, 10)); diff != "" {
+		t.Error(diff)
+	}
+	if _, ok, err := store.Created(t.Context(), want.Workspace, unused); ok || err != nil {
+		t.Errorf("the key of a refused create is in use: %t, %v", ok, err)
+	}
 }
 
 // NewIdempotencyKey returns an idempotency key with a fingerprint that expires

@@ -4,6 +4,7 @@
 package runstest
 
 import (
+	"context"
 	"errors"
 	"testing"
 	"time"
@@ -125,6 +126,7 @@ func Run(t *testing.T, open func(t *testing.T) Backend) {
 		{"a clock that was far ahead leaves no run without its slot", testFarAhead},
 		{"a run does not end before it starts", testSkew},
 		{"a clock that is not set ends no lease", testUnset},
+		{"a cancelled context is Unavailable", testCancelled},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -503,4 +505,41 @@ func testSync(t *testing.T, b Backend) {
 	next.Time = start().Add(time.Second)
 	wantKind(t, b.Runs.Commit(ctx, runs.Change{Runs: []runs.Run{next}, Sync: &again}), fault.Conflict)
 	wantNoRun(t, b, next.Key)
+}
+
+func testCancelled(t *testing.T, b Backend) {
+	key := newKey(t)
+	r := inProgress(key)
+	once := storagetest.NewIdempotencyKey("k")
+	once.Now, once.Expires = start(), start().Add(time.Hour)
+	must(t, b.Runs.Commit(t.Context(), runs.Change{Runs: []runs.Run{r}, Slot: openSlot(r), IdempotencyKey: &once}))
+	next := ended(r)
+	closed := &runs.SlotChange{Before: openSlot(r).After}
+	storagetest.WantRefused(t, map[string]func(ctx context.Context) error{
+		"Run":   func(ctx context.Context) error { _, err := b.Runs.Run(ctx, key); return err },
+		"Batch": func(ctx context.Context) error { _, err := b.Runs.Batch(ctx, []runs.Key{key}); return err },
+		"Runs": func(ctx context.Context) error {
+			_, _, err := b.Runs.Runs(ctx, key.Workspace, key.SyncID, time.Time{}, 10)
+			return err
+		},
+		"Slot":    func(ctx context.Context) error { _, _, err := b.Runs.Slot(ctx, key.Workspace, key.SyncID); return err },
+		"Slots":   func(ctx context.Context) error { _, _, err := b.Runs.Slots(ctx, key.Workspace, "", 10); return err },
+		"Records": func(ctx context.Context) error { _, err := b.Runs.Records(ctx, key); return err },
+		"Replay":  func(ctx context.Context) error { _, _, _, err := b.Runs.Replay(ctx, key.Workspace, once); return err },
+		"Commit of a run": func(ctx context.Context) error {
+			return b.Runs.Commit(ctx, runs.Change{Runs: []runs.Run{next}})
+		},
+		"Commit of a run and its slot": func(ctx context.Context) error {
+			return b.Runs.Commit(ctx, runs.Change{Runs: []runs.Run{next}, Slot: closed})
+		},
+		"Heartbeat": func(ctx context.Context) error {
+			_, _, err := b.Runs.Heartbeat(ctx, key, runs.Beat{Fence: r.Fence(), Lease: 10 * time.Minute, Now: start()})
+			return err
+		},
+	})
+	wantRun(t, b, r)
+	slot, ok, err := b.Runs.Slot(t.Context(), key.Workspace, key.SyncID)
+	if diff := cmp.Diff(*openSlot(r).After, slot); diff != "" || !ok || err != nil {
+		t.Errorf("the slot: %t, %v, %s", ok, err, diff)
+	}
 }
