@@ -3,8 +3,10 @@ package server
 import (
 	"embed"
 	"net/http"
+	"sync"
 
-	swagger "github.com/swaggest/swgui/v5emb"
+	"github.com/swaggest/swgui/v5/static"
+	"github.com/vearutop/statigz"
 )
 
 // docs is the path of the documentation and of its assets.
@@ -21,7 +23,8 @@ const policy = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-
 // docsPage returns the handler of the documentation: an HTML page with Swagger UI,
 // whose assets package swgui embeds.
 func docsPage() http.Handler {
-	assets := swagger.New("Syncplane", "/api/v1/openapi.json", docs)
+	// statigz reads all files, so not before one of them is requested.
+	assets := sync.OnceValue(func() http.Handler { return http.StripPrefix(docs, statigz.FileServer(static.FS)) })
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		header := w.Header()
 		header.Set("Content-Security-Policy", policy)
@@ -35,7 +38,7 @@ func docsPage() http.Handler {
 		case docs + "page.js":
 			http.ServeFileFS(w, r, docsFiles, "page.js")
 		default:
-			assets.ServeHTTP(w, r)
+			assets().ServeHTTP(w, r)
 		}
 	})
 }
