@@ -62,7 +62,7 @@ The name identifies the sync. It is kept in its configuration, in the member
 	define(cmd, cmd.Flags(), &c.prune, setting[bool]{
 		flag: "prune", fallback: "false", kind: kindBool, parse: parseBool, usage: "delete the syncs with a name that the files do not have",
 	})
-	defineRemote(cmd, &c.remoteConfig)
+	defineRemote(cmd, env, &c.remoteConfig)
 	return cmd
 }
 

@@ -190,9 +190,10 @@ func openDynamoDB(ctx context.Context, env environment, table string) (*dynamo.S
 		return nil, &usageError{err}
 	}
 	if target.DynamoDBEndpoint != "" {
+		env.rootsFor(target.DynamoDBEndpoint)
 		return app.DynamoDB(target), nil
 	}
-	profile, err := openProfile(ctx)
+	profile, err := openProfile(ctx, env)
 	if err != nil {
 		return nil, err
 	}

@@ -87,6 +87,7 @@ accepts, and removes them.`,
 			if err != nil {
 				return &usageError{err}
 			}
+			env.rootsFor(hook.URL)
 			return resendDeadLetters(cmd.Context(), env, deadLetters(c.dataDir), client, wanted)
 		},
 	}

@@ -27,7 +27,7 @@ func newEvents(env environment) *cobra.Command {
 		Long:    "Events calls the local server.\n\n" + remoteHelp,
 		Example: "  syncplane events tail --after 0",
 	})
-	defineRemote(cmd, &c.remoteConfig)
+	defineRemote(cmd, env, &c.remoteConfig)
 	defineJSON(cmd, &c.json)
 	after := ""
 	tail := &cobra.Command{
@@ -65,6 +65,7 @@ func (c *apiCommand) tail(ctx context.Context, after string) error {
 	if err != nil {
 		return err
 	}
+	c.rootsFor(c.address)
 	address := strings.TrimRight(c.address, "/") + server.StreamPath
 	connected := false
 	for {

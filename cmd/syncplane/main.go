@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -28,6 +29,8 @@ type environment struct {
 	stdin  io.Reader
 	stdout io.Writer
 	stderr io.Writer
+
+	addRoots func() // see rootsFor; only the first call has an effect
 }
 
 // valueOr returns the value of an environment variable, or fallback if it is not set
@@ -41,7 +44,9 @@ func (env environment) valueOr(name, fallback string) string {
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, os.Args[1:], environment{getenv: os.Getenv, stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr})
+	err := run(ctx, os.Args[1:], environment{
+		getenv: os.Getenv, stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, addRoots: sync.OnceFunc(addRoots),
+	})
 	stop()
 	if err == nil {
 		return

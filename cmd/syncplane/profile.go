@@ -11,7 +11,8 @@ import (
 
 // openProfile reads the AWS profile, which must have credentials. The SDK logs nothing:
 // its errors are returned.
-func openProfile(ctx context.Context) (aws.Config, error) {
+func openProfile(ctx context.Context, env environment) (aws.Config, error) {
+	env.addRoots()
 	profile, err := config.LoadDefaultConfig(ctx, config.WithLogger(logging.Nop{}))
 	if err != nil {
 		return aws.Config{}, fmt.Errorf("read the AWS profile: %w", err)

@@ -22,6 +22,8 @@ type remoteConfig struct {
 	bearer  string
 	key     string
 	local   tokenConfig // of the token for the local server
+
+	rootsFor func(address string)
 }
 
 // defaultAddress is the address of the local server without settings.
@@ -29,7 +31,8 @@ const defaultAddress = "http://" + loopback + ":" + defaultPort
 
 // defineRemote adds the flags of a command that calls the API to it and to its
 // subcommands.
-func defineRemote(cmd *cobra.Command, c *remoteConfig) {
+func defineRemote(cmd *cobra.Command, env environment, c *remoteConfig) {
+	c.rootsFor = env.rootsFor
 	flags := cmd.PersistentFlags()
 	define(cmd, flags, &c.address, setting[string]{
 		flag: "url", variable: "SYNCPLANE_URL", fallback: defaultAddress, kind: "address", parse: parseAddress,
@@ -103,6 +106,7 @@ func (c remoteConfig) open() (*client.ClientWithResponses, error) {
 	if err != nil {
 		return nil, err
 	}
+	c.rootsFor(c.address)
 	return remote.New(strings.TrimRight(c.address, "/"), token)
 }
 

@@ -8,6 +8,10 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"syncplane/pkg/event"
+	"syncplane/pkg/storage/bolt"
+	"syncplane/pkg/storage/storagetest"
 )
 
 // receive starts testdata/receiver. It returns its address, the file of its root, and
@@ -113,5 +117,34 @@ func TestWebhookRoots(t *testing.T) {
 	}
 	if len(events) > 0 {
 		t.Errorf("it received %s", <-events)
+	}
+}
+
+// TestRoots checks that each command that opens TLS connections has the roots of Mozilla
+// on a machine without roots: it refuses a forged certificate with the name of the root.
+func TestRoots(t *testing.T) {
+	t.Parallel()
+	address, _, _ := receive(t, "-forged")
+	dataDir := t.TempDir()
+	s := storagetest.NewSync(t)
+	letter := bolt.DeadLetter{Sequence: 1, Event: event.OfChange(nil, &s), Origin: "http://127.0.0.1:8080"}
+	if _, err := (bolt.DeadLetters{Path: filepath.Join(dataDir, "dead-letters.db")}).Add(t.Context(), letter); err != nil {
+		t.Fatal(err)
+	}
+	for args, env := range map[string][]string{
+		"syncs list":  {"SYNCPLANE_URL=" + address, "SYNCPLANE_TOKEN=x"},
+		"runs list x": {"SYNCPLANE_URL=" + address, "SYNCPLANE_TOKEN=x"},
+		"apply -f " + root + "/examples/syncs.yaml": {"SYNCPLANE_URL=" + address, "SYNCPLANE_TOKEN=x"},
+		"events tail":                              {"SYNCPLANE_URL=" + address, "SYNCPLANE_TOKEN=x"},
+		"dead-letters resend --all":                {"WEBHOOK_URL=" + address, "WEBHOOK_SECRET=MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5"},
+		"keys list --store dynamodb --workspace a": {"AWS_ENDPOINT_URL_DYNAMODB=" + address},
+		"reconcile --stack x":                      {"AWS_ENDPOINT_URL=" + address},
+	} {
+		env = append(env, "DATA_DIR="+dataDir, "SSL_CERT_FILE=/nonexistent", "SSL_CERT_DIR=/nonexistent",
+			"AWS_REGION=eu-central-1", "AWS_ACCESS_KEY_ID=x", "AWS_SECRET_ACCESS_KEY=x", "AWS_MAX_ATTEMPTS=1")
+		out, err := command(t, env, strings.Fields(args)...).CombinedOutput()
+		if err == nil || !strings.Contains(string(out), "ISRG Root X1") {
+			t.Errorf("%s: got %v, %s", args, err, out)
+		}
 	}
 }

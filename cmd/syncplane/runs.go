@@ -22,7 +22,7 @@ func newRuns(env environment) *cobra.Command {
 		Long:    "Runs calls the API.\n\n" + syncHelp + "\n\n" + remoteHelp,
 		Example: "  syncplane runs list",
 	})
-	defineRemote(cmd, &c.remoteConfig)
+	defineRemote(cmd, env, &c.remoteConfig)
 	defineJSON(cmd, &c.json)
 	cmd.AddCommand(newRunsList(c), newRunsShow(c), newRunsTrigger(c), newRunsCancel(c))
 	return cmd

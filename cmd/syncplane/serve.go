@@ -132,6 +132,9 @@ func serve(ctx context.Context, env environment, c serveConfig) error {
 	if err := c.check(); err != nil {
 		return err
 	}
+	if c.hook.URL != "" {
+		env.rootsFor(c.hook.URL)
+	}
 	if env.getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}

@@ -47,7 +47,7 @@ func defineStackName(cmd *cobra.Command, to *string) {
 
 // openStack reads the AWS profile, and the outputs of a stack unless its name is "".
 func openStack(ctx context.Context, env environment, name string) (*stack, error) {
-	profile, err := openProfile(ctx)
+	profile, err := openProfile(ctx, env)
 	if err != nil {
 		return nil, err
 	}

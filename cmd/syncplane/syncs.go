@@ -37,7 +37,7 @@ func newSyncs(env environment) *cobra.Command {
 		Long:    "Syncs calls the API.\n\n" + syncHelp + "\n\n" + remoteHelp,
 		Example: "  syncplane syncs list",
 	})
-	defineRemote(cmd, &c.remoteConfig)
+	defineRemote(cmd, env, &c.remoteConfig)
 	defineJSON(cmd, &c.json)
 	cmd.AddCommand(
 		newSyncsCreate(c), newSyncsGet(c), newSyncsList(c), newSyncsUpdate(c),
