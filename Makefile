@@ -15,6 +15,9 @@ LAMBDA_ENV  = CGO_ENABLED=0 GOOS=linux
 # No service that the functions call needs net/rpc or HTTP/2; without them a zip is
 # 0.2 MB smaller.
 BOOTSTRAP   = go build -trimpath -tags lambda.norpc,nethttpomithttp2 -ldflags="-s -w"
+# Without C libraries the command starts faster, and without net/rpc it is 8 MB smaller:
+# the linker drops the methods that nothing calls.
+COMMAND     = CGO_ENABLED=0 go build -trimpath -tags lambda.norpc
 
 # Each function is a directory in functions/; build-api builds functions/api.
 FUNCTIONS  := api relay intake reconcile
@@ -55,12 +58,12 @@ image: bin/image/syncplane ## build the container image of the local server; IMA
 	docker build --quiet --tag $(IMAGE) --file Dockerfile bin/image
 
 bin/image/syncplane:
-	@CGO_ENABLED=0 GOOS=linux go build -trimpath -ldflags="-s -w" -o $@ ./cmd/syncplane
+	@GOOS=linux $(COMMAND) -ldflags="-s -w" -o $@ ./cmd/syncplane
 	@mkdir -p -m 700 bin/image/data
 
 bin/syncplane:
 	@[ -e $@ ] || echo 'compiling $@; the first time this takes a minute or two' >&2
-	@go build -trimpath -o $@ ./cmd/syncplane
+	@$(COMMAND) -o $@ ./cmd/syncplane
 
 ## For AWS
 

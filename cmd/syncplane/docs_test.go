@@ -234,7 +234,7 @@ func (d *docsRunner) replaceGo(t *testing.T) {
 		t.Fatal(err)
 	}
 	programs := t.TempDir()
-	script := "#!/bin/sh\n[ \"$*\" = 'build -trimpath -o bin/syncplane ./cmd/syncplane' ] && [ -e bin/syncplane ] || exec '" + realGo + "' \"$@\"\n"
+	script := "#!/bin/sh\n[ \"$*\" = 'build -trimpath -tags lambda.norpc -o bin/syncplane ./cmd/syncplane' ] && [ -e bin/syncplane ] || exec '" + realGo + "' \"$@\"\n"
 	if err := os.WriteFile(filepath.Join(programs, "go"), []byte(script), 0o700); err != nil {
 		t.Fatal(err)
 	}

@@ -32,7 +32,7 @@ const goodBody = `{"sync":{"source_id":1,"destination_id":2,"model_id":3,"schedu
 // build builds the command once for all tests, as make does in a copy of the repository,
 // which has no version control. testdata/receiver is in the same directory.
 var build = sync.OnceValues(func() (string, error) {
-	dir, err := testbuild.Programs(context.Background(), nil, "-trimpath", ".", "./testdata/receiver")
+	dir, err := testbuild.Programs(context.Background(), []string{"CGO_ENABLED=0"}, "-trimpath", "-tags=lambda.norpc", ".", "./testdata/receiver")
 	return filepath.Join(dir, "syncplane"), err
 })
 

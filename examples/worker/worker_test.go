@@ -39,7 +39,7 @@ var build = sync.OnceValues(func() (string, error) {
 	if _, err := testinput.Tree("."); err != nil { // the workers in other languages
 		return "", err
 	}
-	return testbuild.Programs(context.Background(), nil, "-trimpath", "-ldflags=-s -w", ".", "../../cmd/syncplane")
+	return testbuild.Programs(context.Background(), []string{"CGO_ENABLED=0"}, "-trimpath", "-tags=lambda.norpc", "-ldflags=-s -w", ".", "../../cmd/syncplane")
 })
 
 func TestMain(m *testing.M) {
