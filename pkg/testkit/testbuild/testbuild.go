@@ -1,16 +1,22 @@
 // Package testbuild builds programs that tests run. It keeps them in the cache, so that
-// one that has not changed is not linked again.
+// one whose sources have not changed is not built again. Even a go build that has nothing
+// to do takes as long as many a test.
 package testbuild
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -20,7 +26,8 @@ import (
 
 // Programs builds programs, and makes the result of the test depend on their sources. It
 // returns a new directory that holds them; the caller removes it. The arguments are those
-// of go build without -o: flags and packages; env is added to its environment.
+// of go build without -o: flags and packages; env is added to its environment. -trimpath
+// must be one of the flags, since copies of the repository share the programs.
 func Programs(ctx context.Context, env []string, args ...string) (string, error) {
 	dir, err := build(ctx, env, args)
 	if err != nil {
@@ -30,28 +37,111 @@ func Programs(ctx context.Context, env []string, args ...string) (string, error)
 }
 
 func build(ctx context.Context, env, args []string) (string, error) {
-	if err := testinput.Packages(ctx, selecting(args)...); err != nil {
-		return "", err
-	}
 	kept, unlock, err := keep(env, args)
 	if err != nil {
 		return "", err
 	}
 	defer unlock()
-	programs := filepath.Join(kept, "programs")
-	command := exec.CommandContext(ctx, "go", append([]string{"build", "-buildvcs=false", "-o", programs + "/"}, args...)...) //nolint:gosec // the packages are the test's own
-	command.Env = append(os.Environ(), env...)
-	if out, err := command.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("%w: %s", err, out)
+	if !isCurrent(kept) {
+		if err := buildIn(ctx, kept, env, args); err != nil {
+			return "", err
+		}
 	}
 	dir, err := os.MkdirTemp("", "testbuild-*")
 	if err != nil {
 		return "", err
 	}
-	if err := linkAll(programs, dir); err != nil {
+	if err := linkAll(filepath.Join(kept, "programs"), dir); err != nil {
 		return "", errors.Join(err, os.RemoveAll(dir))
 	}
 	return dir, nil
+}
+
+// state is the file in a directory of the cache that describes its programs.
+type state struct {
+	Sources  []string `json:"sources"` // that decide what the programs are
+	Digest   []byte   `json:"digest"`  // of them
+	Programs []string `json:"programs"`
+}
+
+const stateFile = "state.json"
+
+// isCurrent reports whether a directory of the cache holds the programs that go build
+// would make of the sources as they are. The result of the test then depends on them.
+func isCurrent(kept string) bool {
+	text, err := os.ReadFile(filepath.Join(kept, stateFile)) //nolint:gosec // this package has written it
+	var s state
+	if err != nil || json.Unmarshal(text, &s) != nil {
+		return false
+	}
+	for _, program := range s.Programs {
+		if _, err := os.Stat(filepath.Join(kept, "programs", program)); err != nil {
+			return false
+		}
+	}
+	digest, err := digestOf(s.Sources)
+	return err == nil && bytes.Equal(digest, s.Digest)
+}
+
+// digestOf returns a digest of the sources and of what else decides what go build makes of
+// them, other than its arguments: the version of Go and its settings.
+func digestOf(sources []string) ([]byte, error) {
+	files, err := testinput.Files(sources)
+	if err != nil {
+		return nil, err
+	}
+	digest := sha256.New()
+	fmt.Fprintf(digest, "%s %x\n", runtime.Version(), files)
+	var settings []string
+	for _, variable := range os.Environ() {
+		name, _, _ := strings.Cut(variable, "=")
+		switch {
+		case slices.Contains([]string{"GOGC", "GOMAXPROCS", "GOMEMLIMIT", "GOTRACEBACK", "GORACE"}, name): // of the runtime
+		case name == "CC" || strings.HasPrefix(name, "GO") || strings.HasPrefix(name, "CGO"):
+			settings = append(settings, variable)
+		}
+	}
+	slices.Sort(settings)
+	fmt.Fprintf(digest, "%q\n", settings)
+	if dir, err := os.UserConfigDir(); err == nil {
+		text, _ := os.ReadFile(filepath.Join(dir, "go", "env")) //nolint:gosec // what go env -w has written
+		digest.Write(text)
+	}
+	return digest.Sum(nil), nil
+}
+
+// buildIn builds the programs of a directory of the cache and describes them in its state.
+func buildIn(ctx context.Context, kept string, env, args []string) error {
+	// While it builds there is no state. A source that changes meanwhile has another digest.
+	if err := os.Remove(filepath.Join(kept, stateFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	var s state
+	var err error
+	if s.Sources, err = testinput.Packages(ctx, selecting(args)...); err != nil {
+		return err
+	}
+	if s.Digest, err = digestOf(s.Sources); err != nil {
+		return err
+	}
+	programs := filepath.Join(kept, "programs")
+	command := exec.CommandContext(ctx, "go", append([]string{"build", "-buildvcs=false", "-o", programs + "/"}, args...)...) //nolint:gosec // the packages are the test's own
+	command.Env = append(os.Environ(), env...)
+	if out, err := command.CombinedOutput(); err != nil {
+		return fmt.Errorf("%w: %s", err, out)
+	}
+	entries, err := os.ReadDir(programs)
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		s.Programs = append(s.Programs, entry.Name())
+	}
+	text, err := json.Marshal(s)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(kept, stateFile), text, 0o600)
 }
 
 // selecting returns the arguments that select files, which go list knows, too.

@@ -53,6 +53,42 @@ func TestPrograms(t *testing.T) {
 	}
 }
 
+// TestSources checks that nothing is built as long as the sources and the settings of Go
+// are the same, and that a program is built again when one of them has changed.
+func TestSources(t *testing.T) {
+	t.Setenv("SYNCPLANE_CACHE", t.TempDir())
+	t.Chdir(t.TempDir())
+	write := func(name, text string) {
+		t.Helper()
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("go.mod", "module example\n\ngo 1.26\n")
+	write("go.sum", "")
+	write("main.go", "package main\n\nvar text = \"one\"\n\nfunc main() { println(text) }\n")
+	check := func(change, want string) {
+		t.Helper()
+		dir, err := testbuild.Programs(t.Context(), []string{"CGO_ENABLED=0"}, "-trimpath", ".")
+		if err != nil {
+			t.Fatalf("%s: %v", change, err)
+		}
+		defer os.RemoveAll(dir) //nolint:errcheck // it is in a temporary directory
+		if out, err := exec.CommandContext(t.Context(), filepath.Join(dir, "example")).CombinedOutput(); err != nil || string(out) != want+"\n" {
+			t.Errorf("%s: got %q, %v, want %q", change, out, err, want)
+		}
+	}
+	check("no program", "one")
+	t.Run("without go", func(t *testing.T) {
+		t.Setenv("PATH", "/nonexistent")
+		check("nothing", "one")
+	})
+	write("main.go", "package main\n\nvar text = \"two\"\n\nfunc main() { println(text) }\n")
+	check("a source", "two")
+	t.Setenv("GOFLAGS", "-ldflags=-X=main.text=three")
+	check("a setting", "three")
+}
+
 func TestBuildErrors(t *testing.T) {
 	t.Setenv("SYNCPLANE_CACHE", t.TempDir())
 	if _, err := testbuild.Programs(t.Context(), nil, "./testdata/missing"); err == nil || !strings.Contains(err.Error(), "testdata/missing") {

@@ -6,6 +6,7 @@ package testinput
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -27,39 +28,65 @@ const sources = `{{with .Module}}{{if .Main}}{{.GoMod}}
 {{end}}{{end}}{{end}}`
 
 // Packages makes the result of the test depend on the sources of packages and of all
-// packages of this module that they import. Its arguments are those of go build that
-// select files: flags such as -tags, and packages.
-func Packages(ctx context.Context, args ...string) error {
+// packages of this module that they import, and returns their names. Its arguments are
+// those of go build that select files: flags such as -tags, and packages.
+func Packages(ctx context.Context, args ...string) ([]string, error) {
 	command := exec.CommandContext(ctx, "go", append([]string{"list", "-deps", "-f", sources}, args...)...) //nolint:gosec // the packages are the test's own
 	output, err := command.Output()
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
-		return fmt.Errorf("go list: %w: %s", err, exit.Stderr)
+		return nil, fmt.Errorf("go list: %w: %s", err, exit.Stderr)
 	}
 	if err != nil {
-		return fmt.Errorf("go list: %w", err)
+		return nil, fmt.Errorf("go list: %w", err)
 	}
 	directory, err := os.Getwd()
 	if err != nil {
-		return fmt.Errorf("find the directory of the test: %w", err)
+		return nil, fmt.Errorf("find the directory of the test: %w", err)
 	}
 	files := strings.FieldsFunc(string(output), func(r rune) bool { return r == '\n' })
 	slices.Sort(files)
-	for _, file := range slices.Compact(files) {
+	files = slices.Compact(files)
+	for i, file := range files {
 		// Copies of the repository in several directories use the results of each other if
 		// the names are relative.
-		name, err := filepath.Rel(directory, file)
-		if err != nil {
-			return err
-		}
-		if err := depend(name); err != nil {
-			return err
-		}
-		// The time of a directory changes when a file is added.
-		if _, err := os.Stat(filepath.Dir(name)); err != nil {
-			return err
+		if files[i], err = filepath.Rel(directory, file); err != nil {
+			return nil, err
 		}
 	}
-	return nil
+	_, err = Files(files)
+	return files, err
+}
+
+// Files makes the result of the test depend on files, and on which files their
+// directories hold. It returns a digest of the contents of the files and of the names in
+// the directories.
+func Files(names []string) ([]byte, error) {
+	digest, seen := sha256.New(), map[string]bool{}
+	for _, name := range names {
+		text, err := os.ReadFile(name) //nolint:gosec // the files are those of the test
+		if err != nil {
+			return nil, err
+		}
+		fmt.Fprintf(digest, "%q %d\n", name, len(text))
+		digest.Write(text)
+		directory := filepath.Dir(name)
+		if seen[directory] {
+			continue
+		}
+		seen[directory] = true
+		if _, err := os.Stat(directory); err != nil { // its time changes when a file is added
+			return nil, err
+		}
+		entries, err := list(directory)
+		if err != nil {
+			return nil, err
+		}
+		slices.SortFunc(entries, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
+		for _, entry := range entries {
+			fmt.Fprintf(digest, "%q\n", entry.Name())
+		}
+	}
+	return digest.Sum(nil), nil
 }
 
 // Tree makes the result of the test depend on all files in a directory, and on which

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -109,7 +110,7 @@ func TestNested(t *testing.T) {
 	}
 	var err error
 	if calls[0] == "packages" {
-		err = testinput.Packages(t.Context(), append(calls[1:], "../program")...)
+		_, err = testinput.Packages(t.Context(), append(calls[1:], "../program")...)
 	} else {
 		var names []string
 		names, err = testinput.Tree(".", "bin")
@@ -122,9 +123,49 @@ func TestNested(t *testing.T) {
 	}
 }
 
+// TestFiles checks that the digest changes with the contents of a file and with the names
+// in its directory, and that it does not depend on anything else.
+func TestFiles(t *testing.T) {
+	t.Chdir(t.TempDir())
+	seen := map[string]string{}
+	check := func(change string, isNew bool) {
+		t.Helper()
+		digest, err := testinput.Files([]string{"a", "b"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if same, found := seen[string(digest)]; found == isNew {
+			t.Errorf("%s: got the digest of %q, want a new one: %t", change, same, isNew)
+		}
+		seen[string(digest)] = change
+	}
+	for _, file := range []struct {
+		name, text string
+		isNew      bool
+	}{{"b", "", false}, {"a", "1", true}, {"a", "2", true}, {"b", "2", true}, {"b", "2", false}, {"c", "", true}, {"c", "1", false}} {
+		if err := os.WriteFile(file.name, []byte(file.text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if file.name == "b" && file.text == "" {
+			continue // a is not there yet
+		}
+		check(file.name+" is "+file.text, file.isNew)
+	}
+	if err := os.Chtimes("a", time.Unix(0, 0), time.Unix(0, 0)); err != nil {
+		t.Fatal(err)
+	}
+	check("another time", false)
+	if err := os.Remove("b"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := testinput.Files([]string{"a", "b"}); !os.IsNotExist(err) {
+		t.Errorf("got %v", err)
+	}
+}
+
 // TestErrors checks the errors for what is not there.
 func TestErrors(t *testing.T) {
-	if err := testinput.Packages(t.Context(), "./none"); err == nil || !strings.Contains(err.Error(), "none: directory not found") {
+	if _, err := testinput.Packages(t.Context(), "./none"); err == nil || !strings.Contains(err.Error(), "none: directory not found") {
 		t.Errorf("got %v", err)
 	}
 	if names, err := testinput.Tree("none"); !os.IsNotExist(err) {
