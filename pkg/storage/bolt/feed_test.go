@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -168,13 +169,75 @@ func TestCheckpoint(t *testing.T) {
 	}
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	_ = store.Publish(ended, due(1), "clock", 8) // it may be stored, but not in part
+	_ = store.Publish(ended, due(1), "clock", 8) // it is refused
 	closeStore(t, store)
 	store = open(t, path)
 	defer closeStore(t, store)
 	checkpoint, known, err := store.Checkpoint("clock")
-	if err != nil || !known || len(publishedEvents(t, store)) != 3+int(checkpoint-7) {
+	if err != nil || !known || checkpoint != 7 || len(publishedEvents(t, store)) != 3 {
 		t.Errorf("got %d %v %v, and %v", checkpoint, known, err, publishedEvents(t, store))
+	}
+}
+
+// TestEventTexts checks that an event is read as it was published, whatever its texts are,
+// and that rows in another form than ours are read too.
+func TestEventTexts(t *testing.T) {
+	t.Parallel()
+	store := open(t, filepath.Join(t.TempDir(), "syncs.db"))
+	defer closeStore(t, store)
+	at := time.Date(2026, time.November, 24, 12, 0, 0, 123_456_789, time.UTC)
+	var want []event.Event
+	for i, text := range []string{
+		"", "a", `"`, `\`, `""`, `\\`, `\"`, `"\`, `\\"`, `{"a":"b","c":{}}`, `{"a":"\"\\\u0041"}`, `a"`, `"a`, `a\`, `\a`, `","data":"`, `"}`, "<&>", "\n\t\x00\x1f\x7f", "ключ 日本語 🚀",
+		"\u2028\u2029", strings.Repeat(`{"mapping":[`, 20), strings.Repeat(`\`, 99), strings.Repeat("x", 999) + `"`,
+	} {
+		for j := range 5 { // the text is in each member
+			texts := [5]string{"kind", "id", "subject", "workspace", `{"a":"b"}`}
+			texts[j] = text
+			want = append(want, event.Event{
+				Kind: event.Kind(texts[0]), ID: texts[1], Subject: texts[2], Workspace: texts[3], Data: []byte(texts[4]),
+				Time: at.Add(time.Duration(i) * time.Millisecond).Truncate(time.Duration(max(1, j)) * time.Microsecond),
+			})
+		}
+	}
+	if err := store.Publish(t.Context(), want, "clock", 1); err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range []string{
+		`{"id":"i","kind":"k","subject":"s","workspace":"w","time":"2026-11-24T12:00:00Z","data":"{}"}`,
+		` { "kind" : "k", "id" : "i", "subject" : "s", "workspace" : "w", "time" : "2026-11-24T12:00:00Z", "data" : "{}" } `,
+		`{"kind":"k","id":"i","subject":"s","workspace":"w","time":"2026-11-24T12:00:00Z","data":"{}","later":[1]}`,
+		`{"kind":"\u006b","id":"i","subject":"s","workspace":"\u0077","time":"2026-11-24T13:00:00+01:00","data":"\u007b}"}`,
+	} {
+		want = append(want, event.Event{Kind: "k", ID: "i", Subject: "s", Workspace: "w", Time: at.Truncate(time.Second), Data: []byte("{}")})
+		if err := store.SpoilEvent(uint64(len(want)), row); err != nil {
+			t.Fatal(err)
+		}
+	}
+	unreadable := []string{
+		"", "{", `{"kind":"k"`, `{"kind":"k","id":"i","subject":"s","workspace":"w","time":"yesterday","data":"{}"}`,
+		`{"kind":"k","id":"i","subject":"s","workspace":"w","time":"2026-11-24T12:00:00Z","data":"{}`,
+		`{"kind":"k","id":"i","subject":"s","workspace":"w","time":"2026-11-24T12:00:00Z","data":"{}\`,
+		`{"kind":"k","id":"i","subject":"s","workspace":"w","time":"2026-11-24T12:00:00Z","data":"{}\"`,
+		`{"kind":"k","id":"i","subject":"s","workspace":"w","time":"2026-11-24T12:00:00Z","data":"{}"}}`,
+		`{"kind":"k","id":"i","subject":"s","workspace":"w","time":"2026-11-24T12:00:00Z","data":"{}"`,
+	}
+	for i, row := range unreadable {
+		if err := store.SpoilEvent(uint64(len(want)+1+i), row); err != nil {
+			t.Fatal(err)
+		}
+	}
+	entries, err := store.Events(0, len(want)+len(unreadable))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(entries) != len(want) {
+		t.Fatalf("got %d events, want %d", len(entries), len(want))
+	}
+	for i, e := range entries {
+		if fmt.Sprintf("%q", e.Event) != fmt.Sprintf("%q", want[i]) {
+			t.Errorf("event %d: %s", i+1, cmp.Diff(want[i], e.Event))
+		}
 	}
 }
 
