@@ -30,7 +30,7 @@ func TestSyncsAndRuns(t *testing.T) {
 	run := func(args ...string) string {
 		t.Helper()
 		var stderr bytes.Buffer
-		cmd := command(t, env, args...)
+		cmd := newCall(t, env, args...)
 		cmd.Stderr = &stderr
 		out, err := cmd.Output()
 		if err != nil || stderr.Len() > 0 {
@@ -118,11 +118,10 @@ func TestSyncsAndRuns(t *testing.T) {
 		"the sync is no longer in a version that the request requires; read it again (version_mismatch)": {"syncs", "update", id, "--sync-interval", "5", "--if-match", `"99"`},
 	} {
 		var stderr bytes.Buffer
-		cmd := command(t, env, args...)
+		cmd := newCall(t, env, args...)
 		cmd.Stderr = &stderr
 		out, err := cmd.Output()
-		exit, ok := err.(*exec.ExitError) //nolint:errorlint // Output returns no other
-		if !ok || exit.ExitCode() != 1 || len(out) > 0 || !strings.HasPrefix(stderr.String(), "syncplane: "+strings.TrimSpace(want)) {
+		if exitCode(err) != 1 || len(out) > 0 || !strings.HasPrefix(stderr.String(), "syncplane: "+strings.TrimSpace(want)) {
 			t.Errorf("%q: got %v, %s%s, want %s", args, err, out, &stderr, want)
 		}
 	}
@@ -138,9 +137,9 @@ func TestSyncsAndRuns(t *testing.T) {
 		{dataDir + " must hold a JSON object with the fields of a sync, none of them twice", "syncs create -f -"},
 	} {
 		want := strings.Replace(test.want, dataDir+" must", "- must", 1)
-		checkFails(t, 2, want, env, strings.Fields(test.args)...)
+		checkCallFails(t, 2, want, env, strings.Fields(test.args)...)
 	}
-	twice := command(t, env, "syncs", "create", "-f", "-")
+	twice := newCall(t, env, "syncs", "create", "-f", "-")
 	twice.Stdin = strings.NewReader(`{"source_id":1,"source_id":2}`)
 	if out, err := twice.CombinedOutput(); string(out) != "syncplane: - must hold a JSON object with the fields of a sync, none of them twice\n" {
 		t.Errorf("got %v, %s", err, out)

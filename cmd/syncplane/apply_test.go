@@ -116,7 +116,7 @@ func TestAPICredentials(t *testing.T) {
 		"a token":   {url, "DATA_DIR=" + empty, "SYNCPLANE_TOKEN=" + bearer},
 		"a key":     {url, "DATA_DIR=" + empty, "SYNCPLANE_API_KEY=" + secret},
 	} {
-		out, err := command(t, env, "apply", "-f", file, "--dry-run").CombinedOutput()
+		out, err := newCall(t, env, "apply", "-f", file, "--dry-run").CombinedOutput()
 		if err != nil || !regexp.MustCompile(`1 created, .*dry run`).Match(out) {
 			t.Errorf("%s: %v: %s", name, err, out)
 		}
@@ -140,7 +140,7 @@ func TestAPICredentials(t *testing.T) {
 		if err := os.WriteFile(file+"x", nil, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		checkFails(t, test.code, test.want, append([]string{"DATA_DIR=" + dataDir}, test.env...), strings.Fields(test.args)...)
+		checkCallFails(t, test.code, test.want, append([]string{"DATA_DIR=" + dataDir}, test.env...), strings.Fields(test.args)...)
 	}
 	for want, env := range map[string][]string{
 		`(?m)^syncplane: the token must be signed with the key .*\(invalid_token\)$`:                                           {url, "SYNCPLANE_TOKEN=" + token(t, empty)},
@@ -148,7 +148,7 @@ func TestAPICredentials(t *testing.T) {
 		`(?m)^syncplane: (sync "sync-0": )?the token lacks the scope "syncs:(read|write)".* \(insufficient_scope\)$`:           {url, "SYNCPLANE_TOKEN=" + token(t, dataDir, "SCOPE=runs:execute")},
 		`(?m)^syncplane: the response is not one of the API: status 404, .*$|^syncplane: this path does not exist \(not_found`: {url + "/nowhere", "SYNCPLANE_TOKEN=" + bearer},
 	} {
-		out, err := command(t, env, "apply", "-f", file).CombinedOutput()
+		out, err := newCall(t, env, "apply", "-f", file).CombinedOutput()
 		if strings.HasPrefix(string(out), "0 created") && !strings.HasPrefix(string(out), "0 created, 0 changed, 0 deleted, 0 unchanged, 1 failed\n") {
 			t.Errorf("it compared nothing, and printed %s", out)
 		}

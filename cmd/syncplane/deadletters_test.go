@@ -67,7 +67,7 @@ func TestDeadLetters(t *testing.T) {
 	run := func(want string, args ...string) string {
 		t.Helper()
 		var stdout, stderr bytes.Buffer
-		cmd := command(t, []string{"DATA_DIR=" + dataDir, "WEBHOOK_URL=" + endpoint.URL, "WEBHOOK_SECRET=" + secret}, append([]string{"dead-letters"}, args...)...)
+		cmd := newCall(t, []string{"DATA_DIR=" + dataDir, "WEBHOOK_URL=" + endpoint.URL, "WEBHOOK_SECRET=" + secret}, append([]string{"dead-letters"}, args...)...)
 		cmd.Stdout, cmd.Stderr = &stdout, &stderr
 		if err := cmd.Run(); (err == nil) != (want == "") || !strings.HasSuffix(stderr.String(), want) {
 			t.Errorf("%v: %v: %s", args, err, &stderr)

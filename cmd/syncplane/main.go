@@ -44,18 +44,24 @@ func (env environment) valueOr(name, fallback string) string {
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, os.Args[1:], environment{
+	env := environment{
 		getenv: os.Getenv, stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, addRoots: sync.OnceFunc(addRoots),
-	})
+	}
+	err := run(ctx, os.Args[1:], env)
 	stop()
+	os.Exit(report(env, err))
+}
+
+// report prints the error of a command, nil if there is none, and returns the exit code.
+func report(env environment, err error) int {
 	if err == nil {
-		return
+		return 0
 	}
-	fmt.Fprintln(os.Stderr, "syncplane:", printableLines(reasonOf(err).Error()))
+	fmt.Fprintln(env.stderr, "syncplane:", printableLines(reasonOf(err).Error()))
 	if _, ok := errors.AsType[*usageError](err); ok {
-		os.Exit(exitUsage)
+		return exitUsage
 	}
-	os.Exit(exitFailure)
+	return exitFailure
 }
 
 // reasonOf returns the cause of an error of a storage backend that is not available. Its

@@ -13,12 +13,14 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	main "syncplane/cmd/syncplane"
 	"syncplane/pkg/api/apitest"
 	"syncplane/pkg/storage/bolt"
 	"syncplane/pkg/testkit/dynamotest"
@@ -94,6 +96,67 @@ func command(t *testing.T, env []string, args ...string) *exec.Cmd {
 	return cmd
 }
 
+// call is a call of the command in the process of the test, which takes a fraction of the
+// time of a process of its own. It suits a command that reads no variable but with the
+// getenv of its environment, and no signal, and that ends. The methods are those of
+// exec.Cmd.
+type call struct {
+	Stdin          io.Reader
+	Stdout, Stderr io.Writer
+
+	t    *testing.T
+	env  []string
+	args []string
+}
+
+// exitError is the exit code of a call that has failed.
+type exitError int
+
+func (e exitError) Error() string { return "exit status " + strconv.Itoa(int(e)) }
+
+// ExitCode returns the exit code.
+func (e exitError) ExitCode() int { return int(e) }
+
+// newCall returns a call of the command with an environment of its own.
+func newCall(t *testing.T, env []string, args ...string) *call {
+	t.Helper()
+	// Without arguments, nil would mean those of the test.
+	return &call{Stdin: strings.NewReader(""), Stdout: io.Discard, Stderr: io.Discard, t: t, env: env, args: append([]string{}, args...)}
+}
+
+// Run runs the command. The error is an exitError.
+func (c *call) Run() error {
+	getenv := func(name string) string {
+		value := ""
+		for _, variable := range c.env { // the last one applies
+			if text, ok := strings.CutPrefix(variable, name+"="); ok {
+				value = text
+			}
+		}
+		return value
+	}
+	if code := main.Call(c.t.Context(), c.args, getenv, c.Stdin, c.Stdout, c.Stderr); code != 0 {
+		return exitError(code)
+	}
+	return nil
+}
+
+// Output runs the command and returns its standard output.
+func (c *call) Output() ([]byte, error) {
+	var stdout bytes.Buffer
+	c.Stdout = &stdout
+	err := c.Run()
+	return stdout.Bytes(), err
+}
+
+// CombinedOutput runs the command and returns its standard output and standard error.
+func (c *call) CombinedOutput() ([]byte, error) {
+	var both bytes.Buffer
+	c.Stdout, c.Stderr = &both, &both
+	err := c.Run()
+	return both.Bytes(), err
+}
+
 // server is a running `syncplane serve`.
 type server struct {
 	cmd      *exec.Cmd
@@ -153,7 +216,7 @@ func (s *server) stop(t *testing.T, signal os.Signal) {
 // token returns what `syncplane token` prints.
 func token(t *testing.T, dataDir string, env ...string) string {
 	t.Helper()
-	out, err := command(t, append(env, "DATA_DIR="+dataDir), "token").Output()
+	out, err := newCall(t, append(env, "DATA_DIR="+dataDir), "token").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -389,13 +452,41 @@ func checkFails(t *testing.T, code int, want string, env []string, args ...strin
 	var stdout, stderr bytes.Buffer
 	cmd := command(t, env, args...)
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	err := cmd.Run()
-	if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.ExitCode() != code {
+	checkFailure(t, code, want, args, cmd.Run(), &stdout, &stderr)
+}
+
+// checkCallFails is checkFails for a call.
+func checkCallFails(t *testing.T, code int, want string, env []string, args ...string) {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	c := newCall(t, env, args...)
+	c.Stdout, c.Stderr = &stdout, &stderr
+	checkFailure(t, code, want, args, c.Run(), &stdout, &stderr)
+}
+
+func checkFailure(t *testing.T, code int, want string, args []string, err error, stdout, stderr *bytes.Buffer) {
+	t.Helper()
+	if got := exitCode(err); got != code {
 		t.Errorf("%q: got %v, want exit code %d", args, err, code)
 	}
 	if got := stderr.String(); got != "syncplane: "+want+"\n" || stdout.Len() > 0 {
-		t.Errorf("%q: got %q and %q, want %q", args, got, &stdout, want)
+		t.Errorf("%q: got %q and %q, want %q", args, got, stdout, want)
 	}
+}
+
+// exitCode returns the exit code of a command or a call that ended with err, and -1 if it
+// did not end by itself.
+func exitCode(err error) int {
+	if err == nil {
+		return 0
+	}
+	if exit, ok := errors.AsType[interface {
+		error
+		ExitCode() int
+	}](err); ok {
+		return exit.ExitCode()
+	}
+	return -1
 }
 
 // TestWhen checks what is printed about a schedule.

@@ -149,7 +149,7 @@ func TestUsage(t *testing.T) {
 				args = strings.Split(test.args, ";")
 			}
 			want := strings.ReplaceAll(test.want, "COMMANDS", all)
-			checkFails(t, 2, want, env, args...)
+			checkCallFails(t, 2, want, env, args...)
 			if left, err := os.ReadDir(dataDir); err != nil || len(left) > 0 {
 				t.Errorf("it left %v, %v", left, err)
 			}
@@ -164,7 +164,7 @@ var helps sync.Map
 // helpOf returns what syncplane help prints about a command, such as syncplane keys.
 func helpOf(t *testing.T, path string) string {
 	t.Helper()
-	cmd := command(t, nil, append([]string{"help"}, strings.Fields(path)[1:]...)...)
+	cmd := newCall(t, nil, append([]string{"help"}, strings.Fields(path)[1:]...)...)
 	help, _ := helps.LoadOrStore(path, sync.OnceValues(func() ([]byte, error) { return cmd.Output() }))
 	out, err := help.(func() ([]byte, error))()
 	if err != nil {
@@ -199,7 +199,7 @@ func TestHelp(t *testing.T) {
 	check = func(path string) {
 		dataDir := t.TempDir()
 		help := helpOf(t, path)
-		flag, err := command(t, []string{"DATA_DIR=" + dataDir, "PORT=0"}, append(strings.Fields(path)[1:], "--help")...).Output()
+		flag, err := newCall(t, []string{"DATA_DIR=" + dataDir, "PORT=0"}, append(strings.Fields(path)[1:], "--help")...).Output()
 		if err != nil || string(flag) != help {
 			t.Errorf("%s --help: got %v, %s, want %s", path, err, flag, help)
 		}
@@ -227,18 +227,18 @@ func TestCompletion(t *testing.T) {
 		"serve --log-level E":        "ERROR",
 		"dead-letters resend --all ": ":4", // and no names of files
 	} {
-		out, err := command(t, nil, append([]string{"__complete"}, strings.Split(args, " ")...)...).Output()
+		out, err := newCall(t, nil, append([]string{"__complete"}, strings.Split(args, " ")...)...).Output()
 		if err != nil || !regexp.MustCompile(`(?m)^`+want+`(\t|$)`).Match(out) {
 			t.Errorf("%s: got %v, %q, want %q", args, err, out, want)
 		}
 	}
 	for _, shell := range commands(t, "syncplane completion") {
-		out, err := command(t, nil, "completion", shell).Output()
+		out, err := newCall(t, nil, "completion", shell).Output()
 		if err != nil || !strings.Contains(string(out), "syncplane") {
 			t.Errorf("%s: %v, %.200s", shell, err, out)
 		}
 	}
-	out, err := command(t, nil, "completion", "bash").Output()
+	out, err := newCall(t, nil, "completion", "bash").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -256,7 +256,7 @@ func TestPrecedence(t *testing.T) {
 	dataDir := t.TempDir()
 	claims := func(env []string, args ...string) string {
 		t.Helper()
-		out, err := command(t, append(env, "DATA_DIR="+dataDir), append([]string{"token"}, args...)...).Output()
+		out, err := newCall(t, append(env, "DATA_DIR="+dataDir), append([]string{"token"}, args...)...).Output()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -316,7 +316,7 @@ func TestKeysExpire(t *testing.T) {
 		if expires != "" {
 			args = append(args, expires)
 		}
-		cmd := command(t, []string{"DATA_DIR=" + dataDir}, args...)
+		cmd := newCall(t, []string{"DATA_DIR=" + dataDir}, args...)
 		var notice strings.Builder
 		cmd.Stderr = &notice
 		out, err := cmd.Output()
