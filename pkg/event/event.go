@@ -85,7 +85,8 @@ func idOf(s *syncs.Sync) string {
 // it omits the configuration, and then the cron expression, whose length early
 // versions did not limit.
 func dataOf(s *syncs.Sync, at time.Time, changed []string) []byte {
-	without := syncjson.Omit{Configuration: len(s.Configuration) > MaxConfiguration}
+	configuration, cron := len(s.Configuration), len(s.CronExpression) // as JSON, they are not shorter
+	without := syncjson.Omit{Configuration: configuration > MaxConfiguration || configuration+cron > MaxData, CronExpression: cron > MaxData}
 	b := dataWithout(s, at, changed, without)
 	if len(b) > MaxData && !without.Configuration {
 		without.Configuration = true
