@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"slices"
 	"strconv"
 
 	"syncplane/pkg/syncs"
@@ -18,7 +19,11 @@ func (a *API) listSyncs(ctx context.Context, c call) (response, error) {
 		return response{}, err
 	}
 	now := a.Now()
-	b := c.beginList()
+	size := 512 // bytes of the page, approximately
+	for i := range found.Syncs {
+		size += found.Syncs[i].Size()
+	}
+	b := slices.Grow(c.beginList(), size)
 	for i, sync := range found.Syncs {
 		if i > 0 {
 			b = append(b, ',')
