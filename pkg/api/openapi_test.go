@@ -1,7 +1,6 @@
 package api_test
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"go/ast"
@@ -23,7 +22,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
-	"github.com/santhosh-tekuri/jsonschema/v6"
 	"pgregory.net/rapid"
 
 	"syncplane/pkg/api"
@@ -301,7 +299,7 @@ func hangsTogether(t *testing.T, root any) {
 
 func parsed(t *testing.T, text []byte) any {
 	t.Helper()
-	root, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
+	root, err := apitest.Decode(text)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -432,7 +430,7 @@ func TestSchemaMatchesValidation(t *testing.T) {
 	for _, name := range fieldNames() {
 		for _, value := range values {
 			body := with(t, name, value)
-			sent, err := jsonschema.UnmarshalJSON(strings.NewReader(body))
+			sent, err := apitest.Decode([]byte(body))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -4,8 +4,11 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"syncplane/pkg/api"
 	"syncplane/pkg/api/apitest"
@@ -20,6 +23,30 @@ const (
 		`"status":"pending","created_at":"2026-11-23T20:06:00.123Z","updated_at":"2026-11-23T20:06:00.123Z"}}`
 	missing = `{"errors":[{"status":"404","code":"not_found","title":"Not found","detail":"this path does not exist","id":"a"}]}`
 )
+
+// TestDecode checks that Decode returns what the decoder of the schemas returns, and
+// what it refuses.
+func TestDecode(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{
+		string(api.OpenAPIWithJSONAPI), sync, missing, `[1,-0.5e400,12345678901234567890]`, ` {"a":[{},[],null,true,false,"\u00e9\n\ud83d\ude80"]} `,
+		`0`, `""`, `null`, `[]`, `{"":{"a":1},"a":{"a":2}}`,
+	} {
+		want, err := jsonschema.UnmarshalJSON(strings.NewReader(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := apitest.Decode([]byte(text))
+		if err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%.80s: got %.300v, %v", text, got, err)
+		}
+	}
+	for _, text := range []string{``, `{`, `{"a"`, `{"a":1`, `{"a":}`, `[1`, `[1,]`, `[}`, `{]`, `1 2`, `{}x`, `"\ud800"`, "\"\xff\"", `{"a":1,"a":2}`} {
+		if got, err := apitest.Decode([]byte(text)); err == nil {
+			t.Errorf("%q: got %v, want an error", text, got)
+		}
+	}
+}
 
 // response is a response, as a test gets it.
 type response struct {
