@@ -33,13 +33,18 @@ func TestLifecycleOnDynamoDB(t *testing.T) {
 	apitest.RunLifecycle(t, serverOver(store, dynamo.Runs{Store: store, Now: time.Now}))
 }
 
-// serverOver returns the API over a store, in this process.
-func serverOver(store syncs.Store, of runs.Store) apitest.Server {
-	handler := api.New(api.Config{
+// apiOver returns the API over a store.
+func apiOver(store syncs.Store, of runs.Store) *api.API {
+	return api.New(api.Config{
 		Syncs:  &syncs.Service{Store: store, Now: time.Now, NewID: func() (string, error) { id, err := uuid.NewV7(); return id.String(), err }},
 		Runs:   app.Runs(of, store, runs.DefaultRetention().Runs),
 		Caller: caller, Log: slog.New(slog.DiscardHandler), Now: time.Now,
 	})
+}
+
+// serverOver returns the API over a store, in this process.
+func serverOver(store syncs.Store, of runs.Store) apitest.Server {
+	handler := apiOver(store, of)
 	return apitest.Server{
 		Do: func(r *http.Request) (*http.Response, error) {
 			r.Header.Set(api.RequestIDHeader, uuid.NewString())

@@ -1,7 +1,7 @@
 package api_test
 
 import (
-	"encoding/json"
+	stdjson "encoding/json"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -11,6 +11,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+	"github.com/go-json-experiment/json"
 	"github.com/google/go-cmp/cmp"
 
 	"syncplane/pkg/app"
@@ -58,7 +59,7 @@ func TestEarlierSyncs(t *testing.T) {
 				var document struct {
 					Attributes map[string]any `json:"attributes"`
 				}
-				if err := json.Unmarshal([]byte(text), &document); err != nil {
+				if err := json.Unmarshal(text, &document); err != nil {
 					t.Fatal(err)
 				}
 				return header, document.Attributes
@@ -70,7 +71,7 @@ func TestEarlierSyncs(t *testing.T) {
 					ID string `json:"id"`
 				} `json:"data"`
 			}
-			if err := json.Unmarshal([]byte(text), &page); err != nil {
+			if err := json.Unmarshal(text, &page); err != nil {
 				t.Fatal(err)
 			}
 			for _, s := range page.Data {
@@ -104,7 +105,7 @@ func TestEarlierSyncs(t *testing.T) {
 					t.Errorf("%s does not run: %v", id, read)
 				}
 				whole := func() string {
-					body, err := json.Marshal(map[string]any{"sync": read})
+					body, err := stdjson.Marshal(map[string]any{"sync": read})
 					if err != nil {
 						t.Fatal(err)
 					}
