@@ -15,7 +15,10 @@ const RunSize = unsafe.Sizeof(run{})
 func (sch *Scheduler) SetBatch(runs int) { sch.batch = runs }
 
 // Table is a table whose runs have IDs.
-type Table struct{ table }
+type Table struct {
+	table
+	texts map[key]string // of the keys that are UUIDs
+}
 
 // Row is a run.
 type Row struct {
@@ -25,7 +28,7 @@ type Row struct {
 }
 
 // NewTable returns an empty table.
-func NewTable() *Table { return &Table{} }
+func NewTable() *Table { return &Table{texts: map[key]string{}} }
 
 // Add adds a run.
 func (t *Table) Add(id string, row Row) {
@@ -45,15 +48,32 @@ func (t *Table) Change(id string, row Row) {
 // Remove removes a run.
 func (t *Table) Remove(id string) { t.remove(t.find(id)) }
 
-// Rows yields all runs by ID.
+// Rows yields all runs that can be found, by ID.
 func (t *Table) Rows() iter.Seq2[string, Row] {
 	return func(yield func(string, Row) bool) {
 		for _, r := range t.queue.runs {
-			if id := t.id(r); t.find(id) == r && !yield(id, Row{t.workspace(r), t.when(r), r.at}) {
+			if id, ok := t.found(r); ok && !yield(id, Row{t.workspace(r), t.when(r), r.at}) {
 				return
 			}
 		}
 	}
+}
+
+// found returns the ID of a run and whether find returns the run for it. It converts
+// between a UUID and its text once.
+func (t *Table) found(r *run) (id string, ok bool) {
+	if r.key.named() {
+		id = t.id(r)
+		return id, t.find(id) == r
+	}
+	if id, ok = t.texts[r.key]; !ok {
+		id = t.id(r)
+		if t.find(id) != r {
+			return id, false
+		}
+		t.texts[r.key] = id
+	}
+	return id, t.slots[t.probe(r.key)] == r
 }
 
 // Drain removes the runs in their order and returns their IDs.

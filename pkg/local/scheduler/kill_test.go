@@ -33,7 +33,7 @@ func (r *harness) kill() {
 // none is there with other data.
 func TestKilledBetweenCommits(t *testing.T) {
 	t.Parallel()
-	const batch, many = 100, 110 // two commits
+	const batch, many = 10, 11 // two commits
 	made := newHarness(t)
 	var group sync.WaitGroup
 	for range many {

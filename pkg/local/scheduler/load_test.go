@@ -38,21 +38,23 @@ func (l *loading) Err() error {
 	return nil
 }
 
-// fill creates n large syncs that do not run soon, so that bbolt's mapping of the file
-// has room: growing it would wait for the end of the read transaction.
-func (r *harness) fill(n int) {
+// reserve creates and deletes a large sync, so that bbolt's mapping of the file has room:
+// growing it would wait for the end of the read transaction.
+func (r *harness) reserve() {
 	r.t.Helper()
-	for range n {
-		s := r.sync(500_000, "")
-		s.Configuration = `{"a":"` + strings.Repeat("x", 64<<10) + `"}`
-		if err := r.store.Create(r.t.Context(), s); err != nil {
-			r.t.Fatal(err)
-		}
+	s := r.sync(500_000, "")
+	r.ids--
+	s.Configuration = `{"a":"` + strings.Repeat("x", 512<<10) + `"}`
+	if err := r.store.Create(r.t.Context(), s); err != nil {
+		r.t.Fatal(err)
+	}
+	if err := r.store.Delete(r.t.Context(), s); err != nil {
+		r.t.Fatal(err)
 	}
 }
 
-// fillMore creates n small syncs that do not run soon.
-func (r *harness) fillMore(n int) {
+// fill creates n syncs that do not run soon.
+func (r *harness) fill(n int) {
 	r.t.Helper()
 	group, ctx := errgroup.WithContext(r.t.Context())
 	group.SetLimit(256)
@@ -75,8 +77,8 @@ func TestChangesDuringLoad(t *testing.T) {
 	stays, deleted, paused, slower, resumed := r.create(1, ""), r.create(1, ""), r.create(1, ""), r.create(1, ""), r.create(1, "")
 	resumed = r.change(resumed, func(s *syncs.Sync) { s.Status = syncs.Disabled })
 	r.ids = 10
-	r.fill(35)
-	r.fillMore(2000) // a read transaction reads as many rows at most
+	r.reserve()
+	r.fill(2000) // a read transaction reads as many rows at most
 	r.ids = 9995
 	laterDeleted, laterChanged, laterStays := r.create(1, ""), r.create(60, ""), r.create(1, "")
 	r.want(0)
@@ -132,28 +134,33 @@ func TestStopDuringLoad(t *testing.T) {
 // TestTable compares the table of runs with a map, in random operations.
 func TestTable(t *testing.T) {
 	t.Parallel()
+	var ids [61]string
+	for n := range ids {
+		switch n % 5 {
+		case 0:
+			ids[n] = fmt.Sprintf("sync %d", n) // no UUID
+		case 1:
+			ids[n] = strings.ToUpper(fmt.Sprintf("019ab0c4-aaaa-7000-8000-%012d", n)) // not canonical
+		case 2:
+			ids[n] = fmt.Sprintf("00000000-0000-0000-0000-%012d", n) // of no version
+		default:
+			ids[n] = uuid.NewSHA1(uuid.NameSpaceURL, fmt.Append(nil, n)).String()
+		}
+	}
+	var crons [4]schedule.Schedule
+	for minute := range crons {
+		cron, err := schedule.Parse(fmt.Sprint(minute, " * * * *"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		crons[minute] = schedule.At(cron)
+	}
 	rapid.Check(t, func(t *rapid.T) {
 		table, model := scheduler.NewTable(), map[string]scheduler.Row{}
-		id := func() string {
-			n := rapid.IntRange(0, 60).Draw(t, "id")
-			switch n % 5 {
-			case 0:
-				return fmt.Sprintf("sync %d", n) // no UUID
-			case 1:
-				return strings.ToUpper(fmt.Sprintf("019ab0c4-aaaa-7000-8000-%012d", n)) // not canonical
-			case 2:
-				return fmt.Sprintf("00000000-0000-0000-0000-%012d", n) // of no version
-			}
-			return uuid.NewSHA1(uuid.NameSpaceURL, fmt.Append(nil, n)).String()
-		}
 		row := func() scheduler.Row {
 			row := scheduler.Row{Workspace: fmt.Sprint("w", rapid.IntRange(0, 3).Draw(t, "workspace")), At: int64(rapid.IntRange(0, 20).Draw(t, "at"))}
 			if rapid.Bool().Draw(t, "cron") {
-				cron, err := schedule.Parse(fmt.Sprint(rapid.IntRange(0, 3).Draw(t, "minute"), " * * * *"))
-				if err != nil {
-					t.Fatal(err)
-				}
-				row.When = schedule.At(cron)
+				row.When = crons[rapid.IntRange(0, 3).Draw(t, "minute")]
 			} else {
 				anchor := time.Unix(int64(rapid.IntRange(-5, 5).Draw(t, "anchor")), 0)
 				row.When = schedule.Every(int64(rapid.IntRange(1, 3).Draw(t, "minutes")), anchor)
@@ -161,7 +168,7 @@ func TestTable(t *testing.T) {
 			return row
 		}
 		for range rapid.IntRange(1, 300).Draw(t, "operations") {
-			id := id()
+			id := ids[rapid.IntRange(0, 60).Draw(t, "id")]
 			switch _, known := model[id]; {
 			case !known:
 				model[id] = row()
@@ -185,15 +192,15 @@ func TestTable(t *testing.T) {
 				t.Fatal(cmp.Diff(model, maps.Collect(table.Rows()), cmp.AllowUnexported(schedule.Schedule{}, schedule.Cron{})))
 			}
 		}
-		ids := table.Drain()
-		for i := 1; i < len(ids); i++ {
-			x, y := model[ids[i-1]], model[ids[i]]
-			if x.At > y.At || x.At == y.At && ids[i-1] >= ids[i] {
-				t.Fatalf("%s at %d comes before %s at %d", ids[i-1], x.At, ids[i], y.At)
+		order := table.Drain()
+		for i := 1; i < len(order); i++ {
+			x, y := model[order[i-1]], model[order[i]]
+			if x.At > y.At || x.At == y.At && order[i-1] >= order[i] {
+				t.Fatalf("%s at %d comes before %s at %d", order[i-1], x.At, order[i], y.At)
 			}
 		}
-		if len(ids) != len(model) {
-			t.Fatalf("got %d runs, want %d", len(ids), len(model))
+		if len(order) != len(model) {
+			t.Fatalf("got %d runs, want %d", len(order), len(model))
 		}
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -86,13 +87,47 @@ func (h *recorderHarness) sync() syncs.Sync {
 	return s
 }
 
+// syncs creates n syncs at once, so that few commits store them.
+func (h *recorderHarness) syncs(n int) []syncs.Sync {
+	h.t.Helper()
+	all := make([]syncs.Sync, n)
+	var group sync.WaitGroup
+	for i := range all {
+		all[i] = storagetest.NewSync(h.t)
+		group.Go(func() {
+			if err := h.store.Create(h.t.Context(), all[i]); err != nil {
+				h.t.Error(err)
+			}
+		})
+	}
+	group.Wait()
+	return all
+}
+
 // due publishes that a run of s is due at the present.
 func (h *recorderHarness) due(s syncs.Sync, late bool) runs.Key {
 	h.t.Helper()
-	if err := h.store.Publish(h.t.Context(), []event.Event{event.OfRun(&s, h.now, late)}, "test", 0); err != nil {
+	h.publish(event.OfRun(&s, h.now, late))
+	return runs.Key{Workspace: s.Workspace, SyncID: s.ID, Time: h.now}
+}
+
+// dueAll is due for each of several syncs, in one commit.
+func (h *recorderHarness) dueAll(all []syncs.Sync) []runs.Key {
+	h.t.Helper()
+	events, keys := make([]event.Event, len(all)), make([]runs.Key, len(all))
+	for i, s := range all {
+		events[i] = event.OfRun(&s, h.now, false)
+		keys[i] = runs.Key{Workspace: s.Workspace, SyncID: s.ID, Time: h.now}
+	}
+	h.publish(events...)
+	return keys
+}
+
+func (h *recorderHarness) publish(events ...event.Event) {
+	h.t.Helper()
+	if err := h.store.Publish(h.t.Context(), events, "test", 0); err != nil {
 		h.t.Fatal(err)
 	}
-	return runs.Key{Workspace: s.Workspace, SyncID: s.ID, Time: h.now}
 }
 
 func (h *recorderHarness) claim(key runs.Key) runs.Run {
@@ -253,19 +288,16 @@ func (h *recorderHarness) remove(s syncs.Sync) error { return h.store.Delete(h.t
 func TestRecorderManySyncs(t *testing.T) {
 	t.Parallel()
 	h := newRecorder(t)
-	var all []syncs.Sync
-	for range 50 {
-		all = append(all, h.sync())
-	}
+	all := h.syncs(50)
 	var last []runs.Key
 	for round := range 3 {
-		for _, s := range all {
-			last = append(last, h.due(s, false))
-		}
+		last = append(last, h.dueAll(all)...)
 		if round == 1 {
 			ctx, cancel := context.WithCancel(t.Context())
-			cancel()
-			_, _ = h.recorder.Step(ctx) // some of it may be done
+			_, changed := h.store.Head()
+			go func() { defer cancel(); <-changed }()
+			_, _ = h.recorder.Step(ctx) // some of it is done
+			<-changed
 			h.restart()
 		}
 		h.step()
@@ -312,16 +344,9 @@ func TestRecorderCheckpoint(t *testing.T) {
 		}
 		return at
 	}
-	var group sync.WaitGroup
-	for range 999 { // at once, so that few commits store them
-		s := storagetest.NewSync(t)
-		group.Go(func() {
-			if err := h.store.Create(t.Context(), s); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	group.Wait()
+	s := storagetest.NewSync(t)
+	created := event.Event{Kind: event.Created, ID: s.ID + "/1", Subject: s.ID, Workspace: s.Workspace, Time: s.CreatedAt, Data: []byte("{}")}
+	h.publish(slices.Repeat([]event.Event{created}, 999)...)
 	h.step()
 	if got := checkpoint(); got != 0 {
 		t.Errorf("after 999 events the checkpoint is %d", got)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -33,11 +34,12 @@ type harness struct {
 	ids       int
 	seen      uint64
 	data      map[string]string // of each run that started, by the ID of its event
+	late      map[string]bool   // of each valid event without its time: whether its run is late
 }
 
 func newHarness(t *testing.T) *harness {
 	t.Helper()
-	r := &harness{t: t, path: filepath.Join(t.TempDir(), "syncs.db"), now: time.Date(2026, time.November, 24, 12, 0, 0, 0, time.UTC), data: map[string]string{}}
+	r := &harness{t: t, path: filepath.Join(t.TempDir(), "syncs.db"), now: time.Date(2026, time.November, 24, 12, 0, 0, 0, time.UTC), data: map[string]string{}, late: map[string]bool{}}
 	r.open()
 	t.Cleanup(r.close)
 	return r
@@ -138,14 +140,27 @@ func (r *harness) started() []string {
 				r.t.Errorf("the event %s had the data %s, and has %s", e.ID, before, e.Data)
 			}
 			r.data[e.ID] = string(e.Data)
-			seen := eventtest.Check(r.t, e.Append(nil, "http://127.0.0.1"))
 			text := e.Subject[len(e.Subject)-1:] + " " + e.Time.Format("15:04:05")
-			if seen.Data["late"] == true {
+			if r.isLate(e.Event) {
 				text += "*"
 			}
 			started = append(started, text)
 		}
 	}
+}
+
+// isLate reports whether a run is late, and checks its event. Events that differ only in
+// their time are checked once, which is most of the time of a test otherwise.
+func (r *harness) isLate(e event.Event) bool {
+	r.t.Helper()
+	text := e.Append(nil, "http://127.0.0.1")
+	form := strings.ReplaceAll(string(text), e.Time.Format("2006-01-02T15:04:05"), "0000-00-00T00:00:00")
+	late, known := r.late[form]
+	if !known {
+		late = eventtest.Check(r.t, text).Data["late"] == true
+		r.late[form] = late
+	}
+	return late
 }
 
 // want advances the clock and compares the runs that start.
@@ -267,7 +282,7 @@ func TestAsleep(t *testing.T) {
 func TestManyAtOnce(t *testing.T) {
 	t.Parallel()
 	r := newHarness(t)
-	const batch, many = 100, 201 // three commits
+	const batch, many = 10, 21 // three commits
 	r.inBatchesOf(batch)
 	var group sync.WaitGroup
 	for range many { // at once, so that few commits store them

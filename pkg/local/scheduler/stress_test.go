@@ -147,12 +147,16 @@ func TestChangedInTheSecond(t *testing.T) {
 				t.Errorf("%s started %d times (change %d)", id, n, kind)
 			}
 		}
-		for _, s := range list { // so that each round has its own
-			if s, err := r.store.Read(t.Context(), s.Workspace, s.ID); err == nil {
-				if err := r.store.Delete(t.Context(), s); err != nil {
-					t.Error(err)
+		var deleted sync.WaitGroup
+		for _, s := range list { // so that each round has its own; at once, so that there are few commits
+			deleted.Go(func() {
+				if s, err := r.store.Read(t.Context(), s.Workspace, s.ID); err == nil {
+					if err := r.store.Delete(t.Context(), s); err != nil {
+						t.Error(err)
+					}
 				}
-			}
+			})
 		}
+		deleted.Wait()
 	}
 }

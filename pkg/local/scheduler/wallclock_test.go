@@ -293,8 +293,8 @@ func TestKilledTwice(t *testing.T) {
 		t.Run(fmt.Sprint(after), func(t *testing.T) {
 			t.Parallel()
 			r := newHarness(t)
-			const many = 250
-			r.inBatchesOf(100)
+			const many = 25
+			r.inBatchesOf(10)
 			r.createMany(many)
 			r.stepOnly()
 			r.now = r.now.Add(time.Minute)
