@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -165,8 +165,23 @@ const maxShown = 80
 // isSecret reports whether a value is not printed: its path, or the name of a member in
 // it, is that of a secret.
 func isSecret(path string, value jsontext.Value) bool {
-	const words = `(?i)(password|passphrase|secret|token|credential|private|api_?key)`
-	return regexp.MustCompile(words).MatchString(path) || regexp.MustCompile(words+`[^"]*"\s*:`).Match(value)
+	if namesSecret(path) {
+		return true
+	}
+	names := strings.Split(string(value), `"`)
+	for i, after := range names[1:] { // a name is before a quote and a colon
+		if strings.HasPrefix(strings.TrimLeft(after, " \t\n\f\r"), ":") && namesSecret(names[i]) {
+			return true
+		}
+	}
+	return false
+}
+
+// namesSecret reports whether a text has a word for a secret, in upper or lower case.
+func namesSecret(text string) bool {
+	text = strings.ToLower(strings.ToUpper(text)) // so that characters that differ only in case are equal
+	return slices.ContainsFunc([]string{"password", "passphrase", "secret", "token", "credential", "private", "apikey", "api_key"},
+		func(word string) bool { return strings.Contains(text, word) })
 }
 
 // String returns a line such as "sync_interval: 30 → 60", without secrets.
