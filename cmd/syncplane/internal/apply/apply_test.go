@@ -14,7 +14,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -23,7 +22,6 @@ import (
 	"syncplane/pkg/app/httpfunc"
 	"syncplane/pkg/auth"
 	"syncplane/pkg/client"
-	"syncplane/pkg/local/server"
 	"syncplane/pkg/storage/bolt"
 	"syncplane/pkg/storage/storagetest"
 	"syncplane/pkg/syncs"
@@ -37,6 +35,8 @@ type harness struct {
 	client *client.ClientWithResponses
 
 	workspace atomic.Value // of the caller, a string
+
+	read sync.Map // what apply.Read returns for a file, which no apply changes
 
 	// around, if set, handles a request in place of the API, which is next.
 	around atomic.Pointer[func(w http.ResponseWriter, r *http.Request, next http.Handler)]
@@ -72,14 +72,13 @@ func newHarness(t *testing.T, store syncs.Store) *harness {
 	caller := func(context.Context, string) (auth.Caller, error) {
 		return auth.Caller{Workspace: h.workspace.Load().(string), Scopes: []string{string(auth.ReadSyncs), string(auth.WriteSyncs)}}, nil
 	}
-	function := httpfunc.Handler(httpfunc.Deps{Store: store, Caller: caller, Log: app.Logger(io.Discard, "")})
-	routes := server.Routes(server.Gateway{Function: function, Now: time.Now}, nil, nil)
+	api := httpfunc.API(httpfunc.Deps{Store: store, Caller: caller, Log: app.Logger(io.Discard, "")})
 	h.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if around := h.around.Load(); around != nil {
-			(*around)(w, r, routes)
+			(*around)(w, r, api)
 			return
 		}
-		routes.ServeHTTP(w, r)
+		api.ServeHTTP(w, r)
 	}))
 	t.Cleanup(h.server.Close)
 	var err error
@@ -91,13 +90,16 @@ func newHarness(t *testing.T, store syncs.Store) *harness {
 
 // apply applies a file and returns the counts and what was printed.
 func (h *harness) apply(ctx context.Context, text string, prune bool) (counts, printed string, err error) {
-	want, err := apply.Read(apply.File{Name: "syncs.yaml", Text: []byte(text)})
-	if err != nil {
-		return "", "", err
+	read, found := h.read.Load(text)
+	if !found {
+		if read, err = apply.Read(apply.File{Name: "syncs.yaml", Text: []byte(text)}); err != nil {
+			return "", "", err
+		}
+		h.read.Store(text, read)
 	}
 	var out bytes.Buffer
 	a := apply.Applier{Client: h.client, Out: &out, Prune: prune}
-	report, err := a.Apply(ctx, want)
+	report, err := a.Apply(ctx, read.([]apply.Sync))
 	return report.String(), out.String(), err
 }
 

@@ -119,7 +119,7 @@ func TestReadRefuses(t *testing.T) {
 		}
 		return strings.Join(lines, "")
 	}
-	laughs := "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n"
+	laughs := "a0: &a0 " + strings.Repeat("x", 300) + "\n"
 	for i := range 8 {
 		n, m := string(rune('0'+i+1)), string(rune('0'+i))
 		laughs += "a" + n + ": &a" + n + " [" + strings.TrimSuffix(strings.Repeat("*a"+m+", ", 10), ", ") + "]\n"
