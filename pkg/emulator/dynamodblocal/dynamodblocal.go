@@ -129,6 +129,9 @@ func launch(ctx context.Context, java, dir string, port int) (*Server, error) {
 			// The C1 compiler only: it halves the CPU time of a start, and no
 			// background compilation disturbs the latency.
 			"-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC",
+			// The digest of the download was checked; to verify each class as well takes
+			// a sixth of a start.
+			"-XX:+UnlockDiagnosticVMOptions", "-XX:-BytecodeVerificationRemote",
 			// Version 1.25 looks up an AWS host at its start even with telemetry off.
 			// With an empty hosts file no name resolves.
 			"-Djdk.net.hosts.file=" + os.DevNull,
