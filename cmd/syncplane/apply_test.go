@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"bufio"
+	"crypto/rand"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -30,7 +31,7 @@ func TestApplyKilled(t *testing.T) {
 		"bolt": func(*testing.T) []string { return nil },
 		"dynamodb": func(t *testing.T) []string {
 			t.Helper()
-			return []string{"STORE=dynamodb", "TABLE_NAME=apply-test", "AWS_ENDPOINT_URL_DYNAMODB=" + dynamotest.Endpoint(t)}
+			return []string{"STORE=dynamodb", "TABLE_NAME=apply-" + rand.Text(), "AWS_ENDPOINT_URL_DYNAMODB=" + dynamotest.Endpoint(t)}
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

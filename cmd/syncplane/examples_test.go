@@ -22,7 +22,7 @@ func TestHelpExamples(t *testing.T) {
 	const setup = `PATH="$PWD/bin:$PATH"
 `
 	const syncsAndRuns = `syncplane apply -f examples/syncs.yaml >/dev/null
-id=$(syncplane syncs create --source-id 1 --destination-id 2 --model-id 3 --stream-name contacts --sync-interval 30 --json | jq -r .id)
+read -r _ id < <(syncplane syncs create --source-id 1 --destination-id 2 --model-id 3 --stream-name contacts --sync-interval 30)
 syncplane runs trigger "$id" >/dev/null
 `
 	ran := 0

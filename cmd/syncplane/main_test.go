@@ -74,6 +74,20 @@ func linkFunctions(t *testing.T, dir string) {
 	}
 }
 
+// linkWorker makes the worker in Go the one in dir that docs/runs.md builds, so that go
+// has nothing to link.
+func linkWorker(t *testing.T, dir string) {
+	t.Helper()
+	built, err := testbuild.Programs(t.Context(), nil, "-trimpath", "../../examples/worker")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(built) //nolint:errcheck // it is in a temporary directory
+	if err := os.Link(filepath.Join(built, "worker"), filepath.Join(dir, "bin", "worker")); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestMain(m *testing.M) {
 	code := m.Run()
 	_ = os.RemoveAll(functions.dir)

@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"debug/buildinfo"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -10,8 +11,8 @@ import (
 	"testing"
 )
 
-// TestVersion compares the printed version with what `go version -m` reads from
-// the same file: built in a repository with a commit, in one with an uncommitted
+// TestVersion compares the printed version with what package buildinfo, and so
+// `go version -m`, reads from the same file: built in a repository with a commit, in one with an uncommitted
 // change, and in none.
 func TestVersion(t *testing.T) {
 	t.Parallel()
@@ -31,13 +32,15 @@ func TestVersion(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			read, err := exec.CommandContext(t.Context(), "go", "version", "-m", binary).Output()
+			read, err := buildinfo.ReadFile(binary)
 			if err != nil {
 				t.Fatal(err)
 			}
 			setting := func(name string) string {
-				if match := regexp.MustCompile(regexp.QuoteMeta(name) + `=(\S+)`).FindSubmatch(read); match != nil {
-					return string(match[1])
+				for _, s := range read.Settings {
+					if s.Key == name {
+						return s.Value
+					}
 				}
 				return "(none)"
 			}
