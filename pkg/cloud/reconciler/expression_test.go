@@ -33,21 +33,39 @@ const years = 9 // with three leap years
 
 func firstDay() time.Time { return time.Date(2026, time.January, 1, 0, 0, 0, 0, time.UTC) }
 
+// date is a day of a calendar.
+type date struct {
+	start               time.Time
+	month, day, weekday int // the latter from 1 on, as in an expression of Scheduler
+}
+
+// dates returns the days of a calendar, and the day after them.
+func dates() *[years*366 + 1]date {
+	var all [years*366 + 1]date
+	for i := range all {
+		start := firstDay().AddDate(0, 0, i)
+		all[i] = date{start, int(start.Month()), start.Day(), int(start.Weekday()) + 1}
+	}
+	return &all
+}
+
 // runsOf returns when s runs according to Next, which the tests of pkg/schedule
 // compare with POSIX. A cron expression runs at the same minutes on each of its
 // days.
-func runsOf(s schedule.Schedule) calendar {
+func runsOf(s schedule.Schedule, dates *[years*366 + 1]date) calendar {
 	var c calendar
 	measured := false
+	next := s.Next(dates[0].start.Add(-time.Second))
 	for i := range c.days {
-		day := firstDay().AddDate(0, 0, i)
-		end := day.AddDate(0, 0, 1)
-		next := s.Next(day.Add(-time.Second))
-		c.days[i] = next.Before(end)
+		day, end := dates[i].start, dates[i+1].start
+		if c.days[i] = next.Before(end); !c.days[i] {
+			continue
+		}
 		for ; !measured && next.Before(end); next = s.Next(next) {
 			c.minutes[int(next.Sub(day)/time.Minute)] = true
 		}
-		measured = measured || c.days[i]
+		measured = true
+		next = s.Next(end.Add(-time.Second))
 	}
 	return c
 }
@@ -80,7 +98,7 @@ func members(tb rapid.TB, text string, low, high int) (all [60]bool) {
 
 // evaluate returns when an expression runs as EventBridge Scheduler's user guide
 // defines it.
-func evaluate(tb rapid.TB, text string) calendar {
+func evaluate(tb rapid.TB, text string, dates *[years*366 + 1]date) calendar {
 	tb.Helper()
 	inner, ok := strings.CutPrefix(text, "cron(")
 	inner, closed := strings.CutSuffix(inner, ")")
@@ -91,9 +109,10 @@ func evaluate(tb rapid.TB, text string) calendar {
 	minutes, hours := members(tb, f[0], 0, 59), members(tb, f[1], 0, 23)
 	days, months, weekdays := members(tb, f[2], 1, 31), members(tb, f[3], 1, 12), members(tb, f[4], 1, 7)
 	var c calendar
+	anyDay, anyWeekday := f[2] == "?", f[4] == "?"
 	for i := range c.days {
-		day := firstDay().AddDate(0, 0, i)
-		c.days[i] = months[int(day.Month())] && (f[2] == "?" || days[day.Day()]) && (f[4] == "?" || weekdays[int(day.Weekday())+1])
+		d := &dates[i]
+		c.days[i] = months[d.month] && (anyDay || days[d.day]) && (anyWeekday || weekdays[d.weekday])
 	}
 	for h := range 24 {
 		for m := range 60 {
@@ -107,12 +126,13 @@ func evaluate(tb rapid.TB, text string) calendar {
 // at the same minutes as the schedule, and that each of them runs at all.
 func TestExpressions(t *testing.T) {
 	t.Parallel()
+	dates := dates()
 	rapid.Check(t, func(t *rapid.T) {
 		text := scheduletest.DrawCron(t)
 		var got calendar
 		expressions := reconciler.Expressions(parse(t, text))
 		for i, e := range expressions {
-			one := evaluate(t, e)
+			one := evaluate(t, e, dates)
 			if one.days == (calendar{}).days {
 				t.Fatalf("%s: %s never fires", text, e)
 			}
@@ -124,7 +144,7 @@ func TestExpressions(t *testing.T) {
 			}
 			got.minutes = one.minutes
 		}
-		if want := runsOf(parse(t, text)); got != want {
+		if want := runsOf(parse(t, text), dates); got != want {
 			t.Fatalf("%s as %v: %s", text, expressions, cmp.Diff(want, got, cmp.AllowUnexported(calendar{})))
 		}
 	})
@@ -156,7 +176,7 @@ func TestExpressionsByExample(t *testing.T) {
 	}
 	longest := "0-1,3-4,6-7,9-10,12-13,15-16,18-19,21-22,24-25,27-28,30-31,33-34,36-37,39-40,42-43,45-46,48-49,51-52,54-55,57-58 " +
 		"0-1,3-4,6-7,9-10,12-13,15-16,18-19,21-22 1-2,4-5,7-8,10-11,13-14,16-17,19-20,22-23,25-26,28-29,31 1-2,4-5,7-8,10-11 *"
-	evaluate(t, reconciler.Expressions(parse(t, longest))[0])
+	evaluate(t, reconciler.Expressions(parse(t, longest))[0], dates())
 	if words := parse(t, longest).String(); len(words) > 512 { // the longest description that Scheduler takes
 		t.Errorf("%d characters: %s", len(words), words)
 	}

@@ -72,17 +72,24 @@ func (h *harness) round() *reconciler.Round {
 	return &reconciler.Round{Reconciler: h.Reconciler, Table: h.table, Checkpoints: &checkpoints{}, Window: 30, Full: 1}
 }
 
-// fill stores n syncs that were created in the course of a year before now, each with
-// its schedules, and returns them by age.
-func (h *harness) fill(t *testing.T, n int) []syncs.Sync {
+// year is the syncs that were created in the course of a year before end, by age, and a
+// Server with their schedules.
+type year struct {
+	end    time.Time
+	syncs  []syncs.Sync
+	server *awsfake.Server
+}
+
+func newYear(t *testing.T) year {
 	t.Helper()
-	all := make([]syncs.Sync, 0, n)
-	now := h.Now()
+	const count = 125
+	h := newHarness()
+	y := year{end: h.Now(), server: h.server}
+	var now time.Time // of the server
 	h.server.Now = func() time.Time { return now }
-	begin := now
-	for i := range n {
+	for i := range count {
 		s := storagetest.NewSync(t)
-		at := begin.Add(-time.Duration(n-i) * 365 * 24 * time.Hour / time.Duration(n)).Truncate(time.Millisecond)
+		at := y.end.Add(-(count - time.Duration(i)) * 365 * 24 * time.Hour / count).Truncate(time.Millisecond)
 		hex := fmt.Sprintf("%012x", at.UnixMilli())
 		s.ID = fmt.Sprintf("%s-%s-7%03x-8000-%012x", hex[:8], hex[8:], i%4096, i)
 		s.Workspace, s.CronExpression = fmt.Sprint("w", i%7), ""
@@ -91,11 +98,38 @@ func (h *harness) fill(t *testing.T, n int) []syncs.Sync {
 		}
 		s.CreatedAt, s.UpdatedAt, s.ScheduledAt = at, at, at
 		h.table.put(s)
-		now = at.Add(time.Second) // of the server
+		now = at.Add(time.Second)
 		h.reconcile(t, s)
-		all = append(all, s)
+		y.syncs = append(y.syncs, s)
 	}
-	now = begin
+	return y
+}
+
+// past is the year before the test. Its hundreds of calls are made once.
+var past struct {
+	mu sync.Mutex
+	year
+}
+
+// fill stores the newest n syncs of a year, each with its schedules, and returns them by
+// age.
+func (h *harness) fill(t *testing.T, n int) []syncs.Sync {
+	t.Helper()
+	past.mu.Lock()
+	defer past.mu.Unlock()
+	if past.syncs == nil {
+		past.year = newYear(t)
+	}
+	return h.fillFrom(past.year, n)
+}
+
+func (h *harness) fillFrom(y year, n int) []syncs.Sync {
+	all := slices.Clone(y.syncs[len(y.syncs)-n:])
+	for _, s := range all {
+		h.table.put(s)
+	}
+	h.server.CopySchedules(y.server, func(name string) bool { return name >= "sync-"+all[0].ID })
+	h.server.Now = func() time.Time { return y.end }
 	return all
 }
 
@@ -250,7 +284,7 @@ func TestRoundGoesOn(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness()
-		all := h.fill(t, 125)
+		all := h.fillFrom(newYear(t), 125) // by the clock of the bubble
 		want := h.damage(t, all, 5)
 		h.Rate = &reconciler.Rate{PerSecond: 40}
 		round := h.round()

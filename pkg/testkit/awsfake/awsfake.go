@@ -174,6 +174,28 @@ func (s *Server) Schedules(group string) []string {
 	return slices.Sorted(maps.Keys(s.schedules[group]))
 }
 
+// CopySchedules adds those schedules of another Server whose names are wanted.
+func (s *Server) CopySchedules(from *Server, wanted func(name string) bool) {
+	from.mu.Lock()
+	defer from.mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.schedules == nil {
+		s.schedules = map[string]map[string]stored{}
+	}
+	for group, schedules := range from.schedules {
+		if s.schedules[group] == nil {
+			s.schedules[group] = map[string]stored{}
+		}
+		for name, schedule := range schedules {
+			if wanted(name) {
+				s.schedules[group][name] = schedule
+			}
+		}
+	}
+	s.names = nil
+}
+
 // Clear removes all schedules, events, messages and recorded calls.
 func (s *Server) Clear() {
 	s.mu.Lock()
