@@ -107,9 +107,9 @@ func TestExpiredRunsAreRemoved(t *testing.T) {
 			b.Clock.Advance(time.Minute)
 		}
 	}
-	run(30)
+	run(12)
 	b.Clock.Advance(service.Retention.Runs)
-	run(20)
+	run(8)
 	closeStore(t, store)
 
 	file, err := bbolt.Open(path, 0o600, &bbolt.Options{ReadOnly: true})
@@ -130,8 +130,8 @@ func TestExpiredRunsAreRemoved(t *testing.T) {
 			})
 		})
 	})
-	if err != nil || count["RUN#"] != 20 || count["ROWS#"] != 20 {
-		t.Errorf("got %v, %v, want the 20 runs that have not expired", count, err)
+	if err != nil || count["RUN#"] != 8 || count["ROWS#"] != 8 {
+		t.Errorf("got %v, %v, want the 8 runs that have not expired", count, err)
 	}
 }
 

@@ -52,16 +52,40 @@ func countLetters(t *testing.T, letters bolt.DeadLetters) (n int, err error) {
 	return n, nil
 }
 
+// copyKey stores a key under several other IDs, in few commits.
+func copyKey(t *testing.T, path, id string, count int) {
+	t.Helper()
+	db, err := bbolt.Open(path, 0o600, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for first := 1; err == nil && first <= count; first += 13 { // a page of bbolt
+		err = db.Update(func(tx *bbolt.Tx) error {
+			bucket := tx.Bucket([]byte("keys"))
+			row := bytes.Clone(bucket.Get([]byte(id)))
+			var errs error
+			for i := first; i < min(first+13, count+1); i++ {
+				errs = errors.Join(errs, bucket.Put(fmt.Append(nil, "key-", i), row))
+			}
+			return errs
+		})
+	}
+	if err := errors.Join(err, db.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // goodSideFile returns a file with several pages of keys and dead letters.
 func goodSideFile(t *testing.T) []byte {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "side.db")
 	keys, letters := bolt.Keys{Path: path}, bolt.DeadLetters{Path: path}
 	var all []bolt.DeadLetter
+	if err := keys.CreateKey(t.Context(), apikey.Key{ID: "key-0", Workspace: "acme", Name: strings.Repeat("n", 300)}); err != nil {
+		t.Fatal(err)
+	}
+	copyKey(t, path, "key-0", 39)
 	for i := range 40 {
-		if err := keys.CreateKey(t.Context(), apikey.Key{ID: fmt.Sprint("key-", i), Workspace: "acme", Name: strings.Repeat("n", 300)}); err != nil {
-			t.Fatal(err)
-		}
 		all = append(all, bolt.DeadLetter{Sequence: uint64(i + 1), Event: event.Event{Kind: event.Created, ID: "e", Data: []byte(`"` + strings.Repeat("x", 300) + `"`)}})
 	}
 	if _, err := letters.Add(t.Context(), all...); err != nil {

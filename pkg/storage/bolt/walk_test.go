@@ -24,7 +24,7 @@ func TestWalk(t *testing.T) {
 	t.Parallel()
 	store := open(t, filepath.Join(t.TempDir(), "syncs.db"))
 	t.Cleanup(func() { closeStore(t, store) })
-	store.SetChunk(200)
+	store.SetChunk(60)
 	now := time.Date(2026, time.November, 24, 6, 0, 0, 0, time.UTC)
 	all := bolt.Runs{Store: store, Now: func() time.Time { return now }}
 	// Bytes before and after those that end a workspace and a sync in a key.
@@ -33,7 +33,7 @@ func TestWalk(t *testing.T) {
 	var slots []string
 	group, ctx := errgroup.WithContext(t.Context())
 	group.SetLimit(256)
-	for i := range 440 { // of which half are in one workspace
+	for i := range 132 { // of which half are in one workspace
 		s := storagetest.NewSync(t)
 		s.Workspace = workspaces[i%len(workspaces)]
 		if i%2 == 0 {
@@ -44,7 +44,7 @@ func TestWalk(t *testing.T) {
 		}
 		want[s.Workspace+"/"+s.ID] = s
 		group.Go(func() error { return store.Create(ctx, s) })
-		if i%20 > 0 {
+		if i%6 > 0 {
 			continue
 		}
 		slots = append(slots, s.Workspace+"/"+s.ID)
@@ -128,11 +128,11 @@ func TestWalk(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if count++; count == 250 {
+		if count++; count == 75 {
 			break
 		}
 	}
-	if count != 250 {
+	if count != 75 {
 		t.Errorf("the loop ended after %d syncs", count)
 	}
 }

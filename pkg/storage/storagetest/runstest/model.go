@@ -500,9 +500,9 @@ func (m *Model) fine(err error) {
 
 func isOvertaken(err error) bool { return errorCode(err) == "overtaken" }
 
-// observe reads all runs after a commit and checks the invariants between the states
-// before and after it.
-func (m *Model) observe() {
+// observe reads all runs after a commit, checks the invariants between the states before
+// and after it, and returns the runs.
+func (m *Model) observe() []runs.Run {
 	m.processed++
 	all := m.all()
 	now := m.backend.Clock.Now()
@@ -532,6 +532,7 @@ func (m *Model) observe() {
 		}
 	}
 	m.slotAgrees(all)
+	return all
 }
 
 // ended applies the end of a run to the status that its sync must have.
@@ -614,8 +615,7 @@ func (m *Model) slotAgrees(all []runs.Run) {
 
 // verify checks the invariants that hold between two operations.
 func (m *Model) verify() {
-	m.observe()
-	m.agrees()
+	m.agrees(m.observe())
 	for _, p := range m.triggers {
 		run, ok := m.last[p.key.Time.Unix()]
 		attempts := m.started[p.key.Time.Unix()]
@@ -628,7 +628,7 @@ func (m *Model) verify() {
 
 // agrees checks that the sync has the status that follows from its runs, and that no run
 // waits for an executor while it is paused or deleted.
-func (m *Model) agrees() {
+func (m *Model) agrees(all []runs.Run) {
 	sync, err := m.backend.Syncs.Read(context.Background(), m.who.Workspace, m.sync.ID)
 	switch {
 	case err == nil && sync.Status != m.status:
@@ -641,7 +641,7 @@ func (m *Model) agrees() {
 	if !m.deleted && m.status != syncs.Disabled {
 		return
 	}
-	for _, run := range m.all() {
+	for _, run := range all {
 		run, _ = run.At(m.backend.Clock.Now())
 		if run.Status == runs.Pending || run.Status == runs.Queued && run.Attempt == 0 {
 			m.t.Fatalf("a run waits though the sync is paused or deleted: %+v", run)
