@@ -35,8 +35,8 @@ var (
 // The size of a round.
 const (
 	clients     = 48
-	keys        = 400 // each used by two concurrent requests
-	unkeyed     = 100
+	keys        = 200 // each used by two concurrent requests
+	unkeyed     = 50
 	share       = 0.25 // of the calls to DynamoDB that have a fault
 	maxAttempts = 60   // of a request
 )
@@ -62,8 +62,8 @@ func TestFaults(t *testing.T) {
 			})}
 			r.run(t)
 			r.check(t, truth)
-			if proxy.Faults() == 0 {
-				t.Error("no call had a fault")
+			if proxy.Fewest() == 0 {
+				t.Error("no call had one of the kinds of faults")
 			}
 		})
 	}

@@ -75,15 +75,13 @@ func Start(tb testing.TB, address string, seed uint64, share float64) *Proxy {
 	return p
 }
 
-// Faults returns how many calls had a fault so far.
-func (p *Proxy) Faults() int64 {
-	sum := int64(0)
-	for f := range p.counts {
-		if fault(f) != none {
-			sum += p.counts[f].Load()
-		}
+// Fewest returns how many calls had the rarest kind of fault so far.
+func (p *Proxy) Fewest() int64 {
+	fewest := p.counts[delay].Load()
+	for kind := delay; kind < faults; kind++ {
+		fewest = min(fewest, p.counts[kind].Load())
 	}
-	return sum
+	return fewest
 }
 
 // next draws the fault of the next call, and the time for a delay.
