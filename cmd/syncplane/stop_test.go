@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"bufio"
+	"errors"
 	"io"
 	"net"
 	"strconv"
@@ -14,6 +15,16 @@ import (
 	"syncplane/pkg/storage/bolt"
 )
 
+// smallBuffer makes the buffer small in which a client receives, so that only that of the
+// server holds what the client does not read: 4 MB on Linux.
+func smallBuffer(_, _ string, c syscall.RawConn) error {
+	var failure error
+	err := c.Control(func(descriptor uintptr) {
+		failure = syscall.SetsockoptInt(int(descriptor), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 4096)
+	})
+	return errors.Join(err, failure)
+}
+
 // TestStopsWithStuckClients ends a server whose clients read no events, do not
 // finish their bodies and keep connections open.
 func TestStopsWithStuckClients(t *testing.T) {
@@ -25,7 +36,7 @@ func TestStopsWithStuckClients(t *testing.T) {
 	}
 	e := event.Event{Kind: event.Due, Workspace: "demo", Time: time.Now(), Data: []byte(`{"x":"` + strings.Repeat("x", event.MaxConfiguration) + `"}`)}
 	var events []event.Event
-	for n := range 200 { // 13 MB of events, more than the buffers of a connection
+	for n := range 100 { // 6.5 MB of events, more than the buffers of a connection
 		e.Subject, e.ID = strconv.Itoa(n), strconv.Itoa(n)+"/x"
 		events = append(events, e)
 	}
@@ -48,7 +59,7 @@ func TestStopsWithStuckClients(t *testing.T) {
 		{"", ""},
 	} {
 		for range 3 {
-			var dialer net.Dialer
+			dialer := net.Dialer{Control: smallBuffer}
 			conn, err := dialer.DialContext(t.Context(), "tcp", strings.TrimPrefix(s.address, "http://"))
 			if err != nil {
 				t.Fatal(err)
