@@ -375,10 +375,11 @@ func TestUnreadAnswers(t *testing.T) {
 	limits.Write = brief
 	g := newGuarded(t, limits)
 	c := g.dial(t)
-	const requests = 1000 // of 100 KB each
-	for range requests {
-		c.send("GET /api/v1/openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	if err := c.SetReadBuffer(1 << 16); err != nil { // so that fewer answers fill it
+		t.Fatal(err)
 	}
+	const requests = 1000 // of 100 KB each
+	c.send(strings.Repeat("GET /api/v1/openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n", requests))
 	select {
 	case <-g.closed:
 	case <-time.After(timeout):
@@ -532,7 +533,7 @@ func TestMemory(t *testing.T) { //nolint:paralleltest // it measures the heap of
 	limits.Bodies = 4 << 20
 	limits.Drain = time.Minute
 	spaces := filepath.Join(t.TempDir(), "spaces")
-	if err := os.WriteFile(spaces, bytes.Repeat([]byte(" "), 9_900_000), 0o600); err != nil {
+	if err := os.WriteFile(spaces, bytes.Repeat([]byte(" "), 2_000_000), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	fill := func(t *testing.T, g *guarded, connections int, request string, sent int) (answers chan int) {
@@ -579,9 +580,10 @@ func TestMemory(t *testing.T) { //nolint:paralleltest // it measures the heap of
 		sent                          int
 		bound                         int64 // of the heap, in bytes
 	}{
-		"strangers":           {60, 60, 401, create + inJSON + "Content-Length: 9900000\r\n\r\n", 9_900_000, 8 << 20},
-		"chunks of strangers": {60, 60, 401, create + inJSON + "Transfer-Encoding: chunked\r\n\r\n970fe0\r\n", 9_900_000, 8 << 20},
-		"too long":            {60, 60, 413, create + writer + inJSON + "Content-Length: 9900000\r\n\r\n", 9_900_000, 8 << 20},
+		// 120 MB, of which no more than 8 may be held.
+		"strangers":           {60, 60, 401, create + inJSON + "Content-Length: 2000000\r\n\r\n", 2_000_000, 8 << 20},
+		"chunks of strangers": {60, 60, 401, create + inJSON + "Transfer-Encoding: chunked\r\n\r\n1e8480\r\n", 2_000_000, 8 << 20},
+		"too long":            {60, 60, 413, create + writer + inJSON + "Content-Length: 2000000\r\n\r\n", 2_000_000, 8 << 20},
 		// 242,000 bytes of each count, so that 17 are held and 183 are refused.
 		"unfinished":        {200, 183, 503, create + writer + inJSON + "Content-Length: 250001\r\n\r\n", 250_000, 16 << 20},
 		"unfinished chunks": {200, 183, 503, create + writer + inJSON + "Transfer-Encoding: chunked\r\n\r\n3d091\r\n", 250_000, 16 << 20},

@@ -148,7 +148,7 @@ func setSequence(t *testing.T, path string, sequence uint64) {
 // TestGap comes back after the feed has dropped events.
 func TestGap(t *testing.T) {
 	t.Parallel()
-	const kept, stored, batch = 100_000, 104_000, 2000
+	const kept, stored, batch = 100_000, 100_500, 500
 	path := filepath.Join(t.TempDir(), "syncs.db")
 	publish := func(store *bolt.Store, first, count int) {
 		t.Helper()
@@ -168,7 +168,7 @@ func TestGap(t *testing.T) {
 	if err := store.Close(); err != nil {
 		t.Fatal(err)
 	}
-	setSequence(t, path, stored-2*batch) // instead of 96,000 events in between
+	setSequence(t, path, stored-2*batch) // instead of 99,500 events in between
 	g := newHarnessOver(t, path)
 	publish(g.store, stored-2*batch+1, batch)
 	publish(g.store, stored-batch+1, batch)
@@ -440,8 +440,8 @@ func TestNeverReads(t *testing.T) {
 	})
 	large := storagetest.NewSync(t)
 	large.Workspace, large.Configuration = "acme", `{"x":"`+strings.Repeat("x", event.MaxConfiguration-100)+`"}`
-	// 5 MB, more than the buffers of a connection whose client has a small one.
-	if err := g.store.Publish(t.Context(), slices.Repeat([]event.Event{event.OfChange(nil, &large)}, 80), "test", 0); err != nil {
+	// A megabyte, more than the buffers of both ends.
+	if err := g.store.Publish(t.Context(), slices.Repeat([]event.Event{event.OfChange(nil, &large)}, 16), "test", 0); err != nil {
 		t.Fatal(err)
 	}
 	var dialer net.Dialer
