@@ -21,10 +21,13 @@ func TestHelpExamples(t *testing.T) {
 	d := newDocsRunner(t)
 	const setup = `PATH="$PWD/bin:$PATH"
 `
+	// What the examples of syncs and runs need, once for all of them, and again after one
+	// that deletes a sync or ends a run.
 	const syncsAndRuns = `syncplane apply -f examples/syncs.yaml >/dev/null
-read -r _ id < <(syncplane syncs create --source-id 1 --destination-id 2 --model-id 3 --stream-name contacts --sync-interval 30)
-syncplane runs trigger "$id" >/dev/null
+syncplane syncs create --source-id 1 --destination-id 2 --model-id 3 --stream-name contacts --sync-interval 30 >/dev/null
+syncplane runs trigger contacts-to-crm >/dev/null
 `
+	applied := false
 	ran := 0
 	var check func(path string)
 	check = func(path string) {
@@ -84,10 +87,11 @@ syncplane runs trigger "$id" >/dev/null
 				d = d.over(dynamotest.Endpoint(t))
 				linkFunctions(t, d.dir)
 			}
-			if strings.HasPrefix(path, "syncplane syncs") || strings.HasPrefix(path, "syncplane runs") {
-				examples = syncsAndRuns + examples
+			if !applied && (strings.HasPrefix(path, "syncplane syncs") || strings.HasPrefix(path, "syncplane runs")) {
+				examples, applied = syncsAndRuns+examples, true
 			}
 			d.command(t, setup+examples)
+			applied = applied && path != "syncplane syncs delete" && path != "syncplane runs cancel"
 			ran++
 		}
 		for _, name := range commands(t, path) {
