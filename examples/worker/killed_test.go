@@ -1,7 +1,7 @@
 package main_test
 
 import (
-	"bytes"
+	"bufio"
 	"context"
 	"encoding/json"
 	"encoding/pem"
@@ -328,8 +328,11 @@ func TestQueueFunction(t *testing.T) {
 				}
 			}
 			message := h.message()
-			call := func() (string, error) {
-				cmd := exec.CommandContext(t.Context(), "python3", "-S", "-c", "import json, sys, sqs; sqs.handler(json.load(sys.stdin), None)")
+			// call calls the function in a process of its own, a number of times, and calls
+			// check after each.
+			call := func(times int, check func()) (string, error) {
+				const program = "import json, sys, sqs\nfor line in sys.stdin: sqs.handler(json.loads(line), None); print(flush=True)"
+				cmd := exec.CommandContext(t.Context(), "python3", "-S", "-c", program)
 				cmd.Env = []string{
 					"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "PYTHONPATH=" + h.dir, "PYTHONDONTWRITEBYTECODE=1", "TOKEN=x",
 					"SSL_CERT_FILE=" + filepath.Join(h.dir, "ca.pem"), "API=" + secure.URL,
@@ -338,22 +341,46 @@ func TestQueueFunction(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				cmd.Stdin = bytes.NewReader(message)
-				out, err := cmd.CombinedOutput()
-				return string(out), err
+				var stderr strings.Builder
+				cmd.Stderr = &stderr
+				stdin, err := cmd.StdinPipe()
+				if err != nil {
+					return "", err
+				}
+				stdout, err := cmd.StdoutPipe()
+				if err != nil {
+					return "", err
+				}
+				if err := cmd.Start(); err != nil {
+					return "", err
+				}
+				returned := bufio.NewScanner(stdout)
+				for range times {
+					if _, err := stdin.Write(append(message, '\n')); err != nil {
+						break // it has ended
+					}
+					if !returned.Scan() {
+						break
+					}
+					check()
+				}
+				_ = stdin.Close() // so that it ends
+				err = cmd.Wait()
+				return stderr.String(), err
 			}
 			if test.fails {
-				if out, err := call(); err == nil {
+				if out, err := call(1, func() {}); err == nil {
 					t.Errorf("the first call succeeds: %s", out)
 				}
 				h.want(runs.InProgress, "")
 				_ = os.WriteFile(filepath.Join(h.dir, "rows.py"), []byte("def copy(claim):\n    return 'success'\n"), 0o600)
 			}
-			for range 2 {
-				if out, err := call(); err != nil {
-					t.Fatalf("%v: %s", err, out)
-				}
+			ended := 0
+			if out, err := call(2, func() {
+				ended++
 				h.want(test.want, "")
+			}); err != nil || ended != 2 {
+				t.Fatalf("%d calls ended: %v: %s", ended, err, out)
 			}
 			if run := h.run(); run.Attempt != 1 {
 				t.Errorf("got %+v, want one attempt", run)
