@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"flag"
 	"os"
-	"regexp"
 	"slices"
 	"testing"
 
@@ -101,10 +100,15 @@ func withoutMedia(n any) any {
 // references returns the targets of all references in a document.
 func references(document []byte) map[string]bool {
 	found := map[string]bool{}
-	for _, match := range regexp.MustCompile(`"\$ref": ?"([^"]*)"`).FindAllSubmatch(document, -1) {
-		found[string(match[1])] = true
+	for {
+		_, rest, ok := bytes.Cut(document, []byte(`"$ref":`))
+		if !ok {
+			return found
+		}
+		target, rest, _ := bytes.Cut(bytes.TrimLeft(rest, ` "`), []byte(`"`))
+		found[string(target)] = true
+		document = rest
 	}
-	return found
 }
 
 func (o object) get(name string) any {

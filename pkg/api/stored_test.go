@@ -133,11 +133,29 @@ func TestEarlierSyncs(t *testing.T) {
 				}
 
 				// A new value must satisfy the current rules.
-				for _, field := range []string{
-					`"cron_expression":"0 0 * * \u017fUN"`, `"cron_expression":"1` + strings.Repeat(",1", 200) + ` 6 * * *"`,
-					`"cursor_field":" \tid2\n"`, `"stream_name":"\u2800"`,
+				const cursor = `"cursor_field":" \tid2\n","stream_name":"\u2800",`
+				for fields, want := range map[string]int{
+					cursor + `"cron_expression":"0 0 * * \u017fUN"`:                  3,
+					`"cron_expression":"1` + strings.Repeat(",1", 200) + ` 6 * * *"`: 1,
 				} {
-					do(422, http.MethodPatch, location, `{"sync":{`+field+`}}`)
+					status, _, text := sendTo(t, store, workspace, http.MethodPatch, location, `{"sync":{`+fields+`}}`)
+					var refused struct {
+						Errors []struct {
+							Source struct {
+								Pointer string `json:"pointer"`
+							} `json:"source"`
+						} `json:"errors"`
+					}
+					if err := json.Unmarshal(text, &refused); err != nil {
+						t.Fatal(err)
+					}
+					pointers := map[string]bool{}
+					for _, e := range refused.Errors {
+						pointers[e.Source.Pointer] = true
+					}
+					if status != http.StatusUnprocessableEntity || len(pointers) != want || !pointers["/sync/cron_expression"] {
+						t.Errorf("%s: %s: got %d %s", id, fields, status, text)
+					}
 				}
 				_, fixed := do(200, http.MethodPatch, location, `{"sync":{"cron_expression":"5 4 * * *","stream_name":"contacts"}}`)
 				if fixed["cron_expression"] != "5 4 * * *" || fixed["stream_name"] != "contacts" {
