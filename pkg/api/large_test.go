@@ -115,7 +115,7 @@ func TestPagesFitALambda(t *testing.T) {
 		syncs, pages int
 		edit         func(s *syncs.Sync)
 	}{
-		"long cron expressions":    {"dynamo", 5, 2, func(s *syncs.Sync) { s.CronExpression = longCron(211_000) }},
+		"long cron expressions":    {"dynamo", 7, 3, func(s *syncs.Sync) { s.CronExpression = longCron(240_000) }},
 		"cron expressions of tabs": {"bolt", 3, 2, func(s *syncs.Sync) { s.CronExpression = "0 6 * * *" + strings.Repeat("\t", 350_000) }},
 		"configurations of quotes": {"bolt", 5, 2, func(s *syncs.Sync) { s.Configuration = `{"a":"` + strings.Repeat(`\"`, 105_000) + `"}` }},
 		"configurations of lines":  {"bolt", 5, 2, func(s *syncs.Sync) { s.Configuration = `{` + strings.Repeat("\n", 210_000) + `}` }},
