@@ -508,7 +508,7 @@ func testConcurrentKey(t *testing.T, store syncs.Store) {
 }
 
 func testConcurrentChanges(t *testing.T, store syncs.Store) {
-	const callers = 16
+	const callers = 32
 	s := NewSync(t)
 	create(t, store, s)
 	who := auth.Caller{Workspace: s.Workspace, Scopes: []string{"syncs:read", "syncs:write"}}
