@@ -81,7 +81,6 @@ func Files(names []string) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		slices.SortFunc(entries, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
 		for _, entry := range entries {
 			fmt.Fprintf(digest, "%q\n", entry.Name())
 		}
@@ -90,7 +89,7 @@ func Files(names []string) ([]byte, error) {
 }
 
 // Tree makes the result of the test depend on all files in a directory, and on which
-// there are. It returns the names of the entries of the directory. Those in except are
+// there are. It returns the names of the entries of the directory, sorted. Those in except are
 // left out; the result does not depend on them.
 func Tree(root string, except ...string) ([]string, error) {
 	entries, err := list(root)
@@ -120,8 +119,8 @@ func Tree(root string, except ...string) ([]string, error) {
 	return names, nil
 }
 
-// list returns the entries of a directory. Unlike os.ReadDir, it does not make the result
-// depend on the times of the entries.
+// list returns the entries of a directory, sorted by name. Unlike os.ReadDir, it does not
+// make the result depend on the times of the entries.
 func list(name string) ([]fs.DirEntry, error) {
 	descriptor, err := syscall.Open(name, syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
 	if err != nil {
@@ -129,7 +128,9 @@ func list(name string) ([]fs.DirEntry, error) {
 	}
 	directory := os.NewFile(uintptr(descriptor), name)
 	defer directory.Close() //nolint:errcheck // it is only read
-	return directory.ReadDir(-1)
+	entries, err := directory.ReadDir(-1)
+	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
+	return entries, err
 }
 
 // depend makes the result of the test depend on a file.
