@@ -31,12 +31,19 @@ func newBackground(ctx context.Context, c serveConfig, e backend, log *slog.Logg
 		return b, nil
 	}
 	b.scheduler = &scheduler.Scheduler{Store: feed, Now: time.Now, Log: log}
+	// Before the server takes requests, so that no event is older than the readers.
+	if _, err := feed.StartCheckpoint(ctx, bolt.RecorderCheckpoint); err != nil {
+		return nil, err
+	}
 	b.recorder = &scheduler.Recorder{Store: feed, Runs: e.runsService(), Now: time.Now, Log: log}
 	if c.hook.URL == "" {
 		return b, dropUndelivered(ctx, feed, log)
 	}
 	client, err := webhook.NewClient(c.hook, time.Now)
 	if err != nil {
+		return nil, err
+	}
+	if _, err := feed.StartCheckpoint(ctx, bolt.SenderCheckpoint); err != nil {
 		return nil, err
 	}
 	b.sender = &webhook.Sender{Client: client, Store: feed, DeadLetters: deadLetters(c.dataDir), Origin: c.address, Now: time.Now, Log: log}

@@ -102,17 +102,9 @@ func (r *Recorder) load(ctx context.Context) error {
 	if r.loaded {
 		return nil
 	}
-	position, ok, err := r.Store.Checkpoint(bolt.RecorderCheckpoint)
+	position, err := r.Store.StartCheckpoint(ctx, bolt.RecorderCheckpoint)
 	if err != nil {
 		return err
-	}
-	if !ok {
-		if position, err = r.Store.LastSequence(); err != nil {
-			return err
-		}
-		if err := r.Store.Publish(ctx, nil, bolt.RecorderCheckpoint, position); err != nil {
-			return err
-		}
 	}
 	r.stored = position
 	if err := r.loadDeadlines(ctx); err != nil {

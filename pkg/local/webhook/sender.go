@@ -43,7 +43,7 @@ const grace = 2 * time.Second
 
 // Store holds the events. Tests replace the *bolt.Store by one that returns errors.
 type Store interface {
-	Checkpoint(name string) (sequence uint64, ok bool, err error)
+	StartCheckpoint(ctx context.Context, name string) (sequence uint64, err error)
 	Head() (sequence uint64, changed <-chan struct{})
 	Events(after uint64, limit int) ([]bolt.Entry, error)
 	Event(sequence uint64) (e event.Event, ok bool, err error)
@@ -69,8 +69,8 @@ type Sender struct {
 	MaxBehind uint64
 }
 
-// Run delivers events until ctx ends. On the first run of a store it starts with
-// the events from now on, later where it stopped. Events are delivered at least
+// Run delivers events until ctx ends. On the first run of a store it starts at its
+// checkpoint or, if it has none, with the events from now on; later where it stopped. Events are delivered at least
 // once: a crash or an error of the store, such as a full disk, may repeat those in
 // flight. Run retries after errors of the store. After a response of 410 it
 // delivers nothing until it is called again.
@@ -143,15 +143,9 @@ type result struct {
 
 // load reads the events that the last Sender did not deliver.
 func (q *dispatcher) load(ctx context.Context) error {
-	position, known, err := q.Store.Checkpoint(bolt.SenderCheckpoint)
+	position, err := q.Store.StartCheckpoint(ctx, bolt.SenderCheckpoint)
 	if err != nil {
 		return err
-	}
-	if !known {
-		position, _ = q.Store.Head()
-		if err := q.Store.AddPending(ctx, nil, position); err != nil {
-			return err
-		}
 	}
 	all, err := q.Store.Pending()
 	if err != nil {

@@ -713,11 +713,11 @@ func (d *faultyStore) fail() error {
 	return syscall.ENOSPC
 }
 
-func (d *faultyStore) Checkpoint(name string) (uint64, bool, error) {
+func (d *faultyStore) StartCheckpoint(ctx context.Context, name string) (uint64, error) {
 	if err := d.fail(); err != nil {
-		return 0, false, err
+		return 0, err
 	}
-	return d.Store.Checkpoint(name)
+	return d.Store.StartCheckpoint(ctx, name)
 }
 
 func (d *faultyStore) Events(after uint64, limit int) ([]bolt.Entry, error) {

@@ -145,22 +145,15 @@ func (g *harness) run(secret string) {
 		Now: time.Now, Log: app.Logger(&g.log, ""),
 	}
 	ctx, cancel := context.WithCancel(g.t.Context())
+	if _, err := g.store.StartCheckpoint(ctx, bolt.SenderCheckpoint); err != nil {
+		g.t.Fatal(err)
+	}
 	ended := make(chan struct{})
 	go func() { defer close(ended); s.Run(ctx) }()
 	g.stop = func() {
 		g.t.Helper()
 		cancel()
 		<-ended
-	}
-	for { // it has started when it has marked where it is
-		if _, known, err := g.store.Checkpoint(bolt.SenderCheckpoint); known || err != nil {
-			return
-		}
-		_, changed := g.store.Head()
-		select {
-		case <-changed:
-		case <-time.After(time.Millisecond):
-		}
 	}
 }
 

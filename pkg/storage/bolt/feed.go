@@ -192,6 +192,19 @@ func (st *Store) Checkpoint(name string) (sequence uint64, ok bool, err error) {
 	return sequence, ok, err
 }
 
+// StartCheckpoint returns the checkpoint with a name. If it was never set, it sets it to
+// the newest event that is stored, so that its reader reads the events from now on.
+func (st *Store) StartCheckpoint(ctx context.Context, name string) (sequence uint64, err error) {
+	sequence, ok, err := st.Checkpoint(name)
+	if ok || err != nil {
+		return sequence, err
+	}
+	return writeResult(ctx, st, func(tx *tx) (uint64, error) {
+		newest := tx.feed.Sequence()
+		return newest, tx.checkpoints.Put([]byte(name), sequenceKey(newest))
+	})
+}
+
 // The names of the checkpoints that hold events in the feed: an event is kept until
 // the checkpoint has reached it.
 const (

@@ -177,6 +177,17 @@ func TestCheckpoint(t *testing.T) {
 	if err != nil || !known || checkpoint != 7 || len(publishedEvents(t, store)) != 3 {
 		t.Errorf("got %d %v %v, and %v", checkpoint, known, err, publishedEvents(t, store))
 	}
+	for _, name := range []string{"clock", "new", "new"} { // the second time there are newer events
+		want := map[string]uint64{"clock": 7, "new": 3}[name]
+		if got, err := store.StartCheckpoint(t.Context(), name); err != nil || got != want {
+			t.Errorf("%s starts at %d, %v, want %d", name, got, err, want)
+		}
+		if name == "new" {
+			if err := store.Publish(t.Context(), due(1), "clock", 8); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
 }
 
 // TestEventTexts checks that an event is read as it was published, whatever its texts are,
