@@ -32,11 +32,11 @@ run: bin/syncplane ## run the local server on http://127.0.0.1:8080; PORT=, HOST
 	@exec bin/syncplane serve
 
 # A test that waits leaves the processor to other packages, so more of them run at once
-# than there are processors. GOGC is for the linker, which spends a sixth of its time in
-# garbage collection. With -trimpath, copies of the repository share what is compiled and
-# linked, and the results of tests that read no file of it.
+# than there are processors. GOGC is for the linker and large tests, which spend a sixth of
+# their time in garbage collection. With -trimpath, copies of the repository share what is
+# compiled and linked, and the results of tests that read no file of it.
 test: ## run all tests with the race detector; tests over moto run in verify
-	@GOGC=200 go run ./pkg/testkit/suite -race -trimpath -p 4
+	@GOGC=400 go run ./pkg/testkit/suite -race -trimpath -p 5
 
 help: ## print this list
 	@awk -F ':.*## ' '/^## / { printf "\n%s\n\n", substr($$0, 4) } /^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))

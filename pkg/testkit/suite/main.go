@@ -65,6 +65,9 @@ func run(flags []string) (int, error) {
 	}
 	defer unlock()
 	env := os.Environ()
+	if dir := temporary(); dir != "" {
+		env = append(env, "TMPDIR="+dir)
+	}
 	if os.Getenv("AWS_ENDPOINT_URL_DYNAMODB") == "" {
 		server, err := start(ctx)
 		if _, missing := errors.AsType[*dynamodblocal.MissingError](err); err != nil && !missing { // if missing, the tests report it
