@@ -45,14 +45,14 @@ var compile = sync.OnceValues(func() (map[string]*jsonschema.Schema, error) {
 
 // Event is an event as consumers decode it. The numbers in Data are of type json.Number.
 type Event struct {
-	ID        string
-	Type      string
-	Source    string
-	Subject   string
-	Workspace string
-	Time      string
-	Schema    string
-	Data      map[string]any
+	ID        string         `json:"id"`
+	Type      string         `json:"type"`
+	Source    string         `json:"source"`
+	Subject   string         `json:"subject"`
+	Workspace string         `json:"workspace"`
+	Time      string         `json:"time"`
+	Schema    string         `json:"dataschema"`
+	Data      map[string]any `json:"data"`
 }
 
 // Check returns the event in text. It fails the test unless the event and its data
