@@ -1,7 +1,6 @@
 package bolt
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
 	"encoding/json"
@@ -39,67 +38,6 @@ type feedRow struct {
 
 func feedRowOf(e event.Event) feedRow {
 	return feedRow{string(e.Kind), e.ID, e.Subject, e.Workspace, e.Time, string(e.Data)}
-}
-
-// decodeFeedRow decodes an event. Each event is read by several readers, so it does not use
-// a JSON decoder for a row in the form of encode. A row in another form is left to one.
-func decodeFeedRow(value []byte) (feedRow, error) {
-	if r, ok := parseFeedRow(value); ok {
-		return r, nil
-	}
-	var r feedRow
-	err := json.Unmarshal(value, &r)
-	return r, err
-}
-
-func parseFeedRow(value []byte) (r feedRow, ok bool) {
-	rest, at := value, ""
-	for _, member := range []struct {
-		name string
-		text *string
-	}{
-		{`{"kind":"`, &r.Kind},
-		{`,"id":"`, &r.ID},
-		{`,"subject":"`, &r.Subject},
-		{`,"workspace":"`, &r.Workspace},
-		{`,"time":"`, &at},
-		{`,"data":"`, &r.Data},
-	} {
-		if rest, ok = bytes.CutPrefix(rest, []byte(member.name)); !ok {
-			return feedRow{}, false
-		}
-		if *member.text, rest, ok = cutText(rest); !ok {
-			return feedRow{}, false
-		}
-	}
-	return r, string(rest) == "}" && r.Time.UnmarshalText([]byte(at)) == nil
-}
-
-// cutText returns the JSON string at the beginning of b, without its opening quotation
-// mark, and what follows it. ok is false if it is not complete or has an escape sequence
-// other than \" and \\.
-func cutText(b []byte) (text string, rest []byte, ok bool) {
-	var unescaped []byte
-	for {
-		end := bytes.IndexByte(b, '"')
-		if end < 0 {
-			return "", nil, false
-		}
-		escape := bytes.IndexByte(b[:end+1], '\\')
-		switch {
-		case escape < 0 && unescaped == nil:
-			return string(b[:end]), b[end+1:], true
-		case escape < 0:
-			return string(append(unescaped, b[:end]...)), b[end+1:], true
-		case escape+1 >= len(b) || b[escape+1] != '"' && b[escape+1] != '\\':
-			return "", nil, false
-		}
-		if unescaped == nil {
-			unescaped = make([]byte, 0, len(b))
-		}
-		unescaped = append(append(unescaped, b[:escape]...), b[escape+1])
-		b = b[escape+2:]
-	}
 }
 
 func (r feedRow) event() event.Event {
@@ -149,8 +87,8 @@ func (st *Store) Events(after uint64, limit int) ([]Entry, error) {
 	err := st.view(func(tx *tx) error {
 		cursor := tx.feed.Cursor()
 		for key, value := cursor.Seek(sequenceKey(after + 1)); key != nil && len(entries) < limit; key, value = cursor.Next() {
-			r, err := decodeFeedRow(value)
-			if err != nil {
+			var r feedRow
+			if err := json.Unmarshal(value, &r); err != nil {
 				st.unreadable(context.Background(), fmt.Errorf("decode event %d: %w", binary.BigEndian.Uint64(key), err))
 				continue
 			}
