@@ -4,9 +4,10 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"slices"
+	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -162,26 +163,19 @@ func objects(x, y jsontext.Value) (first, second []jsonMember, ok bool) {
 // maxShown is the longest value that is printed, in bytes. Our own choice.
 const maxShown = 80
 
+// secretWords matches a word for a secret, and the name of a member with one.
+//
+//nolint:gochecknoglobals // they are compiled once
+var secretWords = sync.OnceValues(func() (word, member *regexp.Regexp) {
+	const words = `(?i)(password|passphrase|secret|token|credential|private|api_?key)`
+	return regexp.MustCompile(words), regexp.MustCompile(words + `[^"]*"\s*:`)
+})
+
 // isSecret reports whether a value is not printed: its path, or the name of a member in
 // it, is that of a secret.
 func isSecret(path string, value jsontext.Value) bool {
-	if namesSecret(path) {
-		return true
-	}
-	names := strings.Split(string(value), `"`)
-	for i, after := range names[1:] { // a name is before a quote and a colon
-		if strings.HasPrefix(strings.TrimLeft(after, " \t\n\f\r"), ":") && namesSecret(names[i]) {
-			return true
-		}
-	}
-	return false
-}
-
-// namesSecret reports whether a text has a word for a secret, in upper or lower case.
-func namesSecret(text string) bool {
-	text = strings.ToLower(strings.ToUpper(text)) // so that characters that differ only in case are equal
-	return slices.ContainsFunc([]string{"password", "passphrase", "secret", "token", "credential", "private", "apikey", "api_key"},
-		func(word string) bool { return strings.Contains(text, word) })
+	word, member := secretWords()
+	return word.MatchString(path) || member.Match(value)
 }
 
 // String returns a line such as "sync_interval: 30 → 60", without secrets.

@@ -235,9 +235,6 @@ func numberOf(node *yaml.Node) (string, error) {
 
 // isJSONNumber reports whether text is a number as in RFC 8259, section 6.
 func isJSONNumber(text string) bool {
-	if text == "" || text[0] != '-' && (text[0] < '0' || text[0] > '9') {
-		return false
-	}
-	value := jsontext.Value(text)
-	return value.Kind() == jsontext.KindNumber && strings.TrimSpace(text) == text && value.IsValid()
+	first := text != "" && (text[0] == '-' || text[0] >= '0' && text[0] <= '9')
+	return first && strings.TrimSpace(text) == text && jsontext.Value(text).IsValid()
 }
