@@ -1,7 +1,6 @@
 package eventbus_test
 
 import (
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -50,8 +49,8 @@ func newEventBridge(refuse map[string]int, breaks int) *fakeEventBridge {
 	return b
 }
 
-func parse(e awsfake.Entry) (seen eventtest.Event) {
-	_ = json.Unmarshal([]byte(e.Detail), &seen) // an invalid event has the ID ""
+func parse(e awsfake.Entry) eventtest.Event {
+	seen, _ := eventtest.Decode([]byte(e.Detail)) // an invalid event has the ID ""
 	return seen
 }
 

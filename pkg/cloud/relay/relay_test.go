@@ -52,8 +52,7 @@ func (c *fakeAWS) start(t *testing.T) string {
 }
 
 func subject(e awsfake.Entry) string {
-	var seen eventtest.Event
-	_ = json.Unmarshal([]byte(e.Detail), &seen) // an invalid event has the subject ""
+	seen, _ := eventtest.Decode([]byte(e.Detail)) // an invalid event has the subject ""
 	return seen.Subject
 }
 

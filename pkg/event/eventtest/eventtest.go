@@ -45,14 +45,32 @@ var compile = sync.OnceValues(func() (map[string]*jsonschema.Schema, error) {
 
 // Event is an event as consumers decode it. The numbers in Data are of type json.Number.
 type Event struct {
-	ID        string         `json:"id"`
-	Type      string         `json:"type"`
-	Source    string         `json:"source"`
-	Subject   string         `json:"subject"`
-	Workspace string         `json:"workspace"`
-	Time      string         `json:"time"`
-	Schema    string         `json:"dataschema"`
-	Data      map[string]any `json:"data"`
+	ID        string
+	Type      string
+	Source    string
+	Subject   string
+	Workspace string
+	Time      string
+	Schema    string
+	Data      map[string]any
+}
+
+// Decode returns the event in text. What is missing or has another type is zero.
+func Decode(text []byte) (Event, error) {
+	value, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
+	return eventOf(value), err
+}
+
+func eventOf(value any) (seen Event) {
+	members, _ := value.(map[string]any)
+	for name, member := range map[string]*string{
+		"id": &seen.ID, "type": &seen.Type, "source": &seen.Source, "subject": &seen.Subject,
+		"workspace": &seen.Workspace, "time": &seen.Time, "dataschema": &seen.Schema,
+	} {
+		*member, _ = members[name].(string)
+	}
+	seen.Data, _ = members["data"].(map[string]any)
+	return seen
 }
 
 // Check returns the event in text. It fails the test unless the event and its data
@@ -67,20 +85,13 @@ func Check(tb testing.TB, text []byte) Event {
 		tb.Errorf("%v\n%s", err, text)
 		return Event{}
 	}
-	var seen Event
-	members, _ := value.(map[string]any) // it is valid
-	for name, member := range map[string]*string{
-		"id": &seen.ID, "type": &seen.Type, "source": &seen.Source, "subject": &seen.Subject,
-		"workspace": &seen.Workspace, "time": &seen.Time, "dataschema": &seen.Schema,
-	} {
-		*member, _ = members[name].(string) // some are optional
-	}
-	seen.Data, _ = members["data"].(map[string]any)
+	seen := eventOf(value)
 	name := path.Base(seen.Schema)
 	if strings.TrimSuffix(name, ".json") != seen.Type {
 		tb.Errorf("the event of type %s has the schema %s", seen.Type, seen.Schema)
 	}
-	if err := validate(name, members["data"]); err != nil {
+	event, _ := value.(map[string]any) // it is valid
+	if err := validate(name, event["data"]); err != nil {
 		tb.Errorf("%v\n%s", err, text)
 	}
 	return seen
