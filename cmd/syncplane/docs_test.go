@@ -449,22 +449,6 @@ func TestDocsFolders(t *testing.T) {
 	}
 }
 
-// maybeVariable reports whether a line of code may name a variable: whether it has a
-// quote before a capital letter, and before that a parenthesis or a space. It is faster
-// than a regular expression.
-func maybeVariable(line []byte) bool {
-	for {
-		i := bytes.IndexByte(line, '"')
-		if i < 0 || i+1 == len(line) {
-			return false
-		}
-		if i > 0 && (line[i-1] == '(' || line[i-1] == ' ') && line[i+1] >= 'A' && line[i+1] <= 'Z' {
-			return true
-		}
-		line = line[i+1:]
-	}
-}
-
 // TestDocsVariables compares the variables that the code reads with those that
 // docs/configuration.md names.
 func TestDocsVariables(t *testing.T) {
@@ -481,7 +465,7 @@ func TestDocsVariables(t *testing.T) {
 				return err
 			}
 			for line := range bytes.Lines(text) {
-				if !maybeVariable(line) {
+				if !bytes.Contains(line, []byte(`("`)) && !bytes.Contains(line, []byte(`variable: "`)) { // a regular expression is slow
 					continue
 				}
 				for _, match := range variable.FindAllSubmatch(line, -1) {
