@@ -69,11 +69,11 @@ type Sender struct {
 	MaxBehind uint64
 }
 
-// Run delivers events until ctx ends. On the first run of a store it starts at its
-// checkpoint or, if it has none, with the events from now on; later where it stopped. Events are delivered at least
-// once: a crash or an error of the store, such as a full disk, may repeat those in
-// flight. Run retries after errors of the store. After a response of 410 it
-// delivers nothing until it is called again.
+// Run delivers events until ctx ends. It starts at the checkpoint of the store or, if
+// that was never set, with the events from now on. Events are delivered at least once: a
+// crash or an error of the store, such as a full disk, may repeat those in flight. Run
+// retries after errors of the store. After a response of 410 it delivers nothing until it
+// is called again.
 func (s *Sender) Run(ctx context.Context) {
 	q := &dispatcher{Sender: s, queues: map[string]*syncQueue{}, queueOf: map[uint64]*syncQueue{}, results: make(chan result), started: s.Now()}
 	for ctx.Err() == nil {

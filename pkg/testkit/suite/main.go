@@ -144,7 +144,8 @@ func keep() (dir string, unlock func(), err error) {
 	}
 }
 
-// test runs a go command for all groups at once, and returns the highest exit status.
+// test runs go with args, such as test, for all groups at once, and returns the highest exit
+// status.
 func test(ctx context.Context, args, env []string, programs string, groups [][]string) (int, error) {
 	statuses, errs := make([]int, len(groups)), make([]error, len(groups))
 	var running sync.WaitGroup
